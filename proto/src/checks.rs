@@ -1,0 +1,507 @@
+//! The field checks that the generated code calls: one [`Checker`] walks a request in
+//! documented order and gathers every fault with the path of its field.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use crate::contract::v1::{FaultKind, TranscodingFaults};
+use rust_decimal::Decimal;
+
+/// A message whose fields have rules.
+pub trait Checked {
+    /// Tells `checker` every fault of the message, in documented order.
+    fn check(&self, checker: &mut Checker);
+}
+
+/// An enum whose values have documented codes.
+pub trait Coded: Sized + Copy {
+    /// The documented code; empty for the unspecified value.
+    fn code(self) -> &'static str;
+    /// The document's name of the code, in Chinese; empty for the unspecified value.
+    fn title(self) -> &'static str;
+    /// The value of a code or one of its aliases.
+    fn from_code(code: &str) -> Option<Self>;
+}
+
+/// What a value must look like beyond its type; the twin of `contract.v1.Format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Anything.
+    Any,
+    /// yyyyMMdd as a number, a day that exists.
+    DateNumber,
+    /// yyyyMM as a number.
+    MonthNumber,
+    /// yyyy-MM-dd, or yyyy-MM-dd HH:mm:ss.
+    DateOrTime,
+    /// Digits only.
+    Digits,
+    /// Visible ASCII without spaces.
+    Identifier,
+}
+
+/// The rules of one field, generated from its `communal.contract.v1.field` option.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Documented name, as REST and grpcurl write it.
+    pub name: &'static str,
+    /// The document's Chinese name.
+    pub title: &'static str,
+    /// Whether it must be given.
+    pub required: bool,
+    /// Longest text in characters or most digits; 0 for no limit.
+    pub length: u32,
+    /// Digits after the point of a decimal.
+    pub scale: Option<u32>,
+    /// Smallest value.
+    pub minimum: Option<&'static str>,
+    /// Largest value.
+    pub maximum: Option<&'static str>,
+    /// Most rows; 0 for no limit.
+    pub max_rows: u32,
+    /// Form.
+    pub format: Format,
+    /// The documented text for a missing value; empty where there is none.
+    pub missing_text: &'static str,
+}
+
+/// One thing that is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Path by documented names, like `COM_SALES_PRICE[3].CAT_ITEM_PRICE`.
+    pub field: String,
+    /// What kind of fault.
+    pub kind: FaultKind,
+    /// What is wrong, in English.
+    pub description: String,
+    /// What is wrong, in Chinese: the documented text where there is one, without the path.
+    pub text: String,
+}
+
+impl Fault {
+    /// A fault against a rule of the domain.
+    #[must_use]
+    pub fn rule(field: impl Into<String>, description: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { field: field.into(), kind: FaultKind::Rule, description: description.into(), text: text.into() }
+    }
+}
+
+/// Gathers the faults of one request.
+#[derive(Debug, Default)]
+pub struct Checker {
+    /// Path of the message being checked, with the trailing point.
+    path: String,
+    /// What the gateway could not carry over, by path; taken out where the walk meets it.
+    transcoding: HashMap<String, FaultKind>,
+    faults: Vec<Fault>,
+}
+
+/// More faults than this are not gathered: nobody reads them, and a hostile request must not
+/// make a large answer.
+const MOST_FAULTS: usize = 500;
+
+impl Checker {
+    /// A checker that knows what the gateway met while transcoding.
+    #[must_use]
+    pub fn with_transcoding_faults(faults: TranscodingFaults) -> Self {
+        let transcoding = faults.faults.into_iter().take(MOST_FAULTS).map(|f| (f.field.clone(), f.kind())).collect();
+        Self { transcoding, ..Self::default() }
+    }
+
+    /// The faults in documented order; what the gateway met at no known field comes last.
+    #[must_use]
+    pub fn into_faults(mut self) -> Vec<Fault> {
+        let mut rest: Vec<_> = std::mem::take(&mut self.transcoding).into_iter().collect();
+        rest.sort();
+        for (field, kind) in rest {
+            let (description, text) = words(kind, &field, "", None);
+            self.push(Fault { field, kind, description, text });
+        }
+        self.faults
+    }
+
+    /// Adds a fault found by a rule of the domain.
+    pub fn push(&mut self, fault: Fault) {
+        if self.faults.len() < MOST_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+
+    /// Whether nothing was found so far.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.faults.is_empty() && self.transcoding.is_empty()
+    }
+
+    fn fault(&mut self, rule: &Rule, kind: FaultKind) {
+        let (description, mut text) = words(kind, rule.name, rule.title, Some(rule));
+        if kind == FaultKind::Missing && !rule.missing_text.is_empty() {
+            rule.missing_text.clone_into(&mut text);
+        }
+        let field = format!("{}{}", self.path, rule.name);
+        self.push(Fault { field, kind, description, text });
+    }
+
+    /// Reports what the gateway met at this field. The value itself was not carried, so no
+    /// other check of the field makes sense then.
+    fn met_in_transcoding(&mut self, rule: &Rule) -> bool {
+        if self.transcoding.is_empty() {
+            return false;
+        }
+        match self.transcoding.remove(&format!("{}{}", self.path, rule.name)) {
+            Some(kind) => {
+                self.fault(rule, kind);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Checks a text.
+    pub fn text(&mut self, rule: &Rule, value: &str) {
+        if self.met_in_transcoding(rule) {
+            return;
+        }
+        if value.is_empty() {
+            if rule.required {
+                self.fault(rule, FaultKind::Missing);
+            }
+        } else if let Some(kind) = text_fault(rule, value) {
+            self.fault(rule, kind);
+        }
+    }
+
+    /// Checks each text of a repeated field.
+    pub fn texts(&mut self, rule: &Rule, values: &[String]) {
+        if self.met_in_transcoding(rule) {
+            return;
+        }
+        if self.count(rule, values.len()) {
+            for (index, value) in values.iter().enumerate() {
+                let fault = if value.is_empty() { Some(FaultKind::Missing) } else { text_fault(rule, value) };
+                if let Some(kind) = fault {
+                    let name = format!("{}[{index}]", rule.name);
+                    let (description, text) = words(kind, &name, rule.title, Some(rule));
+                    self.push(Fault { field: format!("{}{name}", self.path), kind, description, text });
+                }
+            }
+        }
+    }
+
+    /// Checks a decimal in its text form.
+    pub fn decimal(&mut self, rule: &Rule, value: &str) {
+        if self.met_in_transcoding(rule) {
+            return;
+        }
+        if value.is_empty() {
+            if rule.required {
+                self.fault(rule, FaultKind::Missing);
+            }
+        } else if let Some(kind) = decimal_fault(rule, value) {
+            self.fault(rule, kind);
+        }
+    }
+
+    /// Checks a whole number. Zero is "not given" unless the rule has a minimum.
+    pub fn integer(&mut self, rule: &Rule, value: i64) {
+        if self.met_in_transcoding(rule) {
+            return;
+        }
+        let kind = if value == 0 && rule.required && rule.minimum != Some("0") {
+            Some(FaultKind::Missing)
+        } else if value == 0 && !rule.required {
+            None
+        } else if rule.length > 0 && value.unsigned_abs().checked_ilog10().unwrap_or(0) >= rule.length {
+            Some(FaultKind::Length)
+        } else if out_of_range(rule, Decimal::from(value)) {
+            Some(FaultKind::Range)
+        } else {
+            match rule.format {
+                Format::DateNumber if !is_date(value) => Some(FaultKind::Format),
+                Format::MonthNumber if !is_month(value) => Some(FaultKind::Format),
+                _ => None,
+            }
+        };
+        if let Some(kind) = kind {
+            self.fault(rule, kind);
+        }
+    }
+
+    /// Checks an enum; `known` says whether the number is one of its values.
+    pub fn code(&mut self, rule: &Rule, value: i32, known: bool) {
+        if self.met_in_transcoding(rule) {
+            return;
+        }
+        if !known {
+            self.fault(rule, FaultKind::Code);
+        } else if value == 0 && rule.required {
+            self.fault(rule, FaultKind::Missing);
+        }
+    }
+
+    /// Checks a message field and what is inside.
+    pub fn message<M: Checked>(&mut self, rule: &Rule, value: Option<&M>) {
+        if self.met_in_transcoding(rule) {
+            return;
+        }
+        match value {
+            Some(message) => self.inside(&format!("{}.", rule.name), message),
+            None if rule.required => self.fault(rule, FaultKind::Missing),
+            None => {}
+        }
+    }
+
+    /// Checks a repeated message and each of its rows.
+    pub fn rows<M: Checked>(&mut self, rule: &Rule, rows: &[M]) {
+        if self.met_in_transcoding(rule) {
+            return;
+        }
+        if self.count(rule, rows.len()) {
+            for (index, row) in rows.iter().enumerate() {
+                self.inside(&format!("{}[{index}].", rule.name), row);
+                if self.faults.len() >= MOST_FAULTS {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, rule: &Rule, rows: usize) -> bool {
+        if rows == 0 && rule.required {
+            self.fault(rule, FaultKind::Missing);
+            return false;
+        }
+        if rule.max_rows > 0 && rows > rule.max_rows as usize {
+            self.fault(rule, FaultKind::Rows);
+            return false;
+        }
+        true
+    }
+
+    fn inside<M: Checked>(&mut self, step: &str, message: &M) {
+        let outer = self.path.len();
+        self.path.push_str(step);
+        message.check(self);
+        self.path.truncate(outer);
+    }
+}
+
+fn text_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
+    if rule.length > 0 && value.chars().count() > rule.length as usize {
+        return Some(FaultKind::Length);
+    }
+    if value.contains('\0') {
+        // PostgreSQL text cannot hold it, and no document means it.
+        return Some(FaultKind::Format);
+    }
+    let fits = match rule.format {
+        Format::Any | Format::DateNumber | Format::MonthNumber => true,
+        Format::Digits => value.bytes().all(|b| b.is_ascii_digit()),
+        Format::Identifier => value.bytes().all(|b| b.is_ascii_graphic()),
+        Format::DateOrTime => is_date_or_time(value),
+    };
+    (!fits).then_some(FaultKind::Format)
+}
+
+fn decimal_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
+    let Some(decimal) = parse_decimal(value) else {
+        let digits = value.bytes().filter(u8::is_ascii_digit).count();
+        // Well-formed but beyond 28 digits: too long, not malformed.
+        let well_formed = value.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-');
+        return Some(if well_formed && digits > 28 { FaultKind::Length } else { FaultKind::Format });
+    };
+    let scale = rule.scale.unwrap_or_default();
+    if decimal.normalize().scale() > scale {
+        return Some(FaultKind::Scale);
+    }
+    let whole = decimal.trunc().abs();
+    let whole_digits = if whole.is_zero() { 0 } else { whole.to_string().len() };
+    if rule.length > 0 && whole_digits > rule.length.saturating_sub(scale) as usize {
+        return Some(FaultKind::Length);
+    }
+    out_of_range(rule, decimal).then_some(FaultKind::Range)
+}
+
+/// Reads a decimal in plain notation: an optional minus, digits, and perhaps a point with
+/// digits on both sides. `None` for anything else and for what 28 digits cannot hold.
+///
+/// ```
+/// use communal_proto::parse_decimal;
+/// assert_eq!(parse_decimal("0.488300").map(|d| d.to_string()).as_deref(), Some("0.488300"));
+/// assert_eq!(parse_decimal("1e3"), None);
+/// assert_eq!(parse_decimal(".5"), None);
+/// ```
+#[must_use]
+pub fn parse_decimal(value: &str) -> Option<Decimal> {
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(w, f)| (w, Some(f)));
+    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !all_digits(whole) || fraction.is_some_and(|f| !all_digits(f)) {
+        return None;
+    }
+    Decimal::from_str_exact(value).ok()
+}
+
+fn out_of_range(rule: &Rule, value: Decimal) -> bool {
+    let bound = |text: Option<&str>| text.and_then(|t| Decimal::from_str(t).ok());
+    bound(rule.minimum).is_some_and(|least| value < least) || bound(rule.maximum).is_some_and(|most| value > most)
+}
+
+fn is_month(value: i64) -> bool {
+    (190_001..=999_912).contains(&value) && (1..=12).contains(&(value % 100))
+}
+
+fn is_date(value: i64) -> bool {
+    if !is_month(value / 100) {
+        return false;
+    }
+    let (year, month, day) = (value / 10_000, value / 100 % 100, value % 100);
+    (1..=days_in_month(year, month)).contains(&day)
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// `yyyy-MM-dd` or `yyyy-MM-dd HH:mm:ss`.
+fn is_date_or_time(value: &str) -> bool {
+    let number = |range: std::ops::Range<usize>| -> Option<i64> {
+        let part = value.get(range)?;
+        part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten()
+    };
+    let at = |index: usize, byte: u8| value.as_bytes().get(index) == Some(&byte);
+    let date = || -> Option<bool> {
+        let day = number(0..4)? * 10_000 + number(5..7)? * 100 + number(8..10)?;
+        Some(at(4, b'-') && at(7, b'-') && is_date(day))
+    };
+    let time = || -> Option<bool> {
+        let (h, m, s) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        Some(at(10, b' ') && at(13, b':') && at(16, b':') && h < 24 && m < 60 && s < 60)
+    };
+    match value.len() {
+        10 => date() == Some(true),
+        19 => date() == Some(true) && time() == Some(true),
+        _ => false,
+    }
+}
+
+/// English and Chinese words for a fault. The Chinese ones begin with the field's documented
+/// Chinese name.
+fn words(kind: FaultKind, name: &str, title: &str, rule: Option<&Rule>) -> (String, String) {
+    let length = rule.map(|r| r.length).unwrap_or_default();
+    let scale = rule.and_then(|r| r.scale).unwrap_or_default();
+    let title = if title.is_empty() { name } else { title };
+    let is_decimal = rule.is_some_and(|r| r.scale.is_some());
+    match kind {
+        FaultKind::Missing => ("is required".into(), format!("{title}不能为空")),
+        FaultKind::Type => ("has the wrong type".into(), format!("{title}类型不正确")),
+        FaultKind::Length if is_decimal => (
+            format!("has more than {} digits before the point", length.saturating_sub(scale)),
+            format!("{title}整数部分不能超过{}位", length.saturating_sub(scale)),
+        ),
+        FaultKind::Length => {
+            (format!("is longer than {length} characters or digits"), format!("{title}长度不能超过{length}"))
+        }
+        FaultKind::Scale => {
+            (format!("has more than {scale} digits after the point"), format!("{title}小数不能超过{scale}位"))
+        }
+        FaultKind::Code => ("is not one of the documented codes".into(), format!("{title}不在规定的代码范围内")),
+        FaultKind::Range => match rule.map(|r| (r.minimum, r.maximum)) {
+            Some((Some(least), Some(most))) => {
+                (format!("is not between {least} and {most}"), format!("{title}必须在{least}到{most}之间"))
+            }
+            Some((Some(least), None)) => (format!("is less than {least}"), format!("{title}不能小于{least}")),
+            Some((None, Some(most))) => (format!("is more than {most}"), format!("{title}不能大于{most}")),
+            _ => ("is out of range".into(), format!("{title}超出取值范围")),
+        },
+        FaultKind::Format => ("is not in the documented form".into(), format!("{title}格式不正确")),
+        FaultKind::Rows => {
+            let most = rule.map(|r| r.max_rows).unwrap_or_default();
+            (format!("has more than {most} rows"), format!("{title}不能超过{most}行"))
+        }
+        FaultKind::Repeated => ("is given more than once".into(), format!("{title}重复出现")),
+        FaultKind::Rule | FaultKind::Unspecified => ("is not allowed".into(), format!("{title}不符合规定")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const PRICE: Rule = Rule {
+        name: "CAT_ITEM_PRICE",
+        title: "分类项目单价",
+        required: true,
+        length: 14,
+        scale: Some(6),
+        minimum: Some("0"),
+        maximum: None,
+        max_rows: 0,
+        format: Format::Any,
+        missing_text: "",
+    };
+
+    fn kind_of(check: impl FnOnce(&mut Checker)) -> Option<FaultKind> {
+        let mut checker = Checker::default();
+        check(&mut checker);
+        checker.into_faults().first().map(|f| f.kind)
+    }
+
+    #[test]
+    fn decimals_are_held_to_length_and_scale() {
+        let of = |value: &str| kind_of(|c| c.decimal(&PRICE, value));
+        for good in ["0", "0.488300", "99999999.999999", "1.5000000000"] {
+            assert_eq!(of(good), None, "{good}");
+        }
+        assert_eq!(of(""), Some(FaultKind::Missing));
+        assert_eq!(of("0.4883001"), Some(FaultKind::Scale));
+        assert_eq!(of("100000000"), Some(FaultKind::Length));
+        assert_eq!(of("-0.1"), Some(FaultKind::Range));
+        assert_eq!(of(&"9".repeat(40)), Some(FaultKind::Length));
+        for bad in ["1e3", ".5", "5.", "0x1", "NaN", " 1", "--1", "1.2.3"] {
+            assert_eq!(of(bad), Some(FaultKind::Format), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dates_must_exist() {
+        for good in [20_240_229, 19_000_101, 20_231_231] {
+            assert!(is_date(good), "{good}");
+        }
+        for bad in [20_230_229, 20_231_301, 20_230_431, 20_230_100, 99, 202_401_011] {
+            assert!(!is_date(bad), "{bad}");
+        }
+        assert!(is_date_or_time("2024-02-29") && is_date_or_time("2024-02-29 23:59:59"));
+        for bad in ["2024-02-30", "2024-2-3", "2024-02-29T00:00:00", "2024-02-29 24:00:00", "２０２４-02-29", ""] {
+            assert!(!is_date_or_time(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn length_counts_characters_not_bytes() {
+        let rule = Rule { length: 4, scale: None, ..PRICE };
+        assert_eq!(kind_of(|c| c.text(&rule, "四个汉字")), None);
+        assert_eq!(kind_of(|c| c.text(&rule, "五个汉字了")), Some(FaultKind::Length));
+    }
+
+    #[test]
+    fn a_field_the_gateway_could_not_carry_is_reported_once_and_in_place() {
+        let met = TranscodingFaults {
+            faults: vec![crate::contract::v1::TranscodingFault {
+                field: "CAT_ITEM_PRICE".into(),
+                kind: FaultKind::Type.into(),
+            }],
+        };
+        let mut checker = Checker::with_transcoding_faults(met);
+        checker.decimal(&PRICE, "");
+        let faults = checker.into_faults();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults.first().map(|f| f.kind), Some(FaultKind::Type));
+    }
+}

@@ -1,0 +1,67 @@
+//! The contract in Rust: the messages and services of the `.proto` tree, the descriptor
+//! set that the gateway and reflection read, and the field checks generated from the
+//! `communal.contract.v1` options.
+//!
+//! Nothing here knows a business rule beyond what the documents' field tables say:
+//! whether a value must be given, how long it may be, which codes there are.
+//!
+//! ```
+//! use communal_proto::billing::v1::{UpdateSalePackagePriceRequest, SalePackagePriceRow};
+//! use communal_proto::{Checker, Checked};
+//!
+//! let request = UpdateSalePackagePriceRequest { rows: vec![SalePackagePriceRow { price: "0.48830001".into(), ..Default::default() }] };
+//! let mut checker = Checker::default();
+//! request.check(&mut checker);
+//! let faults = checker.into_faults();
+//! assert_eq!(faults[0].field, "COM_SALES_PRICE[0].CHARGE_PACK_DID");
+//! assert!(faults.iter().any(|f| f.field == "COM_SALES_PRICE[0].CAT_ITEM_PRICE" && f.text.contains("小数")));
+//! ```
+
+mod checks;
+
+pub use checks::{Checked, Checker, Coded, Fault, Format, Rule, parse_decimal};
+
+/// The compiled contract: every file with its options and comments, as bytes, because a
+/// round trip through `prost-types` would lose the options.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
+
+/// Options, faults and the reasons every service has.
+pub mod contract {
+    /// `communal.contract.v1`
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("communal.contract.v1");
+    }
+}
+
+/// Tenants, channels and operators.
+pub mod identity {
+    /// `communal.identity.v1`
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("communal.identity.v1");
+    }
+}
+
+/// Retail-utility billing (EPEIS).
+pub mod billing {
+    /// `communal.billing.v1`
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("communal.billing.v1");
+    }
+}
+
+/// Community fees (HC).
+pub mod community {
+    /// `communal.community.v1`
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        tonic::include_proto!("communal.community.v1");
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/generated.rs"));
+}
