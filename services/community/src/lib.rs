@@ -1,1 +1,2 @@
-//! Stub.
+//! Community fees (HC).
+pub mod formula;
