@@ -1,0 +1,419 @@
+//! JSON text to protobuf bytes.
+//!
+//! Fields are written in the order in which they arrive; protobuf does not mind. What cannot
+//! be carried over is left out and named, so that the service, which knows the caller by
+//! then, can report it among its own faults.
+
+use std::borrow::Cow;
+
+use communal_proto::contract::v1::FaultKind;
+
+use super::decimal::{Number, NumberFault};
+use super::faults::Faults;
+use super::path::Path;
+use super::push_varint;
+use super::reader::{Malformed, Next, Reader};
+use crate::plan::{FieldPlan, Kind, MessageId, Plans};
+
+/// How much a value may differ from its documented JSON type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// A Number is a JSON number and a String a JSON string.
+    Strict,
+    /// Numbers may come as strings and strings as numbers; an empty string where a number or
+    /// a code is meant is absent.
+    Lenient,
+}
+
+/// A block of texts that stands in the body but does not belong to the message, like the
+/// credentials of EPEIS.
+#[derive(Debug)]
+pub struct Block {
+    key: &'static str,
+    fields: &'static [(&'static str, usize)],
+    values: Vec<Option<String>>,
+    seen: bool,
+}
+
+impl Block {
+    /// A block of this name, with the names of its texts and their greatest lengths in
+    /// characters.
+    #[must_use]
+    pub fn new(key: &'static str, fields: &'static [(&'static str, usize)]) -> Self {
+        Self { key, fields, values: vec![None; fields.len()], seen: false }
+    }
+
+    /// What was found, in the order of the names.
+    #[must_use]
+    pub fn into_values(self) -> Vec<Option<String>> {
+        self.values
+    }
+}
+
+/// Where the value of a key belongs.
+enum Target {
+    Field(usize),
+    Block,
+    Nowhere,
+}
+
+/// What a scalar turned out to be.
+enum Scalar<'v> {
+    Absent,
+    Bytes(Cow<'v, str>),
+    Varint(u64),
+}
+
+/// Reads one request.
+#[derive(Debug)]
+pub struct Input<'p> {
+    plans: &'p Plans,
+    strictness: Strictness,
+    path: Path<'p>,
+    /// The fields met in the objects that are open, innermost last.
+    seen: Vec<bool>,
+    wire: Vec<u8>,
+    faults: Faults,
+    unknown_keys: u64,
+}
+
+impl<'p> Input<'p> {
+    /// A reader with room for a message of about `capacity` bytes.
+    #[must_use]
+    pub fn new(plans: &'p Plans, strictness: Strictness, capacity: usize) -> Self {
+        Self {
+            plans,
+            strictness,
+            path: Path::default(),
+            seen: Vec::new(),
+            wire: Vec::with_capacity(capacity),
+            faults: Faults::default(),
+            unknown_keys: 0,
+        }
+    }
+
+    /// Reads a body: an object that is the message, and perhaps a block beside its fields.
+    ///
+    /// # Errors
+    /// The body is no JSON, no object or nested too deep.
+    pub fn body(&mut self, id: MessageId, body: &[u8], block: Option<&mut Block>) -> Result<(), Malformed> {
+        let mut reader = Reader::new(body);
+        let next = reader.peek()?;
+        if next != Next::Object {
+            // Rather a fault of syntax, where there is one, than of kind.
+            reader.skip()?;
+            reader.finish()?;
+            return Err(Malformed::NotAnObject);
+        }
+        self.object(&mut reader, id, block)?;
+        reader.finish()
+    }
+
+    /// Reads the parameters of a query, which are all text.
+    pub fn parameters<'v>(&mut self, id: MessageId, parameters: impl Iterator<Item = (Cow<'v, str>, Cow<'v, str>)>) {
+        let plan = self.plans.message(id);
+        let mut seen = vec![false; plan.fields.len()];
+        for (key, value) in parameters {
+            let Some(index) = plan.find(&key, 0) else {
+                self.unknown_keys += 1;
+                continue;
+            };
+            let field = &plan.fields[index];
+            self.path.enter(&field.key);
+            if std::mem::replace(&mut seen[index], true) {
+                self.fault(FaultKind::Repeated);
+            } else if field.repeated || matches!(field.kind, Kind::Message(_)) {
+                self.fault(FaultKind::Type);
+            } else {
+                match scalar_of_text(self.plans, self.strictness, field, &value) {
+                    Ok(scalar) => write_scalar(&mut self.wire, field, &scalar, false),
+                    Err(kind) => self.fault(kind),
+                }
+            }
+            self.path.leave();
+        }
+    }
+
+    /// The message, what is wrong with the request, and how many keys were ignored.
+    #[must_use]
+    pub fn finish(self) -> (Vec<u8>, Faults, u64) {
+        (self.wire, self.faults, self.unknown_keys)
+    }
+
+    /// Names a fault that lies outside the message.
+    pub fn fault_at(&mut self, field: String, kind: FaultKind) {
+        self.faults.push(field, kind);
+    }
+
+    fn fault(&mut self, kind: FaultKind) {
+        self.faults.push(self.path.to_string(), kind);
+    }
+
+    fn object(
+        &mut self,
+        reader: &mut Reader<'_>,
+        id: MessageId,
+        mut block: Option<&mut Block>,
+    ) -> Result<(), Malformed> {
+        let plan = self.plans.message(id);
+        let base = self.seen.len();
+        self.seen.resize(base + plan.fields.len(), false);
+        let mut guess = 0;
+        let mut begun = false;
+        loop {
+            let key = if begun { reader.next_key()? } else { reader.first_key()? };
+            begun = true;
+            let Some(key) = key else { break };
+            let target = match plan.find(key, guess) {
+                Some(index) => Target::Field(index),
+                None if block.as_deref().is_some_and(|block| block.key == key) => Target::Block,
+                None => Target::Nowhere,
+            };
+            match (target, block.as_deref_mut()) {
+                (Target::Field(index), _) => {
+                    guess = index + 1;
+                    let field = &plan.fields[index];
+                    self.path.enter(&field.key);
+                    if std::mem::replace(&mut self.seen[base + index], true) {
+                        // The first value stays in the message, which is refused anyway.
+                        self.fault(FaultKind::Repeated);
+                        reader.skip()?;
+                    } else {
+                        self.value(reader, field)?;
+                    }
+                    self.path.leave();
+                }
+                (Target::Block, Some(block)) => self.block(reader, block)?,
+                _ => {
+                    self.unknown_keys += 1;
+                    reader.skip()?;
+                }
+            }
+        }
+        self.seen.truncate(base);
+        Ok(())
+    }
+
+    fn block(&mut self, reader: &mut Reader<'_>, block: &mut Block) -> Result<(), Malformed> {
+        self.path.enter(block.key);
+        if std::mem::replace(&mut block.seen, true) {
+            self.fault(FaultKind::Repeated);
+            reader.skip()?;
+        } else {
+            match reader.peek()? {
+                Next::Object => self.block_fields(reader, block)?,
+                Next::Null => reader.skip()?,
+                _ => {
+                    self.fault(FaultKind::Type);
+                    reader.skip()?;
+                }
+            }
+        }
+        self.path.leave();
+        Ok(())
+    }
+
+    fn block_fields(&mut self, reader: &mut Reader<'_>, block: &mut Block) -> Result<(), Malformed> {
+        let mut seen = vec![false; block.fields.len()];
+        let mut begun = false;
+        loop {
+            let key = if begun { reader.next_key()? } else { reader.first_key()? };
+            begun = true;
+            let Some(key) = key else { return Ok(()) };
+            let Some(index) = block.fields.iter().position(|(name, _)| *name == key) else {
+                self.unknown_keys += 1;
+                reader.skip()?;
+                continue;
+            };
+            let (name, longest) = block.fields[index];
+            self.path.enter(name);
+            if std::mem::replace(&mut seen[index], true) {
+                self.fault(FaultKind::Repeated);
+                reader.skip()?;
+            } else {
+                match reader.peek()? {
+                    Next::Text => {
+                        let text = reader.text()?;
+                        if text.chars().count() > longest {
+                            self.fault(FaultKind::Length);
+                        } else if !text.is_empty() {
+                            block.values[index] = Some(text.to_owned());
+                        }
+                    }
+                    Next::Null => reader.skip()?,
+                    _ => {
+                        self.fault(FaultKind::Type);
+                        reader.skip()?;
+                    }
+                }
+            }
+            self.path.leave();
+        }
+    }
+
+    fn value(&mut self, reader: &mut Reader<'_>, field: &'p FieldPlan) -> Result<(), Malformed> {
+        match reader.peek()? {
+            Next::Null => reader.skip(),
+            Next::Array if field.repeated => self.rows(reader, field),
+            _ if field.repeated => {
+                self.fault(FaultKind::Type);
+                reader.skip()
+            }
+            next => self.single(reader, field, next, false),
+        }
+    }
+
+    fn rows(&mut self, reader: &mut Reader<'_>, field: &'p FieldPlan) -> Result<(), Malformed> {
+        let mut row = 0;
+        let mut more = reader.first_row()?;
+        while more {
+            if row == field.max_rows {
+                self.fault(FaultKind::Rows);
+            }
+            if row >= field.max_rows {
+                reader.skip()?;
+            } else {
+                self.path.enter_row(row);
+                let next = reader.peek()?;
+                self.single(reader, field, next, true)?;
+                self.path.leave();
+            }
+            row += 1;
+            more = reader.next_row()?;
+        }
+        Ok(())
+    }
+
+    fn single(
+        &mut self,
+        reader: &mut Reader<'_>,
+        field: &'p FieldPlan,
+        next: Next,
+        in_array: bool,
+    ) -> Result<(), Malformed> {
+        let scalar = match (field.kind, next) {
+            (Kind::Message(id), Next::Object) => {
+                self.wire.extend_from_slice(&field.tag);
+                let start = self.wire.len();
+                self.wire.push(0);
+                self.object(reader, id, None)?;
+                close_length(&mut self.wire, start);
+                return Ok(());
+            }
+            (Kind::Message(_), _) | (_, Next::Null | Next::Bool | Next::Array | Next::Object) => {
+                reader.skip()?;
+                Err(FaultKind::Type)
+            }
+            (_, Next::Text) => {
+                scalar_of_text(self.plans, self.strictness, field, reader.text()?)
+            }
+            (_, Next::Number) => scalar_of_number(self.plans, self.strictness, field, reader.number()?),
+        };
+        match scalar {
+            Ok(scalar) => write_scalar(&mut self.wire, field, &scalar, in_array),
+            Err(kind) => {
+                self.fault(kind);
+                if in_array {
+                    // An empty row keeps the others at their places.
+                    write_scalar(&mut self.wire, field, &Scalar::Absent, true);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn scalar_of_text<'v>(
+    plans: &Plans,
+    strictness: Strictness,
+    field: &FieldPlan,
+    text: &'v str,
+) -> Result<Scalar<'v>, FaultKind> {
+    match (field.kind, strictness) {
+        (Kind::Text, _) => Ok(Scalar::Bytes(Cow::Borrowed(text))),
+        (Kind::Code(_), _) | (_, Strictness::Lenient) if text.is_empty() => Ok(Scalar::Absent),
+        (Kind::Code(codes), _) => code(plans.codes(codes).number(text)),
+        (_, Strictness::Strict) => Err(FaultKind::Type),
+        (_, Strictness::Lenient) => number(field.kind, text),
+    }
+}
+
+fn scalar_of_number<'v>(
+    plans: &Plans,
+    strictness: Strictness,
+    field: &FieldPlan,
+    text: &'v str,
+) -> Result<Scalar<'v>, FaultKind> {
+    match (field.kind, strictness) {
+        (Kind::Text | Kind::Code(_), Strictness::Strict) => Err(FaultKind::Type),
+        (Kind::Text, Strictness::Lenient) => number(Kind::Text, text),
+        (Kind::Code(codes), Strictness::Lenient) => match number(Kind::Text, text)? {
+            Scalar::Bytes(plain) => code(plans.codes(codes).number(&plain)),
+            _ => Err(FaultKind::Code),
+        },
+        (kind, _) => number(kind, text),
+    }
+}
+
+fn code(number: Option<i32>) -> Result<Scalar<'static>, FaultKind> {
+    // Codes are numbered from zero up, so nothing is lost.
+    number.map(|number| Scalar::Varint(u64::from(number.unsigned_abs()))).ok_or(FaultKind::Code)
+}
+
+/// The text of a number as what the field is: a whole number, or else its plain notation.
+fn number(kind: Kind, text: &str) -> Result<Scalar<'_>, FaultKind> {
+    let whole = matches!(kind, Kind::Int32 | Kind::Int64);
+    let number = match Number::parse(text) {
+        Ok(number) => number,
+        Err(NumberFault::Syntax) => return Err(FaultKind::Type),
+        Err(NumberFault::Length) if whole => return Err(FaultKind::Range),
+        Err(NumberFault::Length) => return Err(FaultKind::Length),
+    };
+    if !whole {
+        return Ok(Scalar::Bytes(number.into_plain()));
+    }
+    let value = number.whole().ok_or(FaultKind::Type)?.map_err(|_| FaultKind::Range)?;
+    if kind == Kind::Int32 && i32::try_from(value).is_err() {
+        return Err(FaultKind::Range);
+    }
+    Ok(Scalar::Varint(value.cast_unsigned()))
+}
+
+/// Writes a field. In an array, and where being set to nothing means something, nothing is
+/// written out too; elsewhere it is what protobuf leaves off.
+fn write_scalar(wire: &mut Vec<u8>, field: &FieldPlan, scalar: &Scalar<'_>, in_array: bool) {
+    let nothing = match scalar {
+        Scalar::Absent => !in_array,
+        Scalar::Bytes(text) => text.is_empty() && !in_array && !field.presence,
+        Scalar::Varint(value) => *value == 0 && !in_array && !field.presence,
+    };
+    if nothing {
+        return;
+    }
+    wire.extend_from_slice(&field.tag);
+    match scalar {
+        Scalar::Absent => wire.push(0),
+        Scalar::Bytes(text) => {
+            push_varint(wire, text.len() as u64);
+            wire.extend_from_slice(text.as_bytes());
+        }
+        Scalar::Varint(value) => push_varint(wire, *value),
+    }
+}
+
+/// Writes the length of a message whose bytes begin after the one byte kept for it at
+/// `start`, and moves them where one byte is not enough.
+fn close_length(wire: &mut Vec<u8>, start: usize) {
+    let length = wire.len() - start - 1;
+    if length < 0x80 {
+        wire[start] = length as u8;
+        return;
+    }
+    let mut prefix = Vec::with_capacity(5);
+    push_varint(&mut prefix, length as u64);
+    let more = prefix.len() - 1;
+    let end = wire.len();
+    wire.resize(end + more, 0);
+    wire.copy_within(start + 1..end, start + 1 + more);
+    wire[start..start + prefix.len()].copy_from_slice(&prefix);
+}

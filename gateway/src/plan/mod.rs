@@ -1,0 +1,83 @@
+//! Plans: what the gateway knows of the documented interfaces, compiled once from the
+//! descriptors of the contract.
+//!
+//! A method with the option `route` becomes a [`Route`]; the messages it takes and gives
+//! become [`MessagePlan`]s that the transcoder follows. Nothing else knows a shape, so an
+//! interface is added by adding it to the contract. What the transcoder could not serve
+//! faithfully (a float, a map, a message inside itself) is refused here, when the process
+//! starts, and not when a client calls.
+
+mod error;
+mod messages;
+mod options;
+mod reasons;
+mod routes;
+
+pub use error::ContractError;
+pub use messages::{CodePlan, FieldPlan, Kind, MessageId, MessagePlan, Plans};
+pub use reasons::Reasons;
+pub use routes::{Owner, Route};
+
+pub(crate) use options::Options;
+
+use prost_reflect::DescriptorPool;
+
+/// Everything compiled from one descriptor set.
+#[derive(Debug)]
+pub struct Contract {
+    pool: DescriptorPool,
+    plans: Plans,
+    routes: Vec<Route>,
+    reasons: Reasons,
+}
+
+impl Contract {
+    /// Compiles the contract that this build was made with.
+    ///
+    /// # Errors
+    /// Names the first element of the contract that cannot be served.
+    pub fn load() -> Result<Self, ContractError> {
+        Self::compile(communal_proto::FILE_DESCRIPTOR_SET)
+    }
+
+    /// Compiles a contract from an encoded `FileDescriptorSet` that kept its options.
+    ///
+    /// # Errors
+    /// Names the first element of the contract that cannot be served.
+    pub fn compile(descriptor_set: &[u8]) -> Result<Self, ContractError> {
+        let pool = DescriptorPool::decode(descriptor_set).map_err(ContractError::Descriptors)?;
+        let options = Options::new(&pool)?;
+        let mut plans = messages::Compiler::new(&options);
+        let routes = routes::compile(&pool, &options, &mut plans)?;
+        let plans = plans.finish();
+        let reasons = Reasons::compile(&pool, &options)?;
+        Ok(Self { pool, plans, routes, reasons })
+    }
+
+    /// The message plans that [`Route`]s point into.
+    #[must_use]
+    pub fn plans(&self) -> &Plans {
+        &self.plans
+    }
+
+    /// The routes in the order of the contract.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// What refusals are called on REST.
+    #[must_use]
+    pub fn reasons(&self) -> &Reasons {
+        &self.reasons
+    }
+
+    /// The descriptors themselves, comments included.
+    #[must_use]
+    pub fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+}
+
+#[cfg(test)]
+mod tests;

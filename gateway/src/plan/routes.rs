@@ -1,0 +1,143 @@
+//! The table of routes.
+
+use std::collections::HashSet;
+
+use communal_proto::contract::v1::{Dialect, RouteRules, Verb};
+use http::Method;
+use http::uri::PathAndQuery;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+
+use super::messages::Compiler;
+use super::{ContractError, MessageId, Options};
+
+/// Which service answers a route, by the package of the method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// `communal.billing`.
+    Billing,
+    /// `communal.community`.
+    Community,
+}
+
+impl Owner {
+    /// Every service.
+    pub const ALL: [Self; 2] = [Self::Billing, Self::Community];
+
+    /// The protobuf package without its version.
+    #[must_use]
+    pub fn package(self) -> &'static str {
+        match self {
+            Self::Billing => "communal.billing",
+            Self::Community => "communal.community",
+        }
+    }
+
+    /// The domain that the service writes into its error details.
+    #[must_use]
+    pub fn domain(self) -> &'static str {
+        match self {
+            Self::Billing => "billing.communal",
+            Self::Community => "community.communal",
+        }
+    }
+}
+
+/// A documented REST call and the method that answers it.
+#[derive(Debug)]
+pub struct Route {
+    /// What documents and metrics call it: the last part of the path.
+    pub name: String,
+    /// The documented path.
+    pub path: String,
+    /// The family of shapes it speaks.
+    pub dialect: Dialect,
+    /// The HTTP method it is documented with.
+    pub verb: Method,
+    /// The document's title, in Chinese.
+    pub title: String,
+    /// Who answers.
+    pub owner: Owner,
+    /// Full name of the method.
+    pub method: String,
+    /// `/package.Service/Method`.
+    pub grpc_path: PathAndQuery,
+    /// The request message.
+    pub input: MessageId,
+    /// The reply message.
+    pub output: MessageId,
+}
+
+pub(crate) fn compile(
+    pool: &DescriptorPool,
+    options: &Options,
+    plans: &mut Compiler<'_>,
+) -> Result<Vec<Route>, ContractError> {
+    let mut routes = Vec::new();
+    let mut paths = HashSet::new();
+    for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
+        let Some(rules) = options.route(&method)? else { continue };
+        let route = route(&method, &rules, plans)?;
+        if !paths.insert(route.path.clone()) {
+            return Err(ContractError::route(method.full_name(), format!("{} is taken by another method", route.path)));
+        }
+        routes.push(route);
+    }
+    Ok(routes)
+}
+
+fn route(method: &MethodDescriptor, rules: &RouteRules, plans: &mut Compiler<'_>) -> Result<Route, ContractError> {
+    let name = method.full_name();
+    let fault = |problem: String| ContractError::route(name, problem);
+    if method.is_client_streaming() || method.is_server_streaming() {
+        return Err(fault("streams; REST answers one call with one reply".into()));
+    }
+    let package = method.parent_service().package_name().to_owned();
+    let owner = Owner::ALL
+        .into_iter()
+        .find(|owner| package.strip_prefix(owner.package()).is_some_and(|version| version.starts_with('.')))
+        .ok_or_else(|| fault(format!("no service is known to answer package {package}")))?;
+    let verb = match rules.verb() {
+        Verb::Unspecified | Verb::Post => Method::POST,
+        Verb::Get => Method::GET,
+    };
+    let dialect = rules.dialect();
+    let path = rules.path.clone();
+    let code = match dialect {
+        Dialect::Epeis => {
+            path.strip_prefix("/Service/v1/").and_then(|rest| rest.strip_suffix('/')).filter(|_| verb == Method::POST)
+        }
+        Dialect::Hc => path.strip_prefix("/app/"),
+        Dialect::Unspecified => return Err(fault("has no dialect".into())),
+    };
+    let code = code
+        .filter(|code| !code.is_empty() && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
+        .ok_or_else(|| fault(format!("{verb} {path} is not how the dialect writes a path")))?
+        .to_owned();
+    let service = method.parent_service();
+    let grpc_path = format!("/{}/{}", service.full_name(), method.name())
+        .parse()
+        .map_err(|_| fault("its gRPC path is no path".into()))?;
+    let input = plans.message(&method.input())?;
+    let output = plans.message(&method.output())?;
+    let reserved: &[&str] = match dialect {
+        Dialect::Hc => &["code", "msg"],
+        _ => &[],
+    };
+    let taken = |id: MessageId, key: &&&str| plans.plan(id).find(key, 0).is_some();
+    let clash = reserved.iter().find(|key| taken(output, key));
+    if let Some(key) = clash.or_else(|| [&"SYS_HEAD"].into_iter().find(|key| taken(input, key))) {
+        return Err(fault(format!("the envelope and the message both have {key}")));
+    }
+    Ok(Route {
+        name: code,
+        path,
+        dialect,
+        verb,
+        title: rules.title.clone(),
+        owner,
+        method: name.to_owned(),
+        grpc_path,
+        input,
+        output,
+    })
+}
