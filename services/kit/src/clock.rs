@@ -1,0 +1,93 @@
+//! Time handed in. Business dates are days in a configured zone; instants are UTC. Tests hold
+//! the clock and move it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
+use chrono_tz::Tz;
+
+/// The zone of business dates unless configured.
+pub const DEFAULT_ZONE: Tz = Tz::Asia__Shanghai;
+
+/// Tells the time.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    zone: Tz,
+    fixed: Option<Arc<Mutex<DateTime<Utc>>>>,
+}
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system(zone: Tz) -> Self {
+        Self { zone, fixed: None }
+    }
+
+    /// A clock that stands still until it is set.
+    #[must_use]
+    pub fn fixed(zone: Tz, instant: DateTime<Utc>) -> Self {
+        Self { zone, fixed: Some(Arc::new(Mutex::new(instant))) }
+    }
+
+    /// Sets a fixed clock; does nothing to the machine's.
+    pub fn set(&self, instant: DateTime<Utc>) {
+        if let Some(fixed) = &self.fixed {
+            *fixed.lock().unwrap_or_else(PoisonError::into_inner) = instant;
+        }
+    }
+
+    /// This instant.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        match &self.fixed {
+            Some(fixed) => *fixed.lock().unwrap_or_else(PoisonError::into_inner),
+            None => Utc::now(),
+        }
+    }
+
+    /// Today's business date.
+    #[must_use]
+    pub fn today(&self) -> NaiveDate {
+        self.local(self.now()).date()
+    }
+
+    /// An instant as people in the zone write it.
+    #[must_use]
+    pub fn local(&self, instant: DateTime<Utc>) -> NaiveDateTime {
+        instant.with_timezone(&self.zone).naive_local()
+    }
+
+    /// The instant of a local time. A time that a change of the clocks skips is the instant
+    /// after the gap; one that it repeats is the first of the two.
+    #[must_use]
+    pub fn instant(&self, local: NaiveDateTime) -> DateTime<Utc> {
+        let hour = chrono::TimeDelta::hours(1);
+        self.zone
+            .from_local_datetime(&local)
+            .earliest()
+            .or_else(|| self.zone.from_local_datetime(&(local + hour)).earliest())
+            .map_or_else(|| local.and_utc(), |t| t.with_timezone(&Utc))
+    }
+
+    /// The zone of business dates.
+    #[must_use]
+    pub fn zone(&self) -> Tz {
+        self.zone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_business_date_is_the_zones_not_utcs() {
+        let evening = Utc.with_ymd_and_hms(2024, 2, 29, 16, 30, 0).unwrap();
+        let clock = Clock::fixed(DEFAULT_ZONE, evening);
+        assert_eq!(clock.today(), NaiveDate::from_ymd_opt(2024, 3, 1).unwrap());
+        assert_eq!(clock.instant(clock.local(evening)), evening);
+        clock.set(evening + chrono::TimeDelta::days(1));
+        assert_eq!(clock.today(), NaiveDate::from_ymd_opt(2024, 3, 2).unwrap());
+    }
+}

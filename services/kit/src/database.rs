@@ -1,0 +1,152 @@
+//! PostgreSQL: the pool with its limits, migrations, named constraints, retries.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::config::Reader;
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+
+/// The tables every service has: who may call, and which requests were answered.
+static PLATFORM: Migrator = sqlx::migrate!("./migrations");
+
+/// Where the platform's migrations are noted; the service's own are in sqlx's table.
+const PLATFORM_MIGRATIONS: &str = "_platform_migrations";
+
+/// How to reach the database, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// Connection URL; has the password, so it never prints.
+    pub url: Secret,
+    /// Most connections of this process.
+    pub connections: u32,
+    /// Longest statement.
+    pub statement_timeout: Duration,
+    /// Longest wait for a row lock.
+    pub lock_timeout: Duration,
+    /// Longest wait for a free connection.
+    pub acquire_timeout: Duration,
+}
+
+impl DatabaseSettings {
+    /// Reads `COMMUNAL_<SERVICE>_DATABASE_URL` and the limits all services share.
+    pub fn read(reader: &mut Reader, url_key: &'static str) -> Self {
+        let url = reader.required(url_key);
+        if !url.is_empty()
+            && let Err(error) = PgConnectOptions::from_str(&url)
+        {
+            reader.fault(url_key, error);
+        }
+        let milliseconds = |reader: &mut Reader, key, default| Duration::from_millis(reader.parsed(key, default));
+        Self {
+            url: Secret::new(url),
+            connections: reader.parsed("database_connections", 16),
+            statement_timeout: milliseconds(reader, "statement_timeout_ms", 30_000),
+            lock_timeout: milliseconds(reader, "lock_timeout_ms", 10_000),
+            acquire_timeout: milliseconds(reader, "acquire_timeout_ms", 5_000),
+        }
+    }
+}
+
+/// A pool whose every connection has its timeouts set. Connects when first used, so that a
+/// service starts, not ready, while its database is away.
+///
+/// # Errors
+/// Where the URL cannot be read.
+pub fn connect(settings: &DatabaseSettings) -> Result<PgPool, sqlx::Error> {
+    let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
+    let options = PgConnectOptions::from_str(settings.url.expose())?.options([
+        ("statement_timeout", milliseconds(settings.statement_timeout)),
+        ("lock_timeout", milliseconds(settings.lock_timeout)),
+        ("idle_in_transaction_session_timeout", milliseconds(settings.statement_timeout * 2)),
+        ("timezone", "UTC".to_owned()),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(settings.connections)
+        .acquire_timeout(settings.acquire_timeout)
+        // A connection is replaced in time, so that a failover moves all of them.
+        .max_lifetime(Duration::from_mins(30))
+        // A dead connection shows at its first statement, which nothing has changed yet: the
+        // caller is told to retry. A ping before each use would cost a round trip a call.
+        .test_before_acquire(false)
+        .connect_lazy_with(options))
+}
+
+fn platform() -> Migrator {
+    let mut migrator = Migrator { migrations: PLATFORM.migrations.clone(), ..Migrator::DEFAULT };
+    migrator.dangerous_set_table_name(PLATFORM_MIGRATIONS);
+    migrator
+}
+
+/// Applies the platform's migrations and then the service's.
+///
+/// # Errors
+/// Where one fails; those before it stay applied.
+pub async fn migrate(pool: &PgPool, service: &Migrator) -> anyhow::Result<()> {
+    // Migrations may take longer than a call is allowed to.
+    let mut connection = pool.acquire().await?;
+    sqlx::query("SELECT set_config('statement_timeout', '0', false)").execute(&mut *connection).await?;
+    platform().run_direct(None, &mut *connection, false).await?;
+    service.run_direct(None, &mut *connection, false).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Whether every migration this binary knows has been applied.
+///
+/// # Errors
+/// Where the database cannot be asked.
+pub async fn schema_is_current(pool: &PgPool, service: &Migrator) -> Result<bool, sqlx::Error> {
+    for (table, migrator) in [(PLATFORM_MIGRATIONS, &PLATFORM), ("_sqlx_migrations", service)] {
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(pool).await?;
+        if !exists {
+            return Ok(false);
+        }
+        let known: Vec<i64> = migrator.iter().map(|m| m.version).collect();
+        let applied: i64 = match table {
+            PLATFORM_MIGRATIONS => {
+                sqlx::query_scalar("SELECT count(*) FROM _platform_migrations WHERE success AND version = ANY($1)")
+            }
+            _ => sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations WHERE success AND version = ANY($1)"),
+        }
+        .bind(&known)
+        .fetch_one(pool)
+        .await?;
+        if usize::try_from(applied).ok() != Some(known.len()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The name of the constraint that a statement violated.
+#[must_use]
+pub fn constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(|e| e.constraint())
+}
+
+/// Most times a transaction is tried when the database rolls it back to resolve a conflict.
+const TRIES: u32 = 3;
+
+/// Runs `attempt` again where the database rolled it back (40001, 40P01), at most three times
+/// in all. The attempt must be a whole transaction.
+///
+/// # Errors
+/// What the last attempt failed with.
+pub async fn retrying<T, F: Future<Output = Result<T, Refusal>>>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal> {
+    let mut tried = 1;
+    loop {
+        match attempt().await {
+            Err(refusal) if refusal.is_retryable() && tried < TRIES => {
+                metrics::counter!("communal_transaction_retries_total").increment(1);
+                tokio::time::sleep(Duration::from_millis(rand::random_range(1..=10) * u64::from(tried))).await;
+                tried += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}

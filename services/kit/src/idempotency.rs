@@ -1,0 +1,115 @@
+//! A request that comes twice is carried out once and answered twice the same.
+//!
+//! The row (tenant, method, request id, request hash, reply) is written in the transaction of
+//! the change itself: there is no moment at which one exists without the other. Two of the
+//! same at once: the second waits at the row's primary key and then reads the first's reply.
+
+use bytes::Bytes;
+use communal_proto::contract::v1::Reason as Common;
+use prost::Message;
+use sha2::{Digest, Sha256};
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::call::Call;
+use crate::refusal::Refusal;
+
+/// A request id with the hash of the request it came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Chosen by the caller.
+    pub request_id: String,
+    /// SHA-256 of the encoded request.
+    pub hash: [u8; 32],
+}
+
+impl Call {
+    /// The key of this call, where the caller gave a request id.
+    #[must_use]
+    pub fn request_key(&self, message: &impl Message) -> Option<RequestKey> {
+        let request_id = self.request_id.clone()?;
+        Some(RequestKey { request_id, hash: Sha256::digest(message.encode_to_vec()).into() })
+    }
+}
+
+/// What became of a claim.
+#[derive(Debug)]
+pub enum Claim {
+    /// The request is new, or has no id: carry it out.
+    New,
+    /// It was answered before: answer it so again.
+    Answered(Bytes),
+}
+
+/// Claims the request inside the transaction that carries it out. Waits while the same
+/// request is being carried out elsewhere.
+///
+/// # Errors
+/// `REQUEST_ID_REUSED` where the id came with another request.
+pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Message) -> Result<Claim, Refusal> {
+    let Some(key) = call.request_key(message) else { return Ok(Claim::New) };
+    let claimed = sqlx::query!(
+        "INSERT INTO platform.answered_request
+             (tenant_id, method, request_id, request_hash, reply, channel_id, operator_id, trace_id)
+         VALUES ($1, $2, $3, $4, '', $5, $6, $7) ON CONFLICT DO NOTHING",
+        call.tenant.id,
+        call.method,
+        key.request_id,
+        &key.hash[..],
+        call.channel_id,
+        call.operator_id,
+        call.trace_id,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if claimed.rows_affected() == 1 {
+        return Ok(Claim::New);
+    }
+    answered(connection, call, &key).await.map(Claim::Answered)
+}
+
+/// Keeps the reply of a claimed request. An empty reply needs no statement: it is what the
+/// claim wrote.
+///
+/// # Errors
+/// Storage faults.
+pub async fn record(connection: &mut PgConnection, call: &Call, reply: &impl Message) -> Result<(), Refusal> {
+    let (Some(request_id), bytes) = (&call.request_id, reply.encode_to_vec()) else { return Ok(()) };
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE platform.answered_request SET reply = $4 WHERE tenant_id = $1 AND method = $2 AND request_id = $3",
+        call.tenant.id,
+        call.method,
+        request_id,
+        bytes,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The reply that the request got before.
+///
+/// # Errors
+/// `REQUEST_ID_REUSED` where the id came with another request.
+pub async fn answered(executor: impl PgExecutor<'_>, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
+    let row = sqlx::query!(
+        "SELECT request_hash, reply FROM platform.answered_request
+         WHERE tenant_id = $1 AND method = $2 AND request_id = $3",
+        call.tenant.id,
+        call.method,
+        key.request_id,
+    )
+    .fetch_optional(executor)
+    .await?;
+    match row {
+        Some(row) if row.request_hash == key.hash => {
+            metrics::counter!("communal_idempotent_replays_total", "method" => call.method.clone()).increment(1);
+            Ok(row.reply.into())
+        }
+        Some(_) => Err(Refusal::new(Common::RequestIdReused, "请求流水号已被其他请求使用")),
+        // The first of two equal requests rolled back after the second had seen its row.
+        None => Err(Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试")),
+    }
+}

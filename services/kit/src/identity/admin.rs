@@ -1,0 +1,232 @@
+//! Administration of credentials over gRPC, the same in every service.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use communal_proto::contract::v1::FaultKind;
+use communal_proto::identity::v1 as pb;
+use communal_proto::identity::v1::identity_service_server::IdentityService;
+use communal_proto::{Checked, Fault};
+use sqlx::PgPool;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+
+use crate::call::begin_without_tenant;
+use crate::clock::Clock;
+use crate::identity::policy::Policy;
+use crate::identity::store::{self, IdentityError, NewChannel};
+use crate::identity::{Authenticator, SealingKey};
+use crate::refusal::Refusal;
+
+/// Serves `communal.identity.v1.IdentityService`.
+#[derive(Clone, Debug)]
+pub struct IdentityRpc {
+    pool: PgPool,
+    sealing: Option<SealingKey>,
+    clock: Clock,
+    authenticator: Arc<Authenticator>,
+}
+
+impl IdentityRpc {
+    /// The administration of a service's own credentials.
+    #[must_use]
+    pub fn new(pool: PgPool, sealing: Option<SealingKey>, clock: Clock, authenticator: Arc<Authenticator>) -> Self {
+        Self { pool, sealing, clock, authenticator }
+    }
+
+    fn policy(&self) -> &Policy {
+        self.authenticator.policy()
+    }
+}
+
+impl From<IdentityError> for Refusal {
+    fn from(error: IdentityError) -> Self {
+        let fault = |field: &str, text: &str| Refusal::for_faults(vec![Fault::rule(field, error.to_string(), text)]);
+        match &error {
+            IdentityError::ChannelExists(_) => fault("channelId", "渠道已存在"),
+            IdentityError::NoChannel(_) => fault("channelId", "渠道不存在"),
+            IdentityError::NoOperator(_) => fault("operatorId", "操作员不存在"),
+            IdentityError::NoTenant => fault("tenantIds", "租户不存在"),
+            IdentityError::TenantKind(_) => fault("tenant.kind", "租户已存在且类型不同"),
+            IdentityError::Proof => fault("proof", "本服务不支持该验证方式"),
+            IdentityError::NoSealingKey | IdentityError::Sealing(_) => Refusal::internal(error),
+            IdentityError::Storage(_) => match error {
+                IdentityError::Storage(storage) => storage.into(),
+                other => Refusal::internal(other),
+            },
+        }
+    }
+}
+
+fn instant(time: DateTime<Utc>) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().cast_signed() }
+}
+
+fn days(days: i32) -> Option<TimeDelta> {
+    (days > 0).then(|| TimeDelta::days(days.into()))
+}
+
+/// A checked request, and a line in the log that says which administrator made it.
+fn administer<M: Checked>(request: Request<M>) -> Result<M, Refusal> {
+    let (caller, message) = begin_without_tenant(request)?;
+    tracing::info!(channel.id = caller.channel_id(), method = caller.method, "administration of credentials");
+    Ok(message)
+}
+
+#[tonic::async_trait]
+impl IdentityService for IdentityRpc {
+    async fn register_tenant(
+        &self,
+        request: Request<pb::RegisterTenantRequest>,
+    ) -> Result<Response<pb::RegisterTenantResponse>, Status> {
+        let tenant = administer(request)?.tenant.unwrap_or_default();
+        if !self.policy().tenant_kinds.contains(&tenant.kind()) {
+            let fault = Fault {
+                field: "tenant.kind".into(),
+                kind: FaultKind::Code,
+                description: "is not a kind this service bills for".into(),
+                text: "本服务不支持该租户类型".into(),
+            };
+            return Err(Refusal::for_faults(vec![fault]).into());
+        }
+        let mut connection = self.pool.acquire().await.map_err(Refusal::from)?;
+        store::register_tenant(&mut connection, &tenant.tenant_id, tenant.kind(), &tenant.name)
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(pb::RegisterTenantResponse {}))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<pb::ListTenantsRequest>,
+    ) -> Result<Response<pb::ListTenantsResponse>, Status> {
+        administer(request)?;
+        let tenants = store::tenants(&self.pool).await.map_err(Refusal::from)?;
+        let tenants = tenants
+            .into_iter()
+            .map(|(tenant, name)| pb::Tenant { tenant_id: tenant.id, kind: tenant.kind.into(), name })
+            .collect();
+        Ok(Response::new(pb::ListTenantsResponse { tenants }))
+    }
+
+    async fn add_channel(
+        &self,
+        request: Request<pb::AddChannelRequest>,
+    ) -> Result<Response<pb::AddChannelResponse>, Status> {
+        let message = administer(request)?;
+        if !self.policy().proofs.contains(&message.proof()) {
+            return Err(Refusal::from(IdentityError::Proof).into());
+        }
+        let new = NewChannel {
+            channel_id: &message.channel_id,
+            name: &message.name,
+            proof: message.proof(),
+            admin: message.admin,
+            tenant_ids: &message.tenant_ids,
+            methods: &message.methods,
+            key: None,
+            valid_for: days(message.valid_days),
+        };
+        let mut transaction = self.pool.begin().await.map_err(Refusal::from)?;
+        let key = store::add_channel(&mut transaction, &new, self.sealing.as_ref(), self.clock.now())
+            .await
+            .map_err(Refusal::from)?;
+        transaction.commit().await.map_err(Refusal::from)?;
+        let key = key.map(|k| k.expose().to_owned()).unwrap_or_default();
+        Ok(Response::new(pb::AddChannelResponse { key }))
+    }
+
+    async fn rotate_channel_key(
+        &self,
+        request: Request<pb::RotateChannelKeyRequest>,
+    ) -> Result<Response<pb::RotateChannelKeyResponse>, Status> {
+        let message = administer(request)?;
+        let overlap = TimeDelta::hours(message.overlap_hours.into());
+        let mut transaction = self.pool.begin().await.map_err(Refusal::from)?;
+        let key = store::rotate_key(
+            &mut transaction,
+            &message.channel_id,
+            self.sealing.as_ref(),
+            self.clock.now(),
+            overlap,
+            days(message.valid_days),
+        )
+        .await
+        .map_err(Refusal::from)?;
+        transaction.commit().await.map_err(Refusal::from)?;
+        Ok(Response::new(pb::RotateChannelKeyResponse { key: key.expose().to_owned() }))
+    }
+
+    async fn disable_channel(
+        &self,
+        request: Request<pb::DisableChannelRequest>,
+    ) -> Result<Response<pb::DisableChannelResponse>, Status> {
+        let message = administer(request)?;
+        let mut connection = self.pool.acquire().await.map_err(Refusal::from)?;
+        store::disable_channel(&mut connection, &message.channel_id, self.clock.now()).await.map_err(Refusal::from)?;
+        Ok(Response::new(pb::DisableChannelResponse {}))
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<pb::ListChannelsRequest>,
+    ) -> Result<Response<pb::ListChannelsResponse>, Status> {
+        administer(request)?;
+        let channels = store::channels(&self.pool).await.map_err(Refusal::from)?;
+        let channels = channels
+            .into_iter()
+            .map(|c| pb::Channel {
+                key_valid_until: c.keys.first().and_then(|k| k.valid_until).map(instant),
+                disabled_at: c.disabled_at.map(instant),
+                tenant_ids: c.tenants.into_iter().map(|t| t.id).collect(),
+                channel_id: c.channel_id,
+                name: c.name,
+                proof: c.proof.into(),
+                admin: c.admin,
+                methods: c.methods,
+            })
+            .collect();
+        Ok(Response::new(pb::ListChannelsResponse { channels }))
+    }
+
+    async fn register_operator(
+        &self,
+        request: Request<pb::RegisterOperatorRequest>,
+    ) -> Result<Response<pb::RegisterOperatorResponse>, Status> {
+        let operator = administer(request)?.operator.unwrap_or_default();
+        let mut transaction = self.pool.begin().await.map_err(Refusal::from)?;
+        store::register_operator(&mut transaction, &operator.operator_id, &operator.name, &operator.tenant_ids)
+            .await
+            .map_err(Refusal::from)?;
+        transaction.commit().await.map_err(Refusal::from)?;
+        Ok(Response::new(pb::RegisterOperatorResponse {}))
+    }
+
+    async fn disable_operator(
+        &self,
+        request: Request<pb::DisableOperatorRequest>,
+    ) -> Result<Response<pb::DisableOperatorResponse>, Status> {
+        let message = administer(request)?;
+        let mut connection = self.pool.acquire().await.map_err(Refusal::from)?;
+        store::disable_operator(&mut connection, &message.operator_id, self.clock.now())
+            .await
+            .map_err(Refusal::from)?;
+        Ok(Response::new(pb::DisableOperatorResponse {}))
+    }
+
+    async fn list_operators(
+        &self,
+        request: Request<pb::ListOperatorsRequest>,
+    ) -> Result<Response<pb::ListOperatorsResponse>, Status> {
+        administer(request)?;
+        let operators = store::operators(&self.pool).await.map_err(Refusal::from)?;
+        let operators = operators
+            .into_iter()
+            .map(|o| pb::Operator {
+                operator_id: o.operator_id,
+                name: o.name,
+                tenant_ids: o.tenant_ids,
+                disabled_at: o.disabled_at.map(instant),
+            })
+            .collect();
+        Ok(Response::new(pb::ListOperatorsResponse { operators }))
+    }
+}

@@ -1,0 +1,279 @@
+//! Lets calls in: reads the credentials from the metadata and checks them, in the documented
+//! order, against records that are cached for seconds.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::NaiveDateTime;
+use communal_proto::contract::v1::Reason as Common;
+use communal_proto::identity::v1::Proof;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use http::HeaderMap;
+use moka::future::Cache;
+use sqlx::PgPool;
+
+use crate::clock::Clock;
+use crate::identity::caller::Caller;
+use crate::identity::keys::{self, SealingKey};
+use crate::identity::policy::{OperatorSource, Policy};
+use crate::identity::store::{self, ChannelRecord, OperatorRecord};
+use crate::identity::{signature, token};
+use crate::refusal::Refusal;
+use crate::trace::TraceContext;
+
+/// Metadata of a call's credentials.
+mod metadata {
+    pub(super) const CHANNEL: &str = "x-channel-id";
+    pub(super) const KEY: &str = "x-channel-key";
+    pub(super) const OPERATOR: &str = "x-operator-id";
+    pub(super) const TENANT: &str = "x-tenant-id";
+    pub(super) const REQUEST_ID: &str = "x-request-id";
+    pub(super) const REQUEST_TIME: &str = "x-request-time";
+    pub(super) const SIGNATURE: &str = "x-signature";
+    pub(super) const SIGNATURE_STATES: &str = "x-signature-states-bin";
+    pub(super) const AUTHORIZATION: &str = "authorization";
+}
+
+/// Administration of credentials; for channels that were made administrators.
+const ADMINISTRATION: &str = "/communal.identity.v1.IdentityService/";
+
+/// Longest request id; the documented ones have 32 characters.
+const LONGEST_REQUEST_ID: usize = 64;
+/// Records kept in memory. Strangers can make a service look up unknown channels, so this is
+/// a bound on what they can make it remember.
+const MOST_CACHED: u64 = 10_000;
+
+/// How credentials are cached and calls are limited.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthenticatorSettings {
+    /// How long a record is believed; so long may a disabled channel still call.
+    pub cached_for: Duration,
+    /// Calls a second of one channel; none for no limit.
+    pub calls_per_second: Option<NonZeroU32>,
+}
+
+impl Default for AuthenticatorSettings {
+    fn default() -> Self {
+        Self { cached_for: Duration::from_secs(3), calls_per_second: NonZeroU32::new(5_000) }
+    }
+}
+
+/// Lets calls in.
+#[derive(Debug)]
+pub struct Authenticator {
+    pool: PgPool,
+    policy: Policy,
+    sealing: Option<SealingKey>,
+    clock: Clock,
+    channels: Cache<String, Option<Arc<ChannelRecord>>>,
+    operators: Cache<String, Option<Arc<OperatorRecord>>>,
+    limiter: Option<DefaultKeyedRateLimiter<String>>,
+}
+
+impl Authenticator {
+    /// An authenticator over a service's own records.
+    #[must_use]
+    pub fn new(
+        pool: PgPool,
+        policy: Policy,
+        sealing: Option<SealingKey>,
+        clock: Clock,
+        settings: AuthenticatorSettings,
+    ) -> Self {
+        let cache = || Cache::builder().max_capacity(MOST_CACHED).time_to_live(settings.cached_for);
+        Self {
+            pool,
+            policy,
+            sealing,
+            clock,
+            channels: cache().build(),
+            operators: Cache::builder().max_capacity(MOST_CACHED).time_to_live(settings.cached_for).build(),
+            limiter: settings.calls_per_second.map(|n| RateLimiter::keyed(Quota::per_second(n))),
+        }
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Who makes this call.
+    ///
+    /// # Errors
+    /// A refusal in the documented order: channel and its proof, method, operator. The tenant
+    /// is checked where it is known (see [`Caller::for_tenant`]).
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        method: &str,
+        trace: &TraceContext,
+    ) -> Result<Caller, Refusal> {
+        let outcome = self.check(headers, method, trace).await;
+        if let Err(refusal) = &outcome {
+            metrics::counter!("communal_refused_credentials_total", "reason" => refusal.reason()).increment(1);
+        }
+        outcome
+    }
+
+    async fn check(&self, headers: &HeaderMap, method: &str, trace: &TraceContext) -> Result<Caller, Refusal> {
+        let wording = self.policy.wording;
+        let Some(channel_id) = text(headers, metadata::CHANNEL) else {
+            return Err(Refusal::new(Common::ChannelMissing, wording.channel_missing));
+        };
+        let request_id = self.request_id(headers)?;
+        let channel = self.channel(channel_id).await?.ok_or_else(|| self.refused("unknown channel"))?;
+        self.prove(headers, &channel, request_id.as_deref())?;
+        if let Some(limiter) = &self.limiter
+            && limiter.check_key(&channel.channel_id).is_err()
+        {
+            return Err(
+                Refusal::new(Common::Overloaded, "请求过于频繁，请稍后重试").retry_after(Duration::from_secs(1))
+            );
+        }
+        if !may_call(&channel, method) {
+            return Err(Refusal::new(Common::MethodNotGranted, wording.method.replace("{method}", method)));
+        }
+        let operator = self.operator(headers).await?;
+        if operator.is_none() && !method.starts_with(ADMINISTRATION) {
+            return Err(Refusal::new(Common::OperatorRefused, wording.operator));
+        }
+        Ok(Caller {
+            channel,
+            operator,
+            tenant_id: text(headers, metadata::TENANT).map(str::to_owned),
+            request_id,
+            trace_id: trace.trace_id(),
+            method: method.to_owned(),
+            wording,
+        })
+    }
+
+    /// One answer for whatever is wrong; the log has the truth.
+    fn refused(&self, why: &'static str) -> Refusal {
+        Refusal::new(Common::CredentialsRefused, self.policy.wording.credentials).cause(why)
+    }
+
+    fn request_id(&self, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+        let Some(value) = headers.get(metadata::REQUEST_ID) else { return Ok(None) };
+        match value.to_str() {
+            Ok(id) if !id.is_empty() && id.len() <= LONGEST_REQUEST_ID => Ok(Some(id.to_owned())),
+            _ => Err(Refusal::new(Common::RequestIdInvalid, self.policy.wording.request_id)),
+        }
+    }
+
+    /// Checks what the channel proves itself by, and the request time.
+    fn prove(&self, headers: &HeaderMap, channel: &ChannelRecord, request_id: Option<&str>) -> Result<(), Refusal> {
+        if channel.disabled_at.is_some() {
+            return Err(self.refused("disabled channel"));
+        }
+        if !self.policy.proofs.contains(&channel.proof) {
+            return Err(self.refused("a proof this service does not take"));
+        }
+        let key = text(headers, metadata::KEY);
+        let proven = match channel.proof {
+            Proof::None => true,
+            Proof::Key => key.is_some_and(|key| self.has_key(channel, key)),
+            Proof::Signature => match key {
+                // A direct caller may show the secret itself instead of signing.
+                Some(key) => self.has_key(channel, key),
+                None => self.is_signed(headers, channel),
+            },
+            Proof::Unspecified => false,
+        };
+        if !proven {
+            return Err(self.refused("wrong, expired or missing key or signature"));
+        }
+        let signed = channel.proof == Proof::Signature && key.is_none();
+        if signed && request_id.is_none() {
+            return Err(Refusal::new(Common::RequestIdInvalid, self.policy.wording.request_id));
+        }
+        self.check_request_time(headers, signed)
+    }
+
+    fn has_key(&self, channel: &ChannelRecord, key: &str) -> bool {
+        let (fingerprint, now) = (keys::fingerprint(key), self.clock.now());
+        // All are compared, so that the time taken does not tell which one it was.
+        channel.keys.iter().fold(false, |found, k| (k.is_valid(now) & keys::equal(&k.sha256, &fingerprint)) | found)
+    }
+
+    fn is_signed(&self, headers: &HeaderMap, channel: &ChannelRecord) -> bool {
+        let (Some(sealing), Some(signature)) = (&self.sealing, text(headers, metadata::SIGNATURE)) else {
+            return false;
+        };
+        let states: Vec<_> = headers
+            .get_all(metadata::SIGNATURE_STATES)
+            .iter()
+            .filter_map(|v| tonic::metadata::BinaryMetadataValue::try_from(v.as_bytes()).ok()?.to_bytes().ok())
+            .map(|state| state.to_vec())
+            .collect();
+        let now = self.clock.now();
+        channel.keys.iter().filter(|k| k.is_valid(now)).any(|key| {
+            let opened = key.sealed.as_deref().map(|sealed| sealing.open(&channel.channel_id, sealed));
+            match opened {
+                Some(Ok(secret)) => signature::matches(signature, &states, &secret),
+                Some(Err(error)) => {
+                    tracing::error!(channel.id = channel.channel_id, error = %error, "a channel's secret cannot be opened");
+                    false
+                }
+                None => false,
+            }
+        })
+    }
+
+    /// The documented clients send `yyyyMMddHHmmss` of their local time. Its form is always
+    /// checked where it is sent; only a signature makes it worth holding it against the clock,
+    /// since without one anybody could write any time.
+    fn check_request_time(&self, headers: &HeaderMap, signed: bool) -> Result<(), Refusal> {
+        let invalid = || Refusal::new(Common::RequestIdInvalid, self.policy.wording.request_time);
+        let Some(value) = headers.get(metadata::REQUEST_TIME) else {
+            return if signed { Err(invalid()) } else { Ok(()) };
+        };
+        let digits = value.to_str().ok().filter(|v| v.len() == 14 && v.bytes().all(|b| b.is_ascii_digit()));
+        let time = digits.and_then(|v| NaiveDateTime::parse_from_str(v, "%Y%m%d%H%M%S").ok()).ok_or_else(invalid)?;
+        let off = self.clock.instant(time).signed_duration_since(self.clock.now()).abs();
+        if signed && off > self.policy.request_time_window { Err(invalid()) } else { Ok(()) }
+    }
+
+    async fn operator(&self, headers: &HeaderMap) -> Result<Option<Arc<OperatorRecord>>, Refusal> {
+        let operator_id = match &self.policy.operator {
+            OperatorSource::Metadata => text(headers, metadata::OPERATOR).map(str::to_owned),
+            OperatorSource::Token(key) => text(headers, metadata::AUTHORIZATION)
+                .and_then(|value| {
+                    let (scheme, token) = value.split_once(' ')?;
+                    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+                })
+                .and_then(|bearer| token::operator(key, bearer, self.clock.now())),
+        };
+        let Some(operator_id) = operator_id else { return Ok(None) };
+        let load = async { store::operator(&self.pool, &operator_id).await.map(|o| o.map(Arc::new)) };
+        let operator = self.operators.try_get_with_by_ref(&operator_id, load).await.map_err(unavailable)?;
+        Ok(operator.filter(|o| o.disabled_at.is_none()))
+    }
+
+    async fn channel(&self, channel_id: &str) -> Result<Option<Arc<ChannelRecord>>, Refusal> {
+        let load = async { store::channel(&self.pool, channel_id).await.map(|c| c.map(Arc::new)) };
+        self.channels.try_get_with_by_ref(channel_id, load).await.map_err(unavailable)
+    }
+}
+
+fn unavailable(error: Arc<sqlx::Error>) -> Refusal {
+    Refusal::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1)).cause(error)
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty())
+}
+
+/// A grant is a method's path, or a service's with `/*` behind it.
+fn may_call(channel: &ChannelRecord, method: &str) -> bool {
+    if method.starts_with(ADMINISTRATION) {
+        return channel.admin;
+    }
+    channel.methods.is_empty()
+        || channel
+            .methods
+            .iter()
+            .any(|grant| grant == method || grant.strip_suffix('*').is_some_and(|service| method.starts_with(service)))
+}

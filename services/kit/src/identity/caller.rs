@@ -1,0 +1,65 @@
+//! The authenticated side of a call.
+
+use std::sync::Arc;
+
+use communal_proto::contract::v1::Reason as Common;
+use communal_proto::identity::v1::TenantKind;
+
+use crate::call::Call;
+use crate::identity::policy::Wording;
+use crate::identity::store::{ChannelRecord, OperatorRecord};
+use crate::refusal::Refusal;
+
+/// What is billed for: a supplier, a community.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Identifier.
+    pub id: String,
+    /// Kind.
+    pub kind: TenantKind,
+}
+
+/// Who makes a call, before it is known for which tenant.
+#[derive(Debug)]
+pub struct Caller {
+    pub(crate) channel: Arc<ChannelRecord>,
+    pub(crate) operator: Option<Arc<OperatorRecord>>,
+    /// The tenant named in the metadata.
+    pub(crate) tenant_id: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) trace_id: String,
+    pub(crate) method: String,
+    pub(crate) wording: &'static Wording,
+}
+
+impl Caller {
+    /// The system that calls.
+    #[must_use]
+    pub fn channel_id(&self) -> &str {
+        &self.channel.channel_id
+    }
+
+    /// The call for one tenant.
+    ///
+    /// # Errors
+    /// `OPERATOR_REFUSED` without an operator, `TENANT_REFUSED` where the channel or the
+    /// operator does not act for the tenant; whether the tenant exists cannot be told from it.
+    pub fn for_tenant(&self, tenant_id: &str) -> Result<Call, Refusal> {
+        let Some(operator) = &self.operator else {
+            return Err(Refusal::new(Common::OperatorRefused, self.wording.operator));
+        };
+        let tenant = self.channel.tenants.iter().find(|t| t.id == tenant_id);
+        let Some(tenant) = tenant.filter(|_| operator.tenant_ids.iter().any(|id| id == tenant_id)) else {
+            return Err(Refusal::new(Common::TenantRefused, self.wording.tenant));
+        };
+        Ok(Call {
+            tenant: tenant.clone(),
+            operator_id: operator.operator_id.clone(),
+            operator_name: operator.name.clone(),
+            channel_id: self.channel.channel_id.clone(),
+            request_id: self.request_id.clone(),
+            trace_id: self.trace_id.clone(),
+            method: self.method.clone(),
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! Administration of credentials from the command line, the same in every service: how the
+//! first channel comes to be.
+
+use anyhow::Context;
+use chrono::TimeDelta;
+use clap::{Args, Subcommand, ValueEnum};
+use communal_proto::identity::v1::{Proof, TenantKind};
+use sqlx::PgPool;
+
+use crate::clock::Clock;
+use crate::identity::store::{self, NewChannel};
+use crate::identity::{Policy, SealingKey};
+
+/// `channel`, `tenant` and `operator`.
+#[derive(Debug, Subcommand)]
+pub enum IdentityCommand {
+    /// Systems that call: EPEIS channels, HC apps
+    #[command(subcommand)]
+    Channel(ChannelCommand),
+    /// What is billed for: suppliers, communities
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// People in whose name calls are made
+    #[command(subcommand)]
+    Operator(OperatorCommand),
+}
+
+/// `channel …`
+#[derive(Debug, Subcommand)]
+pub enum ChannelCommand {
+    /// Add a channel; prints its key, once
+    Add(AddChannel),
+    /// Give a channel a new key; prints it, once
+    Rotate {
+        /// Channel
+        channel_id: String,
+        /// Hours for which the old keys stay valid
+        #[arg(long, default_value_t = 24)]
+        overlap_hours: u32,
+        /// Days for which the new key is valid; without end if not given
+        #[arg(long)]
+        valid_days: Option<u32>,
+    },
+    /// Disable a channel
+    Disable {
+        /// Channel
+        channel_id: String,
+    },
+    /// List channels
+    List,
+}
+
+/// `channel add …`
+#[derive(Debug, Args)]
+pub struct AddChannel {
+    /// Identifier
+    channel_id: String,
+    /// Name
+    #[arg(long)]
+    name: String,
+    /// What the channel proves itself by
+    #[arg(long, value_enum)]
+    proof: ProofArgument,
+    /// May administer credentials over gRPC
+    #[arg(long)]
+    admin: bool,
+    /// Tenant it acts for; repeat for more
+    #[arg(long = "tenant")]
+    tenant_ids: Vec<String>,
+    /// Method it may call, or Service/*; repeat for more; all but administration if not given
+    #[arg(long = "method")]
+    methods: Vec<String>,
+    /// Days for which the key is valid; without end if not given
+    #[arg(long)]
+    valid_days: Option<u32>,
+}
+
+/// See [`Proof`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ProofArgument {
+    /// A key sent with each call
+    Key,
+    /// An MD5 signature made with a secret (HC)
+    Signature,
+    /// Nothing; the operator's token speaks alone (HC browsers)
+    None,
+}
+
+/// `tenant …`
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Register a tenant, or rename one
+    Add {
+        /// Identifier
+        tenant_id: String,
+        /// Kind
+        #[arg(long, value_enum)]
+        kind: KindArgument,
+        /// Name
+        #[arg(long)]
+        name: String,
+    },
+    /// List tenants
+    List,
+}
+
+/// See [`TenantKind`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KindArgument {
+    /// Network company (管网公司)
+    Network,
+    /// Retail company (销售公司)
+    Retail,
+    /// Community (小区)
+    Community,
+}
+
+/// `operator …`
+#[derive(Debug, Subcommand)]
+pub enum OperatorCommand {
+    /// Register an operator, or replace one
+    Add {
+        /// Identifier
+        operator_id: String,
+        /// Name
+        #[arg(long)]
+        name: String,
+        /// Tenant the operator acts for; repeat for more
+        #[arg(long = "tenant")]
+        tenant_ids: Vec<String>,
+    },
+    /// Disable an operator
+    Disable {
+        /// Operator
+        operator_id: String,
+    },
+    /// List operators
+    List,
+}
+
+fn proof_of(argument: ProofArgument) -> Proof {
+    match argument {
+        ProofArgument::Key => Proof::Key,
+        ProofArgument::Signature => Proof::Signature,
+        ProofArgument::None => Proof::None,
+    }
+}
+
+fn kind_of(argument: KindArgument) -> TenantKind {
+    match argument {
+        KindArgument::Network => TenantKind::NetworkCompany,
+        KindArgument::Retail => TenantKind::RetailCompany,
+        KindArgument::Community => TenantKind::Community,
+    }
+}
+
+fn days(days: Option<u32>) -> Option<TimeDelta> {
+    days.map(|d| TimeDelta::days(d.into()))
+}
+
+/// Carries a command out; what it prints is for standard output.
+///
+/// # Errors
+/// What is wrong with the command, or with the database.
+pub async fn run(
+    command: IdentityCommand,
+    pool: &PgPool,
+    policy: &Policy,
+    sealing: Option<&SealingKey>,
+    clock: &Clock,
+) -> anyhow::Result<String> {
+    match command {
+        IdentityCommand::Channel(command) => channel(command, pool, policy, sealing, clock).await,
+        IdentityCommand::Tenant(command) => tenant(command, pool, policy).await,
+        IdentityCommand::Operator(command) => operator(command, pool, clock).await,
+    }
+}
+
+async fn channel(
+    command: ChannelCommand,
+    pool: &PgPool,
+    policy: &Policy,
+    sealing: Option<&SealingKey>,
+    clock: &Clock,
+) -> anyhow::Result<String> {
+    let mut transaction = pool.begin().await?;
+    let printed = match command {
+        ChannelCommand::Add(add) => {
+            let proof = proof_of(add.proof);
+            anyhow::ensure!(policy.proofs.contains(&proof), "this service takes no channel with this proof");
+            let new = NewChannel {
+                channel_id: &add.channel_id,
+                name: &add.name,
+                proof,
+                admin: add.admin,
+                tenant_ids: &add.tenant_ids,
+                methods: &add.methods,
+                key: None,
+                valid_for: days(add.valid_days),
+            };
+            let key = store::add_channel(&mut transaction, &new, sealing, clock.now()).await?;
+            key.map(|k| format!("{}\n", k.expose())).unwrap_or_default()
+        }
+        ChannelCommand::Rotate { channel_id, overlap_hours, valid_days } => {
+            let overlap = TimeDelta::hours(overlap_hours.into());
+            let key = store::rotate_key(&mut transaction, &channel_id, sealing, clock.now(), overlap, days(valid_days))
+                .await?;
+            format!("{}\n", key.expose())
+        }
+        ChannelCommand::Disable { channel_id } => {
+            store::disable_channel(&mut transaction, &channel_id, clock.now()).await?;
+            String::new()
+        }
+        ChannelCommand::List => {
+            let channels = store::channels(pool).await?;
+            channels
+                .iter()
+                .map(|c| {
+                    let tenants: Vec<_> = c.tenants.iter().map(|t| t.id.as_str()).collect();
+                    let state = if c.disabled_at.is_some() { "disabled" } else { "enabled" };
+                    let proof = c.proof.as_str_name().trim_start_matches("PROOF_").to_lowercase();
+                    format!("{}\t{state}\t{proof}\t{}\t{}\n", c.channel_id, tenants.join(","), c.name)
+                })
+                .collect()
+        }
+    };
+    transaction.commit().await?;
+    Ok(printed)
+}
+
+async fn tenant(command: TenantCommand, pool: &PgPool, policy: &Policy) -> anyhow::Result<String> {
+    match command {
+        TenantCommand::Add { tenant_id, kind, name } => {
+            let kind = kind_of(kind);
+            anyhow::ensure!(policy.tenant_kinds.contains(&kind), "this service bills for no tenant of this kind");
+            let mut connection = pool.acquire().await.context("no database")?;
+            store::register_tenant(&mut connection, &tenant_id, kind, &name).await?;
+            Ok(String::new())
+        }
+        TenantCommand::List => {
+            let tenants = store::tenants(pool).await?;
+            Ok(tenants
+                .iter()
+                .map(|(t, name)| {
+                    let kind = t.kind.as_str_name().trim_start_matches("TENANT_KIND_").to_lowercase();
+                    format!("{}\t{kind}\t{name}\n", t.id)
+                })
+                .collect())
+        }
+    }
+}
+
+async fn operator(command: OperatorCommand, pool: &PgPool, clock: &Clock) -> anyhow::Result<String> {
+    let mut transaction = pool.begin().await?;
+    let printed = match command {
+        OperatorCommand::Add { operator_id, name, tenant_ids } => {
+            store::register_operator(&mut transaction, &operator_id, &name, &tenant_ids).await?;
+            String::new()
+        }
+        OperatorCommand::Disable { operator_id } => {
+            store::disable_operator(&mut transaction, &operator_id, clock.now()).await?;
+            String::new()
+        }
+        OperatorCommand::List => {
+            let operators = store::operators(pool).await?;
+            operators
+                .iter()
+                .map(|o| {
+                    let state = if o.disabled_at.is_some() { "disabled" } else { "enabled" };
+                    format!("{}\t{state}\t{}\t{}\n", o.operator_id, o.tenant_ids.join(","), o.name)
+                })
+                .collect()
+        }
+    };
+    transaction.commit().await?;
+    Ok(printed)
+}

@@ -1,0 +1,22 @@
+//! Who may call: channels (systems), their keys, operators (people) and tenants.
+//!
+//! The service itself authenticates each call from its metadata, so that a direct gRPC call
+//! is no back door beside REST. Whatever is wrong with credentials, the answer is the same;
+//! the log says which.
+
+pub mod admin;
+pub mod authenticator;
+pub mod caller;
+pub mod cli;
+pub mod keys;
+pub mod layer;
+pub mod policy;
+pub mod signature;
+pub mod store;
+pub mod token;
+
+pub use authenticator::Authenticator;
+pub use caller::{Caller, Tenant};
+pub use communal_proto::identity::v1::{Proof, TenantKind};
+pub use keys::SealingKey;
+pub use policy::{Policy, Wording};

@@ -1,0 +1,426 @@
+//! Channels, keys, operators and tenants in the database.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use communal_proto::identity::v1::{Proof, TenantKind};
+use sqlx::{PgConnection, PgPool};
+
+use crate::identity::caller::Tenant;
+use crate::identity::keys::{self, SealingKey};
+use crate::secret::Secret;
+
+/// A key as it is stored.
+#[derive(Debug)]
+pub struct KeyRecord {
+    /// SHA-256 of the key.
+    pub sha256: Vec<u8>,
+    /// The secret, encrypted.
+    pub sealed: Option<Vec<u8>>,
+    /// First instant of validity.
+    pub valid_from: DateTime<Utc>,
+    /// First instant of validity no more.
+    pub valid_until: Option<DateTime<Utc>>,
+}
+
+impl KeyRecord {
+    /// Whether the key is valid at an instant.
+    #[must_use]
+    pub fn is_valid(&self, now: DateTime<Utc>) -> bool {
+        self.valid_from <= now && self.valid_until.is_none_or(|end| now < end)
+    }
+}
+
+/// A channel with its keys and tenants.
+#[derive(Debug)]
+pub struct ChannelRecord {
+    /// Identifier.
+    pub channel_id: String,
+    /// Name.
+    pub name: String,
+    /// What it proves itself by.
+    pub proof: Proof,
+    /// Whether it may administer credentials.
+    pub admin: bool,
+    /// Methods it may call; empty for all but administration.
+    pub methods: Vec<String>,
+    /// Since when it is disabled.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// Tenants it acts for.
+    pub tenants: Vec<Tenant>,
+    /// Keys, newest first.
+    pub keys: Vec<KeyRecord>,
+}
+
+/// An operator and the tenants it acts for.
+#[derive(Debug)]
+pub struct OperatorRecord {
+    /// Identifier.
+    pub operator_id: String,
+    /// Name.
+    pub name: String,
+    /// Since when it is disabled.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// Tenants it acts for.
+    pub tenant_ids: Vec<String>,
+}
+
+/// Why a change of credentials is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A channel of this identifier exists.
+    #[error("channel {0} exists")]
+    ChannelExists(String),
+    /// No such channel.
+    #[error("there is no channel {0}")]
+    NoChannel(String),
+    /// No such operator.
+    #[error("there is no operator {0}")]
+    NoOperator(String),
+    /// One of the tenants does not exist.
+    #[error("one of the tenants does not exist")]
+    NoTenant,
+    /// A tenant exists and is of another kind.
+    #[error("tenant {0} exists and is of another kind")]
+    TenantKind(String),
+    /// The service has no such channels.
+    #[error("this service takes no channel with this proof")]
+    Proof,
+    /// A secret must be sealed and no sealing key is configured.
+    #[error("COMMUNAL_SEALING_KEY must be set to store a secret")]
+    NoSealingKey,
+    /// Sealing failed.
+    #[error("the secret cannot be sealed")]
+    Sealing(#[source] anyhow::Error),
+    /// Storage fault.
+    #[error(transparent)]
+    Storage(#[from] sqlx::Error),
+}
+
+fn kind_of(number: i16) -> TenantKind {
+    TenantKind::try_from(i32::from(number)).unwrap_or_default()
+}
+
+fn stored(number: i32) -> i16 {
+    i16::try_from(number).unwrap_or_default()
+}
+
+/// The channel of an identifier.
+///
+/// # Errors
+/// Storage faults.
+pub async fn channel(pool: &PgPool, channel_id: &str) -> Result<Option<ChannelRecord>, sqlx::Error> {
+    Ok(load_channels(pool, Some(channel_id)).await?.pop())
+}
+
+/// All channels, by identifier.
+///
+/// # Errors
+/// Storage faults.
+pub async fn channels(pool: &PgPool) -> Result<Vec<ChannelRecord>, sqlx::Error> {
+    load_channels(pool, None).await
+}
+
+async fn load_channels(pool: &PgPool, only: Option<&str>) -> Result<Vec<ChannelRecord>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT c.channel_id, c.name, c.proof, c.admin, c.methods, c.disabled_at,
+                  ARRAY(SELECT t.tenant_id FROM platform.channel_tenant t WHERE t.channel_id = c.channel_id
+                        ORDER BY t.tenant_id) AS "tenant_ids!",
+                  ARRAY(SELECT n.kind FROM platform.channel_tenant t JOIN platform.tenant n USING (tenant_id)
+                        WHERE t.channel_id = c.channel_id ORDER BY t.tenant_id) AS "tenant_kinds!"
+           FROM platform.channel c WHERE $1::text IS NULL OR c.channel_id = $1 ORDER BY c.channel_id"#,
+        only,
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut channels = Vec::with_capacity(rows.len());
+    for row in rows {
+        let keys = sqlx::query!(
+            "SELECT key_sha256, sealed, valid_from, valid_until FROM platform.channel_key
+             WHERE channel_id = $1 ORDER BY created_at DESC",
+            row.channel_id,
+        )
+        .fetch_all(pool)
+        .await?;
+        let tenants = row.tenant_ids.into_iter().zip(row.tenant_kinds);
+        channels.push(ChannelRecord {
+            channel_id: row.channel_id,
+            name: row.name,
+            proof: Proof::try_from(i32::from(row.proof)).unwrap_or_default(),
+            admin: row.admin,
+            methods: row.methods,
+            disabled_at: row.disabled_at,
+            tenants: tenants.map(|(id, kind)| Tenant { id, kind: kind_of(kind) }).collect(),
+            keys: keys
+                .into_iter()
+                .map(|k| KeyRecord {
+                    sha256: k.key_sha256,
+                    sealed: k.sealed,
+                    valid_from: k.valid_from,
+                    valid_until: k.valid_until,
+                })
+                .collect(),
+        });
+    }
+    Ok(channels)
+}
+
+/// The operator of an identifier.
+///
+/// # Errors
+/// Storage faults.
+pub async fn operator(pool: &PgPool, operator_id: &str) -> Result<Option<OperatorRecord>, sqlx::Error> {
+    Ok(load_operators(pool, Some(operator_id)).await?.pop())
+}
+
+/// All operators, by identifier.
+///
+/// # Errors
+/// Storage faults.
+pub async fn operators(pool: &PgPool) -> Result<Vec<OperatorRecord>, sqlx::Error> {
+    load_operators(pool, None).await
+}
+
+async fn load_operators(pool: &PgPool, only: Option<&str>) -> Result<Vec<OperatorRecord>, sqlx::Error> {
+    sqlx::query_as!(
+        OperatorRecord,
+        r#"SELECT o.operator_id, o.name, o.disabled_at,
+                  ARRAY(SELECT t.tenant_id FROM platform.operator_tenant t WHERE t.operator_id = o.operator_id
+                        ORDER BY t.tenant_id) AS "tenant_ids!"
+           FROM platform.operator o WHERE $1::text IS NULL OR o.operator_id = $1 ORDER BY o.operator_id"#,
+        only,
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Registers a tenant, or renames one that exists.
+///
+/// # Errors
+/// [`IdentityError::TenantKind`] where it exists with another kind.
+pub async fn register_tenant(
+    connection: &mut PgConnection,
+    tenant_id: &str,
+    kind: TenantKind,
+    name: &str,
+) -> Result<(), IdentityError> {
+    let done = sqlx::query!(
+        "INSERT INTO platform.tenant (tenant_id, kind, name) VALUES ($1, $2, $3)
+         ON CONFLICT (tenant_id) DO UPDATE SET name = excluded.name WHERE tenant.kind = excluded.kind",
+        tenant_id,
+        stored(kind.into()),
+        name,
+    )
+    .execute(connection)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::TenantKind(tenant_id.to_owned())) }
+}
+
+/// Identifier, kind and name of all tenants.
+///
+/// # Errors
+/// Storage faults.
+pub async fn tenants(pool: &PgPool) -> Result<Vec<(Tenant, String)>, sqlx::Error> {
+    let rows = sqlx::query!("SELECT tenant_id, kind, name FROM platform.tenant ORDER BY tenant_id");
+    let rows = rows.fetch_all(pool).await?;
+    Ok(rows.into_iter().map(|r| (Tenant { id: r.tenant_id, kind: kind_of(r.kind) }, r.name)).collect())
+}
+
+/// A channel to add.
+#[derive(Debug)]
+pub struct NewChannel<'a> {
+    /// Identifier.
+    pub channel_id: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// What it proves itself by.
+    pub proof: Proof,
+    /// Whether it may administer credentials.
+    pub admin: bool,
+    /// Tenants it acts for.
+    pub tenant_ids: &'a [String],
+    /// Methods it may call; empty for all but administration.
+    pub methods: &'a [String],
+    /// Its key or secret; a made one where none is given.
+    pub key: Option<Secret>,
+    /// For how long the key is valid.
+    pub valid_for: Option<TimeDelta>,
+}
+
+/// Adds a channel, in a transaction of the caller's. The key in the answer is stored nowhere.
+///
+/// # Errors
+/// [`IdentityError::ChannelExists`], [`IdentityError::NoTenant`], [`IdentityError::NoSealingKey`].
+pub async fn add_channel(
+    connection: &mut PgConnection,
+    new: &NewChannel<'_>,
+    sealing: Option<&SealingKey>,
+    now: DateTime<Utc>,
+) -> Result<Option<Secret>, IdentityError> {
+    let added = sqlx::query!(
+        "INSERT INTO platform.channel (channel_id, name, proof, admin, methods) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING",
+        new.channel_id,
+        new.name,
+        stored(new.proof.into()),
+        new.admin,
+        new.methods,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if added.rows_affected() == 0 {
+        return Err(IdentityError::ChannelExists(new.channel_id.to_owned()));
+    }
+    let bound = sqlx::query!(
+        "INSERT INTO platform.channel_tenant SELECT $1, tenant_id FROM platform.tenant WHERE tenant_id = ANY($2)",
+        new.channel_id,
+        new.tenant_ids,
+    )
+    .execute(&mut *connection)
+    .await?;
+    all_bound(bound.rows_affected(), new.tenant_ids)?;
+    if new.proof == Proof::None {
+        return Ok(None);
+    }
+    let key = new.key.clone().unwrap_or_else(keys::generate);
+    let until = new.valid_for.and_then(|life| now.checked_add_signed(life));
+    add_key(connection, new.channel_id, new.proof, &key, sealing, now, until).await?;
+    Ok(Some(key))
+}
+
+fn all_bound(bound: u64, tenant_ids: &[String]) -> Result<(), IdentityError> {
+    let distinct: std::collections::BTreeSet<_> = tenant_ids.iter().collect();
+    if u64::try_from(distinct.len()).ok() == Some(bound) { Ok(()) } else { Err(IdentityError::NoTenant) }
+}
+
+async fn add_key(
+    connection: &mut PgConnection,
+    channel_id: &str,
+    proof: Proof,
+    key: &Secret,
+    sealing: Option<&SealingKey>,
+    now: DateTime<Utc>,
+    until: Option<DateTime<Utc>>,
+) -> Result<(), IdentityError> {
+    let sealed = if proof == Proof::Signature {
+        let sealing = sealing.ok_or(IdentityError::NoSealingKey)?;
+        Some(sealing.seal(channel_id, key).map_err(IdentityError::Sealing)?)
+    } else {
+        None
+    };
+    sqlx::query!(
+        "INSERT INTO platform.channel_key (channel_id, key_sha256, sealed, valid_from, valid_until)
+         VALUES ($1, $2, $3, $4, $5)",
+        channel_id,
+        &keys::fingerprint(key.expose())[..],
+        sealed,
+        now,
+        until,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Gives a channel a new key; the old ones end after the overlap. In a transaction of the
+/// caller's.
+///
+/// # Errors
+/// [`IdentityError::NoChannel`], [`IdentityError::Proof`] where the channel has no keys.
+pub async fn rotate_key(
+    connection: &mut PgConnection,
+    channel_id: &str,
+    sealing: Option<&SealingKey>,
+    now: DateTime<Utc>,
+    overlap: TimeDelta,
+    valid_for: Option<TimeDelta>,
+) -> Result<Secret, IdentityError> {
+    let row = sqlx::query!("SELECT proof FROM platform.channel WHERE channel_id = $1 FOR UPDATE", channel_id)
+        .fetch_optional(&mut *connection)
+        .await?
+        .ok_or_else(|| IdentityError::NoChannel(channel_id.to_owned()))?;
+    let proof = Proof::try_from(i32::from(row.proof)).unwrap_or_default();
+    if proof == Proof::None {
+        return Err(IdentityError::Proof);
+    }
+    sqlx::query!(
+        "UPDATE platform.channel_key SET valid_until = $2
+         WHERE channel_id = $1 AND (valid_until IS NULL OR valid_until > $2)",
+        channel_id,
+        now + overlap,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let key = keys::generate();
+    let until = valid_for.and_then(|life| now.checked_add_signed(life));
+    add_key(connection, channel_id, proof, &key, sealing, now, until).await?;
+    Ok(key)
+}
+
+/// Disables a channel.
+///
+/// # Errors
+/// [`IdentityError::NoChannel`].
+pub async fn disable_channel(
+    connection: &mut PgConnection,
+    channel_id: &str,
+    now: DateTime<Utc>,
+) -> Result<(), IdentityError> {
+    let done = sqlx::query!(
+        "UPDATE platform.channel SET disabled_at = coalesce(disabled_at, $2) WHERE channel_id = $1",
+        channel_id,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::NoChannel(channel_id.to_owned())) }
+}
+
+/// Registers an operator, or replaces one that exists (and enables it), in a transaction of
+/// the caller's.
+///
+/// # Errors
+/// [`IdentityError::NoTenant`].
+pub async fn register_operator(
+    connection: &mut PgConnection,
+    operator_id: &str,
+    name: &str,
+    tenant_ids: &[String],
+) -> Result<(), IdentityError> {
+    sqlx::query!(
+        "INSERT INTO platform.operator (operator_id, name) VALUES ($1, $2)
+         ON CONFLICT (operator_id) DO UPDATE SET name = excluded.name, disabled_at = NULL",
+        operator_id,
+        name,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!("DELETE FROM platform.operator_tenant WHERE operator_id = $1", operator_id)
+        .execute(&mut *connection)
+        .await?;
+    let bound = sqlx::query!(
+        "INSERT INTO platform.operator_tenant SELECT $1, tenant_id FROM platform.tenant WHERE tenant_id = ANY($2)",
+        operator_id,
+        tenant_ids,
+    )
+    .execute(connection)
+    .await?;
+    all_bound(bound.rows_affected(), tenant_ids)
+}
+
+/// Disables an operator.
+///
+/// # Errors
+/// [`IdentityError::NoOperator`].
+pub async fn disable_operator(
+    connection: &mut PgConnection,
+    operator_id: &str,
+    now: DateTime<Utc>,
+) -> Result<(), IdentityError> {
+    let done = sqlx::query!(
+        "UPDATE platform.operator SET disabled_at = coalesce(disabled_at, $2) WHERE operator_id = $1",
+        operator_id,
+        now,
+    )
+    .execute(connection)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::NoOperator(operator_id.to_owned())) }
+}

@@ -1,0 +1,39 @@
+//! The one place that rounds.
+//!
+//! Money is a decimal with checked operations. It is rounded half up, away from zero, at
+//! named points only: a printed line. A bill's total is the sum of its printed lines, so a
+//! total is never rounded again.
+
+use rust_decimal::{Decimal, RoundingStrategy};
+
+/// Digits after the point of an amount of money.
+pub const CENTS: u32 = 2;
+
+/// Rounds half up (four down, five up; negative amounts mirror positive ones).
+///
+/// ```
+/// use communal_kit::money::round;
+/// use rust_decimal::Decimal;
+/// assert_eq!(round(Decimal::new(1_184_26, 3), 2), Decimal::new(118_43, 2)); // 220 × 0.5383
+/// assert_eq!(round(Decimal::new(-5_005, 3), 2), Decimal::new(-5_01, 2));
+/// ```
+#[must_use]
+pub fn round(value: Decimal, scale: u32) -> Decimal {
+    value.round_dp_with_strategy(scale, RoundingStrategy::MidpointAwayFromZero)
+}
+
+/// The text of a value with exactly `scale` digits after the point. PostgreSQL sends a zero
+/// without any, so every decimal that leaves goes through here.
+///
+/// ```
+/// use communal_kit::money::at_scale;
+/// use rust_decimal::Decimal;
+/// assert_eq!(at_scale(Decimal::ZERO, 2), "0.00");
+/// assert_eq!(at_scale(Decimal::new(5, 1), 6), "0.500000");
+/// ```
+#[must_use]
+pub fn at_scale(value: Decimal, scale: u32) -> String {
+    let mut value = round(value, scale);
+    value.rescale(scale);
+    value.to_string()
+}

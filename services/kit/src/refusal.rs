@@ -1,0 +1,310 @@
+//! How a call is refused: one type that carries the reason, the words for people, the faulty
+//! fields and the cause, and becomes a gRPC status with `google.rpc` details.
+//!
+//! The cause goes to the log, once, where the refusal becomes a status; it never goes to the
+//! client.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use communal_proto::Fault;
+use communal_proto::contract::v1::{FaultKind, Reason as Common};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// Details ride in HTTP trailers, and proxies cap those: more field faults than this are
+/// counted in the message and not listed.
+const MOST_LISTED_FAULTS: usize = 100;
+
+/// Why a call is refused, stable across versions.
+pub trait Reason: Copy {
+    /// The name clients see in `ErrorInfo.reason`, like `PACKAGE_STATE`.
+    fn name(self) -> &'static str;
+    /// The domain clients see in `ErrorInfo.domain`.
+    fn domain(self) -> &'static str;
+    /// The gRPC code.
+    fn code(self) -> Code;
+}
+
+impl Reason for Common {
+    fn name(self) -> &'static str {
+        self.as_str_name().trim_start_matches("REASON_")
+    }
+
+    fn domain(self) -> &'static str {
+        "communal"
+    }
+
+    fn code(self) -> Code {
+        match self {
+            Self::FieldMissing
+            | Self::FieldMalformed
+            | Self::FieldCodeUnknown
+            | Self::PageInvalid
+            | Self::RequestIdInvalid => Code::InvalidArgument,
+            Self::ChannelMissing | Self::CredentialsRefused | Self::OperatorRefused => Code::Unauthenticated,
+            Self::MethodNotGranted | Self::TenantRefused => Code::PermissionDenied,
+            Self::RequestIdReused | Self::AnswerTooLarge => Code::FailedPrecondition,
+            Self::Overloaded => Code::ResourceExhausted,
+            Self::Unavailable => Code::Unavailable,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::Conflict => Code::Aborted,
+            Self::Internal | Self::Unspecified => Code::Internal,
+        }
+    }
+}
+
+/// A refused call.
+#[derive(Debug)]
+pub struct Refusal {
+    code: Code,
+    reason: &'static str,
+    domain: &'static str,
+    text: String,
+    faults: Vec<Fault>,
+    retry_after: Option<Duration>,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl Refusal {
+    /// Refuses for a reason, with Chinese words for people.
+    pub fn new(reason: impl Reason, text: impl Into<String>) -> Self {
+        Self {
+            code: reason.code(),
+            reason: reason.name(),
+            domain: reason.domain(),
+            text: text.into(),
+            faults: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }
+    }
+
+    /// Refuses for faults of fields. The first one, in documented order, gives the reason and
+    /// the words; all are listed in the details.
+    #[must_use]
+    pub fn for_faults(faults: Vec<Fault>) -> Self {
+        let kind = faults.first().map_or(FaultKind::Unspecified, |f| f.kind);
+        let reason = match kind {
+            FaultKind::Missing => Common::FieldMissing,
+            FaultKind::Code => Common::FieldCodeUnknown,
+            FaultKind::Range if faults.first().is_some_and(|f| is_page(&f.field)) => Common::PageInvalid,
+            _ => Common::FieldMalformed,
+        };
+        let text = faults.first().map(|f| f.text.clone()).unwrap_or_default();
+        Self { faults, ..Self::new(reason, text) }
+    }
+
+    /// Something failed that is no fault of the caller.
+    pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(Common::Internal, "系统内部错误，请联系管理员").cause(cause)
+    }
+
+    /// Names a faulty field.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    /// Names faulty fields.
+    #[must_use]
+    pub fn faults(mut self, faults: Vec<Fault>) -> Self {
+        self.faults.extend(faults);
+        self
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Tells the caller when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// Whether the same call may succeed when it is simply made again at once: the database
+    /// resolved a conflict by rolling it back.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.reason == Common::Conflict.name()
+    }
+
+    /// The stable reason.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The words for people.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn log(&self) {
+        let causes = self.cause.as_deref().map(chain).unwrap_or_default();
+        match self.code {
+            Code::Internal | Code::Unavailable | Code::DataLoss | Code::Unknown => {
+                tracing::error!(refusal.reason = self.reason, refusal.cause = causes, "call failed");
+            }
+            _ => tracing::info!(refusal.reason = self.reason, refusal.cause = causes, "call refused"),
+        }
+    }
+}
+
+fn is_page(field: &str) -> bool {
+    field.starts_with("SYS_PAGE.") || field == "page" || field == "row"
+}
+
+/// A cause and the causes behind it, in one line.
+#[must_use]
+pub fn chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.text)
+    }
+}
+
+impl Error for Refusal {}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        refusal.log();
+        let mut details = ErrorDetails::new();
+        details.set_error_info(refusal.reason, refusal.domain, std::collections::HashMap::new());
+        for fault in refusal.faults.iter().take(MOST_LISTED_FAULTS) {
+            details.add_bad_request_violation(fault.field.clone(), fault.description.clone());
+        }
+        details.set_localized_message("zh-CN", words(&refusal));
+        if let Some(delay) = refusal.retry_after {
+            details.set_retry_info(Some(delay));
+        }
+        Status::with_error_details(refusal.code, message(&refusal), details)
+    }
+}
+
+/// English for developers: the reason, and the faulty fields.
+fn message(refusal: &Refusal) -> String {
+    let mut text = refusal.reason.to_owned();
+    for (index, fault) in refusal.faults.iter().take(5).enumerate() {
+        text.push_str(if index == 0 { ": " } else { "; " });
+        text.push_str(&fault.field);
+        text.push(' ');
+        text.push_str(&fault.description);
+    }
+    if refusal.faults.len() > 5 {
+        text.push_str(&format!("; and {} more", refusal.faults.len() - 5));
+    }
+    text
+}
+
+/// Chinese for people. Documents that name their fields in upper case expect every faulty
+/// field and row in the message; those with a documented text per field expect that text alone.
+fn words(refusal: &Refusal) -> String {
+    let named: Vec<_> = refusal.faults.iter().filter(|f| names_its_block(&f.field)).collect();
+    if named.is_empty() {
+        return refusal.text.clone();
+    }
+    const LISTED: usize = 20;
+    let mut text = String::new();
+    for fault in named.iter().take(LISTED) {
+        if !text.is_empty() {
+            text.push('；');
+        }
+        text.push_str(&fault.field);
+        text.push(' ');
+        text.push_str(&fault.text);
+    }
+    if named.len() > LISTED {
+        text.push_str(&format!("；等共{}处错误", named.len()));
+    }
+    text
+}
+
+fn names_its_block(field: &str) -> bool {
+    field.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+impl From<sqlx::Error> for Refusal {
+    /// Storage faults become reasons here and nowhere else. A violated constraint that means
+    /// something to the caller is matched by its name before (see [`crate::database::constraint`]).
+    fn from(error: sqlx::Error) -> Self {
+        let unavailable =
+            || Self::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
+        let state = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
+        let refusal = match (&error, state.as_deref()) {
+            (sqlx::Error::Database(_), Some("40001" | "40P01" | "55P03")) => {
+                Self::new(Common::Conflict, "数据正被其他请求修改，请重试").retry_after(Duration::from_millis(50))
+            }
+            (sqlx::Error::Database(_), Some("57014")) => Self::new(Common::DeadlineExceeded, "请求处理超时"),
+            // Connection trouble, too many connections, server shutting down or recovering.
+            (sqlx::Error::Database(_), Some(s))
+                if s.starts_with("08") || s.starts_with("53") || s.starts_with("57P") =>
+            {
+                unavailable()
+            }
+            // A standby that was not told that it is one any more, and a primary that now is.
+            (sqlx::Error::Database(_), Some("25006")) => unavailable(),
+            (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed, _) => {
+                unavailable()
+            }
+            _ => return Self::internal(error),
+        };
+        refusal.cause(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(field: &str, kind: FaultKind, text: &str) -> Fault {
+        Fault { field: field.into(), kind, description: "is wrong".into(), text: text.into() }
+    }
+
+    #[test]
+    fn the_first_fault_gives_the_reason_and_all_are_listed() {
+        let status: Status = Refusal::for_faults(vec![
+            fault("COM_SALES_PRICE[0].NETWORK_TYPE", FaultKind::Code, "服务类型不在规定的代码范围内"),
+            fault("COM_SALES_PRICE[7].CAT_ITEM_PRICE", FaultKind::Missing, "分类项目单价不能为空"),
+        ])
+        .into();
+        let details = status.get_error_details();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(details.error_info().map(|i| i.reason.as_str()), Some("FIELD_CODE_UNKNOWN"));
+        assert_eq!(details.bad_request().map(|b| b.field_violations.len()), Some(2));
+        let words = details.localized_message().map(|m| m.message.clone()).unwrap_or_default();
+        assert!(words.contains("COM_SALES_PRICE[7].CAT_ITEM_PRICE 分类项目单价不能为空"), "{words}");
+    }
+
+    #[test]
+    fn a_documented_text_stands_alone() {
+        let status: Status =
+            Refusal::for_faults(vec![fault("feeName", FaultKind::Missing, "必填，请填写收费项目")]).into();
+        let words = status.get_error_details().localized_message().map(|m| m.message.clone());
+        assert_eq!(words.as_deref(), Some("必填，请填写收费项目"));
+    }
+
+    #[test]
+    fn the_cause_stays_inside() {
+        let status: Status = Refusal::internal("relation \"secret_table\" does not exist").into();
+        assert!(!format!("{status:?}").contains("secret_table"));
+    }
+}

@@ -1,0 +1,244 @@
+//! A gRPC server that can be operated: limits, deadlines, truthful health, reflection, and
+//! an end that loses no call.
+
+mod calls;
+mod readiness;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use tokio::sync::{oneshot, watch};
+use tonic::service::Routes;
+use tonic::transport::server::TcpIncoming;
+
+use crate::config::Reader;
+use crate::identity::Authenticator;
+use crate::identity::authenticator::AuthenticatorSettings;
+use crate::identity::layer::AuthenticationLayer;
+use crate::telemetry;
+use calls::CallLayer;
+
+/// Largest request message taken: more than any batch the contract allows.
+pub const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
+/// Largest reply message sent: more than any answer the caps allow.
+pub const LARGEST_REPLY: usize = 64 * 1024 * 1024;
+
+/// How a service is served.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerSettings {
+    /// Address of gRPC.
+    pub address: SocketAddr,
+    /// Address of metrics and health over HTTP.
+    pub admin_address: SocketAddr,
+    /// Calls carried out at once; more are refused.
+    pub concurrent_calls: usize,
+    /// Deadline of a call that brings none.
+    pub default_deadline: Duration,
+    /// How long a connection lives, so that clients notice new replicas.
+    pub connection_age: Duration,
+    /// Time between "not ready" and the end of accepting, for load balancers to notice.
+    pub drain_notice: Duration,
+    /// Longest time for running calls to end.
+    pub drain_limit: Duration,
+    /// Credentials.
+    pub authenticator: AuthenticatorSettings,
+}
+
+impl ServerSettings {
+    /// Reads `COMMUNAL_<SERVICE>_ADDR`, `…_ADMIN_ADDR` and the limits all services share.
+    pub fn read(
+        reader: &mut Reader,
+        address: (&'static str, SocketAddr),
+        admin_address: (&'static str, SocketAddr),
+    ) -> Self {
+        let authenticator = AuthenticatorSettings::default();
+        Self {
+            address: reader.parsed(address.0, address.1),
+            admin_address: reader.parsed(admin_address.0, admin_address.1),
+            concurrent_calls: reader.parsed("concurrent_calls", 512),
+            default_deadline: Duration::from_millis(reader.parsed("default_deadline_ms", 60_000)),
+            connection_age: Duration::from_secs(reader.parsed("connection_age_s", 300)),
+            drain_notice: Duration::from_millis(reader.parsed("drain_notice_ms", 500)),
+            drain_limit: Duration::from_millis(reader.parsed("drain_limit_ms", 25_000)),
+            authenticator: AuthenticatorSettings {
+                cached_for: Duration::from_millis(reader.parsed("credentials_cached_ms", 3_000)),
+                calls_per_second: NonZeroU32::new(
+                    reader
+                        .parsed("channel_calls_per_second", authenticator.calls_per_second.map_or(0, NonZeroU32::get)),
+                ),
+            },
+        }
+    }
+}
+
+/// What a server serves.
+pub struct Server {
+    settings: ServerSettings,
+    routes: Routes,
+    authenticator: Arc<Authenticator>,
+    pool: PgPool,
+    migrator: &'static Migrator,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// A server whose ports are open and which does not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    server: Server,
+    incoming: TcpIncoming,
+    ready: (watch::Sender<bool>, watch::Receiver<bool>),
+    admin_stop: oneshot::Sender<()>,
+    /// Where gRPC listens.
+    pub address: SocketAddr,
+    /// Where metrics and health over HTTP listen.
+    pub admin_address: SocketAddr,
+}
+
+impl Server {
+    /// A server of these routes, ready while its database answers and has the service's schema.
+    #[must_use]
+    pub fn new(
+        settings: ServerSettings,
+        routes: Routes,
+        authenticator: Arc<Authenticator>,
+        pool: PgPool,
+        migrator: &'static Migrator,
+    ) -> Self {
+        Self { settings, routes, authenticator, pool, migrator }
+    }
+
+    /// Opens the ports.
+    ///
+    /// # Errors
+    /// Where one is taken.
+    pub async fn bind(self) -> anyhow::Result<Bound> {
+        let incoming = TcpIncoming::bind(self.settings.address)
+            .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", self.settings.address))?
+            // Without it, small replies wait for the client's delayed acknowledgement: 40 ms.
+            .with_nodelay(Some(true));
+        let address = incoming.local_addr()?;
+        let ready = watch::channel(false);
+        let (admin_stop, stopped) = oneshot::channel::<()>();
+        let stop = async move { drop(stopped.await) };
+        let (admin_address, _) = telemetry::serve_admin(self.settings.admin_address, ready.1.clone(), stop).await?;
+        Ok(Bound { server: self, incoming, ready, admin_stop, address, admin_address })
+    }
+}
+
+impl Bound {
+    /// Serves until `shutdown` ends, then lets running calls end and closes the pool.
+    ///
+    /// # Errors
+    /// Where serving fails.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { server, incoming, ready: (ready, _), admin_stop, address, admin_address } = self;
+        let settings = server.settings;
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let watcher = readiness::watch(health.clone(), server.pool.clone(), server.migrator, ready.clone()).await;
+
+        let routes = server.routes.add_service(health_service).add_service(reflection_v1()?);
+        let routes = routes.add_service(reflection_v1alpha()?).prepare();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tonic::transport::Server::builder()
+            .max_connection_age(settings.connection_age)
+            .max_connection_age_grace(settings.drain_limit)
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .max_concurrent_streams(Some(u32::try_from(settings.concurrent_calls).unwrap_or(u32::MAX)))
+            .layer(CallLayer::new(settings.concurrent_calls, settings.default_deadline))
+            .layer(AuthenticationLayer::new(server.authenticator))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(incoming, async move { drop(stopped.await) });
+        let mut serving = tokio::spawn(serving);
+        tracing::info!(grpc.address = %address, admin.address = %admin_address, "serving");
+
+        tokio::select! {
+            () = shutdown => {}
+            ended = &mut serving => return Ok(ended??),
+        }
+        tracing::info!("stopping: not ready any more");
+        watcher.abort();
+        readiness::set(&health, &ready, false).await;
+        tokio::time::sleep(settings.drain_notice).await;
+        let _ = stop.send(());
+        match tokio::time::timeout(settings.drain_limit, &mut serving).await {
+            Ok(ended) => ended??,
+            Err(_) => {
+                tracing::warn!("calls still running at the end of the drain were dropped; nothing of them is stored");
+                serving.abort();
+            }
+        }
+        server.pool.close().await;
+        let _ = admin_stop.send(());
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+fn reflection_v1() -> anyhow::Result<impl NamedRoute> {
+    Ok(reflection().build_v1()?)
+}
+
+fn reflection_v1alpha() -> anyhow::Result<impl NamedRoute> {
+    Ok(reflection().build_v1alpha()?)
+}
+
+/// What [`Routes::add_service`] asks for.
+trait NamedRoute:
+    tower::Service<
+        http::Request<tonic::body::Body>,
+        Response = http::Response<tonic::body::Body>,
+        Error = std::convert::Infallible,
+        Future: Send + 'static,
+    > + tonic::server::NamedService
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> NamedRoute for S where
+    S: tower::Service<
+            http::Request<tonic::body::Body>,
+            Response = http::Response<tonic::body::Body>,
+            Error = std::convert::Infallible,
+            Future: Send + 'static,
+        > + tonic::server::NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Error details are registered as well, so that grpcurl can print them.
+fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(communal_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Ends at SIGTERM (Kubernetes, `kill`) or SIGINT (Ctrl-C).
+///
+/// # Errors
+/// Where the signals cannot be listened to.
+pub fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
