@@ -1,0 +1,83 @@
+# shellcheck shell=bash
+# What every part of ./dev needs: messages, settings, paths. Works on bash 3.2, which macOS still ships.
+# `root` is the project's folder, set by ./dev.
+
+# Progress goes to stderr, so that a command whose answer is a value (token, psql) prints that value and nothing else.
+say() { printf '%s\n' "$*" >&2; }
+warn() { printf 'dev: %s\n' "$*" >&2; }
+# die CODE TEXT: 1 = it went wrong, 64 = wrong use or setting.
+die() {
+    local code=$1
+    shift
+    warn "$*"
+    exit "$code"
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" -eq 0 ]; }
+is_macos() { [ "$(uname -s)" = Darwin ]; }
+
+# Twelve characters that stand for a text in a file name.
+short_hash() { printf '%s' "$1" | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-12; }
+
+# random_hex BYTES
+random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
+
+process_runs() { [ -n "${1:-}" ] && ps -p "$1" >/dev/null 2>&1; }
+
+# read_pid FILE: the process id in it, or nothing.
+read_pid() {
+    local pid=''
+    if [ -f "$1" ]; then read -r pid _ <"$1" || true; fi
+    case $pid in '' | *[!0-9]*) ;; *) printf '%s' "$pid" ;; esac
+}
+
+# wait_gone PID SECONDS
+wait_gone() {
+    local tenths=$(($2 * 10))
+    while process_runs "$1"; do
+        [ "$tenths" -gt 0 ] || return 1
+        tenths=$((tenths - 1))
+        sleep 0.1
+    done
+}
+
+# Folders that an earlier sudo or an installer put outside PATH.
+extend_path() {
+    local folder
+    for folder in "${CARGO_HOME:-$HOME/.cargo}/bin" /opt/homebrew/bin /usr/local/bin; do
+        case ":$PATH:" in *":$folder:"*) ;; *) [ -d "$folder" ] && PATH="$PATH:$folder" ;; esac
+    done
+    export PATH
+}
+
+# Every setting with its default. What the processes read is exported, so that all of them agree.
+load_settings() {
+    : "${HOME:=/}"
+    export COMMUNAL_GATEWAY_ADDR="${COMMUNAL_GATEWAY_ADDR:-127.0.0.1:8080}"
+    export COMMUNAL_BILLING_ADDR="${COMMUNAL_BILLING_ADDR:-127.0.0.1:50051}"
+    export COMMUNAL_COMMUNITY_ADDR="${COMMUNAL_COMMUNITY_ADDR:-127.0.0.1:50052}"
+    export COMMUNAL_GATEWAY_ADMIN_ADDR="${COMMUNAL_GATEWAY_ADMIN_ADDR:-127.0.0.1:9080}"
+    export COMMUNAL_BILLING_ADMIN_ADDR="${COMMUNAL_BILLING_ADMIN_ADDR:-127.0.0.1:9051}"
+    export COMMUNAL_COMMUNITY_ADMIN_ADDR="${COMMUNAL_COMMUNITY_ADMIN_ADDR:-127.0.0.1:9052}"
+    export COMMUNAL_LOG_FORMAT="${COMMUNAL_LOG_FORMAT:-pretty}"
+    COMMUNAL_HOME=${COMMUNAL_HOME:-$root/.communal}
+    case $COMMUNAL_HOME in /*) ;; *) COMMUNAL_HOME=$PWD/$COMMUNAL_HOME ;; esac
+    export COMMUNAL_HOME
+    run_dir=$COMMUNAL_HOME/run
+    # The server's own variables would send psql or the services to some other database.
+    unset PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE PGOPTIONS PGSERVICE PGSERVICEFILE PGDATA PGSSLMODE PGAPPNAME
+}
+
+make_home() {
+    if [ ! -d "$COMMUNAL_HOME" ]; then
+        mkdir -p "$COMMUNAL_HOME" || die 1 "cannot create $COMMUNAL_HOME (COMMUNAL_HOME)"
+        # Never committed, wherever it is put.
+        printf '*\n' >"$COMMUNAL_HOME/.gitignore"
+    fi
+    mkdir -p "$run_dir"
+}
+
+# The folder cargo builds into; a user's own cargo configuration may have moved it.
+target_dir() {
+    (cd "$root" && cargo metadata --no-deps --format-version 1) | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}

