@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tracing::Instrument;
 
 use crate::config::Reader;
 use crate::refusal::Refusal;
@@ -128,6 +129,30 @@ pub async fn schema_is_current(pool: &PgPool, service: &Migrator) -> Result<bool
 pub fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error().and_then(|e| e.constraint())
 }
+
+/// A statement that is named: it gets a span of its own and its time is counted.
+///
+/// ```no_run
+/// # async fn f(pool: sqlx::PgPool) -> Result<(), sqlx::Error> {
+/// use communal_kit::database::Statement as _;
+/// sqlx::query("SELECT 1").fetch_one(&pool).named("one").await?;
+/// # Ok(()) }
+/// ```
+pub trait Statement: Future + Sized {
+    /// Names the statement in traces and metrics. Never put a value into the name.
+    fn named(self, name: &'static str) -> impl Future<Output = Self::Output> {
+        let span = tracing::info_span!("sql", db.operation.name = name);
+        let began = std::time::Instant::now();
+        async move {
+            let output = self.await;
+            metrics::histogram!("communal_statement_seconds", "statement" => name).record(began.elapsed());
+            output
+        }
+        .instrument(span)
+    }
+}
+
+impl<F: Future> Statement for F {}
 
 /// Most times a transaction is tried when the database rolls it back to resolve a conflict.
 const TRIES: u32 = 3;

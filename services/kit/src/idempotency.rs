@@ -4,11 +4,13 @@
 //! the change itself: there is no moment at which one exists without the other. Two of the
 //! same at once: the second waits at the row's primary key and then reads the first's reply.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use communal_proto::contract::v1::Reason as Common;
 use prost::Message;
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use crate::call::Call;
 use crate::refusal::Refusal;
@@ -111,5 +113,35 @@ pub async fn answered(executor: impl PgExecutor<'_>, call: &Call, key: &RequestK
         Some(_) => Err(Refusal::new(Common::RequestIdReused, "请求流水号已被其他请求使用")),
         // The first of two equal requests rolled back after the second had seen its row.
         None => Err(Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试")),
+    }
+}
+
+/// How long a reply is kept. A caller that has not heard for longer than this asks what became
+/// of its request instead of sending it again.
+pub const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
+
+/// Forgets replies that are older than [`KEPT_FOR`], a small portion at a time, so that no
+/// statement holds many locks. Answers how many.
+///
+/// # Errors
+/// Storage faults.
+pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    const PORTION: i64 = 1_000;
+    let mut forgotten = 0;
+    loop {
+        let done = sqlx::query!(
+            "DELETE FROM platform.answered_request WHERE (tenant_id, method, request_id) IN
+                 (SELECT tenant_id, method, request_id FROM platform.answered_request
+                  WHERE answered_at < now() - make_interval(secs => $1) ORDER BY answered_at LIMIT $2
+                  FOR UPDATE SKIP LOCKED)",
+            KEPT_FOR.as_secs_f64(),
+            PORTION,
+        )
+        .execute(pool)
+        .await?;
+        forgotten += done.rows_affected();
+        if done.rows_affected() < PORTION.unsigned_abs() {
+            return Ok(forgotten);
+        }
     }
 }

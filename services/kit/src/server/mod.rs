@@ -19,7 +19,7 @@ use crate::config::Reader;
 use crate::identity::Authenticator;
 use crate::identity::authenticator::AuthenticatorSettings;
 use crate::identity::layer::AuthenticationLayer;
-use crate::telemetry;
+use crate::{idempotency, telemetry};
 use calls::CallLayer;
 
 /// Largest request message taken: more than any batch the contract allows.
@@ -158,6 +158,7 @@ impl Bound {
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async move { drop(stopped.await) });
         let mut serving = tokio::spawn(serving);
+        let housekeeping = tokio::spawn(forget_old_replies(server.pool.clone()));
         tracing::info!(grpc.address = %address, admin.address = %admin_address, "serving");
 
         tokio::select! {
@@ -166,6 +167,7 @@ impl Bound {
         }
         tracing::info!("stopping: not ready any more");
         watcher.abort();
+        housekeeping.abort();
         readiness::set(&health, &ready, false).await;
         tokio::time::sleep(settings.drain_notice).await;
         let _ = stop.send(());
@@ -180,6 +182,17 @@ impl Bound {
         let _ = admin_stop.send(());
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Every replica does this; `SKIP LOCKED` keeps them out of each other's way.
+async fn forget_old_replies(pool: PgPool) {
+    loop {
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        match idempotency::forget_old(&pool).await {
+            Ok(forgotten) => tracing::debug!(forgotten, "old replies forgotten"),
+            Err(error) => tracing::warn!(error = %error, "old replies could not be forgotten"),
+        }
     }
 }
 

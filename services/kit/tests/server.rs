@@ -1,0 +1,241 @@
+//! A service as its callers and operators meet it: credentials, health, deadlines, drain.
+//! The administration of credentials is the one interface every service has, so it is what
+//! is called here.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{TimeDelta, TimeZone, Utc};
+use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::identity::admin::IdentityRpc;
+use communal_kit::identity::authenticator::AuthenticatorSettings;
+use communal_kit::identity::policy::OperatorSource;
+use communal_kit::identity::store::{self, NewChannel};
+use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
+use communal_kit::secret::Secret;
+use communal_kit::server::{Server, ServerSettings};
+use communal_kit::test_support::TestDatabase;
+use communal_proto::identity::v1 as pb;
+use communal_proto::identity::v1::identity_service_client::IdentityServiceClient;
+use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
+use sqlx::migrate::Migrator;
+use tokio::sync::oneshot;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_types::StatusExt;
+
+static NO_MIGRATIONS: Migrator = Migrator::DEFAULT;
+const ADMIN_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+static WORDING: Wording = Wording {
+    channel_missing: "no channel",
+    credentials: "refused",
+    request_id: "request id",
+    request_time: "request time",
+    operator: "operator",
+    tenant: "tenant",
+    method: "may not call {method}",
+};
+
+struct Service {
+    database: TestDatabase,
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    clock: Clock,
+    stop: Option<oneshot::Sender<()>>,
+    serving: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let database = TestDatabase::create("kit", &NO_MIGRATIONS).await;
+        let clock = Clock::fixed(DEFAULT_ZONE, Utc.with_ymd_and_hms(2024, 3, 1, 0, 0, 0).unwrap());
+        let mut connection = database.pool.acquire().await.unwrap();
+        store::register_tenant(&mut connection, "S1", TenantKind::RetailCompany, "one").await.unwrap();
+        for (channel_id, admin) in [("admin", true), ("plain", false)] {
+            let new = NewChannel {
+                channel_id,
+                name: channel_id,
+                proof: Proof::Key,
+                admin,
+                tenant_ids: &["S1".to_owned()],
+                methods: &[],
+                key: Some(Secret::new(ADMIN_KEY)),
+                valid_for: Some(TimeDelta::days(10)),
+            };
+            store::add_channel(&mut connection, &new, None, clock.now()).await.unwrap();
+        }
+        drop(connection);
+        let policy = Policy {
+            proofs: &[Proof::Key],
+            tenant_kinds: &[TenantKind::RetailCompany],
+            operator: OperatorSource::Metadata,
+            request_time_window: TimeDelta::minutes(15),
+            wording: &WORDING,
+        };
+        let settings = AuthenticatorSettings { cached_for: Duration::from_millis(50), calls_per_second: None };
+        let authenticator = Arc::new(Authenticator::new(database.pool.clone(), policy, None, clock.clone(), settings));
+        let rpc = IdentityRpc::new(database.pool.clone(), None, clock.clone(), authenticator.clone());
+        let routes = tonic::service::Routes::new(IdentityServiceServer::new(rpc));
+        let settings = ServerSettings {
+            address: ([127, 0, 0, 1], 0).into(),
+            admin_address: ([127, 0, 0, 1], 0).into(),
+            concurrent_calls: 4,
+            default_deadline: Duration::from_secs(10),
+            connection_age: Duration::from_secs(60),
+            drain_notice: Duration::from_millis(200),
+            drain_limit: Duration::from_secs(5),
+            authenticator: settings,
+        };
+        let server = Server::new(settings, routes, authenticator, database.pool.clone(), &NO_MIGRATIONS);
+        let bound = server.bind().await.unwrap();
+        let (address, admin_address) = (bound.address, bound.admin_address);
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(bound.serve(async move { drop(stopped.await) }));
+        Self { database, address, admin_address, clock, stop: Some(stop), serving }
+    }
+
+    async fn channel(&self) -> Channel {
+        Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
+
+    async fn list(&self, credentials: &[(&'static str, &str)]) -> Result<Vec<pb::Channel>, tonic::Status> {
+        let mut request = Request::new(pb::ListChannelsRequest {});
+        for (key, value) in credentials {
+            request.metadata_mut().insert(*key, value.parse().unwrap());
+        }
+        let mut client = IdentityServiceClient::new(self.channel().await);
+        client.list_channels(request).await.map(|r| r.into_inner().channels)
+    }
+
+    async fn health(&self, name: &str) -> i32 {
+        let mut client = HealthClient::new(self.channel().await);
+        let request = HealthCheckRequest { service: name.into() };
+        client.check(request).await.unwrap().into_inner().status
+    }
+
+    async fn http(&self, path: &str) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(self.admin_address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+fn credentials<'a>(channel: &'a str, key: &'a str) -> [(&'static str, &'a str); 2] {
+    [("x-channel-id", channel), ("x-channel-key", key)]
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_credentials_the_answer_is_the_same() {
+    let service = Service::start().await;
+    let other_key = "f".repeat(64);
+    let unknown = service.list(&credentials("nobody", ADMIN_KEY)).await.unwrap_err();
+    let wrong = service.list(&credentials("admin", &other_key)).await.unwrap_err();
+    let none = service.list(&[("x-channel-id", "admin")]).await.unwrap_err();
+    assert_eq!(service.list(&credentials("admin", ADMIN_KEY)).await.unwrap().len(), 2);
+
+    service.clock.set(service.clock.now() + TimeDelta::days(10));
+    let expired = service.list(&credentials("admin", ADMIN_KEY)).await.unwrap_err();
+    for refused in [&unknown, &wrong, &none, &expired] {
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        assert_eq!((refused.message(), refused.details()), (unknown.message(), unknown.details()));
+    }
+    let missing = service.list(&[]).await.unwrap_err();
+    assert_eq!(missing.get_details_error_info().unwrap().reason, "CHANNEL_MISSING");
+}
+
+#[tokio::test]
+async fn only_an_administrator_administers_and_a_disabled_channel_is_out() {
+    let service = Service::start().await;
+    let refused = service.list(&credentials("plain", ADMIN_KEY)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "METHOD_NOT_GRANTED");
+
+    service.list(&credentials("admin", ADMIN_KEY)).await.unwrap();
+    let mut connection = service.database.pool.acquire().await.unwrap();
+    store::disable_channel(&mut connection, "admin", service.clock.now()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(service.list(&credentials("admin", ADMIN_KEY)).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_key_rotates_without_a_gap() {
+    let service = Service::start().await;
+    let mut request =
+        Request::new(pb::RotateChannelKeyRequest { channel_id: "admin".into(), overlap_hours: 1, valid_days: 0 });
+    for (key, value) in credentials("admin", ADMIN_KEY) {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    let mut client = IdentityServiceClient::new(service.channel().await);
+    let new_key = client.rotate_channel_key(request).await.unwrap().into_inner().key;
+    assert_eq!(new_key.len(), 64);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for key in [ADMIN_KEY, &new_key] {
+        service.list(&credentials("admin", key)).await.unwrap();
+    }
+    service.clock.set(service.clock.now() + TimeDelta::hours(1));
+    service.list(&credentials("admin", &new_key)).await.unwrap();
+    assert_eq!(service.list(&credentials("admin", ADMIN_KEY)).await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_faulty_request_names_its_fields() {
+    let service = Service::start().await;
+    let mut request = Request::new(pb::AddChannelRequest {
+        channel_id: "has space".into(),
+        name: "n".repeat(65),
+        proof: pb::Proof::Unspecified.into(),
+        valid_days: -1,
+        ..Default::default()
+    });
+    for (key, value) in credentials("admin", ADMIN_KEY) {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    let refused = IdentityServiceClient::new(service.channel().await).add_channel(request).await.unwrap_err();
+    let fields: Vec<_> =
+        refused.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
+    assert_eq!(fields, ["channelId", "name", "proof", "validDays"]);
+    assert_eq!(service.list(&credentials("admin", ADMIN_KEY)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn health_needs_no_credentials_and_readiness_ends_before_the_service_does() {
+    const SERVING: i32 = 1;
+    const NOT_SERVING: i32 = 2;
+    let mut service = Service::start().await;
+    for name in ["", "readiness", "liveness"] {
+        assert_eq!(service.health(name).await, SERVING, "{name}");
+    }
+    assert!(service.http("/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(service.http("/metrics").await.contains("communal_build_info"));
+
+    service.stop.take().unwrap().send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(service.health("readiness").await, NOT_SERVING);
+    assert_eq!(service.health("liveness").await, SERVING);
+    assert!(service.http("/readyz").await.starts_with("HTTP/1.1 503"));
+    service.list(&credentials("admin", ADMIN_KEY)).await.expect("calls are still answered while others notice");
+    tokio::time::timeout(Duration::from_secs(6), service.serving).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_deadline_is_exceeded_and_not_cancelled() {
+    let service = Service::start().await;
+    // A lock that the call has to wait for.
+    let mut transaction = service.database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE platform.channel").execute(&mut *transaction).await.unwrap();
+    let mut request = Request::new(pb::ListChannelsRequest {});
+    for (key, value) in credentials("admin", ADMIN_KEY) {
+        request.metadata_mut().insert(key, value.parse().unwrap());
+    }
+    request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
+    let refused = IdentityServiceClient::new(service.channel().await).list_channels(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::DeadlineExceeded);
+}
