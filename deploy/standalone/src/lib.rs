@@ -1,0 +1,120 @@
+//! Both services and the gateway in one process, for trying Communal and for its end-to-end
+//! tests. In production each runs by itself; nothing here is known to them.
+//!
+//! The parts talk over their ports exactly as they would between machines. They stop in the
+//! order in which a request travels: the gateway lets its calls end first, then the services.
+
+use std::net::SocketAddr;
+
+use communal_kit::config::{ConfigurationFaults, Reader};
+use communal_kit::telemetry::TelemetrySettings;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The settings of all parts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The billing service.
+    pub billing: communal_billing::Config,
+    /// The community service.
+    pub community: communal_community::Config,
+    /// The gateway; it calls the services where they really listen, whatever its URLs say.
+    pub gateway: communal_gateway::Config,
+    /// Logs, traces and metrics of the process.
+    pub telemetry: TelemetrySettings,
+}
+
+impl Settings {
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// All faults of all parts at once.
+    pub fn read(mut reader: Reader) -> Result<Self, ConfigurationFaults> {
+        let settings = Self {
+            billing: communal_billing::Config::read(&mut reader),
+            community: communal_community::Config::read(&mut reader),
+            gateway: communal_gateway::Config::read(&mut reader),
+            telemetry: TelemetrySettings::read(&mut reader),
+        };
+        reader.finish().map(|()| settings)
+    }
+}
+
+type Serving = JoinHandle<anyhow::Result<()>>;
+
+/// A process whose parts are all being served.
+#[derive(Debug)]
+pub struct Running {
+    /// Where REST is served.
+    pub gateway: SocketAddr,
+    /// Where billing serves gRPC.
+    pub billing: SocketAddr,
+    /// Where community serves gRPC.
+    pub community: SocketAddr,
+    parts: [(&'static str, oneshot::Sender<()>, Serving); 3],
+}
+
+/// Opens all ports, then serves.
+///
+/// # Errors
+/// Where a port is taken; then none is left open.
+pub async fn start(settings: Settings) -> anyhow::Result<Running> {
+    let billing = communal_billing::bind(settings.billing).await?;
+    let community = communal_community::bind(settings.community).await?;
+    let mut gateway = settings.gateway;
+    gateway.billing_url = format!("http://{}", billing.address).parse()?;
+    gateway.community_url = format!("http://{}", community.address).parse()?;
+    let gateway = communal_gateway::bind(gateway).await?;
+    let addresses = (gateway.addr, billing.address, community.address);
+
+    let (stop_gateway, gateway_stopped) = oneshot::channel::<()>();
+    let (stop_billing, billing_stopped) = oneshot::channel::<()>();
+    let (stop_community, community_stopped) = oneshot::channel::<()>();
+    let gateway = tokio::spawn(gateway.serve(async move { drop(gateway_stopped.await) }));
+    let billing = tokio::spawn(billing.serve(async move { drop(billing_stopped.await) }));
+    let community = tokio::spawn(community.serve(async move { drop(community_stopped.await) }));
+    Ok(Running {
+        gateway: addresses.0,
+        billing: addresses.1,
+        community: addresses.2,
+        parts: [
+            ("gateway", stop_gateway, gateway),
+            ("billing", stop_billing, billing),
+            ("community", stop_community, community),
+        ],
+    })
+}
+
+impl Running {
+    /// Waits for `shutdown`, or for a part to fail, and then stops all parts in order.
+    ///
+    /// # Errors
+    /// What a part failed with.
+    pub async fn until(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let [(_, _, gateway), (_, _, billing), (_, _, community)] = &mut self.parts;
+        let failed = tokio::select! {
+            () = shutdown => None,
+            ended = gateway => Some(("gateway", ended)),
+            ended = billing => Some(("billing", ended)),
+            ended = community => Some(("community", ended)),
+        };
+        let mut outcome = match failed {
+            Some((part, ended)) => {
+                Err(anyhow::anyhow!("{part} ended by itself: {:?}", ended.map(|e| e.map_err(|e| e.to_string()))))
+            }
+            None => Ok(()),
+        };
+        for (part, stop, serving) in self.parts {
+            if serving.is_finished() {
+                continue;
+            }
+            // The part may be ending by itself at this moment; then there is nobody to tell.
+            let _ = stop.send(());
+            if let Err(error) = serving.await? {
+                tracing::error!(part, error = %error, "a part did not end well");
+                outcome = outcome.and(Err(error));
+            }
+        }
+        outcome
+    }
+}
