@@ -1,1 +1,126 @@
-//! Stub.
+//! Billing: what a retail company sells, at what price, and what its customers owe (EPEIS).
+//!
+//! A folder a noun: [`suppliers`], [`packages`], [`prices`], [`receivables`]; inside each the
+//! rules, the store and the calls side by side. The rules (`life`, `tariff`, `change`, `line`,
+//! `arrears`) are pure: no transport, no storage, no clock of their own.
+
+pub mod cli;
+pub mod config;
+pub mod packages;
+pub mod prices;
+pub mod reasons;
+pub mod receivables;
+pub mod seed;
+pub mod suppliers;
+mod write;
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use communal_kit::database;
+use communal_kit::identity::admin::IdentityRpc;
+use communal_kit::identity::policy::OperatorSource;
+use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
+use communal_kit::refusal::Refusal;
+use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
+use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
+use communal_proto::billing::v1::package_service_server::PackageServiceServer;
+use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
+use communal_proto::billing::v1::supplier_service_server::SupplierServiceServer;
+use communal_proto::contract::v1::Reason as Common;
+use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
+use sqlx::migrate::Migrator;
+use tonic::service::Routes;
+
+pub use config::Config;
+
+/// The schema of billing.
+pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+
+/// Most rows of an unpaged answer other than arrears, whose cap is configured.
+pub(crate) const MOST_UNPAGED_ROWS: i64 = 10_000;
+
+/// Refuses an answer beyond its cap; it is never cut short.
+pub(crate) fn answer_too_large(cap: i64, hint: &str) -> Refusal {
+    Refusal::new(Common::AnswerTooLarge, format!("查询结果超过{cap}行，{hint}"))
+}
+
+/// EPEIS has no documented words for refused credentials; these are ours. Whatever is wrong
+/// with a channel, operator or tenant, the words do not tell.
+static WORDING: Wording = Wording {
+    channel_missing: "渠道号不能为空",
+    credentials: "渠道号或动态请求密钥不正确",
+    request_id: "请求流水号格式不正确",
+    request_time: "请求时间不正确",
+    operator: "注册ID不存在或未实名",
+    tenant: "账户ID不存在或未激活",
+    method: "渠道无权调用接口{method}",
+};
+
+/// Whom billing lets in: EPEIS channels, by their key.
+#[must_use]
+pub fn policy() -> Policy {
+    Policy {
+        proofs: &[Proof::Key],
+        tenant_kinds: &[TenantKind::NetworkCompany, TenantKind::RetailCompany],
+        operator: OperatorSource::Metadata,
+        // Nothing here is signed with a time.
+        request_time_window: TimeDelta::zero(),
+        wording: &WORDING,
+    }
+}
+
+/// Brings the schema up to date.
+///
+/// # Errors
+/// Where a migration fails.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let pool = database::connect(&config.database)?;
+    database::migrate(&pool, &MIGRATOR).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Loads the demo data, unless it is there.
+///
+/// # Errors
+/// Storage faults, and data of others in its place.
+pub async fn seed(config: &Config) -> anyhow::Result<()> {
+    let pool = database::connect(&config.database)?;
+    seed::demo(&pool, &config.clock, &seed::Volume::DEMO).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Opens the ports of billing.
+///
+/// # Errors
+/// Where a port is taken or the database URL cannot be read.
+pub async fn bind(config: Config) -> anyhow::Result<Bound> {
+    let pool = database::connect(&config.database)?;
+    let settings = config.server.authenticator;
+    let authenticator = Arc::new(Authenticator::new(pool.clone(), policy(), None, config.clock.clone(), settings));
+    let packages = packages::rpc::PackageRpc::new(pool.clone(), config.clock.clone());
+    let prices = prices::rpc::PriceRpc::new(pool.clone(), config.clock.clone());
+    let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), config.limits);
+    let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
+    let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
+    let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(PackagePriceServiceServer::new(prices).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(
+            ReceivableServiceServer::new(receivables)
+                .max_decoding_message_size(LARGEST_REQUEST)
+                .max_encoding_message_size(LARGEST_REPLY),
+        )
+        .add_service(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(LARGEST_REQUEST));
+    Server::new(config.server, routes, authenticator, pool, &MIGRATOR).bind().await
+}
+
+/// Serves billing until `shutdown` ends.
+///
+/// # Errors
+/// Where it cannot be served.
+pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    bind(config).await?.serve(shutdown).await
+}

@@ -1,0 +1,47 @@
+//! The settings of billing. See `communal_kit::config` for where they come from.
+
+use std::net::SocketAddr;
+
+use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::config::Reader;
+use communal_kit::database::DatabaseSettings;
+use communal_kit::server::ServerSettings;
+
+use crate::receivables::rpc::Limits;
+
+/// Where gRPC listens unless configured.
+const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);
+/// Where metrics and health over HTTP listen unless configured.
+const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_051);
+
+/// Everything billing needs to know to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Database.
+    pub database: DatabaseSettings,
+    /// Ports and limits of the server.
+    pub server: ServerSettings,
+    /// Limits of receivables.
+    pub limits: Limits,
+    /// Tells the time; tests hand in one that stands still.
+    pub clock: Clock,
+}
+
+impl Config {
+    /// Reads the settings; faults stay with the reader.
+    pub fn read(reader: &mut Reader) -> Self {
+        Self {
+            database: DatabaseSettings::read(reader, "billing_database_url"),
+            server: ServerSettings::read(
+                reader,
+                ("billing_addr", ADDRESS),
+                ("billing_admin_addr", ADMIN_ADDRESS),
+            ),
+            limits: Limits {
+                arrears_cap: reader.parsed("arrears_cap", 10_000),
+                import_lines: reader.parsed("import_lines", 2_000_000),
+            },
+            clock: Clock::system(reader.parsed("time_zone", DEFAULT_ZONE)),
+        }
+    }
+}

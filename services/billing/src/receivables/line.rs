@@ -1,0 +1,223 @@
+//! A receivable line: what is wrong with one, what identifies it, and how it is kept.
+//!
+//! A line is kept as it was billed: an encoded `ArrearsLine` without the fields that payments
+//! change. The encoding of a merged message may be the encodings of its parts one after the
+//! other, so a reply is the kept bytes followed by the changed fields, and a line is never
+//! decoded on its way out. `ReceivableLine` (what is taken over) has the same fields under the
+//! same numbers as `ArrearsLine`; a test holds them together.
+
+use chrono::NaiveDate;
+use communal_kit::dates;
+use communal_kit::money::{CENTS, at_scale};
+use communal_proto::billing::v1::ReceivableLine;
+use communal_proto::{Checked, Checker, Fault, parse_decimal};
+use prost::Message;
+use prost::bytes::BufMut;
+use prost::encoding::{int32, string};
+use rust_decimal::Decimal;
+use sha2::{Digest, Sha256};
+
+use crate::prices::PRICE_SCALE;
+
+/// What identifies a line: the first 16 bytes of the SHA-256 of its identifying fields.
+pub type LineKey = [u8; 16];
+
+/// What payments change in a line. Absent texts and dates are those of a line never paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Payments<'a> {
+    /// Month in which the line was closed, yyyyMM.
+    pub settled_month: Option<i32>,
+    /// Day from which the late-payment penalty counts.
+    pub penalty_from: Option<NaiveDate>,
+    /// Business date of the payment before the latest.
+    pub previous_paid_date: Option<NaiveDate>,
+    /// Serial of the payment before the latest.
+    pub previous_payment_id: Option<&'a str>,
+    /// Sum of all payments, where it is not zero.
+    pub paid_total: Option<Decimal>,
+    /// Amount of the latest payment.
+    pub latest_paid: Option<Decimal>,
+    /// Business date of the latest payment.
+    pub latest_paid_date: Option<NaiveDate>,
+    /// Serial of the latest payment.
+    pub latest_payment_id: Option<&'a str>,
+}
+
+/// Numbers of the fields that payments change, in `ArrearsLine`.
+mod field {
+    pub(super) const SETTLED_MONTH: u32 = 44;
+    pub(super) const PENALTY_FROM: u32 = 55;
+    pub(super) const PREVIOUS_PAID_DATE: u32 = 56;
+    pub(super) const PREVIOUS_PAYMENT_ID: u32 = 57;
+    pub(super) const PAID_TOTAL: u32 = 58;
+    pub(super) const LATEST_PAID: u32 = 59;
+    pub(super) const LATEST_PAID_DATE: u32 = 60;
+    pub(super) const LATEST_PAYMENT_ID: u32 = 61;
+}
+
+impl Payments<'_> {
+    /// Appends the fields to the bytes of a line as it was billed.
+    pub fn append(&self, line: &mut impl BufMut) {
+        let put_number = |line: &mut _, tag, number: Option<i32>| {
+            if let Some(number) = number {
+                int32::encode(tag, &number, line);
+            }
+        };
+        put_number(line, field::SETTLED_MONTH, self.settled_month);
+        put_number(line, field::PENALTY_FROM, self.penalty_from.map(dates::to_number));
+        put_number(line, field::PREVIOUS_PAID_DATE, self.previous_paid_date.map(dates::to_number));
+        put_text(line, field::PREVIOUS_PAYMENT_ID, self.previous_payment_id);
+        put_amount(line, field::PAID_TOTAL, self.paid_total);
+        put_amount(line, field::LATEST_PAID, self.latest_paid);
+        put_number(line, field::LATEST_PAID_DATE, self.latest_paid_date.map(dates::to_number));
+        put_text(line, field::LATEST_PAYMENT_ID, self.latest_payment_id);
+    }
+}
+
+fn put_text(line: &mut impl BufMut, tag: u32, text: Option<&str>) {
+    if let Some(text) = text {
+        string::encode(tag, &text.to_owned(), line);
+    }
+}
+
+fn put_amount(line: &mut impl BufMut, tag: u32, amount: Option<Decimal>) {
+    if let Some(amount) = amount {
+        string::encode(tag, &at_scale(amount, CENTS), line);
+    }
+}
+
+/// A line that was checked, with what its columns need.
+#[derive(Clone, Debug)]
+pub struct CheckedLine {
+    /// What identifies it.
+    pub key: LineKey,
+    /// As it was billed, encoded.
+    pub issued: Vec<u8>,
+    /// Fee as it was billed.
+    pub fee: Decimal,
+    /// Sum of all payments.
+    pub paid_total: Decimal,
+    /// Amount of the latest payment.
+    pub latest_paid: Option<Decimal>,
+    /// The rest; the fields that payments change are still in it.
+    pub line: ReceivableLine,
+}
+
+impl CheckedLine {
+    /// Whether nothing is outstanding.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.fee == self.paid_total
+    }
+}
+
+/// Checks a line by its field rules and by the rules of the domain.
+///
+/// That the fee is the quantity times the price is not checked: power-factor lines and fee
+/// adjustments have no quantity, and the system a line comes from may round otherwise. The fee
+/// is what the customer was told.
+///
+/// # Errors
+/// All faults of the line, by the documented names of its fields.
+pub fn check(line: ReceivableLine, caller: &str) -> Result<CheckedLine, Vec<Fault>> {
+    let mut checker = Checker::default();
+    line.check(&mut checker);
+    let amount = |text: &str| parse_decimal(text).unwrap_or_default();
+    let (fee, paid_total) = (amount(&line.fee), amount(&line.paid_total));
+    if !line.network_company_id.is_empty()
+        && !line.retail_company_id.is_empty()
+        && line.network_company_id != caller
+        && line.retail_company_id != caller
+    {
+        checker.push(Fault::rule(
+            "RETAIL_CO_DID",
+            "and NETWORK_CO_DID are both other companies than the calling one",
+            "管网公司与销售公司均不是当前商户",
+        ));
+    }
+    if !is_within(paid_total, fee) {
+        checker.push(Fault::rule(
+            "ACCU_PAID_IN_FEE",
+            "is more than the fee or has the other sign",
+            "累计实收费用不能超过计算费用，且正负应一致",
+        ));
+    }
+    let faults = checker.into_faults();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let latest_paid = (!line.latest_paid.is_empty()).then(|| amount(&line.latest_paid));
+    Ok(CheckedLine { key: key_of(&line), issued: issued(&line), fee, paid_total, latest_paid, line })
+}
+
+/// Whether a payment has the sign of what is due and is not more.
+#[must_use]
+pub fn is_within(paid: Decimal, due: Decimal) -> bool {
+    if due.is_sign_negative() { paid <= Decimal::ZERO && paid >= due } else { paid >= Decimal::ZERO && paid <= due }
+}
+
+/// The line as it was billed, encoded; its decimals at their documented scale.
+fn issued(line: &ReceivableLine) -> Vec<u8> {
+    let rescaled = |text: &str, scale| parse_decimal(text).map_or_else(String::new, |d| at_scale(d, scale));
+    ReceivableLine {
+        quantity: rescaled(&line.quantity, CENTS),
+        unit_price: rescaled(&line.unit_price, PRICE_SCALE),
+        fee: rescaled(&line.fee, CENTS),
+        settled_month: 0,
+        penalty_from: 0,
+        previous_paid_date: 0,
+        previous_payment_id: String::new(),
+        paid_total: String::new(),
+        latest_paid: String::new(),
+        latest_paid_date: 0,
+        latest_payment_id: String::new(),
+        ..line.clone()
+    }
+    .encode_to_vec()
+}
+
+/// What identifies a line: its charge-off, whose account and month it is, and the dimensions of
+/// its price. Two lines that agree in these are one line. Every text goes in with its length, so
+/// that no two sequences of fields look alike.
+#[must_use]
+pub fn key_of(line: &ReceivableLine) -> LineKey {
+    let texts = [
+        &line.network_company_id,
+        &line.retail_company_id,
+        &line.settlement_account_id,
+        &line.charge_off_id,
+        &line.package_id,
+        &line.account_item,
+    ];
+    let numbers = [
+        line.run_kind,
+        line.account_month,
+        line.charge_off_date,
+        line.agreement_price,
+        line.season,
+        line.heat_basis,
+        line.property_basis,
+        line.time_of_use,
+        line.period,
+        line.ladder,
+        line.tier,
+        line.start_date,
+    ];
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(text.as_bytes());
+    }
+    for number in numbers {
+        hash.update(number.to_be_bytes());
+    }
+    for item in [line.category_item, line.surcharge_item] {
+        hash.update(item.to_be_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut key = LineKey::default();
+    for (to, from) in key.iter_mut().zip(digest) {
+        *to = from;
+    }
+    key
+}

@@ -1,0 +1,356 @@
+//! Where receivable lines are kept. Every query is bound by the calling company.
+
+use bytes::{Bytes, BytesMut};
+use chrono::NaiveDate;
+use communal_kit::call::Call;
+use futures::TryStreamExt;
+use prost::bytes::BufMut;
+use rust_decimal::Decimal;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Encode, PgConnection, PgExecutor, Postgres, Row};
+
+use super::arrears::{Kind, Wanted};
+use super::line::{CheckedLine, LineKey, Payments};
+use crate::packages::date;
+use crate::packages::store::number;
+
+/// Arrears in their stable order. The caller may be the network company or the retail company of
+/// a line: two disjoint branches, each of which reads its own index in the order of the answer,
+/// so that nothing is sorted. `$book` narrows both to one book.
+macro_rules! arrears_sql {
+    ($before:literal, $book:literal) => {
+        concat!(
+            $before,
+            "SELECT issued, settled_month, penalty_from, previous_paid_date, previous_payment_id,
+                 nullif(paid_total, 0) AS paid_total, latest_paid, latest_paid_date, latest_payment_id
+             FROM (
+                 SELECT * FROM receivable
+                 WHERE NOT settled AND network_company_id = $1 AND ($2::text IS NULL OR ",
+            $book,
+            ") AND ($3::text IS NULL OR retail_store_id = $3)
+                   AND ($4::smallint IS NULL OR package_kind = $4 AND (retail_company_id = $1) = ($4 = 1))
+                 UNION ALL
+                 SELECT * FROM receivable
+                 WHERE NOT settled AND retail_company_id = $1 AND network_company_id <> $1 AND ($2::text IS NULL OR ",
+            $book,
+            ") AND ($3::text IS NULL OR retail_store_id = $3)
+                   AND ($4::smallint IS NULL OR package_kind = $4 AND $4 = 1)
+             ) AS arrears
+             ORDER BY book_id, settlement_account_id, account_month, charge_off_id, line_key
+             LIMIT $5"
+        )
+    };
+}
+
+/// Two texts, because an index condition that may be absent is none for the planner.
+fn arrears_query<'q>(
+    texts: [&'static str; 2],
+    caller: &'q str,
+    wanted: &'q Wanted,
+    limit: Option<i64>,
+) -> Query<'q, Postgres, PgArguments> {
+    let [all, of_book] = texts;
+    sqlx::query(if wanted.book_id.is_some() { of_book } else { all })
+        .bind(caller)
+        .bind(wanted.book_id.as_deref())
+        .bind(wanted.retail_store_id.as_deref())
+        .bind(wanted.kind.map(Kind::number))
+        .bind(limit)
+}
+
+/// The arrears a caller sees, encoded; at most `limit`.
+///
+/// # Errors
+/// Storage faults.
+pub async fn arrears(
+    executor: impl PgExecutor<'_>,
+    caller: &str,
+    wanted: &Wanted,
+    limit: i64,
+) -> Result<Vec<Bytes>, sqlx::Error> {
+    let texts = [arrears_sql!("", "true"), arrears_sql!("", "book_id = $2")];
+    let mut rows = arrears_query(texts, caller, wanted, Some(limit)).fetch(executor);
+    let mut lines = Vec::new();
+    let mut buffer = BytesMut::new();
+    while let Some(row) = rows.try_next().await? {
+        lines.push(encoded(&row, &mut buffer)?);
+    }
+    Ok(lines)
+}
+
+/// Opens a cursor over the arrears a caller sees. Lives as long as the transaction.
+///
+/// # Errors
+/// Storage faults.
+pub async fn open_cursor(
+    connection: &mut PgConnection,
+    caller: &str,
+    wanted: &Wanted,
+) -> Result<(), sqlx::Error> {
+    let texts = [
+        arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ", "true"),
+        arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ", "book_id = $2"),
+    ];
+    arrears_query(texts, caller, wanted, None).execute(connection).await?;
+    Ok(())
+}
+
+/// The next lines of the cursor, encoded; none at its end.
+///
+/// # Errors
+/// Storage faults.
+pub async fn next_portion(connection: &mut PgConnection) -> Result<Vec<Bytes>, sqlx::Error> {
+    let mut rows = sqlx::query("FETCH 500 FROM arrears").fetch(connection);
+    let mut lines = Vec::new();
+    let mut buffer = BytesMut::new();
+    while let Some(row) = rows.try_next().await? {
+        lines.push(encoded(&row, &mut buffer)?);
+    }
+    Ok(lines)
+}
+
+/// A line as the contract has it: the bytes as billed and the fields that payments change.
+///
+/// This is the hot path of the service. Columns are read by index and unchecked: the statement
+/// above is the only one whose rows come here, and its types are those of the migration.
+/// Rows share buffers, so that a line costs no allocation of its own.
+fn encoded(row: &PgRow, buffer: &mut BytesMut) -> Result<Bytes, sqlx::Error> {
+    let issued: &[u8] = row.try_get_unchecked(0)?;
+    if buffer.capacity() < issued.len() {
+        buffer.reserve(64 * 1024);
+    }
+    buffer.put_slice(issued);
+    Payments {
+        settled_month: row.try_get_unchecked(1)?,
+        penalty_from: row.try_get_unchecked(2)?,
+        previous_paid_date: row.try_get_unchecked(3)?,
+        previous_payment_id: row.try_get_unchecked(4)?,
+        paid_total: row.try_get_unchecked(5)?,
+        latest_paid: row.try_get_unchecked(6)?,
+        latest_paid_date: row.try_get_unchecked(7)?,
+        latest_payment_id: row.try_get_unchecked(8)?,
+    }
+    .append(buffer);
+    Ok(buffer.split().freeze())
+}
+
+/// A batch that was taken over.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// SHA-256 of its lines.
+    pub content_hash: Vec<u8>,
+    /// Lines.
+    pub lines: i64,
+    /// Of these, outstanding then.
+    pub outstanding_lines: i64,
+}
+
+/// The batch of an identifier.
+///
+/// # Errors
+/// Storage faults.
+pub async fn batch(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    batch_id: &str,
+) -> Result<Option<Batch>, sqlx::Error> {
+    sqlx::query_as!(
+        Batch,
+        "SELECT content_hash, lines, outstanding_lines FROM receivable_batch
+         WHERE company_id = $1 AND batch_id = $2",
+        company_id,
+        batch_id,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Reserves a batch for this transaction, if no other is taking it over at this moment.
+///
+/// # Errors
+/// Storage faults.
+pub async fn reserve_batch(
+    connection: &mut PgConnection,
+    company_id: &str,
+    batch_id: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 1)) AS "reserved!""#,
+        company_id,
+        batch_id,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Notes a batch as taken over.
+///
+/// # Errors
+/// Storage faults.
+pub async fn note_batch(
+    connection: &mut PgConnection,
+    call: &Call,
+    batch_id: &str,
+    batch: &Batch,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO receivable_batch
+             (company_id, batch_id, content_hash, lines, outstanding_lines, operator_id, channel_id, trace_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        call.tenant.id,
+        batch_id,
+        batch.content_hash,
+        batch.lines,
+        batch.outstanding_lines,
+        call.operator_id,
+        call.channel_id,
+        call.trace_id,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether a line is open and settled at once, which no index can keep apart. Locks out other
+/// imports into the same network companies (in the order of their identifiers) until this
+/// transaction ends, so that none can slip its half in after the look.
+///
+/// # Errors
+/// Storage faults.
+pub async fn any_line_twice(
+    connection: &mut PgConnection,
+    network_company_ids: &[String],
+) -> Result<bool, sqlx::Error> {
+    for id in network_company_ids {
+        sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", id).execute(&mut *connection).await?;
+    }
+    // LIMIT keeps this a look-up for each open line, of which there are few.
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM receivable_open o CROSS JOIN LATERAL (
+                   SELECT FROM receivable_settled s
+                   WHERE s.network_company_id = o.network_company_id AND s.line_key = o.line_key LIMIT 1) AS twin
+               WHERE o.network_company_id = ANY($1)) AS "exists!""#,
+        network_company_ids,
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Which of these lines exist.
+///
+/// # Errors
+/// Storage faults.
+pub async fn existing(
+    executor: impl PgExecutor<'_>,
+    network_company_ids: &[String],
+    keys: &[Vec<u8>],
+) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT line_key FROM receivable WHERE network_company_id = ANY($1) AND line_key = ANY($2)",
+        network_company_ids,
+        keys,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// The columns that [`CopyBuffer`] writes, in its order.
+const COPY: &str = "COPY receivable (network_company_id, retail_company_id, book_id, retail_store_id, package_kind, \
+    settlement_account_id, account_month, charge_off_date, charge_off_id, line_key, fee, paid_total, latest_paid, \
+    latest_paid_date, latest_payment_id, previous_paid_date, previous_payment_id, penalty_from, settled_month, settled, \
+    batch_id, issued, operator_id, channel_id, trace_id) FROM STDIN WITH (FORMAT binary)";
+const COPY_COLUMNS: i16 = 25;
+
+/// Lines in PostgreSQL's binary COPY format, written with the driver's own encoders.
+#[derive(Debug)]
+pub struct CopyBuffer {
+    bytes: PgArgumentBuffer,
+    /// Lines in it.
+    pub lines: usize,
+}
+
+impl Default for CopyBuffer {
+    fn default() -> Self {
+        let mut bytes = PgArgumentBuffer::default();
+        bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
+        // No flags, no header extension.
+        bytes.extend_from_slice(&[0; 8]);
+        Self { bytes, lines: 0 }
+    }
+}
+
+impl CopyBuffer {
+    /// Appends a line.
+    ///
+    /// # Errors
+    /// Where a value has no binary form.
+    pub fn push(&mut self, call: &Call, batch_id: &str, checked: &CheckedLine) -> Result<(), BoxDynError> {
+        let line = &checked.line;
+        let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+        let month = |month: i32| (month != 0).then_some(month);
+        self.bytes.extend_from_slice(&COPY_COLUMNS.to_be_bytes());
+        self.put(line.network_company_id.as_str())?;
+        self.put(line.retail_company_id.as_str())?;
+        self.put(line.book_id.as_str())?;
+        self.put(line.retail_store_id.as_str())?;
+        self.put(number(line.package_kind))?;
+        self.put(line.settlement_account_id.as_str())?;
+        self.put(line.account_month)?;
+        self.put::<Option<NaiveDate>>(date(line.charge_off_date))?;
+        self.put(line.charge_off_id.as_str())?;
+        self.put(&checked.key[..])?;
+        self.put(checked.fee)?;
+        self.put(checked.paid_total)?;
+        self.put::<Option<Decimal>>(checked.latest_paid)?;
+        self.put::<Option<NaiveDate>>(date(line.latest_paid_date))?;
+        self.put::<Option<String>>(text(&line.latest_payment_id))?;
+        self.put::<Option<NaiveDate>>(date(line.previous_paid_date))?;
+        self.put::<Option<String>>(text(&line.previous_payment_id))?;
+        self.put::<Option<NaiveDate>>(date(line.penalty_from))?;
+        self.put::<Option<i32>>(month(line.settled_month))?;
+        self.put(checked.is_settled())?;
+        self.put(batch_id)?;
+        self.put(checked.issued.as_slice())?;
+        self.put(call.operator_id.as_str())?;
+        self.put(call.channel_id.as_str())?;
+        self.put(call.trace_id.as_str())?;
+        self.lines += 1;
+        Ok(())
+    }
+
+    /// A value with its length before it; null has the length -1 and no bytes.
+    fn put<'q, T: Encode<'q, Postgres>>(&mut self, value: T) -> Result<(), BoxDynError> {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        let length = match value.encode_by_ref(&mut self.bytes)? {
+            IsNull::Yes => -1,
+            IsNull::No => i32::try_from(self.bytes.len() - at - 4)?,
+        };
+        if let Some(place) = self.bytes.get_mut(at..at + 4) {
+            place.copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Sends the lines to the table.
+    ///
+    /// # Errors
+    /// Storage faults; `receivable_open_key` or `receivable_settled_key` where a line exists.
+    pub async fn send(mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+        let mut copy = connection.copy_in_raw(COPY).await?;
+        copy.send(self.bytes.as_slice()).await?;
+        copy.finish().await?;
+        Ok(())
+    }
+}
+
+/// The keys of lines as a statement takes them.
+#[must_use]
+pub fn key_column<'a>(keys: impl IntoIterator<Item = &'a LineKey>) -> Vec<Vec<u8>> {
+    keys.into_iter().map(|key| key.to_vec()).collect()
+}

@@ -1,0 +1,77 @@
+//! The calls of `SupplierService`.
+
+use std::collections::HashMap;
+
+use communal_kit::call::{Call, begin};
+use communal_kit::database::retrying;
+use communal_kit::refusal::Refusal;
+use communal_proto::Fault;
+use communal_proto::billing::v1::supplier_service_server::SupplierService;
+use communal_proto::billing::v1::{
+    ListStoresRequest, ListStoresResponse, RegisterStoresRequest, RegisterStoresResponse, Store,
+};
+use sqlx::PgPool;
+use tonic::{Request, Response, Status};
+
+use super::store;
+use crate::write::{Write, begin_write, finish_write};
+use crate::{MOST_UNPAGED_ROWS, answer_too_large};
+
+/// Serves stores.
+#[derive(Clone, Debug)]
+pub struct SupplierRpc {
+    pool: PgPool,
+}
+
+impl SupplierRpc {
+    /// Stores of this database.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    async fn register(&self, call: &Call, message: &RegisterStoresRequest) -> Result<RegisterStoresResponse, Refusal> {
+        let mut transaction = match begin_write(&self.pool, call, message).await? {
+            Write::Answered(reply) => return Ok(reply),
+            Write::New(transaction) => transaction,
+        };
+        store::register(&mut transaction, call, &message.stores).await?;
+        finish_write(transaction, call, RegisterStoresResponse {}).await
+    }
+}
+
+fn repeated(stores: &[Store]) -> Vec<Fault> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut faults = Vec::new();
+    for (index, store) in stores.iter().enumerate() {
+        if let Some(first) = seen.insert(&store.store_id, index) {
+            let (english, chinese) = (format!("is the same as in row {first}"), format!("营业网点ID与stores[{first}]重复"));
+            faults.push(Fault::rule(format!("stores[{index}].storeId"), english, chinese));
+        }
+    }
+    faults
+}
+
+#[tonic::async_trait]
+impl SupplierService for SupplierRpc {
+    async fn register_stores(
+        &self,
+        request: Request<RegisterStoresRequest>,
+    ) -> Result<Response<RegisterStoresResponse>, Status> {
+        let mut begun = begin(request)?;
+        repeated(&begun.message.stores).into_iter().for_each(|fault| begun.checker.push(fault));
+        let (call, message) = begun.accept()?;
+        Ok(Response::new(retrying(|| self.register(&call, &message)).await?))
+    }
+
+    async fn list_stores(&self, request: Request<ListStoresRequest>) -> Result<Response<ListStoresResponse>, Status> {
+        let (call, _) = begin(request)?.accept()?;
+        let stores = store::list(&self.pool, &call.tenant.id, MOST_UNPAGED_ROWS.saturating_add(1))
+            .await
+            .map_err(Refusal::from)?;
+        if i64::try_from(stores.len()).is_ok_and(|n| n > MOST_UNPAGED_ROWS) {
+            return Err(answer_too_large(MOST_UNPAGED_ROWS, "营业网点过多").into());
+        }
+        Ok(Response::new(ListStoresResponse { stores }))
+    }
+}
