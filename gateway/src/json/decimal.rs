@@ -32,7 +32,11 @@ impl<'t> Number<'t> {
         let digits_are_zero = |part: &str| part.bytes().all(|digit| digit == b'0');
         if parts.exponent.is_none() {
             // The common case: it is plain already.
-            return if text.len() <= LONGEST { Ok(Self { plain: Cow::Borrowed(text) }) } else { Err(NumberFault::Length) };
+            return if text.len() <= LONGEST {
+                Ok(Self { plain: Cow::Borrowed(text) })
+            } else {
+                Err(NumberFault::Length)
+            };
         }
         if digits_are_zero(parts.whole) && digits_are_zero(parts.fraction) {
             return Ok(Self { plain: Cow::Borrowed("0") });

@@ -304,9 +304,7 @@ impl<'p> Input<'p> {
                 reader.skip()?;
                 Err(FaultKind::Type)
             }
-            (_, Next::Text) => {
-                scalar_of_text(self.plans, self.strictness, field, reader.text()?)
-            }
+            (_, Next::Text) => scalar_of_text(self.plans, self.strictness, field, reader.text()?),
             (_, Next::Number) => scalar_of_number(self.plans, self.strictness, field, reader.number()?),
         };
         match scalar {

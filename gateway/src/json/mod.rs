@@ -18,7 +18,7 @@ pub use decimal::{Number, NumberFault};
 pub use faults::Faults;
 pub use input::{Block, Input, Strictness};
 pub use output::{Defect, Output};
-pub use reader::{Malformed, MOST_NESTING};
+pub use reader::{MOST_NESTING, Malformed};
 
 pub(crate) use text::push_json_text;
 pub(crate) use wire::push_varint;

@@ -70,7 +70,8 @@ fn scalar(field: &FieldDescriptor, value: &Value) -> String {
         (Value::EnumNumber(number), Kind::Enum(codes), _) => {
             let extension = codes.parent_pool().get_extension_by_name("communal.contract.v1.code").unwrap();
             let options = codes.get_value(*number).unwrap().options();
-            let code = options.get_extension(&extension).as_message().unwrap().get_field_by_name("code").unwrap().into_owned();
+            let code =
+                options.get_extension(&extension).as_message().unwrap().get_field_by_name("code").unwrap().into_owned();
             serde_json::to_string(code.as_str().unwrap()).unwrap()
         }
         (Value::I32(number), ..) => number.to_string(),

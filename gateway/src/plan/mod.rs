@@ -15,7 +15,7 @@ mod routes;
 
 pub use error::ContractError;
 pub use messages::{CodePlan, FieldPlan, Kind, MessageId, MessagePlan, Plans};
-pub use reasons::Reasons;
+pub use reasons::{ReasonCodes, Reasons};
 pub use routes::{Owner, Route};
 
 pub(crate) use options::Options;

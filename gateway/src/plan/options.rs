@@ -60,8 +60,7 @@ fn read<M: prost::Message + Default>(
     let Some(message) = value.as_message() else {
         return Err(ContractError::shape(element, "has an option that is no message"));
     };
-    let rules = message
-        .transcode_to()
-        .map_err(|source| ContractError::Option { element: element.to_owned(), source })?;
+    let rules =
+        message.transcode_to().map_err(|source| ContractError::Option { element: element.to_owned(), source })?;
     Ok(Some(rules))
 }

@@ -20,6 +20,12 @@ pub struct ReasonCodes {
     pub hc: String,
 }
 
+impl Default for ReasonCodes {
+    fn default() -> Self {
+        Self { epeis: EPEIS_FALLBACK, hc: HC_FALLBACK.to_owned() }
+    }
+}
+
 /// The reasons of every service, by error domain and name.
 #[derive(Debug)]
 pub struct Reasons {

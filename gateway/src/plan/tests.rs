@@ -27,7 +27,11 @@ fn a_service_reason_goes_before_the_common_one_and_has_fallbacks() {
 
 /// The error of a contract that consists of this declaration.
 fn refusal(declaration: &str) -> String {
-    let folder = std::env::temp_dir().join(format!("communal-contract-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let folder = std::env::temp_dir().join(format!(
+        "communal-contract-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     let package = folder.join("communal/billing/v9");
     std::fs::create_dir_all(&package).unwrap();
     let head = "syntax = \"proto3\"; package communal.billing.v9; import \"communal/contract/v1/contract.proto\";";
@@ -53,7 +57,11 @@ fn shapes_that_cannot_be_served_faithfully_are_named_at_the_start() {
         ("oneof either { string a = 1; string b = 2; }", "", "Wrong.a: is in a oneof"),
         ("Wrong inner = 1;", "", "Wrong: contains itself"),
         ("Other other = 1;", "message Other { repeated Wrong back = 1; }", "Wrong: contains itself"),
-        ("int32 count = 1 [(communal.contract.v1.field) = {scale: 2}];", "", "Wrong.count: has a scale but is no string"),
+        (
+            "int32 count = 1 [(communal.contract.v1.field) = {scale: 2}];",
+            "",
+            "Wrong.count: has a scale but is no string",
+        ),
         ("string far = 5000;", "", "Wrong.far: has too high a number"),
         (r#"string a = 1 [json_name = "X"]; string b = 2 [json_name = "SYS_HEAD"];"#, "", "both have SYS_HEAD"),
         ("E e = 1;", "enum E { E_UNSPECIFIED = 0; E_A = 1; }", "E_A: has no documented code"),
@@ -71,17 +79,35 @@ fn shapes_that_cannot_be_served_faithfully_are_named_at_the_start() {
 #[test]
 fn routes_that_cannot_be_served_are_named_at_the_start() {
     for (method, named) in [
-        (r#"rpc M(A) returns (stream A) { option (communal.contract.v1.route) = {path: "/Service/v1/M/" dialect: DIALECT_EPEIS}; }"#, "streams"),
-        (r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/Service/v1/M/"}; }"#, "has no dialect"),
-        (r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/Service/v1/M" dialect: DIALECT_EPEIS}; }"#, "not how the dialect writes a path"),
-        (r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/Service/v1/M/" dialect: DIALECT_EPEIS verb: VERB_GET}; }"#, "not how the dialect writes a path"),
-        (r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/app/a/../b" dialect: DIALECT_HC}; }"#, "not how the dialect writes a path"),
+        (
+            r#"rpc M(A) returns (stream A) { option (communal.contract.v1.route) = {path: "/Service/v1/M/" dialect: DIALECT_EPEIS}; }"#,
+            "streams",
+        ),
+        (
+            r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/Service/v1/M/"}; }"#,
+            "has no dialect",
+        ),
+        (
+            r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/Service/v1/M" dialect: DIALECT_EPEIS}; }"#,
+            "not how the dialect writes a path",
+        ),
+        (
+            r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/Service/v1/M/" dialect: DIALECT_EPEIS verb: VERB_GET}; }"#,
+            "not how the dialect writes a path",
+        ),
+        (
+            r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/app/a/../b" dialect: DIALECT_HC}; }"#,
+            "not how the dialect writes a path",
+        ),
         (
             r#"rpc M(A) returns (A) { option (communal.contract.v1.route) = {path: "/app/a.b" dialect: DIALECT_HC}; }
                rpc N(A) returns (A) { option (communal.contract.v1.route) = {path: "/app/a.b" dialect: DIALECT_HC}; }"#,
             "is taken by another method",
         ),
-        (r#"rpc M(A) returns (B) { option (communal.contract.v1.route) = {path: "/app/a.b" dialect: DIALECT_HC}; }"#, "both have code"),
+        (
+            r#"rpc M(A) returns (B) { option (communal.contract.v1.route) = {path: "/app/a.b" dialect: DIALECT_HC}; }"#,
+            "both have code",
+        ),
     ] {
         let message = refusal(&format!("service S {{ {method} }} message A {{}} message B {{ string code = 1; }}"));
         assert!(message.contains(named), "{method}: {message}");

@@ -93,7 +93,9 @@ fn fields_come_in_any_order_and_unknown_ones_are_counted() {
 #[test]
 fn decimals_keep_every_digit() {
     let (id, _) = shape(fixture());
-    for (text, carried) in [("2.50", "2.50"), ("99999999999999.99", "99999999999999.99"), ("1e-2", "0.01"), ("2.505", "2.505"), ("0", "0")] {
+    for (text, carried) in
+        [("2.50", "2.50"), ("99999999999999.99", "99999999999999.99"), ("1e-2", "0.01"), ("2.505", "2.505"), ("0", "0")]
+    {
         let mut input = Input::new(fixture().plans(), Strictness::Strict, 0);
         input.body(id, format!(r#"{{"MONEY":{text}}}"#).as_bytes(), None).unwrap();
         let (wire, faults, _) = input.finish();
@@ -105,7 +107,8 @@ fn decimals_keep_every_digit() {
 
 #[test]
 fn null_is_absent() {
-    let read = strict(r#"{"TEXT":null,"OPTIONAL_TEXT":null,"MONEY":null,"ROW":null,"ROWS":null,"COLOUR":null,"LARGE":null}"#);
+    let read =
+        strict(r#"{"TEXT":null,"OPTIONAL_TEXT":null,"MONEY":null,"ROW":null,"ROWS":null,"COLOUR":null,"LARGE":null}"#);
     assert_eq!(read.faults, []);
     assert_eq!(expected(&read.message), expected(&strict("{}").message));
 }
@@ -170,7 +173,8 @@ fn lenient_values_are_numbers_as_strings_and_strings_as_numbers() {
 
 #[test]
 fn an_empty_string_is_absent_where_a_number_or_code_is_meant() {
-    let read = lenient(r#"{"MONEY":"","SMALL":"","LARGE":"","COLOUR":"","OPTIONAL_COLOUR":"","OPTIONAL_LARGE":"","TEXT":""}"#);
+    let read =
+        lenient(r#"{"MONEY":"","SMALL":"","LARGE":"","COLOUR":"","OPTIONAL_COLOUR":"","OPTIONAL_LARGE":"","TEXT":""}"#);
     assert_eq!(read.faults, []);
     assert_eq!(expected(&read.message), expected(&lenient("{}").message));
     // A code is a string in the documents, so an empty one is no wrong type there either.
@@ -202,7 +206,9 @@ fn lenient_has_limits() {
 
 #[test]
 fn a_faulty_row_keeps_its_place() {
-    let read = strict(r#"{"ROWS":[{"NAME":"a"},7,{"NAME":"c"},null],"TEXTS":["x",1,"z"],"NUMBERS":[1,"2",3],"COLOURS":["01","zz"]}"#);
+    let read = strict(
+        r#"{"ROWS":[{"NAME":"a"},7,{"NAME":"c"},null],"TEXTS":["x",1,"z"],"NUMBERS":[1,"2",3],"COLOURS":["01","zz"]}"#,
+    );
     let faults: Vec<_> = read.faults.iter().map(|(field, kind)| (field.as_str(), *kind)).collect();
     assert_eq!(
         faults,
@@ -349,12 +355,22 @@ fn parameters_are_text_and_each_may_come_once() {
     let contract = fixture();
     let (id, descriptor) = shape(contract);
     let mut input = Input::new(contract.plans(), Strictness::Lenient, 0);
-    let given = [("SMALL", "7"), ("TEXT", "a b"), ("other", "x"), ("COLOUR", "RED"), ("TEXT", "c"), ("ROW", "{}"), ("TEXTS", "x"), ("LARGE", "")];
+    let given = [
+        ("SMALL", "7"),
+        ("TEXT", "a b"),
+        ("other", "x"),
+        ("COLOUR", "RED"),
+        ("TEXT", "c"),
+        ("ROW", "{}"),
+        ("TEXTS", "x"),
+        ("LARGE", ""),
+    ];
     input.parameters(id, given.into_iter().map(|(k, v)| (k.into(), v.into())));
     let (wire, faults, unknown_keys) = input.finish();
     let faults: Vec<_> = faults.carried().iter().map(|f| (f.field.as_str(), f.kind())).collect();
     assert_eq!(faults, [("TEXT", FaultKind::Repeated), ("ROW", FaultKind::Type), ("TEXTS", FaultKind::Type)]);
     assert_eq!(unknown_keys, 1);
-    let json: serde_json::Value = serde_json::from_str(&expected(&DynamicMessage::decode(descriptor, wire.as_slice()).unwrap())).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&expected(&DynamicMessage::decode(descriptor, wire.as_slice()).unwrap())).unwrap();
     assert_eq!((&json["SMALL"], &json["TEXT"], &json["COLOUR"]), (&7.into(), &"a b".into(), &"01".into()));
 }

@@ -18,20 +18,21 @@ fn write(contract: &Contract, id: MessageId, wire: &[u8]) -> Result<String, Defe
 pub(super) fn random(descriptor: &MessageDescriptor, seed: &mut impl FnMut() -> u64) -> DynamicMessage {
     let mut message = DynamicMessage::new(descriptor.clone());
     for field in descriptor.fields() {
-        if seed() % 3 == 0 {
+        if seed().is_multiple_of(3) {
             continue;
         }
         let decimals = scale(&field);
         let is_optional = field.containing_oneof().is_some();
         let mut value = || match field.kind() {
             Kind::String => Value::String(match decimals {
-                Some(_) if seed() % 4 == 0 => String::new(),
+                Some(_) if seed().is_multiple_of(4) => String::new(),
                 Some(0) => format!("{}", seed() % 1000),
                 Some(scale) => {
                     let digits = seed() as usize % scale + 1;
                     format!("{}.{:0digits$}", seed() % 100_000, seed() % 10_u64.pow(digits as u32))
                 }
-                None => ["", "甲乙丙", "a\"b\\c\n", "plain text of some length", "\u{1f600}\u{7f}\u{0}"][seed() as usize % 5]
+                None => ["", "甲乙丙", "a\"b\\c\n", "plain text of some length", "\u{1f600}\u{7f}\u{0}"]
+                    [seed() as usize % 5]
                     .to_owned(),
             }),
             Kind::Int32 => Value::I32(seed() as i32),

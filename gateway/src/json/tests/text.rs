@@ -66,7 +66,10 @@ fn decimals_have_exactly_the_documented_digits() {
 
 #[test]
 fn what_is_no_decimal_of_that_scale_is_never_written() {
-    for text in ["", "-", ".", "1.", ".5", "1,5", "NaN", "1e3", "+1", "01", "--1", "1.2.3", " 1", "1 ", "0x1", "1\"", "٣", "2.505"] {
+    for text in [
+        "", "-", ".", "1.", ".5", "1,5", "NaN", "1e3", "+1", "01", "--1", "1.2.3", " 1", "1 ", "0x1", "1\"", "٣",
+        "2.505",
+    ] {
         assert_eq!(decimal(text, 2), None, "{text}");
     }
 }
@@ -101,7 +104,10 @@ fn numbers_that_would_need_unbounded_room_are_too_long() {
 
 #[test]
 fn what_json_would_not_take_is_no_number() {
-    for text in ["", " ", "-", "+1", "1.", ".1", "01", "1e", "1e+", "e1", "0x10", "1_000", "Infinity", "NaN", "1 ", "１", "--1", "1e1.0"] {
+    for text in [
+        "", " ", "-", "+1", "1.", ".1", "01", "1e", "1e+", "e1", "0x10", "1_000", "Infinity", "NaN", "1 ", "１", "--1",
+        "1e1.0",
+    ] {
         assert_eq!(Number::parse(text), Err(NumberFault::Syntax), "{text}");
     }
 }

@@ -1,0 +1,176 @@
+//! The settings of the gateway.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use communal_kit::config::Reader;
+use http::Uri;
+
+use crate::plan::Owner;
+
+/// Where the gateway listens, whom it calls and what it bears.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where REST is served.
+    pub addr: SocketAddr,
+    /// Where metrics and health are served.
+    pub admin_addr: SocketAddr,
+    /// The billing service.
+    pub billing_url: Uri,
+    /// The community service.
+    pub community_url: Uri,
+    /// What is too much.
+    pub limits: Limits,
+    /// How the gateway ends.
+    pub drain: Drain,
+}
+
+/// What is too much.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most bytes of a body.
+    pub body_bytes: usize,
+    /// Most bytes of all bodies that are being read or served, so that many large requests
+    /// at once are refused instead of filling the memory.
+    pub body_memory_bytes: usize,
+    /// Longest time that a body may take to arrive, and a head as well.
+    pub body_time: Duration,
+    /// Most calls at once.
+    pub concurrent_calls: usize,
+    /// Most connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Longest time that a service may take. A caller can ask for less.
+    pub deadline: Duration,
+    /// Connections to each service.
+    pub channels: usize,
+}
+
+/// How the gateway ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Time between "not ready" and the end of accepting, for load balancers to notice.
+    pub notice: Duration,
+    /// Longest time for running calls to end.
+    pub limit: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            addr: (Ipv4Addr::LOCALHOST, 8080).into(),
+            admin_addr: (Ipv4Addr::LOCALHOST, 9080).into(),
+            billing_url: Uri::from_static("http://127.0.0.1:50051"),
+            community_url: Uri::from_static("http://127.0.0.1:50052"),
+            limits: Limits::default(),
+            drain: Drain { notice: Duration::from_millis(500), limit: Duration::from_secs(25) },
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 10 * 1024 * 1024,
+            body_memory_bytes: 256 * 1024 * 1024,
+            body_time: Duration::from_secs(30),
+            concurrent_calls: 1024,
+            connections: 8192,
+            deadline: Duration::from_secs(30),
+            channels: 2,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `COMMUNAL_GATEWAY_…` and the drain times that all processes share. Faults stay
+    /// in the reader.
+    pub fn read(reader: &mut Reader) -> Self {
+        let default = Self::default();
+        let limits = default.limits;
+        Self {
+            addr: reader.parsed("gateway_addr", default.addr),
+            admin_addr: reader.parsed("gateway_admin_addr", default.admin_addr),
+            billing_url: url(reader, "gateway_billing_url", default.billing_url),
+            community_url: url(reader, "gateway_community_url", default.community_url),
+            limits: Limits {
+                body_bytes: at_least(reader, "gateway_body_bytes", limits.body_bytes, 1024),
+                body_memory_bytes: at_least(reader, "gateway_body_memory_bytes", limits.body_memory_bytes, 1024),
+                body_time: milliseconds(reader, "gateway_body_time_ms", limits.body_time),
+                concurrent_calls: at_least(reader, "gateway_concurrent_calls", limits.concurrent_calls, 1),
+                connections: at_least(reader, "gateway_connections", limits.connections, 1),
+                deadline: milliseconds(reader, "gateway_deadline_ms", limits.deadline),
+                channels: at_least(reader, "gateway_channels", limits.channels, 1),
+            },
+            drain: Drain {
+                notice: milliseconds(reader, "drain_notice_ms", default.drain.notice),
+                limit: milliseconds(reader, "drain_limit_ms", default.drain.limit),
+            },
+        }
+    }
+
+    /// The URL of a service.
+    #[must_use]
+    pub fn url(&self, owner: Owner) -> &Uri {
+        match owner {
+            Owner::Billing => &self.billing_url,
+            Owner::Community => &self.community_url,
+        }
+    }
+}
+
+fn url(reader: &mut Reader, key: &'static str, default: Uri) -> Uri {
+    let url = reader.parsed(key, default);
+    if url.scheme_str() != Some("http") || url.authority().is_none() {
+        reader.fault(key, format!("{url}: must be http://host:port"));
+    }
+    url
+}
+
+fn at_least(reader: &mut Reader, key: &'static str, default: usize, least: usize) -> usize {
+    let value = reader.parsed(key, default);
+    if value < least {
+        reader.fault(key, format!("must be at least {least}"));
+    }
+    value
+}
+
+fn milliseconds(reader: &mut Reader, key: &'static str, default: Duration) -> Duration {
+    let default = u64::try_from(default.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(reader.parsed(key, default))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn read(given: &[(&str, &str)]) -> Result<Config, String> {
+        let mut reader = Reader::new(given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect());
+        let config = Config::read(&mut reader);
+        reader.finish().map_err(|faults| faults.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.addr.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.url(Owner::Community).to_string(), "http://127.0.0.1:50052/");
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once() {
+        let faults = read(&[
+            ("gateway_billing_url", "https://billing:50051"),
+            ("gateway_community_url", "community"),
+            ("gateway_concurrent_calls", "0"),
+            ("gateway_deadline_ms", "soon"),
+        ])
+        .err()
+        .unwrap();
+        for key in ["BILLING_URL", "COMMUNITY_URL", "CONCURRENT_CALLS", "DEADLINE_MS"] {
+            assert!(faults.contains(&format!("COMMUNAL_GATEWAY_{key}")), "{key} in {faults}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! EPEIS: credentials in the block `SYS_HEAD` of the body, answers `CODE`, `MESSAGE` and
+//! `DATA`. A refusal of the service is HTTP 200 with its CODE; what is no valid call, or
+//! could not be carried out, has an HTTP status of its own.
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::request::Parts;
+
+use super::{Answer, Forwarded, NoCall, Prepared};
+use crate::json::{Block, Defect, Input, Output, Strictness, push_json_text};
+use crate::plan::{Plans, Route};
+use crate::refusal::{Class, Refusal};
+
+/// The block of credentials.
+pub(crate) const HEAD: &str = "SYS_HEAD";
+/// Its fields with their documented lengths.
+pub(crate) const HEAD_FIELDS: &[(&str, usize)] =
+    &[("CHANNEL_DID", 16), ("DYNAMIC_KEY", 64), ("REGISTER_DID", 16), ("ACCOUNT_DID", 16)];
+/// What they are called in metadata.
+const METADATA: [&str; 4] = ["x-channel-id", "x-channel-key", "x-operator-id", "x-tenant-id"];
+
+pub(super) fn paths(route: &Route) -> Vec<String> {
+    vec![route.path.trim_end_matches('/').to_owned()]
+}
+
+pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) -> Result<Prepared, NoCall> {
+    let mut block = Block::new(HEAD, HEAD_FIELDS);
+    let mut input = Input::new(plans, Strictness::Strict, body.len() / 2);
+    input.body(route.input, body, Some(&mut block))?;
+    let mut forwarded = Forwarded::default();
+    for (key, value) in METADATA.into_iter().zip(block.into_values()) {
+        if let Some(value) = value {
+            forwarded.text(key, &value);
+        }
+    }
+    forwarded.header("x-request-id", &head.headers);
+    Prepared::new(input, forwarded)
+}
+
+pub(super) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answer, Defect> {
+    let mut output = Output::new(plans, Vec::with_capacity(reply.len() * 2 + 64));
+    output.raw(r#"{"CODE":0,"MESSAGE":"成功","DATA":"#);
+    output.object(route.output, reply)?;
+    output.raw("}");
+    Ok(Answer { status: StatusCode::OK, body: output.into_bytes(), code: "0".to_owned() })
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Answer {
+    let status = match refusal.class {
+        Class::Business | Class::Unauthenticated => StatusCode::OK,
+        Class::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Class::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    envelope(status, refusal.codes.epeis, &refusal.words)
+}
+
+pub(super) fn no_call(no_call: &NoCall) -> Answer {
+    let status = no_call.status();
+    envelope(status, i32::from(status.as_u16()), &no_call.words())
+}
+
+fn envelope(status: StatusCode, code: i32, words: &str) -> Answer {
+    let code = code.to_string();
+    let mut body = format!(r#"{{"CODE":{code},"MESSAGE":"#).into_bytes();
+    push_json_text(&mut body, words);
+    body.extend_from_slice(br#","DATA":{}}"#);
+    Answer { status, body, code }
+}

@@ -1,0 +1,192 @@
+//! HC: credentials in headers (or URL parameters), answers `code`, `msg` and `data` or the
+//! legacy list shape. `code` is a string, and nearly every refusal is HTTP 200 with "404".
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use communal_kit::identity::signature;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use percent_encoding::percent_decode_str;
+
+use super::{Answer, Forwarded, NoCall, Prepared};
+use crate::json::{Defect, Input, Output, Strictness, push_json_text};
+use crate::plan::{Plans, Route};
+use crate::refusal::{Class, Refusal};
+
+/// Most characters of an unknown code that are repeated to the caller.
+const LONGEST_ECHO: usize = 200;
+
+/// A header that may also be a URL parameter, and what it is called in metadata.
+struct Credential {
+    header: &'static str,
+    underscored: &'static str,
+    metadata: &'static str,
+}
+
+const APP: Credential = Credential { header: "app-id", underscored: "app_id", metadata: "x-channel-id" };
+const REQUEST: Credential =
+    Credential { header: "transaction-id", underscored: "transaction_id", metadata: "x-request-id" };
+const TIME: Credential = Credential { header: "req-time", underscored: "req_time", metadata: "x-request-time" };
+const SIGN: Credential = Credential { header: "sign", underscored: "sign", metadata: "x-signature" };
+const CREDENTIALS: [&Credential; 4] = [&APP, &REQUEST, &TIME, &SIGN];
+
+/// The documented path with and without `/app`, dotted and slashed.
+pub(super) fn paths(route: &Route) -> Vec<String> {
+    let slashed = route.name.replace('.', "/");
+    let mut paths = Vec::new();
+    for name in [route.name.clone(), slashed] {
+        for path in [format!("/app/{name}"), format!("/{name}")] {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+    }
+    paths
+}
+
+pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) -> Result<Prepared, NoCall> {
+    let query = head.uri.query().unwrap_or_default();
+    let parameters = Parameters::read(query);
+    let mut forwarded = Forwarded::default();
+    for credential in CREDENTIALS {
+        let value = credential.value(&head.headers, &parameters);
+        if !value.is_empty() {
+            forwarded.text(credential.metadata, &value);
+        }
+    }
+    forwarded.header("authorization", &head.headers);
+    let of = |credential: &Credential| credential.value(&head.headers, &parameters);
+    if !of(&SIGN).is_empty() {
+        let (request, time, app) = (of(&REQUEST), of(&TIME), of(&APP));
+        for payload in payloads(route, query, body) {
+            forwarded.bytes("x-signature-states-bin", &signature::state(&request, &time, &app, &payload));
+        }
+    }
+    let mut input = Input::new(plans, Strictness::Lenient, body.len() / 2);
+    if route.verb == Method::GET {
+        input.parameters(route.input, parameters.own.into_iter());
+    } else if !body.is_empty() {
+        // No body at all is a message with nothing set: the service says what is missing.
+        input.body(route.input, body, None)?;
+    }
+    Prepared::new(input, forwarded)
+}
+
+impl Credential {
+    fn is_named(&self, parameter: &str) -> bool {
+        [self.header, self.underscored].iter().any(|name| name.eq_ignore_ascii_case(parameter))
+    }
+
+    /// The header, else the parameter, else nothing.
+    fn value<'v>(&self, headers: &'v HeaderMap, parameters: &'v Parameters<'_>) -> Cow<'v, str> {
+        let header = headers.get(self.header).or_else(|| headers.get(self.underscored));
+        let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let parameter = || {
+            let found = parameters.credentials.iter().find(|(key, _)| self.is_named(key));
+            found.map(|(_, value)| Cow::Borrowed(value.as_ref()))
+        };
+        header.filter(|value| !value.is_empty()).or_else(parameter).unwrap_or_default()
+    }
+}
+
+type Parameter<'q> = (Cow<'q, str>, Cow<'q, str>);
+
+/// The parameters of a URL, apart by whom they are for.
+struct Parameters<'q> {
+    credentials: Vec<Parameter<'q>>,
+    /// Those of the message.
+    own: Vec<Parameter<'q>>,
+}
+
+impl<'q> Parameters<'q> {
+    fn read(query: &'q str) -> Self {
+        let all = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decoded(key), decoded(value))
+        });
+        let (credentials, own) =
+            all.partition(|(key, _)| CREDENTIALS.iter().any(|credential| credential.is_named(key)));
+        Self { credentials, own }
+    }
+}
+
+/// Percent-decodes, `+` being a space. What is no UTF-8 afterwards becomes U+FFFD, which no
+/// documented value contains.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains(['%', '+']) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+/// What a signature may have been made over. The documents say the query string; their
+/// server puts `?` before it and reads it decoded, their client does neither. A signature
+/// that is itself a parameter cannot have been signed.
+fn payloads<'r>(route: &Route, query: &'r str, body: &'r Bytes) -> Vec<Cow<'r, [u8]>> {
+    if route.verb != Method::GET {
+        return vec![Cow::Borrowed(body)];
+    }
+    let is_sign = |pair: &&str| SIGN.is_named(pair.split('=').next().unwrap_or_default());
+    let signed = if query.split('&').any(|pair| is_sign(&pair)) {
+        Cow::Owned(query.split('&').filter(|pair| !is_sign(pair)).collect::<Vec<_>>().join("&"))
+    } else {
+        Cow::Borrowed(query)
+    };
+    let mut forms = vec![signed.to_string()];
+    let plain = decoded(&signed).into_owned();
+    if plain != forms[0] {
+        forms.push(plain);
+    }
+    forms.into_iter().flat_map(|form| [format!("?{form}"), form]).map(|form| Cow::Owned(form.into_bytes())).collect()
+}
+
+pub(super) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answer, Defect> {
+    let mut output = Output::new(plans, Vec::with_capacity(reply.len() * 2 + 64));
+    output.raw(r#"{"code":"0","msg":"成功""#);
+    if plans.message(route.output).fields.is_empty() {
+        output.raw(r#","data":null"#);
+    } else {
+        output.fields(route.output, reply)?;
+    }
+    output.raw("}");
+    Ok(Answer { status: StatusCode::OK, body: output.into_bytes(), code: "0".to_owned() })
+}
+
+pub(super) fn refused(refusal: &Refusal) -> Answer {
+    let status = match refusal.class {
+        Class::Business => StatusCode::OK,
+        Class::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Class::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Class::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    envelope(status, &refusal.codes.hc, &refusal.words)
+}
+
+pub(super) fn no_call(no_call: &NoCall) -> Answer {
+    match no_call {
+        NoCall::Unknown(path) => {
+            let code = path.strip_prefix("/app").unwrap_or(path).trim_start_matches('/');
+            let code = code.chars().take(LONGEST_ECHO).collect::<String>();
+            let words = format!("鉴权失败：AppId 没有权限访问 serviceCode = {code}");
+            envelope(StatusCode::NOT_FOUND, "404", &words)
+        }
+        NoCall::WrongMethod { name, used, .. } => {
+            let words = format!("服务【{name}】调用方式不对请检查,当前请求方式为：{used}");
+            envelope(StatusCode::OK, "404", &words)
+        }
+        other => envelope(other.status(), other.status().as_str(), &other.words()),
+    }
+}
+
+fn envelope(status: StatusCode, code: &str, words: &str) -> Answer {
+    let mut body = br#"{"code":"#.to_vec();
+    push_json_text(&mut body, code);
+    body.extend_from_slice(br#","msg":"#);
+    push_json_text(&mut body, words);
+    body.extend_from_slice(br#","data":null}"#);
+    Answer { status, body, code: code.to_owned() }
+}

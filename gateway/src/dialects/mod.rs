@@ -1,0 +1,153 @@
+//! The two families of REST shapes. What differs between them is written here by hand:
+//! where credentials travel, the envelope, and what a refusal looks like. What they share,
+//! the shapes themselves, comes from the plans.
+
+mod epeis;
+mod hc;
+mod metadata;
+
+use bytes::Bytes;
+use communal_proto::contract::v1::Dialect;
+use http::request::Parts;
+use http::{Method, StatusCode};
+use tonic::metadata::MetadataMap;
+
+pub(crate) use epeis::{HEAD as EPEIS_HEAD, HEAD_FIELDS as EPEIS_HEAD_FIELDS};
+use metadata::Forwarded;
+
+use crate::json::{Defect, Input, Malformed};
+use crate::plan::{Plans, Route};
+use crate::refusal::Refusal;
+
+/// A request, ready to be sent to its service.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) metadata: MetadataMap,
+    pub(crate) message: Bytes,
+    /// How many fields could not be carried over.
+    pub(crate) faults: usize,
+    /// How many keys were ignored.
+    pub(crate) unknown_keys: u64,
+}
+
+impl Prepared {
+    fn new(input: Input<'_>, forwarded: Forwarded) -> Result<Self, NoCall> {
+        let (message, faults, unknown_keys) = input.finish();
+        let metadata = forwarded.finish(&faults)?;
+        Ok(Self { metadata, message: message.into(), faults: faults.count(), unknown_keys })
+    }
+}
+
+/// Why a request is no valid call at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoCall {
+    /// No interface has this path; what was asked for.
+    Unknown(String),
+    /// The interface exists and is called with another HTTP method.
+    WrongMethod {
+        /// The name of the interface.
+        name: String,
+        /// The method that was used.
+        used: Method,
+        /// The method that is documented.
+        allowed: Method,
+    },
+    /// The body is no JSON object.
+    Malformed(Malformed),
+    /// The body is too large; the limit.
+    TooLarge(usize),
+    /// The body did not arrive in time.
+    TooSlow,
+    /// The connection broke while the body was read.
+    Broken,
+    /// The credentials are larger than any could be.
+    CredentialsTooLarge,
+}
+
+impl NoCall {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Unknown(_) => StatusCode::NOT_FOUND,
+            Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Malformed(_) | Self::Broken => StatusCode::BAD_REQUEST,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::CredentialsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Unknown(path) => format!("接口不存在：{path}"),
+            Self::WrongMethod { used, allowed, .. } => format!("请求方式{used}不正确，请使用{allowed}"),
+            Self::Malformed(Malformed::Syntax { offset }) => {
+                format!("请求报文不是有效的JSON，错误位于第{offset}字节")
+            }
+            Self::Malformed(Malformed::TooDeep) => "请求报文嵌套层数过多".to_owned(),
+            Self::Malformed(Malformed::NotAnObject) => "请求报文必须是JSON对象".to_owned(),
+            Self::TooLarge(limit) => format!("请求报文不能超过{limit}字节"),
+            Self::TooSlow => "接收请求报文超时".to_owned(),
+            Self::Broken => "请求报文不完整".to_owned(),
+            Self::CredentialsTooLarge => "请求头过大".to_owned(),
+        }
+    }
+}
+
+impl From<Malformed> for NoCall {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+/// An answer: its HTTP status, its body, and what the envelope's code says.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Vec<u8>,
+    pub(crate) code: String,
+}
+
+/// Turns a request into a message and its metadata.
+pub(crate) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) -> Result<Prepared, NoCall> {
+    match route.dialect {
+        Dialect::Hc => hc::prepare(plans, route, head, body),
+        Dialect::Epeis | Dialect::Unspecified => epeis::prepare(plans, route, head, body),
+    }
+}
+
+/// Wraps the reply of a service.
+pub(crate) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answer, Defect> {
+    match route.dialect {
+        Dialect::Hc => hc::success(plans, route, reply),
+        Dialect::Epeis | Dialect::Unspecified => epeis::success(plans, route, reply),
+    }
+}
+
+/// Wraps a refusal.
+pub(crate) fn refused(dialect: Dialect, refusal: &Refusal) -> Answer {
+    match dialect {
+        Dialect::Hc => hc::refused(refusal),
+        Dialect::Epeis | Dialect::Unspecified => epeis::refused(refusal),
+    }
+}
+
+/// Answers what is no valid call.
+pub(crate) fn no_call(dialect: Dialect, no_call: &NoCall) -> Answer {
+    match dialect {
+        Dialect::Hc => hc::no_call(no_call),
+        Dialect::Epeis | Dialect::Unspecified => epeis::no_call(no_call),
+    }
+}
+
+/// The paths under which a route is served, without a slash at the end.
+pub(crate) fn paths(route: &Route) -> Vec<String> {
+    match route.dialect {
+        Dialect::Hc => hc::paths(route),
+        Dialect::Epeis | Dialect::Unspecified => epeis::paths(route),
+    }
+}
+
+/// The dialect in which a path that no route has is answered.
+pub(crate) fn of_unknown_path(path: &str) -> Dialect {
+    if path == "/Service" || path.starts_with("/Service/") { Dialect::Epeis } else { Dialect::Hc }
+}

@@ -1,0 +1,271 @@
+//! A call from its HTTP request to its HTTP answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use communal_kit::trace::{TRACEPARENT, TraceContext};
+use communal_proto::contract::v1::Dialect;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use metrics::{counter, gauge, histogram};
+use tokio::sync::Semaphore;
+use tonic::metadata::MetadataValue;
+use tracing::{Instrument, Span};
+
+use crate::body::{Bodies, ReadBody, Unread};
+use crate::config::{Config, Limits};
+use crate::dialects::{self, Answer, NoCall};
+use crate::pages::Pages;
+use crate::plan::{Contract, Route};
+use crate::refusal::{Class, Refusal};
+use crate::upstream::Upstreams;
+
+/// A client's wish for a shorter deadline, in milliseconds.
+const TIMEOUT: &str = "x-timeout-ms";
+/// Tells the client what to name when it asks about a call.
+const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+/// Larger bodies and replies are transcoded beside the reactor: a megabyte takes about a
+/// millisecond, and other calls should not wait for several.
+const LARGE: usize = 512 * 1024;
+
+/// Everything a call needs.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    contract: Contract,
+    /// Path without a slash at the end → index of the route.
+    paths: HashMap<String, usize>,
+    upstreams: Upstreams,
+    pages: Pages,
+    limits: Limits,
+    calls: Semaphore,
+    bodies: Bodies,
+}
+
+/// How a call ended.
+enum End {
+    Refused(Refusal),
+    NoCall(NoCall),
+}
+
+impl From<NoCall> for End {
+    fn from(no_call: NoCall) -> Self {
+        Self::NoCall(no_call)
+    }
+}
+
+impl Gateway {
+    pub(crate) fn new(contract: Contract, config: &Config) -> anyhow::Result<Self> {
+        let mut paths = HashMap::new();
+        for (index, route) in contract.routes().iter().enumerate() {
+            for path in dialects::paths(route) {
+                if let Some(other) = paths.insert(path.clone(), index) {
+                    let other = &contract.routes()[other].method;
+                    anyhow::bail!("{path} would lead to both {other} and {}", route.method);
+                }
+            }
+        }
+        Ok(Self {
+            pages: Pages::new(&contract)?,
+            contract,
+            paths,
+            upstreams: Upstreams::new(config),
+            limits: config.limits,
+            calls: Semaphore::new(config.limits.concurrent_calls.min(Semaphore::MAX_PERMITS)),
+            bodies: Bodies::new(&config.limits),
+        })
+    }
+
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let (head, body) = request.into_parts();
+        if let Some(page) = self.pages.find(&head) {
+            return page;
+        }
+        let path = head.uri.path();
+        let Some(&index) = self.paths.get(path.strip_suffix('/').unwrap_or(path)) else {
+            let answer = dialects::no_call(dialects::of_unknown_path(path), &NoCall::Unknown(path.to_owned()));
+            count("unknown", &answer, Duration::ZERO);
+            return respond(answer);
+        };
+        let route = &self.contract.routes()[index];
+        if head.method == Method::OPTIONS {
+            return allowed(StatusCode::NO_CONTENT, route);
+        }
+        let trace = TraceContext::of(&head.headers);
+        let span = tracing::info_span!("request", http.route = route.path, trace.id = trace.trace_id());
+        trace.adopt(&span);
+        let mut response = Arc::clone(&self).route(index, head, body, trace, &span).instrument(span.clone()).await;
+        if let Ok(id) = HeaderValue::from_str(&trace.onward(&span).trace_id()) {
+            response.headers_mut().insert(TRACE_ID, id);
+        }
+        response
+    }
+
+    async fn route(
+        self: Arc<Self>,
+        index: usize,
+        head: Parts,
+        body: Incoming,
+        trace: TraceContext,
+        span: &Span,
+    ) -> Response<Full<Bytes>> {
+        let began = Instant::now();
+        let _in_flight = InFlight::begin();
+        let outcome = Arc::clone(&self).call(index, head, body, trace.onward(span)).await;
+        let route = &self.contract.routes()[index];
+        let mut retry_after = None;
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(End::Refused(refusal)) => {
+                retry_after = refusal.retry_after;
+                dialects::refused(route.dialect, &refusal)
+            }
+            Err(End::NoCall(no_call)) => dialects::no_call(route.dialect, &no_call),
+        };
+        count(&route.name, &answer, began.elapsed());
+        if answer.status.is_server_error() {
+            tracing::warn!(http.status = answer.status.as_u16(), code = answer.code, "call failed");
+        } else {
+            tracing::debug!(http.status = answer.status.as_u16(), code = answer.code, "call answered");
+        }
+        let not_allowed = answer.status == StatusCode::METHOD_NOT_ALLOWED;
+        let mut response = respond(answer);
+        if not_allowed {
+            response.headers_mut().insert(ALLOW, allow(route));
+        }
+        if let Some(seconds) = retry_after.filter(|_| !response.status().is_success()) {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+
+    async fn call(
+        self: Arc<Self>,
+        index: usize,
+        head: Parts,
+        mut body: Incoming,
+        trace: TraceContext,
+    ) -> Result<Answer, End> {
+        let route = &self.contract.routes()[index];
+        if head.method != route.verb {
+            let (name, used, allowed) = (route.name.clone(), head.method, route.verb.clone());
+            return Err(NoCall::WrongMethod { name, used, allowed }.into());
+        }
+        // Refused before the body is read: reading it is most of the work.
+        let Ok(_permit) = self.calls.try_acquire() else { return Err(self.refused(Class::Overloaded)) };
+        let body = if route.verb == Method::GET {
+            ReadBody::none()
+        } else {
+            self.bodies.read(&mut body).await.map_err(|unread| match unread {
+                Unread::NoCall(no_call) => End::NoCall(no_call),
+                Unread::NoRoom => self.refused(Class::Overloaded),
+            })?
+        };
+        let deadline = self.deadline(&head.headers);
+        let size = body.bytes.len();
+        let gateway = Arc::clone(&self);
+        let prepared = beside_the_reactor(size, move || {
+            let route = &gateway.contract.routes()[index];
+            // The body and its share of the memory end here.
+            let body = body;
+            dialects::prepare(gateway.contract.plans(), route, &head, &body.bytes)
+        });
+        let mut prepared = prepared.await.ok_or_else(|| self.refused(Class::Internal))??;
+        if prepared.unknown_keys > 0 {
+            counter!("gateway_unknown_keys_total", "route" => route.name.clone()).increment(prepared.unknown_keys);
+        }
+        if prepared.faults > 0 {
+            let faults = u64::try_from(prepared.faults).unwrap_or(u64::MAX);
+            counter!("gateway_transcoding_faults_total", "route" => route.name.clone()).increment(faults);
+        }
+        if let Ok(value) = MetadataValue::try_from(trace.to_string()) {
+            prepared.metadata.insert(TRACEPARENT, value);
+        }
+        let reply = self.upstreams.call(route, prepared.metadata, prepared.message, deadline).await;
+        let reply = reply.map_err(|status| {
+            let refusal = Refusal::from_status(&status, self.contract.reasons());
+            if matches!(refusal.class, Class::Internal | Class::Unavailable) {
+                tracing::error!(error = %status, "the service failed");
+            }
+            End::Refused(refusal)
+        })?;
+        let gateway = Arc::clone(&self);
+        let answer = beside_the_reactor(reply.len(), move || {
+            dialects::success(gateway.contract.plans(), &gateway.contract.routes()[index], &reply)
+        });
+        answer.await.ok_or_else(|| self.refused(Class::Internal))?.map_err(|defect| {
+            tracing::error!(error = %defect, "the reply breaks the contract");
+            self.refused(Class::Internal)
+        })
+    }
+
+    /// What the client waits for at most: its wish, if that is shorter.
+    fn deadline(&self, headers: &HeaderMap) -> Duration {
+        let wish = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+        wish.map_or(self.limits.deadline, |wish: u64| Duration::from_millis(wish.max(1)).min(self.limits.deadline))
+    }
+
+    fn refused(&self, class: Class) -> End {
+        End::Refused(Refusal::of(class, self.contract.reasons()))
+    }
+
+    /// The answer to a call in which something panicked.
+    pub(crate) fn panicked(&self, dialect: Dialect) -> Response<Full<Bytes>> {
+        tracing::error!("a call panicked");
+        respond(dialects::refused(dialect, &Refusal::of(Class::Internal, self.contract.reasons())))
+    }
+}
+
+/// Runs short work at once and long work where it holds up no other call. `None` when it
+/// panicked or the process ends.
+async fn beside_the_reactor<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if size < LARGE { Some(work()) } else { tokio::task::spawn_blocking(work).await.ok() }
+}
+
+/// Counts a call for as long as it runs, also when the client goes away in between.
+struct InFlight;
+
+impl InFlight {
+    fn begin() -> Self {
+        gauge!("gateway_in_flight").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        gauge!("gateway_in_flight").decrement(1.0);
+    }
+}
+
+fn count(route: &str, answer: &Answer, took: Duration) {
+    let (route, code) = (route.to_owned(), answer.code.clone());
+    let status = answer.status.as_u16().to_string();
+    counter!("gateway_requests_total", "route" => route.clone(), "code" => code, "status" => status).increment(1);
+    histogram!("gateway_request_seconds", "route" => route).record(took);
+}
+
+fn respond(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(answer.body.into()));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    // Who may see an answer depends on more than its URL.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn allowed(status: StatusCode, route: &Route) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response.headers_mut().insert(ALLOW, allow(route));
+    response
+}
+
+fn allow(route: &Route) -> HeaderValue {
+    HeaderValue::from_static(if route.verb == Method::GET { "GET, OPTIONS" } else { "POST, OPTIONS" })
+}

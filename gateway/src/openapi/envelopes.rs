@@ -1,0 +1,176 @@
+//! What surrounds the messages in each dialect: credentials, envelopes and refusals.
+
+use communal_proto::contract::v1::Dialect;
+use serde_json::{Map, Value, json};
+
+use super::comments::Comments;
+use crate::dialects::{EPEIS_HEAD, EPEIS_HEAD_FIELDS};
+use crate::plan::{Contract, Owner, ReasonCodes};
+
+const HEAD_TITLES: [&str; 4] = ["渠道号", "动态请求密钥", "注册ID", "账户ID"];
+
+/// The headers of a dialect.
+pub(super) fn parameters(dialect: Dialect) -> Vec<Value> {
+    let header = |name: &str, required: bool, description: &str, example: &str| {
+        let mut parameter = json!({
+            "name": name,
+            "in": "header",
+            "required": required,
+            "description": description,
+            "schema": { "type": "string" },
+        });
+        if !example.is_empty() {
+            parameter["example"] = example.into();
+        }
+        parameter
+    };
+    match dialect {
+        Dialect::Hc => vec![
+            header("app-id", true, "应用ID; also as app_id or as a URL parameter", "micro-community"),
+            header(
+                "transaction-id",
+                true,
+                "请求流水号: the same one again with the same request is answered as the first time",
+                "1000000000202403010830000001",
+            ),
+            header("req-time", true, "请求时间 yyyyMMddHHmmss", "20240301083000"),
+            header(
+                "sign",
+                false,
+                "请求签名: lower-case hex of MD5(transaction-id + req-time + app-id + payload + secret); \
+                 the payload is the body, or the query of a GET. Only for apps that have a secret.",
+                "",
+            ),
+        ],
+        _ => vec![header(
+            "x-request-id",
+            false,
+            "The same one again with the same request is answered as the first time",
+            "",
+        )],
+    }
+}
+
+/// Puts SYS_HEAD into the schema of a request.
+pub(super) fn add_head(body: &mut Value) {
+    if let Some(required) = body["required"].as_array_mut() {
+        required.insert(0, EPEIS_HEAD.into());
+    }
+    if let Some(properties) = body["properties"].as_object_mut() {
+        properties.shift_insert(0, EPEIS_HEAD.to_owned(), json!({ "$ref": "#/components/schemas/epeis.SYS_HEAD" }));
+    }
+}
+
+pub(super) fn epeis_reply(data: Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["CODE", "MESSAGE", "DATA"],
+        "properties": {
+            "CODE": { "const": 0, "description": "响应代码，0为成功" },
+            "MESSAGE": { "type": "string", "description": "响应信息", "examples": ["成功"] },
+            "DATA": data,
+        },
+    })
+}
+
+/// The fields of the reply stand beside `code` and `msg`; a reply without fields has `data`.
+pub(super) fn hc_reply(mut message: Value) -> Value {
+    let none = message["properties"].as_object().is_none_or(Map::is_empty);
+    let mut properties = Map::new();
+    properties.insert("code".into(), json!({ "const": "0", "description": "响应代码，0为成功" }));
+    properties.insert("msg".into(), json!({ "type": "string", "description": "响应信息", "examples": ["成功"] }));
+    let mut required = vec![Value::from("code"), Value::from("msg")];
+    if none {
+        properties.insert("data".into(), json!({ "type": "null" }));
+        required.push("data".into());
+    } else {
+        if let Some(own) = message["properties"].as_object_mut() {
+            properties.append(own);
+        }
+        required.extend(message["required"].as_array().cloned().unwrap_or_default());
+    }
+    json!({ "type": "object", "required": required, "properties": properties })
+}
+
+/// The answers of an operation by HTTP status.
+pub(super) fn responses(dialect: Dialect, reply: &Value) -> Value {
+    let (refusal, business): (&str, &str) = match dialect {
+        Dialect::Hc => ("hc.Refusal", "成功, or a refusal: code and msg say why"),
+        _ => ("epeis.Refusal", "成功, or a refusal: CODE and MESSAGE say why"),
+    };
+    let reference = json!({ "$ref": format!("#/components/schemas/{refusal}") });
+    let answer = |description: &str, schema: &Value| json!({ "description": description, "content": { "application/json": { "schema": schema } } });
+    let mut responses = Map::new();
+    responses.insert("200".into(), answer(business, &json!({ "oneOf": [reply, reference] })));
+    let mut refused = vec![("400", "The request is no JSON object")];
+    match dialect {
+        Dialect::Hc => refused.extend([("401", "The app, its signature or the token is not accepted")]),
+        _ => refused.extend([("405", "Called with another method than POST")]),
+    }
+    refused.extend([
+        ("413", "The request is too large"),
+        ("429", "Too much at once; come back after Retry-After"),
+        ("500", "Something failed that is no fault of the caller"),
+        ("503", "The service cannot be reached"),
+        ("504", "It took too long; whether a change was made has to be asked"),
+    ]);
+    for (status, description) in refused {
+        responses.insert(status.into(), answer(description, &reference));
+    }
+    responses.into()
+}
+
+/// The schemas that stand in no descriptor: the envelopes, with the table of their codes.
+pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, Value> {
+    let mut fields = Map::new();
+    for ((name, length), title) in EPEIS_HEAD_FIELDS.iter().zip(HEAD_TITLES) {
+        fields.insert((*name).into(), json!({ "type": "string", "maxLength": length, "description": title }));
+    }
+    let required: Vec<_> = EPEIS_HEAD_FIELDS.iter().map(|(name, _)| *name).collect();
+    let head = json!({ "type": "object", "description": "Credentials", "required": required, "properties": fields });
+    let epeis = json!({
+        "type": "object",
+        "description": "A refusal",
+        "required": ["CODE", "MESSAGE", "DATA"],
+        "properties": {
+            "CODE": {
+                "type": "integer",
+                "not": { "const": 0 },
+                "description": reasons(contract, comments, Owner::Billing, |codes| codes.epeis.to_string()),
+            },
+            "MESSAGE": { "type": "string", "description": "What is wrong, in Chinese, naming each faulty field" },
+            "DATA": { "type": "object", "maxProperties": 0 },
+        },
+    });
+    let hc = json!({
+        "type": "object",
+        "description": "A refusal",
+        "required": ["code", "msg", "data"],
+        "properties": {
+            "code": {
+                "type": "string",
+                "not": { "const": "0" },
+                "description": reasons(contract, comments, Owner::Community, |codes| codes.hc.clone()),
+            },
+            "msg": { "type": "string", "description": "What is wrong, in Chinese: the first fault" },
+            "data": { "type": "null" },
+        },
+    });
+    let named = [("epeis.SYS_HEAD", head), ("epeis.Refusal", epeis), ("hc.Refusal", hc)];
+    named.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// The table of reasons, by code.
+fn reasons(contract: &Contract, comments: &Comments, owner: Owner, code: impl Fn(&ReasonCodes) -> String) -> String {
+    let mut lines = Vec::new();
+    for package in [owner.package(), "communal.contract"] {
+        let Some(reasons) = contract.pool().get_enum_by_name(&format!("{package}.v1.Reason")) else { continue };
+        for value in reasons.values().filter(|value| value.number() != 0) {
+            let reason = value.name().trim_start_matches("REASON_");
+            let Some(codes) = contract.reasons().codes(owner.domain(), reason) else { continue };
+            lines.push(format!("- `{}` {reason}: {}", code(codes), comments.of_value(&value)));
+        }
+    }
+    lines.sort();
+    lines.join("\n")
+}

@@ -1,0 +1,111 @@
+//! What the document says, and that it is one.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use serde_json::Value;
+
+use super::document;
+use crate::plan::Contract;
+
+fn of_this_build() -> Value {
+    document(&Contract::load().unwrap()).unwrap()
+}
+
+/// Every value below, with its path.
+fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, value);
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| walk(value, &format!("{path}/{key}"), visit)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, value)| walk(value, &format!("{path}/{index}"), visit));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document = of_this_build();
+    let mut references = 0;
+    walk(&document, "", &mut |path, value| {
+        if let Some(reference) = value.get("$ref") {
+            let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{path}: {pointer}");
+            references += 1;
+        }
+    });
+    assert!(references > 50);
+}
+
+#[test]
+fn every_schema_and_operation_is_well_formed() {
+    let document = of_this_build();
+    let mut identifiers = std::collections::HashSet::new();
+    walk(&document["paths"], "", &mut |path, value| {
+        if let Some(identifier) = value.get("operationId").and_then(Value::as_str) {
+            assert!(identifiers.insert(identifier.to_owned()), "{identifier} twice");
+            assert!(value["summary"].as_str().is_some_and(|text| !text.is_empty()), "{path}");
+            assert!(value["responses"]["200"]["content"]["application/json"]["schema"].is_object(), "{path}");
+        }
+    });
+    let types = ["object", "array", "string", "number", "integer", "null"];
+    walk(&document, "", &mut |path, value| {
+        let Some(given) =
+            value.get("type").filter(|_| !path.ends_with("/properties") && !path.contains("securitySchemes"))
+        else {
+            return;
+        };
+        let given: Vec<_> = given.as_array().cloned().unwrap_or_else(|| vec![given.clone()]);
+        assert!(given.iter().all(|kind| types.contains(&kind.as_str().unwrap())), "{path}: {given:?}");
+        if let (Some(required), Some(properties)) = (value.get("required"), value.get("properties")) {
+            for key in required.as_array().unwrap() {
+                assert!(properties.get(key.as_str().unwrap()).is_some(), "{path}: {key}");
+            }
+        }
+        if given.contains(&"array".into()) {
+            assert!(value["items"].is_object(), "{path}");
+        }
+    });
+    assert!(!document.to_string().contains("multipleOf"));
+}
+
+#[test]
+fn the_documents_names_lengths_and_codes_are_told() {
+    let document = of_this_build();
+    let update = &document["paths"]["/Service/v1/UpdateSalePackagePrice/"]["post"];
+    assert_eq!(update["summary"], "销售公司修改零售套餐价格");
+    let body = &update["requestBody"]["content"]["application/json"]["schema"];
+    let keys: Vec<_> = body["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["SYS_HEAD", "COM_SALES_PRICE"]);
+    assert_eq!(body["properties"]["COM_SALES_PRICE"]["maxItems"], 1000);
+    let row = &document["components"]["schemas"]["billing.SalePackagePriceRow.Request"]["properties"];
+    assert_eq!(row["CHARGE_PACK_DID"]["maxLength"], 16);
+    assert!(row["CAT_ITEM_PRICE"]["description"].as_str().unwrap().contains("分类项目单价"));
+    assert!(row["CAT_ITEM_PRICE"]["description"].as_str().unwrap().contains("14 digits, 6 after the point"));
+    assert_eq!(row["CAT_ITEM_PRICE"]["type"], "number");
+    assert!(row["NETWORK_TYPE"]["description"].as_str().unwrap().contains("`2` 电"));
+    let head = &document["components"]["schemas"]["epeis.SYS_HEAD"];
+    assert_eq!(head["properties"]["DYNAMIC_KEY"]["maxLength"], 64);
+    let refusal = &document["components"]["schemas"]["epeis.Refusal"]["properties"]["CODE"]["description"];
+    assert!(refusal.as_str().unwrap().contains("- `3002` PACKAGE_STATE"));
+}
+
+#[test]
+fn hc_tells_its_headers_aliases_and_legacy_lists() {
+    let document = of_this_build();
+    let list = &document["paths"]["/app/feeConfig.listFeeConfigs"]["get"];
+    let names: Vec<_> = list["parameters"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(names[..6], ["app-id", "transaction-id", "req-time", "sign", "page", "row"]);
+    let reply = &list["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"][0];
+    let keys: Vec<_> = reply["properties"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["code", "msg", "feeConfigs", "page", "records", "rows", "total"]);
+    let update = &document["paths"]["/app/feeConfig.updateFeeConfig"]["post"];
+    let body = &update["requestBody"]["content"]["application/json"]["schema"]["properties"];
+    let taken = body["billType"]["enum"].as_array().unwrap();
+    assert!(taken.contains(&"002".into()) && taken.contains(&"MONTHLY".into()));
+    let reply = &update["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"][0];
+    assert_eq!(reply["properties"]["data"]["type"], "null");
+    // An unset optional field is left out of an answer, so it is not required there.
+    let item = &document["components"]["schemas"]["community.FeeConfig"];
+    assert!(item["properties"].get("prepaymentPeriod").is_some());
+    assert!(!item["required"].as_array().unwrap().contains(&"prepaymentPeriod".into()));
+}

@@ -1,0 +1,9 @@
+//! The gateway over real HTTP, in front of a service that speaks real gRPC.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod epeis;
+mod failures;
+mod hc;
+mod limits;
+mod pages;
+mod service;

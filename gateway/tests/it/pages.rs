@@ -1,0 +1,42 @@
+//! The OpenAPI document and the page that shows it.
+
+use communal_gateway::plan::Contract;
+use communal_proto::billing::v1::UpdateSalePackagePriceResponse;
+use serde_json::Value;
+
+use crate::service::Rig;
+
+#[tokio::test]
+async fn the_document_is_served() {
+    let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
+    let reply = rig.get("/openapi.json").await;
+    assert_eq!(reply.header("content-type"), "application/json; charset=utf-8");
+    let document: Value = serde_json::from_str(&reply.text).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let contract = Contract::load().unwrap();
+    for route in contract.routes() {
+        assert!(document["paths"][&route.path][route.verb.as_str().to_lowercase()].is_object(), "{}", route.path);
+    }
+}
+
+#[tokio::test]
+async fn the_page_comes_from_the_binary_and_asks_no_other_host() {
+    let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
+    for (path, to) in [("/", "/docs/"), ("/docs", "/docs/")] {
+        let reply = rig.get(path).await;
+        assert_eq!((reply.status, reply.header("location")), (307, to));
+    }
+    let page = rig.get("/docs/").await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html"));
+    let mut assets = Vec::new();
+    for part in page.text.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css")) {
+        assert!(!part.contains("//"), "{part} is on another host");
+        let asset = rig.get(&format!("/docs/{}", part.trim_start_matches("./"))).await;
+        assert_eq!(asset.status, 200, "{part}");
+        assets.push(part.to_owned());
+    }
+    assert!(assets.len() >= 4, "{assets:?}");
+    let start = rig.get("/docs/swagger-initializer.js").await.text;
+    assert!(start.contains("/openapi.json") && start.contains(r#""validatorUrl": "none""#), "{start}");
+    assert_eq!(rig.get("/docs/nothing.js").await.status, 404);
+}
