@@ -1,2 +1,23 @@
-//! Stub.
-fn main() {}
+//! `community`: the service of community fees, and its administration. See the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use communal_community::cli::{Arguments, run};
+use communal_kit::config::{ConfigurationFaults, EXIT_CONFIGURATION, Reader};
+
+#[tokio::main]
+#[allow(clippy::print_stderr)]
+async fn main() -> ExitCode {
+    match run(Arguments::parse(), Reader::from_environment()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ConfigurationFaults>() => {
+            eprint!("{error}");
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+        Err(error) => {
+            eprintln!("community: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -55,9 +55,7 @@ fn readings(tree: &Tree) -> Result<Readings, FormulaError> {
             match operation {
                 Operation::Add | Operation::Subtract => common(sides).ok_or_else(|| fault(FormulaFault::Unlike)),
                 Operation::Multiply => Ok(combined(sides, 1)),
-                Operation::Divide if right.node == Node::Number(Decimal::ZERO) => {
-                    Err(fault(FormulaFault::ZeroDivisor))
-                }
+                Operation::Divide if right.node == Node::Number(Decimal::ZERO) => Err(fault(FormulaFault::ZeroDivisor)),
                 Operation::Divide => Ok(combined(sides, -1)),
             }
         }
@@ -93,7 +91,9 @@ fn combined(sides: (Readings, Readings), sign: i16) -> Readings {
         (Readings::Some(left), Readings::Some(right)) => Readings::Some(
             left.iter()
                 .flat_map(|(money, area)| {
-                    right.iter().map(move |(more_money, more_area)| (money + sign * more_money, area + sign * more_area))
+                    right
+                        .iter()
+                        .map(move |(more_money, more_area)| (money + sign * more_money, area + sign * more_area))
                 })
                 .collect(),
         ),

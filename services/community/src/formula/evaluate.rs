@@ -81,9 +81,7 @@ fn value(tree: &Tree, value_of: &impl Fn(&Variable) -> Option<Decimal>) -> Resul
     let fault = |fault| EvaluationError { position: tree.position, fault };
     match &tree.node {
         Node::Number(number) => Ok(*number),
-        Node::Variable(variable) => {
-            value_of(variable).ok_or_else(|| fault(EvaluationFault::Missing(variable.clone())))
-        }
+        Node::Variable(variable) => value_of(variable).ok_or_else(|| fault(EvaluationFault::Missing(variable.clone()))),
         Node::Negative(inner) => value(inner, value_of).map(|v| -v),
         Node::Operation(operation, left, right) => {
             let (left, right) = (value(left, value_of)?, value(right, value_of)?);

@@ -132,9 +132,7 @@ fn half_width(character: char) -> char {
         '÷' => '/',
         '−' | '–' => '-',
         '\u{3000}' => ' ',
-        '！'..='～' => {
-            u32::from(character).checked_sub(0xFEE0).and_then(char::from_u32).unwrap_or(character)
-        }
+        '！'..='～' => u32::from(character).checked_sub(0xFEE0).and_then(char::from_u32).unwrap_or(character),
         other => other,
     }
 }

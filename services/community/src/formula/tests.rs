@@ -68,9 +68,12 @@ fn precedence_and_order_are_those_of_arithmetic() {
 #[test]
 fn what_an_input_method_types_means_the_same() {
     let canonical = parse("(R+10)*2.5/4-X*1").unwrap();
-    for text in
-        ["（Ｒ＋１０）×２．５÷４－X＊１", "( R + 10 ) * 2.50 / 4 − X * 1", "\u{3000}(面积+10)*2.5／4-X*1.0", "(建筑面积+10)*2.5/4-X*1"]
-    {
+    for text in [
+        "（Ｒ＋１０）×２．５÷４－X＊１",
+        "( R + 10 ) * 2.50 / 4 − X * 1",
+        "\u{3000}(面积+10)*2.5／4-X*1.0",
+        "(建筑面积+10)*2.5/4-X*1",
+    ] {
         assert_eq!(parse(text).unwrap(), canonical, "{text}");
     }
     assert_eq!(parse("面积*单价+附加费用").unwrap(), parse("R*单价+附加费").unwrap());
@@ -116,7 +119,10 @@ fn length_and_depth_are_bounded() {
     let longest = format!("1{}", "+1".repeat(249));
     assert_eq!(longest.len() + 1, LONGEST);
     assert_eq!(amount(&format!("{longest} ")), "250");
-    assert_eq!(parse(&format!("{longest}+1")).unwrap_err(), FormulaError { position: 501, fault: FormulaFault::TooLong });
+    assert_eq!(
+        parse(&format!("{longest}+1")).unwrap_err(),
+        FormulaError { position: 501, fault: FormulaFault::TooLong }
+    );
 
     let nested = |levels: usize| format!("{}1{}", "(".repeat(levels), ")".repeat(levels));
     assert!(parse(&nested(DEEPEST)).is_ok());
@@ -176,10 +182,7 @@ fn a_failure_is_an_error_and_never_zero() {
     let missing = EvaluationFault::Missing(Variable::RoomAttribute("8".into()));
     assert_eq!(fault("附加费+RL8"), EvaluationError { position: 5, fault: missing });
     let big = "9999999999999999999999999999";
-    assert_eq!(
-        fault(&format!("{big}*{big}")),
-        EvaluationError { position: 29, fault: EvaluationFault::Overflow }
-    );
+    assert_eq!(fault(&format!("{big}*{big}")), EvaluationError { position: 29, fault: EvaluationFault::Overflow });
     assert!(matches!(fault("附加费-附加费*2").fault, EvaluationFault::Negative(_)));
     assert_eq!(fault("附加费+RL8").text(), "公式第5个字符处：RL8没有取值");
 }
@@ -187,13 +190,22 @@ fn a_failure_is_an_error_and_never_zero() {
 #[test]
 fn area_times_price_is_recognised_in_any_order() {
     use AreaFormula::*;
-    for text in ["面积 * 单价 + 附加费", "附加费+单价*面积", "(R*单价)+附加费", "单价×R＋附加费用", "建筑面积*单价+附加费"] {
+    for text in
+        ["面积 * 单价 + 附加费", "附加费+单价*面积", "(R*单价)+附加费", "单价×R＋附加费用", "建筑面积*单价+附加费"]
+    {
         assert_eq!(parse(text).unwrap().as_area_formula(), Some(WithAdditionalAmount), "{text}");
     }
     for text in ["面积*单价", "单价*R", "((面积)*(单价))"] {
         assert_eq!(parse(text).unwrap().as_area_formula(), Some(WithoutAdditionalAmount), "{text}");
     }
-    for text in ["R*2.5+附加费", "面积*单价-附加费", "面积*单价+附加费*2", "F*单价+附加费", "面积*单价*1+附加费", "-面积*单价+附加费"] {
+    for text in [
+        "R*2.5+附加费",
+        "面积*单价-附加费",
+        "面积*单价+附加费*2",
+        "F*单价+附加费",
+        "面积*单价*1+附加费",
+        "-面积*单价+附加费",
+    ] {
         assert_eq!(parse(text).unwrap().as_area_formula(), None, "{text}");
     }
 }

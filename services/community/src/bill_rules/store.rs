@@ -1,0 +1,158 @@
+//! Bill rules in the database. They are read through the view `bill_rule` alone: whether a
+//! rule is ended follows from its item as well.
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use communal_kit::call::Call;
+use communal_kit::database::retrying;
+use communal_kit::idempotency::{self, Claim};
+use communal_kit::refusal::Refusal;
+use communal_proto::Coded;
+use communal_proto::community::v1::{CreateBillRulesRequest, CreateBillRulesResponse, FeeState};
+use prost::Message;
+use sqlx::{PgConnection, PgPool};
+
+use super::NAMES;
+use crate::charges::Charge;
+use crate::charges::store::{lock_item, payer_types};
+use crate::paging::KeyPage;
+use crate::reasons;
+
+/// Creates bill rules, or repeats the answer of the same request before.
+///
+/// # Errors
+/// `FEE_ITEM_NOT_FOUND`, `FEE_ITEM_STOPPED`, `PAYER_OBJECT_NOT_FOUND`, `REQUEST_ID_REUSED`.
+pub async fn create(
+    pool: &PgPool,
+    call: &Call,
+    request: &CreateBillRulesRequest,
+    charges: &[Charge],
+    now: DateTime<Utc>,
+) -> Result<CreateBillRulesResponse, Refusal> {
+    retrying(|| async {
+        let mut transaction = pool.begin().await?;
+        let reply = create_in(&mut transaction, call, request, charges, now).await?;
+        transaction.commit().await?;
+        Ok(reply)
+    })
+    .await
+}
+
+/// As [`create`], in a transaction of the caller's. Locks: the item (share), then the request id.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_in(
+    connection: &mut PgConnection,
+    call: &Call,
+    request: &CreateBillRulesRequest,
+    charges: &[Charge],
+    now: DateTime<Utc>,
+) -> Result<CreateBillRulesResponse, Refusal> {
+    let item = lock_item(connection, call, &request.config_id).await?;
+    if let Claim::Answered(reply) = idempotency::claim(connection, call, request).await? {
+        return CreateBillRulesResponse::decode(reply).map_err(Refusal::internal);
+    }
+    let item = item.ok_or_else(reasons::item_not_found)?;
+    item.admit(charges, NAMES)?;
+    let types = payer_types(connection, call, charges, NAMES).await?;
+    let objects: Vec<&str> = charges.iter().map(|c| c.payer_obj_id.as_str()).collect();
+    let starts: Vec<NaiveDateTime> = charges.iter().map(|c| c.start).collect();
+    let stops: Vec<Option<NaiveDateTime>> = charges.iter().map(|c| c.stop).collect();
+    let rule_ids = sqlx::query_scalar!(
+        r#"WITH numbered AS MATERIALIZED (
+               SELECT '93' || lpad(nextval('bill_rule_number')::text, 16, '0') AS rule_id, given.*
+               FROM unnest($3::text[], $4::text[], $5::timestamp[], $6::timestamp[])
+                    WITH ORDINALITY AS given (payer_obj_id, payer_obj_type, start_time, max_time, place)
+           ), created AS (
+               INSERT INTO pay_fee_rule
+                   (community_id, rule_id, config_id, payer_obj_id, payer_obj_type, state, epoch, start_time, max_time,
+                    cur_year_month, created_at, operator_id, channel_id, trace_id)
+               SELECT $1, rule_id, $2, payer_obj_id, payer_obj_type, $7, $8, start_time, max_time, start_time::date,
+                      $9, $10, $11, $12
+               FROM numbered ORDER BY place
+           )
+           SELECT rule_id AS "rule_id!" FROM numbered ORDER BY place"#,
+        call.tenant.id,
+        request.config_id,
+        &objects as &[&str],
+        &types,
+        &starts,
+        &stops as &[Option<NaiveDateTime>],
+        FeeState::Charging.code(),
+        item.closures,
+        now,
+        call.operator_id,
+        call.channel_id,
+        call.trace_id,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let reply = CreateBillRulesResponse { rule_ids };
+    idempotency::record(connection, call, &reply).await?;
+    Ok(reply)
+}
+
+/// A bill rule as it is now.
+#[derive(Debug)]
+pub struct RuleRow {
+    /// Identifier.
+    pub rule_id: String,
+    /// Fee item.
+    pub config_id: String,
+    /// Payer object.
+    pub payer_obj_id: String,
+    /// Code.
+    pub payer_obj_type: String,
+    /// Code.
+    pub fee_flag: String,
+    /// Code.
+    pub state: String,
+    /// Start.
+    pub start_time: NaiveDateTime,
+    /// Where billing stops.
+    pub max_time: NaiveDateTime,
+    /// Start of the next span to bill.
+    pub cur_year_month: NaiveDate,
+    /// When it was ended.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// What a list asks for; empty: anything.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// Fee item.
+    pub config_id: &'a str,
+    /// State.
+    pub state: FeeState,
+}
+
+/// Bill rules after a key, by identifier.
+///
+/// # Errors
+/// Storage faults.
+pub async fn list(pool: &PgPool, call: &Call, filter: Filter<'_>, page: &KeyPage) -> Result<Vec<RuleRow>, Refusal> {
+    // is_open says less than the state, in words that an index can answer.
+    let is_open = (filter.state != FeeState::Unspecified).then_some(filter.state != FeeState::Ended);
+    let rows = sqlx::query_as!(
+        RuleRow,
+        r#"SELECT rule_id AS "rule_id!", config_id AS "config_id!", payer_obj_id AS "payer_obj_id!",
+                  payer_obj_type AS "payer_obj_type!", fee_flag AS "fee_flag!", state AS "state!",
+                  start_time AS "start_time!", max_time AS "max_time!", cur_year_month AS "cur_year_month!", ended_at
+           FROM bill_rule
+           WHERE community_id = $1 AND rule_id > $2
+             AND ($3 = '' OR config_id = $3)
+             AND ($4::boolean IS NULL OR is_open = $4)
+             AND ($5 = '' OR state = $5)
+           ORDER BY rule_id
+           LIMIT $6"#,
+        call.tenant.id,
+        page.after,
+        filter.config_id,
+        is_open,
+        filter.state.code(),
+        page.limit(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows)
+}
