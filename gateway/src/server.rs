@@ -97,7 +97,7 @@ impl Bound {
     /// load balancers, no new connections, the rest within its limit.
     ///
     /// # Errors
-    /// None yet; a gateway that serves survives what its clients do.
+    /// None so far: what clients do ends their connection and not the gateway.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
         self.ready.send_replace(true);

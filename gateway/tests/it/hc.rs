@@ -228,6 +228,18 @@ async fn headers_that_could_be_no_credentials_are_refused() {
 }
 
 #[tokio::test]
+async fn the_largest_credentials_and_faults_fit_into_the_headers_of_a_call() {
+    let rig = Rig::new(fixture(), Config::default(), |_| Ok(Bytes::new())).await;
+    let row = json!({ "NAME": true, "PRICE": "x", "LEAVES": vec![json!({"COUNT": "x"}); 100] });
+    let body = json!({ "ROWS": vec![row; 5] }).to_string();
+    let token = format!("Bearer {}", "x".repeat(4_800));
+    let request = rig.client.post(format!("{}/app/shape.echo", rig.url)).header("authorization", token).body(body);
+    let reply = Reply::of(request).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(rig.call().faults().len(), 200);
+}
+
+#[tokio::test]
 async fn any_shape_comes_back_beside_code_and_msg() {
     let rig = Rig::new(fixture(), Config::default(), |received| Ok(Bytes::from(received.message.to_vec()))).await;
     let reply = rig.get("/app/shape.query?TEXT=a%00b&MONEY=2.5&OPTIONAL_TEXT=&OPTIONAL_LARGE=&LARGE=-9223372036854775808&COLOUR=BLUE").await;

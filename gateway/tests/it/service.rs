@@ -186,9 +186,7 @@ async fn serve(received: Arc<Mutex<Vec<Received>>>, answer: Answer) -> SocketAdd
                     Ok::<_, Infallible>(grpc.unary(handler, request).await)
                 }
             });
-            let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            // As much as the services should accept: the faults of a request travel in headers.
-            server.max_header_list_size(32 * 1024);
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
         }
     });
