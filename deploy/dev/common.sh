@@ -41,6 +41,29 @@ wait_gone() {
     done
 }
 
+# interruptible COMMAND…: a long one, in a process group of its own. A shell that waits for a plain command hears no
+# signal until that command ends; so this one waits in a way that can be interrupted, and end_child ends the group.
+child_pid=''
+interruptible() {
+    local status=0
+    set -m
+    "$@" </dev/null &
+    child_pid=$!
+    set +m
+    wait "$child_pid" || status=$?
+    child_pid=''
+    return "$status"
+}
+end_child() {
+    [ -n "$child_pid" ] || return 0
+    kill -TERM -- "-$child_pid" 2>/dev/null || true
+    wait "$child_pid" 2>/dev/null || true
+    child_pid=''
+}
+
+# in_root COMMAND…: cargo finds its configuration from the folder it is called in, not from the manifest's.
+in_root() { cd "$root" && "$@"; }
+
 # Folders that an earlier sudo or an installer put outside PATH.
 extend_path() {
     local folder
@@ -50,22 +73,21 @@ extend_path() {
     export PATH
 }
 
-# Every setting with its default. What the processes read is exported, so that all of them agree.
+# Every setting with its default.
 load_settings() {
     : "${HOME:=/}"
-    export COMMUNAL_GATEWAY_ADDR="${COMMUNAL_GATEWAY_ADDR:-127.0.0.1:8080}"
-    export COMMUNAL_BILLING_ADDR="${COMMUNAL_BILLING_ADDR:-127.0.0.1:50051}"
-    export COMMUNAL_COMMUNITY_ADDR="${COMMUNAL_COMMUNITY_ADDR:-127.0.0.1:50052}"
-    export COMMUNAL_GATEWAY_ADMIN_ADDR="${COMMUNAL_GATEWAY_ADMIN_ADDR:-127.0.0.1:9080}"
-    export COMMUNAL_BILLING_ADMIN_ADDR="${COMMUNAL_BILLING_ADMIN_ADDR:-127.0.0.1:9051}"
-    export COMMUNAL_COMMUNITY_ADMIN_ADDR="${COMMUNAL_COMMUNITY_ADMIN_ADDR:-127.0.0.1:9052}"
-    export COMMUNAL_LOG_FORMAT="${COMMUNAL_LOG_FORMAT:-pretty}"
+    COMMUNAL_GATEWAY_ADDR=${COMMUNAL_GATEWAY_ADDR:-127.0.0.1:8080}
+    COMMUNAL_BILLING_ADDR=${COMMUNAL_BILLING_ADDR:-127.0.0.1:50051}
+    COMMUNAL_COMMUNITY_ADDR=${COMMUNAL_COMMUNITY_ADDR:-127.0.0.1:50052}
+    COMMUNAL_GATEWAY_ADMIN_ADDR=${COMMUNAL_GATEWAY_ADMIN_ADDR:-127.0.0.1:9080}
+    COMMUNAL_BILLING_ADMIN_ADDR=${COMMUNAL_BILLING_ADMIN_ADDR:-127.0.0.1:9051}
+    COMMUNAL_COMMUNITY_ADMIN_ADDR=${COMMUNAL_COMMUNITY_ADMIN_ADDR:-127.0.0.1:9052}
     COMMUNAL_HOME=${COMMUNAL_HOME:-$root/.communal}
     case $COMMUNAL_HOME in /*) ;; *) COMMUNAL_HOME=$PWD/$COMMUNAL_HOME ;; esac
-    export COMMUNAL_HOME
     run_dir=$COMMUNAL_HOME/run
     # The server's own variables would send psql or the services to some other database.
     unset PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE PGOPTIONS PGSERVICE PGSERVICEFILE PGDATA PGSSLMODE PGAPPNAME
+    extend_path
 }
 
 make_home() {
@@ -74,10 +96,11 @@ make_home() {
         # Never committed, wherever it is put.
         printf '*\n' >"$COMMUNAL_HOME/.gitignore"
     fi
-    mkdir -p "$run_dir"
+    mkdir -p "$run_dir" 2>/dev/null && [ -w "$run_dir" ] ||
+        die 1 "$COMMUNAL_HOME belongs to another user: run ./dev as that user, or set COMMUNAL_HOME"
 }
 
 # The folder cargo builds into; a user's own cargo configuration may have moved it.
 target_dir() {
-    (cd "$root" && cargo metadata --no-deps --format-version 1) | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+    (in_root cargo metadata --no-deps --format-version 1) | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }

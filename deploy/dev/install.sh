@@ -142,3 +142,19 @@ need_buf() {
         pip_into "$folder" requirements-buf.txt || die 1 "buf could not be installed"
     fi
 }
+
+# Everything that up, test and lint need, at once.
+install_command() {
+    need_compiler
+    need_curl
+    need_rust
+    need_postgres
+    need_buf
+    if ! have shellcheck && may_install; then
+        apt_install shellcheck || warn "shellcheck could not be installed: scripts will not be checked"
+    fi
+    if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
+        ! have rustup || rustup component add rustfmt clippy >&2 || true
+    fi
+    say "PostgreSQL: $pg_bin; $(cargo --version); buf: $buf"
+}

@@ -54,25 +54,26 @@ LIST
     return 1
 }
 
-# The system user that owns servers started by root.
-pg_owner() {
+# Sets server_owner, the system user that new servers belong to: oneself, or for root, whom PostgreSQL refuses, one of
+# the system's. Its package makes the user postgres.
+choose_owner() {
     if ! is_root; then
-        id -un
+        server_owner=$(id -un)
     elif id postgres >/dev/null 2>&1; then
-        echo postgres
+        server_owner=postgres
     else
-        echo nobody
+        server_owner=nobody
     fi
 }
 
 # as_owner COMMAND…: as the server's owner, from a folder that user can certainly read.
 as_owner() {
-    if ! is_root; then
+    if [ "$server_owner" = "$(id -un)" ]; then
         (cd / && "$@")
     elif have runuser; then
-        (cd / && runuser -u "$(pg_owner)" -- "$@")
+        (cd / && runuser -u "$server_owner" -- "$@")
     elif have sudo; then
-        (cd / && sudo -n -u "$(pg_owner)" -- "$@")
+        (cd / && sudo -n -u "$server_owner" -- "$@")
     else
         die 1 "PostgreSQL does not run as root, and neither runuser nor sudo is here to change the user: run ./dev as an ordinary user"
     fi
@@ -81,7 +82,7 @@ as_owner() {
 # own FOLDER: hand it to the server's owner, closed to everybody else.
 own() {
     chmod 700 "$1"
-    ! is_root || chown "$(pg_owner)" "$1"
+    [ "$server_owner" = "$(id -un)" ] || chown "$server_owner" "$1"
 }
 
 # Where root's servers live when the project's folder is closed to their owner (/root, for one).
@@ -92,13 +93,20 @@ userland_dir() {
     if is_root; then printf '/var/lib/communal-dev/userland'; else printf '%s/userland' "$COMMUNAL_HOME"; fi
 }
 
-# Sets pg_dir, the folder of the private server; creates nothing.
+# Sets pg_dir, the folder of the private server, and whose it is; creates nothing.
 locate_server() {
+    choose_owner
     pg_dir=$COMMUNAL_HOME/postgres
     if [ -L "$pg_dir" ]; then
         pg_dir=$(readlink "$pg_dir")
-    elif [ ! -d "$pg_dir" ] && is_root && ! as_owner test -x "$COMMUNAL_HOME" 2>/dev/null; then
+    elif is_root && [ ! -d "$pg_dir" ] && ! as_owner test -x "$COMMUNAL_HOME" 2>/dev/null; then
         pg_dir=$(outside_dir)/postgres
+    fi
+    if [ -d "$pg_dir" ]; then
+        # shellcheck disable=SC2012 # stat has other options on macOS
+        server_owner=$(ls -ld "$pg_dir" | awk '{print $3}')
+        is_root || [ "$server_owner" = "$(id -un)" ] ||
+            die 1 "the private PostgreSQL in $pg_dir belongs to $server_owner: run ./dev with sudo, or set COMMUNAL_HOME"
     fi
     pg_data=$pg_dir/data
     pg_log=$pg_dir/server.log
@@ -124,7 +132,7 @@ make_socket_dir() {
         own "$folder"
     fi
     if [ -L "$folder" ] || [ ! -d "$folder" ] || ! as_owner test -O "$folder"; then
-        die 1 "$folder is not a folder of $(pg_owner): remove it"
+        die 1 "$folder is not a folder of $server_owner: remove it"
     fi
     as_owner chmod 700 "$folder"
 }
@@ -191,14 +199,16 @@ database_url() { printf 'postgres://%s@localhost:5432/%s?host=%s' "$2" "$3" "$1"
 as_superuser() {
     local socket=$1 database=$2
     shift 2
-    "$pg_bin/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 -h "$socket" -p 5432 -U postgres -d "$database" "$@"
+    "$pg_bin/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --pset=pager=off -h "$socket" -p 5432 -U postgres -d "$database" "$@"
 }
 
-# A server that lives as long as this command. Speed over safety: a crash loses it, and nobody minds.
+# A server that lives as long as this command. Speed over safety: a crash loses it, and nobody minds. A database a
+# test makes gigabytes, and /tmp is memory on many machines: so it lies in /var/tmp.
 # Sets scratch_dir, scratch_socket; stop_scratch removes it.
 scratch_dir=''
 start_scratch() {
-    scratch_dir=$(mktemp -d /tmp/communal-scratch.XXXXXX)
+    choose_owner
+    scratch_dir=$(mktemp -d /var/tmp/communal-scratch.XXXXXX)
     scratch_socket=$scratch_dir/socket
     scratch_data=$scratch_dir/data
     own "$scratch_dir"
@@ -213,6 +223,6 @@ start_scratch() {
 stop_scratch() {
     [ -n "$scratch_dir" ] || return 0
     as_owner "$pg_bin/pg_ctl" --pgdata="$scratch_data" --mode=immediate --timeout=20 --wait stop >/dev/null 2>&1 || true
-    case $scratch_dir in /tmp/communal-scratch.*) rm -rf "$scratch_dir" ;; esac
+    case $scratch_dir in /var/tmp/communal-scratch.*) rm -rf "$scratch_dir" ;; esac
     scratch_dir=''
 }

@@ -44,11 +44,9 @@ fresh_query_data() {
     # of this one crate is dropped: no source file is touched, no dependency is built again.
     target=$(target_dir)
     rm -rf "$target"/debug/.fingerprint/"$package"-*
-    (
-        cd "$root" &&
-            env SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$out" "$variable=$(database_url "$scratch_socket" postgres "$database")" \
-                cargo check --quiet --package "$package" --all-targets --all-features
-    )
+    interruptible in_root env SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$out" \
+        "$variable=$(database_url "$scratch_socket" postgres "$database")" \
+        cargo check --quiet --package "$package" --all-targets --all-features
 }
 
 sqlx_command() {
@@ -59,7 +57,7 @@ sqlx_command() {
     need_compiler
     need_rust
     need_postgres
-    trap stop_scratch EXIT
+    trap 'end_child; stop_scratch' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
     start_scratch
@@ -82,7 +80,7 @@ LIST
 
 prepare_crate() {
     local committed=$root/$1/.sqlx
-    if fresh_query_data "$@" </dev/null; then
+    if fresh_query_data "$@"; then
         rm -rf "$committed"
         mkdir "$committed"
         # Never empty: git keeps no empty folder, and the difference to «never prepared» would be lost.
@@ -101,7 +99,7 @@ prepare_crate() {
 
 check_crate() {
     local committed=$root/$1/.sqlx difference
-    if ! fresh_query_data "$@" </dev/null; then
+    if ! fresh_query_data "$@"; then
         warn "$2 does not compile against its database"
         return 1
     fi

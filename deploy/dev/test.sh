@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# `./dev test [--keep] [filter …]`: every test of the workspace, on a PostgreSQL that lives as long as they run.
+
+test_command() {
+    local keep='' status=0
+    case ${1:-} in --keep)
+        keep=yes
+        shift
+        ;;
+    esac
+    need_compiler
+    need_rust
+    need_postgres
+    if [ -z "$keep" ]; then trap 'end_child; stop_scratch' EXIT; else trap end_child EXIT; fi
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    say "Starting a throw-away PostgreSQL ($pg_bin) …"
+    start_scratch
+    # Tests set what they need themselves; the settings of the shell that started them are not part of a test.
+    forget_settings
+    COMMUNAL_TEST_DATABASE_URL=$(database_url "$scratch_socket" postgres postgres)
+    export COMMUNAL_TEST_DATABASE_URL
+    interruptible in_root cargo test --workspace --locked "$@" || status=$?
+    if [ -n "$keep" ]; then
+        say "The server is kept: COMMUNAL_TEST_DATABASE_URL='$COMMUNAL_TEST_DATABASE_URL'"
+        say "Its log: $scratch_dir/server.log. To end it: kill -INT \$(head -n 1 $scratch_data/postmaster.pid); rm -r $scratch_dir"
+    fi
+    return "$status"
+}
+
+forget_settings() {
+    local name
+    for name in $(env | sed -n 's/^\(COMMUNAL_[A-Z_]*\)=.*/\1/p'); do
+        unset "$name"
+    done
+}
