@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use communal_kit::call::Call;
-use communal_kit::database::retrying;
+use communal_kit::database::{Statement as _, retrying};
 use communal_kit::idempotency::{self, Claim};
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
@@ -86,6 +86,7 @@ pub async fn create_in(
         call.trace_id,
     )
     .fetch_all(&mut *connection)
+    .named("bill_rule_insert")
     .await?;
     let reply = CreateBillRulesResponse { rule_ids };
     idempotency::record(connection, call, &reply).await?;
@@ -153,6 +154,7 @@ pub async fn list(pool: &PgPool, call: &Call, filter: Filter<'_>, page: &KeyPage
         page.limit(),
     )
     .fetch_all(pool)
+    .named("bill_rule_list")
     .await?;
     Ok(rows)
 }

@@ -2,6 +2,7 @@
 
 use chrono::NaiveDateTime;
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
 use communal_kit::refusal::Refusal;
 use communal_proto::Fault;
 use sqlx::PgConnection;
@@ -50,6 +51,7 @@ pub async fn lock_item(
         config_id,
     )
     .fetch_optional(connection)
+    .named("fee_item_share_lock")
     .await?;
     Ok(item)
 }
@@ -74,6 +76,7 @@ pub async fn payer_types(
         &ids as &[&str],
     )
     .fetch_all(connection)
+    .named("payer_object_types")
     .await?;
     let unknown: Vec<Fault> = found
         .iter()

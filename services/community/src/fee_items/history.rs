@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
+use communal_kit::database::Statement as _;
 use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::QueryHisFeeConfigRequest;
 use sqlx::PgPool;
@@ -84,6 +85,7 @@ pub async fn list(pool: &PgPool, call: &Call, filter: &Filter, page: Page) -> Re
         page.last,
     )
     .fetch_all(pool)
+    .named("fee_item_history")
     .await?;
     let total = rows.first().map_or(0, |row| row.total);
     let images = rows.into_iter().filter(|row| row.place >= page.first).map(|row| ImageRow {

@@ -2,6 +2,7 @@
 
 use chrono::NaiveDateTime;
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
 use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::{
     BillType, Choice, DefaultItem, FeeFlag, FeeType, Formula, ItemState, ListFeeConfigsRequest, PaymentTiming,
@@ -224,6 +225,7 @@ pub async fn list(pool: &PgPool, call: &Call, filter: &Filter, page: Page) -> Re
         page.last,
     )
     .fetch_all(pool)
+    .named("fee_item_list")
     .await?;
     let total = rows.first().map_or(0, |row| row.total);
     let items = rows.into_iter().filter(|row| row.place >= page.first).map(|row| item_of!(row)).collect();

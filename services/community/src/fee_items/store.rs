@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
-use communal_kit::database::{constraint, retrying};
+use communal_kit::database::{Statement as _, constraint, retrying};
 use communal_kit::idempotency::{self, Claim, RequestKey};
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
@@ -131,6 +131,7 @@ pub async fn insert(
         now,
     )
     .fetch_optional(executor)
+    .named("fee_item_insert")
     .await;
     inserted.map_err(|error| name_taken_or(error, &terms.fee_name))
 }
@@ -179,6 +180,7 @@ async fn update_locked(
         request.config_id,
     )
     .fetch_optional(&mut *transaction)
+    .named("fee_item_lock")
     .await?;
     if let Claim::Answered(_) = idempotency::claim(&mut transaction, call, request).await? {
         return Ok(());
@@ -207,6 +209,7 @@ async fn has_rules(connection: &mut PgConnection, call: &Call, config_id: &str) 
         config_id,
     )
     .fetch_one(connection)
+    .named("fee_item_has_rules")
     .await?;
     Ok(exists)
 }
@@ -323,6 +326,7 @@ async fn change(
         now,
     )
     .fetch_one(executor)
+    .named("fee_item_change")
     .await;
     changed.map_err(|error| name_taken_or(error, &terms.fee_name))
 }
@@ -355,6 +359,7 @@ async fn delete_locked(
         request.config_id,
     )
     .fetch_optional(&mut *transaction)
+    .named("fee_item_lock")
     .await?;
     if let Claim::Answered(_) = idempotency::claim(&mut transaction, call, request).await? {
         return Ok(());
@@ -370,6 +375,7 @@ async fn delete_locked(
         request.config_id,
     )
     .fetch_one(&mut *transaction)
+    .named("fee_item_in_use")
     .await?;
     if in_use {
         return Err(reasons::item_in_use());
@@ -402,6 +408,7 @@ async fn delete_locked(
         call.trace_id,
     )
     .execute(&mut *transaction)
+    .named("fee_item_delete")
     .await?;
     transaction.commit().await?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
-use communal_kit::database::retrying;
+use communal_kit::database::{Statement as _, retrying};
 use communal_kit::idempotency::{self, Claim};
 use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::{PayerObject, RegisterPayerObjectsRequest};
@@ -85,6 +85,7 @@ pub async fn register_in(
         call.trace_id,
     )
     .execute(connection)
+    .named("payer_object_upsert")
     .await?;
     Ok(())
 }
@@ -124,6 +125,7 @@ pub async fn list(pool: &PgPool, call: &Call, page: &KeyPage) -> Result<Vec<Paye
         page.limit(),
     )
     .fetch_all(pool)
+    .named("payer_object_list")
     .await?;
     Ok(rows)
 }
