@@ -1,20 +1,90 @@
-//! Demo data.
+//! Demo data: two retail companies in the area of one network company, with packages on sale and
+//! two years of bills. The same each time, and written through the same code as the calls, so
+//! that what is tried out on it is what happens in earnest.
+
+mod catalogue;
+mod lines;
+
+use communal_kit::call::Call;
 use communal_kit::clock::Clock;
+use communal_kit::identity::TenantKind;
+use communal_proto::billing::v1::{ImportBatch, ImportReceivableLinesRequest};
+use futures::stream;
+use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::PgPool;
+use tonic::Status;
 
-/// How much.
+use crate::receivables::{import, store};
+use catalogue::{NETWORK, RETAILERS, demo_call, register, sell_packages};
+use lines::{Account, guaranteed_accounts, lines_of_year, retail_accounts};
+
+/// Accounts in one message of an import.
+const ACCOUNTS_A_MESSAGE: usize = 100;
+
+/// How much demo data there is.
 #[derive(Clone, Copy, Debug)]
-pub struct Volume {}
-
-impl Volume {
-    /// The demo.
-    pub const DEMO: Self = Self {};
+pub struct Volume {
+    /// Settlement accounts of each retail company.
+    pub accounts: usize,
+    /// Accounts of the network company's own in each of a few books.
+    pub guaranteed_in_a_book: usize,
+    /// Calendar years of bills.
+    pub years: u32,
 }
 
-/// Loads.
+impl Volume {
+    /// What `seed --demo` loads.
+    pub const DEMO: Self = Self { accounts: 6_000, guaranteed_in_a_book: 20, years: 2 };
+}
+
+/// Loads the demo data. What is there already stays; when everything is, nothing is done.
 ///
 /// # Errors
-/// Never.
-pub async fn demo(_: &PgPool, _: &Clock, _: &Volume) -> anyhow::Result<()> {
+/// Storage faults, and data of others in its place.
+pub async fn demo(pool: &PgPool, clock: &Clock, volume: &Volume) -> anyhow::Result<()> {
+    let last = batch_id(NETWORK, volume.years.saturating_sub(1));
+    if store::batch(pool, NETWORK, &last).await?.is_some() {
+        return Ok(());
+    }
+    let accounts = volume.accounts * RETAILERS.len() + guaranteed_accounts(volume.guaranteed_in_a_book).count();
+    let bar = ProgressBar::new(u64::try_from(accounts)? * u64::from(volume.years));
+    bar.set_style(ProgressStyle::with_template("billing demo data {wide_bar} {pos}/{len} account years {elapsed}")?);
+    register(pool, clock).await?;
+    for (retailer, id) in RETAILERS.into_iter().enumerate() {
+        let packages = sell_packages(pool, retailer, id).await?;
+        let call = demo_call(id, TenantKind::RetailCompany);
+        for year in 0..volume.years {
+            let accounts = retail_accounts(retailer, &packages, volume.accounts).collect();
+            load(pool, &call, year, accounts, &bar).await?;
+        }
+    }
+    let call = demo_call(NETWORK, TenantKind::NetworkCompany);
+    for year in 0..volume.years {
+        load(pool, &call, year, guaranteed_accounts(volume.guaranteed_in_a_book).collect(), &bar).await?;
+    }
+    // Without statistics the first queries after a load this size are planned blindly.
+    sqlx::query("ANALYZE receivable").execute(pool).await?;
+    bar.finish();
+    Ok(())
+}
+
+fn batch_id(company_id: &str, year: u32) -> String {
+    format!("demo-{company_id}-{}", year + 1)
+}
+
+/// Imports one year's bills of a company's accounts, as a client's stream would.
+async fn load(pool: &PgPool, call: &Call, year: u32, accounts: Vec<Account>, bar: &ProgressBar) -> anyhow::Result<()> {
+    let batch = ImportBatch { batch_id: batch_id(&call.tenant.id, year) };
+    let mut batch = Some(batch);
+    let portions: Vec<_> = accounts.chunks(ACCOUNTS_A_MESSAGE).map(<[Account]>::to_vec).collect();
+    let messages = portions.into_iter().map(move |portion| {
+        let mut lines = Vec::new();
+        for account in &portion {
+            lines.extend(lines_of_year(account, year).map_err(|error| Status::internal(error.to_string()))?);
+        }
+        bar.inc(u64::try_from(portion.len()).unwrap_or_default());
+        Ok(ImportReceivableLinesRequest { batch: batch.take(), lines })
+    });
+    import::import(pool, call, u32::MAX, stream::iter(messages)).await?;
     Ok(())
 }
