@@ -22,7 +22,16 @@ short_hash() { printf '%s' "$1" | { sha256sum 2>/dev/null || shasum -a 256; } | 
 # random_hex BYTES
 random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
-process_runs() { [ -n "${1:-}" ] && ps -p "$1" >/dev/null 2>&1; }
+# process_args PID: what it was started as; nothing if it does not run. A small Linux has /proc, but no ps. A dead
+# process whose parent has not noticed yet (containers whose first process never does) has no arguments there.
+process_args() {
+    if [ -d /proc/self ]; then
+        { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null || true
+    else
+        ps -p "$1" -o args= 2>/dev/null || true
+    fi
+}
+process_runs() { [ -n "$(process_args "$1")" ]; }
 
 # read_pid FILE: the process id in it, or nothing.
 read_pid() {

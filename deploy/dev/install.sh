@@ -25,7 +25,7 @@ apt_refresh() {
 apt_install() {
     say "Installing $* (apt-get) …"
     apt_refresh
-    as_admin env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    as_admin env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 need_compiler() {
@@ -150,9 +150,13 @@ install_command() {
     need_rust
     need_postgres
     need_buf
-    if ! have shellcheck && may_install; then
-        apt_install shellcheck || warn "shellcheck could not be installed: scripts will not be checked"
-    fi
+    local tool
+    # For the comparison of the contract with main, and for the scripts.
+    for tool in git shellcheck; do
+        if ! have "$tool" && may_install; then
+            apt_install "$tool" || warn "$tool could not be installed: not everything will be checked"
+        fi
+    done
     if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
         ! have rustup || rustup component add rustfmt clippy >&2 || true
     fi

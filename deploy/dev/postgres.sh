@@ -178,7 +178,7 @@ clear_stale_pid() {
     local file=$1/postmaster.pid pid
     pid=$(as_owner head -n 1 "$file" 2>/dev/null || true)
     case $pid in '' | *[!0-9]*) return 0 ;; esac
-    case $(ps -p "$pid" -o args= 2>/dev/null) in
+    case $(process_args "$pid") in
     *postgres*"$1"*) ;;
     *) as_owner rm -f "$file" ;;
     esac

@@ -9,7 +9,7 @@ serving_pid() {
     local pid
     pid=$(read_pid "$run_dir/communal.pid")
     [ -n "$pid" ] || return 0
-    case $(ps -p "$pid" -o args= 2>/dev/null) in *communal*serve*) printf '%s' "$pid" ;; esac
+    case $(process_args "$pid") in *communal*serve*) printf '%s' "$pid" ;; esac
 }
 
 # The ./dev up that is at work, if any: building, starting, or waiting in the foreground.
@@ -17,7 +17,7 @@ up_pid() {
     local pid
     pid=$(read_pid "$run_dir/up.lock/pid")
     [ -n "$pid" ] || return 0
-    case $(ps -p "$pid" -o args= 2>/dev/null) in *dev*up*) printf '%s' "$pid" ;; esac
+    case $(process_args "$pid") in *dev*up*) printf '%s' "$pid" ;; esac
 }
 
 uses_private_server() { [ -z "${COMMUNAL_BILLING_DATABASE_URL:-}" ] || [ -z "${COMMUNAL_COMMUNITY_DATABASE_URL:-}" ]; }
@@ -365,6 +365,7 @@ reset_command() {
     if as_owner test -f "$pg_data/PG_VERSION" 2>/dev/null; then
         rm -rf "$pg_dir"
         case $pg_socket in /tmp/communal-*) rm -rf "$pg_socket" ;; esac
+        case $pg_dir in "$(outside_dir)"/*) rmdir "$(outside_dir)" 2>/dev/null || true ;; esac
     fi
     [ ! -L "$COMMUNAL_HOME/postgres" ] || rm -f "$COMMUNAL_HOME/postgres"
     rm -f "$COMMUNAL_HOME/secrets.env"
