@@ -157,6 +157,20 @@ impl Checker {
         }
     }
 
+    /// The same for a whole row: an empty one stands in its place, whose missing fields would
+    /// only repeat that.
+    fn row_met_in_transcoding(&mut self, rule: &Rule, index: usize) -> bool {
+        if self.transcoding.is_empty() {
+            return false;
+        }
+        let name = format!("{}[{index}]", rule.name);
+        let field = format!("{}{name}", self.path);
+        let Some(kind) = self.transcoding.remove(&field) else { return false };
+        let (description, text) = words(kind, &name, rule.title, Some(rule));
+        self.push(Fault { field, kind, description, text });
+        true
+    }
+
     /// Checks a text.
     pub fn text(&mut self, rule: &Rule, value: &str) {
         if self.met_in_transcoding(rule) {
@@ -258,6 +272,9 @@ impl Checker {
         }
         if self.count(rule, rows.len()) {
             for (index, row) in rows.iter().enumerate() {
+                if self.row_met_in_transcoding(rule, index) {
+                    continue;
+                }
                 self.inside(&format!("{}[{index}].", rule.name), row);
                 if self.faults.len() >= MOST_FAULTS {
                     return;

@@ -60,7 +60,7 @@ pub struct Running {
 /// Where a port is taken; then none is left open.
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let billing = communal_billing::bind(settings.billing).await?;
-    let community = communal_community::bind(settings.community).await?;
+    let community = communal_community::bind(&settings.community).await?;
     let mut gateway = settings.gateway;
     gateway.billing_url = format!("http://{}", billing.address).parse()?;
     gateway.community_url = format!("http://{}", community.address).parse()?;

@@ -11,7 +11,7 @@ mod support;
 use std::path::Path;
 
 use communal_proto::FILE_DESCRIPTOR_SET;
-use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 use support::{NETWORK, Product, RETAIL, sys_head};
 

@@ -201,8 +201,14 @@ async fn arrears_have_all_sixty_one_keys_in_documented_order() {
     let documented = documented_keys("QueryUserArrearages", "ACC_VOLPRICE_OWE");
     assert_eq!((keys(row).len(), keys(row)), (61, documented));
     for printed in [
-        "\"CHARGE_PRICE\":0.538300", "\"CALC_FEE\":118.43", "\"ACCU_PAID_IN_FEE\":18.40", "\"THE_CHARGE_CONS\":220.00",
-        "\"CHARGE_PACK_TYPE\":\"3\"", "\"NODE_AID\":\"\"", "\"LAST_PAID_IN_DATE\":0", "\"THE_PAID_IN_DATE\":20240210",
+        "\"CHARGE_PRICE\":0.538300",
+        "\"CALC_FEE\":118.43",
+        "\"ACCU_PAID_IN_FEE\":18.40",
+        "\"THE_CHARGE_CONS\":220.00",
+        "\"CHARGE_PACK_TYPE\":\"3\"",
+        "\"NODE_AID\":\"\"",
+        "\"LAST_PAID_IN_DATE\":0",
+        "\"THE_PAID_IN_DATE\":20240210",
     ] {
         assert!(reply.text.contains(printed), "{printed} in {}", reply.text);
     }
@@ -240,10 +246,22 @@ async fn a_fee_item_from_save_to_its_history() {
     assert_eq!(keys(&listed.json), ["code", "msg", "feeConfigs", "page", "records", "rows", "total"]);
     let row = &listed.json["feeConfigs"][0];
     for (key, value) in [
-        ("feeFlag", "1003006"), ("feeFlagName", "周期性费用"), ("computingFormula", "1001"), ("billType", "002"),
-        ("paymentCd", "1200"), ("paymentCycle", "1"), ("squarePrice", "2.5"), ("additionalAmount", "0.0"),
-        ("startTime", "2024-01-01 00:00:00"), ("endTime", "2050-01-01 23:59:59"), ("isDefault", "F"),
-        ("state", "N"), ("prepaymentPeriod", "15"), ("scale", "1"), ("decimalPlace", "2"), ("statusCd", "0"),
+        ("feeFlag", "1003006"),
+        ("feeFlagName", "周期性费用"),
+        ("computingFormula", "1001"),
+        ("billType", "002"),
+        ("paymentCd", "1200"),
+        ("paymentCycle", "1"),
+        ("squarePrice", "2.5"),
+        ("additionalAmount", "0.0"),
+        ("startTime", "2024-01-01 00:00:00"),
+        ("endTime", "2050-01-01 23:59:59"),
+        ("isDefault", "F"),
+        ("state", "N"),
+        ("prepaymentPeriod", "15"),
+        ("scale", "1"),
+        ("decimalPlace", "2"),
+        ("statusCd", "0"),
     ] {
         assert_eq!(row[key], value, "{key} in {}", listed.text);
     }
@@ -280,5 +298,55 @@ async fn a_fee_item_from_save_to_its_history() {
     assert_eq!((refused.status, &refused.json["msg"]), (200, &json!("传入小区ID非法，请正常操作")));
     let delete = json!({"configId": config_id, "communityId": "10001", "feeName": "ignored"});
     assert_eq!(product.hc("POST", "feeConfig.deleteFeeConfig", &delete, "t6").await.json, ok);
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hc_call_is_let_in_by_its_documented_credentials_only() {
+    let product = Product::start().await;
+    let url = format!("http://{}/app/feeConfig.listFeeConfigs?page=1&row=10&communityId=10001", product.gateway);
+    let now = chrono::Utc::now().with_timezone(&chrono::FixedOffset::east_opt(8 * 3600).unwrap());
+    let time = now.format("%Y%m%d%H%M%S").to_string();
+    let sign = |time: &str, payload: &str| {
+        use md5::Digest;
+        hex::encode(md5::Md5::digest(format!("100000000020231201143456123456{time}demo-app{payload}SECRET123")))
+    };
+    let query = "page=1&row=10&communityId=10001";
+    let old = "20231201143456";
+    let bearer = format!("Bearer {}", product.token);
+    let tid = ("transaction-id", "100000000020231201143456123456");
+    let browser = [("app-id", "micro-community"), tid, ("req-time", old), ("authorization", bearer.as_str())];
+    let without = |name: &str| browser.iter().filter(|(key, _)| *key != name).copied().collect::<Vec<_>>();
+    let (plain, asked, late) = (sign(&time, query), sign(&time, &format!("?{query}")), sign(old, query));
+    let signed = |time: &'static str, sign: &'static str| {
+        vec![("app-id", "demo-app"), tid, ("req-time", time), ("sign", sign), ("authorization", "")]
+    };
+    let leak = |text: &str| -> &'static str { text.to_owned().leak() };
+    let (time, bearer) = (leak(&time), leak(&bearer));
+    let signed = |when: &'static str, sign: &str| -> Vec<(&str, &str)> {
+        let mut headers = signed(when, leak(sign));
+        headers.last_mut().unwrap().1 = bearer;
+        headers
+    };
+    for (what, headers, status, words) in [
+        ("a browser", browser.to_vec(), 200, "成功"),
+        ("no app", without("app-id"), 401, "鉴权失败：APP_ID 为空或不正确"),
+        ("no transaction", without("transaction-id"), 401, "鉴权失败：TRANSACTION_ID 不能为空"),
+        ("no time", without("req-time"), 401, "鉴权失败：requestTime 格式不对，遵循yyyyMMddHHmmss格式"),
+        ("no token", without("authorization"), 401, "您还没有登录，请先登录"),
+        ("signed", signed(time, &plain), 200, "成功"),
+        ("signed with the question mark", signed(time, &asked), 200, "成功"),
+        ("signed otherwise", signed(time, &"0".repeat(32)), 401, "鉴权失败：签名失败"),
+        ("signed long ago", signed(old, &late), 401, "鉴权失败：requestTime 格式不对，遵循yyyyMMddHHmmss格式"),
+    ] {
+        let mut request = product.http.get(&url);
+        for (key, value) in headers {
+            request = request.header(key, value);
+        }
+        let reply = request.send().await.unwrap();
+        let (answered, json): (u16, Value) = (reply.status().as_u16(), reply.json().await.unwrap());
+        assert_eq!((answered, json["msg"].as_str()), (status, Some(words)), "{what}: {json}");
+        assert_eq!(json["code"] == "0", status == 200, "{what}: {json}");
+    }
     product.stop().await;
 }

@@ -251,7 +251,8 @@ async fn item_with_fees(process: &Process) -> String {
     };
     let mut items = FeeItemServiceClient::new(channel.clone());
     items.save_fee_config(community_call(save)).await.unwrap();
-    let list = community::ListFeeConfigsRequest { community_id: "10001".into(), page: 1, row: 10, ..Default::default() };
+    let list =
+        community::ListFeeConfigsRequest { community_id: "10001".into(), page: 1, row: 10, ..Default::default() };
     let listed = items.list_fee_configs(community_call(list)).await.unwrap().into_inner();
     let config_id = listed.fee_configs[0].config_id.clone();
     let fees = (0..FEES).map(|n| community::NewFee {
@@ -309,7 +310,8 @@ async fn open(process: &Process, config_id: &str) -> (usize, usize) {
             page_token,
             ..Default::default()
         };
-        let page = FeeServiceClient::new(channel.clone()).list_fees(community_call(request)).await.unwrap().into_inner();
+        let page =
+            FeeServiceClient::new(channel.clone()).list_fees(community_call(request)).await.unwrap().into_inner();
         fees += page.fees.len();
         page_token = page.next_page_token;
         if page_token.is_empty() {

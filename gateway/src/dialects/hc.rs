@@ -22,13 +22,17 @@ struct Credential {
     header: &'static str,
     underscored: &'static str,
     metadata: &'static str,
+    /// Whether the documents oblige every call to it, whatever the app.
+    obligatory: bool,
 }
 
-const APP: Credential = Credential { header: "app-id", underscored: "app_id", metadata: "x-channel-id" };
+const APP: Credential =
+    Credential { header: "app-id", underscored: "app_id", metadata: "x-channel-id", obligatory: false };
 const REQUEST: Credential =
-    Credential { header: "transaction-id", underscored: "transaction_id", metadata: "x-request-id" };
-const TIME: Credential = Credential { header: "req-time", underscored: "req_time", metadata: "x-request-time" };
-const SIGN: Credential = Credential { header: "sign", underscored: "sign", metadata: "x-signature" };
+    Credential { header: "transaction-id", underscored: "transaction_id", metadata: "x-request-id", obligatory: true };
+const TIME: Credential =
+    Credential { header: "req-time", underscored: "req_time", metadata: "x-request-time", obligatory: true };
+const SIGN: Credential = Credential { header: "sign", underscored: "sign", metadata: "x-signature", obligatory: false };
 const CREDENTIALS: [&Credential; 4] = [&APP, &REQUEST, &TIME, &SIGN];
 
 /// The documented path with and without `/app`, dotted and slashed.
@@ -51,7 +55,9 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
     let mut forwarded = Forwarded::default();
     for credential in CREDENTIALS {
         let value = credential.value(&head.headers, &parameters);
-        if !value.is_empty() {
+        // An id or a time that is missing is sent as an empty one: the documents oblige their
+        // clients to both, and the service, which does not oblige direct callers, has to know.
+        if credential.obligatory || !value.is_empty() {
             forwarded.text(credential.metadata, &value);
         }
     }

@@ -38,12 +38,13 @@ impl Reason for Common {
 
     fn code(self) -> Code {
         match self {
-            Self::FieldMissing
-            | Self::FieldMalformed
-            | Self::FieldCodeUnknown
-            | Self::PageInvalid
-            | Self::RequestIdInvalid => Code::InvalidArgument,
-            Self::ChannelMissing | Self::CredentialsRefused | Self::OperatorRefused => Code::Unauthenticated,
+            Self::FieldMissing | Self::FieldMalformed | Self::FieldCodeUnknown | Self::PageInvalid => {
+                Code::InvalidArgument
+            }
+            // The documents count a bad request id or time among the failures of authentication.
+            Self::ChannelMissing | Self::CredentialsRefused | Self::OperatorRefused | Self::RequestIdInvalid => {
+                Code::Unauthenticated
+            }
             Self::MethodNotGranted | Self::TenantRefused => Code::PermissionDenied,
             Self::RequestIdReused | Self::AnswerTooLarge => Code::FailedPrecondition,
             Self::Overloaded => Code::ResourceExhausted,

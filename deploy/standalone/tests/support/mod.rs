@@ -1,6 +1,6 @@
 //! The whole product in this process, on two databases of its own, with credentials and
 //! nothing else in them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

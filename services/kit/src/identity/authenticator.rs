@@ -12,6 +12,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::HeaderMap;
 use moka::future::Cache;
 use sqlx::PgPool;
+use tonic::metadata::MetadataMap;
 
 use crate::clock::Clock;
 use crate::identity::caller::Caller;
@@ -23,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::trace::TraceContext;
 
 /// Metadata of a call's credentials.
-mod metadata {
+mod names {
     pub(super) const CHANNEL: &str = "x-channel-id";
     pub(super) const KEY: &str = "x-channel-key";
     pub(super) const OPERATOR: &str = "x-operator-id";
@@ -119,7 +120,7 @@ impl Authenticator {
 
     async fn check(&self, headers: &HeaderMap, method: &str, trace: &TraceContext) -> Result<Caller, Refusal> {
         let wording = self.policy.wording;
-        let Some(channel_id) = text(headers, metadata::CHANNEL) else {
+        let Some(channel_id) = text(headers, names::CHANNEL) else {
             return Err(Refusal::new(Common::ChannelMissing, wording.channel_missing));
         };
         let request_id = self.request_id(headers)?;
@@ -142,7 +143,7 @@ impl Authenticator {
         Ok(Caller {
             channel,
             operator,
-            tenant_id: text(headers, metadata::TENANT).map(str::to_owned),
+            tenant_id: text(headers, names::TENANT).map(str::to_owned),
             request_id,
             trace_id: trace.trace_id(),
             method: method.to_owned(),
@@ -156,7 +157,7 @@ impl Authenticator {
     }
 
     fn request_id(&self, headers: &HeaderMap) -> Result<Option<String>, Refusal> {
-        let Some(value) = headers.get(metadata::REQUEST_ID) else { return Ok(None) };
+        let Some(value) = headers.get(names::REQUEST_ID) else { return Ok(None) };
         match value.to_str() {
             Ok(id) if !id.is_empty() && id.len() <= LONGEST_REQUEST_ID => Ok(Some(id.to_owned())),
             _ => Err(Refusal::new(Common::RequestIdInvalid, self.policy.wording.request_id)),
@@ -171,7 +172,7 @@ impl Authenticator {
         if !self.policy.proofs.contains(&channel.proof) {
             return Err(self.refused("a proof this service does not take"));
         }
-        let key = text(headers, metadata::KEY);
+        let key = text(headers, names::KEY);
         let proven = match channel.proof {
             Proof::None => true,
             Proof::Key => key.is_some_and(|key| self.has_key(channel, key)),
@@ -199,15 +200,12 @@ impl Authenticator {
     }
 
     fn is_signed(&self, headers: &HeaderMap, channel: &ChannelRecord) -> bool {
-        let (Some(sealing), Some(signature)) = (&self.sealing, text(headers, metadata::SIGNATURE)) else {
+        let (Some(sealing), Some(signature)) = (&self.sealing, text(headers, names::SIGNATURE)) else {
             return false;
         };
-        let states: Vec<_> = headers
-            .get_all(metadata::SIGNATURE_STATES)
-            .iter()
-            .filter_map(|v| tonic::metadata::BinaryMetadataValue::try_from(v.as_bytes()).ok()?.to_bytes().ok())
-            .map(|state| state.to_vec())
-            .collect();
+        let metadata = MetadataMap::from_headers(headers.clone());
+        let states = metadata.get_all_bin(names::SIGNATURE_STATES).iter();
+        let states: Vec<_> = states.filter_map(|state| Some(state.to_bytes().ok()?.to_vec())).collect();
         let now = self.clock.now();
         channel.keys.iter().filter(|k| k.is_valid(now)).any(|key| {
             let opened = key.sealed.as_deref().map(|sealed| sealing.open(&channel.channel_id, sealed));
@@ -227,7 +225,7 @@ impl Authenticator {
     /// since without one anybody could write any time.
     fn check_request_time(&self, headers: &HeaderMap, signed: bool) -> Result<(), Refusal> {
         let invalid = || Refusal::new(Common::RequestIdInvalid, self.policy.wording.request_time);
-        let Some(value) = headers.get(metadata::REQUEST_TIME) else {
+        let Some(value) = headers.get(names::REQUEST_TIME) else {
             return if signed { Err(invalid()) } else { Ok(()) };
         };
         let digits = value.to_str().ok().filter(|v| v.len() == 14 && v.bytes().all(|b| b.is_ascii_digit()));
@@ -238,8 +236,8 @@ impl Authenticator {
 
     async fn operator(&self, headers: &HeaderMap) -> Result<Option<Arc<OperatorRecord>>, Refusal> {
         let operator_id = match &self.policy.operator {
-            OperatorSource::Metadata => text(headers, metadata::OPERATOR).map(str::to_owned),
-            OperatorSource::Token(key) => text(headers, metadata::AUTHORIZATION)
+            OperatorSource::Metadata => text(headers, names::OPERATOR).map(str::to_owned),
+            OperatorSource::Token(key) => text(headers, names::AUTHORIZATION)
                 .and_then(|value| {
                     let (scheme, token) = value.split_once(' ')?;
                     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())

@@ -27,6 +27,11 @@ pub const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
 /// Largest reply message sent: more than any answer the caps allow.
 pub const LARGEST_REPLY: usize = 64 * 1024 * 1024;
 
+/// Most bytes of a call's metadata.
+const LARGEST_METADATA: u32 = 64 * 1024;
+/// Longest wait for connections to be given back at the end.
+const POOL_CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
 /// How a service is served.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerSettings {
@@ -152,6 +157,8 @@ impl Bound {
             .max_connection_age(settings.connection_age)
             .max_connection_age_grace(settings.drain_limit)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            // Room for what the gateway says of a request: up to 200 transcoding faults.
+            .http2_max_header_list_size(LARGEST_METADATA)
             .max_concurrent_streams(Some(u32::try_from(settings.concurrent_calls).unwrap_or(u32::MAX)))
             .layer(CallLayer::new(settings.concurrent_calls, settings.default_deadline))
             .layer(AuthenticationLayer::new(server.authenticator))
@@ -178,7 +185,9 @@ impl Bound {
                 serving.abort();
             }
         }
-        server.pool.close().await;
+        // A dropped call may hold its connection until the process ends; PostgreSQL then rolls
+        // it back.
+        let _ = tokio::time::timeout(POOL_CLOSE_LIMIT, server.pool.close()).await;
         let _ = admin_stop.send(());
         tracing::info!("stopped");
         Ok(())
