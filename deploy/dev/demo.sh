@@ -2,6 +2,8 @@
 # What a newcomer pastes: three calls with the demo data's credentials, and the token that one of them needs.
 # The README shows the same; deploy/dev/smoke runs them and compares.
 
+# OPERATOR_ID of community's demo data.
+demo_operator=302023111900000001
 demo_key=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 
 # A bearer token of the demo operator of HC, and nothing else.
@@ -34,18 +36,18 @@ TEXT
     if [ "$PWD" = "$root" ]; then dev=./dev; else dev=$(printf '%q' "$root/dev"); fi
     cat <<TEXT
 
-Three commands to try. What a meter-reading book owes, as EPEIS asks for it:
+Three commands to try. What a book of customers owes (EPEIS):
 
-  curl -sS $rest/Service/v1/QueryUserArrearages/ -H 'content-type: application/json' -d '{
+  curl -s $rest/Service/v1/QueryUserArrearages/ -d '{
     "SYS_HEAD": {"CHANNEL_DID": "C000000000000001", "REGISTER_DID": "R000000000000001", "ACCOUNT_DID": "S000000000000001",
       "DYNAMIC_KEY": "$demo_key"},
     "ACC_VOLPRICE_OWE": {"BOOK_AID": "B000000000000001"}}'
 
-The fee items of a community, as HC asks for them:
+The fee items of a community (HC):
 
-  curl -sS "$rest/app/feeConfig.listFeeConfigs?communityId=10001&page=1&row=3" \\
-    -H 'app-id: micro-community' -H "transaction-id: \$RANDOM\$RANDOM" -H "req-time: \$(TZ=Asia/Shanghai date +%Y%m%d%H%M%S)" \\
-    -H "authorization: Bearer \$($dev token)"
+  curl -s '$rest/app/feeConfig.listFeeConfigs?page=1&row=10&communityId=10001' \\
+    -H 'app-id: micro-community' -H 'transaction-id: 100000000020240301083000000001' -H 'req-time: 20240301083000' \\
+    -H "Authorization: Bearer \$($dev token)"
 
 The same arrears over gRPC:
 
@@ -56,4 +58,3 @@ The same arrears over gRPC:
 
 TEXT
 }
-demo_operator=U000000000000001
