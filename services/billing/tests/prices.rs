@@ -444,7 +444,7 @@ async fn prices_come_by_page() {
     assert_eq!(page(2, 2).await.unwrap(), (vec![3], NextYesNo::None, 3));
     assert_eq!(page(1, 3).await.unwrap(), (vec![1, 2, 3], NextYesNo::None, 3));
     assert_eq!(page(9999, 9999).await.unwrap(), (vec![], NextYesNo::None, 3));
-    assert_eq!(reason(page(0, 2).await), "FIELD_MISSING");
+    assert_eq!(fields(&page(0, 2).await.unwrap_err()), ["SYS_PAGE.PAGE_NO"]);
 }
 
 #[tokio::test]

@@ -1,0 +1,292 @@
+//! Taking lines over: all or none, once, with every fault named by its row.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::time::Duration;
+
+use communal_proto::billing::v1::*;
+use futures::StreamExt as _;
+use support::*;
+use tokio_stream::wrappers::ReceiverStream;
+
+async fn lines_stored(world: &World) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(world.pool()).await.unwrap()
+}
+
+fn paid(line: ReceivableLine) -> ReceivableLine {
+    ReceivableLine { paid_total: line.fee.clone(), ..line }
+}
+
+#[tokio::test]
+async fn a_batch_is_written_once_however_often_and_in_whatever_portions_it_is_sent() {
+    let world = World::start().await;
+    let lines: Vec<_> = (1..=2_500).map(|n| if n % 5 == 0 { line(n, 202_401) } else { paid(line(n, 202_401)) }).collect();
+    let reply = world.import_as(NETWORK, "batch-1", &lines).await.unwrap();
+    assert_eq!((reply.lines, reply.outstanding_lines, reply.replayed), (2_500, 500, false));
+    let again = futures::stream::iter(import_messages("batch-1", &lines, 77));
+    let again = world.receivables(caller(NETWORK)).import_receivable_lines(again).await.unwrap().into_inner();
+    assert_eq!((again.lines, again.outstanding_lines, again.replayed), (2_500, 500, true));
+    assert_eq!(lines_stored(&world).await, 2_500);
+    let mut other = lines.clone();
+    other[7].customer_id = "K999999999999999".into();
+    let status = world.import_as(NETWORK, "batch-1", &other).await.unwrap_err();
+    assert_eq!(fields(&status), ["batch.batchId"]);
+    assert_eq!(reason::<()>(Err(status)), "BATCH_REUSED");
+    assert_eq!(reason(world.import_as(NETWORK, "batch-1", &lines[..2_499]).await), "BATCH_REUSED");
+}
+
+#[tokio::test]
+async fn a_batch_belongs_to_the_company_that_sent_it() {
+    let world = World::start().await;
+    world.import_as(NETWORK, "same", &[line(1, 202_401)]).await.unwrap();
+    let reply = world.import_as(RETAIL, "same", &[line(2, 202_401)]).await.unwrap();
+    assert!(!reply.replayed, "another company's identifiers are its own");
+    assert_eq!(lines_stored(&world).await, 2);
+}
+
+#[tokio::test]
+async fn every_fault_is_named_by_its_row_over_the_whole_stream_and_nothing_is_written() {
+    let world = World::start().await;
+    let mut lines: Vec<_> = (0..3_000).map(|n| line(n + 1, 202_401)).collect();
+    lines[17].fee = "1.234".into();
+    lines[1_500].paid_total = "157.50".into();
+    lines[1_501].paid_total = "-1".into();
+    lines[2_000].network_company_id = OTHER_NETWORK.into();
+    lines[2_000].retail_company_id = OTHER_RETAIL.into();
+    lines[2_999].book_id = String::new();
+    lines[2_999].account_month = 202_413;
+    let status = world.import_as(NETWORK, "faulty", &lines).await.unwrap_err();
+    assert_eq!(
+        fields(&status),
+        [
+            "lines[17].CALC_FEE",
+            "lines[1500].ACCU_PAID_IN_FEE",
+            "lines[1501].ACCU_PAID_IN_FEE",
+            "lines[2000].RETAIL_CO_DID",
+            "lines[2999].BOOK_AID",
+            "lines[2999].ACCOUNT_MONTH",
+        ]
+    );
+    assert!(words(&status).contains("lines[17].CALC_FEE"), "{}", words(&status));
+    assert_eq!(lines_stored(&world).await, 0);
+    world.import_as(NETWORK, "faulty", &[line(1, 202_401)]).await.expect("a refused batch was never taken");
+}
+
+#[tokio::test]
+async fn refunds_are_lines_with_the_signs_turned() {
+    let world = World::start().await;
+    let refund = |paid: &str| ReceivableLine { fee: "-79.25".into(), paid_total: paid.into(), ..line(1, 202_401) };
+    for wrong in ["-79.26", "0.01"] {
+        assert_eq!(reason(world.import_as(NETWORK, "refund", &[refund(wrong)]).await), "FIELD_MALFORMED");
+    }
+    let reply = world.import_as(NETWORK, "refund", &[refund("-79.24")]).await.unwrap();
+    assert_eq!(reply.outstanding_lines, 1);
+    assert_eq!(world.arrears(NETWORK, ArrearsFilter::default()).await.unwrap()[0].paid_total, "-79.24");
+}
+
+#[tokio::test]
+async fn a_line_that_exists_is_refused_wherever_it_is() {
+    let world = World::start().await;
+    world.import_as(NETWORK, "first", &[line(1, 202_401), paid(line(2, 202_401)), line(3, 202_401)]).await.unwrap();
+    // Open beside open, settled beside settled, settled beside open, open beside settled.
+    let cases = [line(1, 202_401), paid(line(2, 202_401)), paid(line(3, 202_401)), line(2, 202_401)];
+    for (n, existing) in cases.into_iter().enumerate() {
+        let lines = [line(100, 202_401), existing, line(101, 202_401)];
+        let status = world.import_as(NETWORK, &format!("again-{n}"), &lines).await.unwrap_err();
+        assert_eq!(fields(&status), ["lines[1]"], "case {n}");
+        assert_eq!(reason::<()>(Err(status)), "LINE_EXISTS", "case {n}");
+    }
+    let twice = [line(7, 202_401), line(8, 202_401), line(7, 202_401)];
+    let status = world.import_as(NETWORK, "twice", &twice).await.unwrap_err();
+    assert_eq!(fields(&status), ["lines[2]"]);
+    assert_eq!(reason::<()>(Err(status)), "LINE_EXISTS");
+    assert_eq!(lines_stored(&world).await, 3);
+}
+
+#[tokio::test]
+async fn lines_that_differ_in_a_dimension_are_different_lines() {
+    let world = World::start().await;
+    let base = line(1, 202_401);
+    let lines = [
+        base.clone(),
+        ReceivableLine { tier: 2, ..base.clone() },
+        ReceivableLine { period: 2, ..base.clone() },
+        ReceivableLine { run_kind: NormalRetroType::Retro.into(), ..base.clone() },
+        ReceivableLine { surcharge_item: 1, ..base.clone() },
+        ReceivableLine { start_date: 20_240_115, ..base.clone() },
+        ReceivableLine { charge_off_id: "Q2".into(), ..base },
+    ];
+    assert_eq!(world.import_as(NETWORK, "dimensions", &lines).await.unwrap().lines, 7);
+}
+
+#[tokio::test]
+async fn the_first_message_names_the_batch_and_no_other_does() {
+    let world = World::start().await;
+    let import = |messages: Vec<ImportReceivableLinesRequest>| {
+        let mut receivables = world.receivables(caller(NETWORK));
+        async move { receivables.import_receivable_lines(futures::stream::iter(messages)).await }
+    };
+    let lines = vec![line(1, 202_401)];
+    let batch = |id: &str| Some(ImportBatch { batch_id: id.into() });
+    let message = |batch, lines| ImportReceivableLinesRequest { batch, lines };
+    let named = |status: tonic::Status| fields(&status);
+    assert_eq!(named(import(vec![]).await.unwrap_err()), ["batch"]);
+    assert_eq!(named(import(vec![message(None, lines.clone())]).await.unwrap_err()), ["batch"]);
+    assert_eq!(named(import(vec![message(batch(""), lines.clone())]).await.unwrap_err()), ["batch.batchId"]);
+    assert_eq!(named(import(vec![message(batch("a"), vec![])]).await.unwrap_err()), ["lines"]);
+    let again = vec![message(batch("a"), lines.clone()), message(batch("a"), vec![line(2, 202_401)])];
+    assert_eq!(named(import(again).await.unwrap_err()), ["batch"]);
+    let many = (0..5_001).map(|n| line(n, 202_401)).collect();
+    assert_eq!(named(import(vec![message(batch("a"), many)]).await.unwrap_err()), ["lines"]);
+    assert_eq!(lines_stored(&world).await, 0);
+}
+
+#[tokio::test]
+async fn a_batch_has_a_largest_size() {
+    let world = World::start_with(&[("import_lines", "1500")]).await;
+    let lines: Vec<_> = (1..=1_501).map(|n| line(n, 202_401)).collect();
+    assert_eq!(fields(&world.import_as(NETWORK, "large", &lines).await.unwrap_err()), ["lines"]);
+    assert_eq!(world.import_as(NETWORK, "large", &lines[..1_500]).await.unwrap().lines, 1_500);
+}
+
+#[tokio::test]
+async fn reading_stops_after_five_hundred_faults() {
+    let world = World::start().await;
+    let lines: Vec<_> = (1..=4_000).map(|n| ReceivableLine { fee: String::new(), ..line(n, 202_401) }).collect();
+    let status = world.import_as(NETWORK, "hopeless", &lines).await.unwrap_err();
+    assert_eq!(fields(&status).first().map(String::as_str), Some("lines[0].CALC_FEE"));
+    assert!(status.message().contains("more"), "{}", status.message());
+}
+
+#[tokio::test]
+async fn a_stream_cancelled_in_the_middle_leaves_nothing() {
+    let world = World::start_with(&[("database_connections", "3")]).await;
+    let lines: Vec<_> = (1..=20_000).map(|n| line(n, 202_401)).collect();
+    for round in 0..6 {
+        let (send, receive) = tokio::sync::mpsc::channel(4);
+        let mut receivables = world.receivables(caller(NETWORK));
+        let call = tokio::spawn(async move { receivables.import_receivable_lines(ReceiverStream::new(receive)).await });
+        for message in import_messages(&format!("cut-{round}"), &lines, 1_000).into_iter().take(11 + round) {
+            send.send(message).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(20 * u64::try_from(round).unwrap())).await;
+        call.abort();
+    }
+    eventually(|| async {
+        let busy: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'",
+        )
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+        busy == 0
+    })
+    .await;
+    assert_eq!(lines_stored(&world).await, 0);
+    assert_eq!(world.import_as(NETWORK, "cut-0", &lines).await.unwrap().lines, 20_000, "and the batch is still free");
+}
+
+#[tokio::test]
+async fn of_equal_batches_at_once_one_is_written() {
+    let world = World::start().await;
+    let lines: Vec<_> = (1..=6_000).map(|n| line(n, 202_401)).collect();
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let mut receivables = world.receivables(caller(NETWORK));
+            let messages = import_messages("same", &lines, 500);
+            tokio::spawn(async move { receivables.import_receivable_lines(futures::stream::iter(messages)).await })
+        })
+        .collect();
+    let mut written = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(reply) => written += i32::from(!reply.get_ref().replayed),
+            Err(status) => assert_eq!(reason::<()>(Err(status)), "CONFLICT", "told to come back"),
+        }
+    }
+    assert_eq!((written, lines_stored(&world).await), (1, 6_000));
+}
+
+#[tokio::test]
+async fn of_batches_that_share_a_line_at_once_one_is_written() {
+    let world = World::start().await;
+    for round in 0..6 {
+        // The shared line is open in one batch and settled in the other: no index keeps them apart.
+        let shared = line(1_000_000 + round, 202_401);
+        let batch = |n: u32, shared: ReceivableLine| {
+            let own = (0..3_000).map(|i| line(round * 10_000 + n * 3_000 + i, 202_402));
+            let lines: Vec<_> = own.chain([shared]).collect();
+            let mut receivables = world.receivables(caller(NETWORK));
+            let messages = import_messages(&format!("{round}-{n}"), &lines, 500);
+            tokio::spawn(async move { receivables.import_receivable_lines(futures::stream::iter(messages)).await })
+        };
+        let (a, b) = (batch(1, shared.clone()), batch(2, paid(shared.clone())));
+        let outcomes = [a.await.unwrap(), b.await.unwrap()];
+        let refused: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+        assert_eq!(refused.len(), 1, "round {round}: {refused:?}");
+        for status in refused {
+            assert_eq!(fields(&status), ["lines[3000]"]);
+            assert_eq!(reason::<()>(Err(status)), "LINE_EXISTS");
+        }
+        let twins: i64 = sqlx::query_scalar("SELECT count(*) FROM receivable WHERE charge_off_id = $1")
+            .bind(&shared.charge_off_id)
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+        assert_eq!(twins, 1);
+    }
+}
+
+#[tokio::test]
+async fn too_many_imports_at_once_are_told_to_come_back() {
+    let world = World::start().await;
+    let mut open = Vec::new();
+    for n in 0..4 {
+        let (send, receive) = tokio::sync::mpsc::channel(1);
+        let mut receivables = world.receivables(caller(NETWORK));
+        let call = tokio::spawn(async move { receivables.import_receivable_lines(ReceiverStream::new(receive)).await });
+        send.send(import_messages(&format!("held-{n}"), &[line(n, 202_401)], 1).remove(0)).await.unwrap();
+        open.push((send, call));
+    }
+    // All four have begun once their transactions hold their batches.
+    eventually(|| async {
+        let held: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+             WHERE l.locktype = 'advisory' AND d.datname = current_database()",
+        )
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+        held == 4
+    })
+    .await;
+    assert_eq!(reason(world.import_as(NETWORK, "fifth", &[line(9, 202_401)]).await), "OVERLOADED");
+    for (send, call) in open {
+        drop(send);
+        call.await.unwrap().expect("those that began end well");
+    }
+    assert_eq!(lines_stored(&world).await, 4);
+}
+
+#[tokio::test]
+async fn an_import_of_another_companys_lines_is_refused_and_its_lines_are_not_told() {
+    let world = World::start().await;
+    world.import_as(RETAIL, "own", &[line(1, 202_401)]).await.unwrap();
+    let status = world.import_as(OTHER_RETAIL, "probe", &[line(1, 202_401)]).await.unwrap_err();
+    assert_eq!(fields(&status), ["lines[0].RETAIL_CO_DID"]);
+    assert_eq!(world.arrears(OTHER_RETAIL, ArrearsFilter::default()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_stream_is_read_as_it_comes() {
+    let world = World::start().await;
+    let lines: Vec<_> = (1..=15_000).map(|n| line(n, 202_401)).collect();
+    let slow = futures::stream::iter(import_messages("slow", &lines, 5_000)).then(|message| async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        message
+    });
+    let reply = world.receivables(caller(NETWORK)).import_receivable_lines(Box::pin(slow)).await.unwrap().into_inner();
+    assert_eq!(reply.lines, 15_000);
+}
