@@ -16,7 +16,11 @@ async fn a_fee_is_listed_as_it_was_created() {
         community_id: HOME.into(),
         config_id: id.clone(),
         fees: vec![
-            NewFee { payer_obj_id: rooms[1].clone(), start_time: "2024-01-01".into(), deadline_time: "2024-06-30".into() },
+            NewFee {
+                payer_obj_id: rooms[1].clone(),
+                start_time: "2024-01-01".into(),
+                deadline_time: "2024-06-30".into(),
+            },
             NewFee { payer_obj_id: rooms[0].clone(), start_time: "2024-02-01 08:00:00".into(), ..NewFee::default() },
         ],
     };
@@ -37,7 +41,10 @@ async fn a_fee_is_listed_as_it_was_created() {
     };
     assert_eq!(listed[0], expected);
     // Without a deadline of its own: the item's end, also when that moves.
-    assert_eq!((listed[1].fee_id.as_str(), listed[1].deadline_time.as_str()), (fee_ids[1].as_str(), "2050-12-31 23:59:59"));
+    assert_eq!(
+        (listed[1].fee_id.as_str(), listed[1].deadline_time.as_str()),
+        (fee_ids[1].as_str(), "2050-12-31 23:59:59")
+    );
     caller.update(UpdateFeeConfigRequest { end_time: "2030-12-31".into(), ..update(&id, "物业费") }).await.unwrap();
     assert_eq!(caller.fees(list_fees(&id)).await.unwrap().fees[1].deadline_time, "2030-12-31 23:59:59");
 }
@@ -87,11 +94,17 @@ async fn all_rows_or_none() {
     request.fees[1].start_time = "soon".into();
     assert_eq!(fields(caller.create_fees(request).await), ["fees[1].startTime"]);
     assert_eq!(refusal(caller.create_fees(fees(&id, &[])).await).0, "FIELD_MISSING");
-    assert_eq!(refusal(caller.charge("920000000000000009", &rooms).await), told("FEE_ITEM_NOT_FOUND", "未找到该费用项"));
+    assert_eq!(
+        refusal(caller.charge("920000000000000009", &rooms).await),
+        told("FEE_ITEM_NOT_FOUND", "未找到该费用项")
+    );
     // A payer object of another community is none of this one.
     caller.register(OTHER, vec![room("THEIRS")]).await.unwrap();
     assert_eq!(refusal(caller.charge(&id, &["THEIRS".to_owned()]).await).0, "PAYER_OBJECT_NOT_FOUND");
-    assert_eq!(service.count("SELECT count(*) FROM fee").await + service.count("SELECT count(*) FROM bill_rule").await, 0);
+    assert_eq!(
+        service.count("SELECT count(*) FROM fee").await + service.count("SELECT count(*) FROM bill_rule").await,
+        0
+    );
 }
 
 #[tokio::test]
@@ -150,7 +163,10 @@ async fn a_payer_object_that_exists_is_replaced() {
     };
     let (first, token) = listed(String::new()).await;
     // Decimals have their documented scale.
-    assert_eq!(first, PayerObject { room_area: "70.00".into(), room_rent: "2500.50".into(), fee_coefficient: "1.20".into(), ..full });
+    assert_eq!(
+        first,
+        PayerObject { room_area: "70.00".into(), room_rent: "2500.50".into(), fee_coefficient: "1.20".into(), ..full }
+    );
     let (second, end) = listed(token).await;
     assert_eq!((second.payer_obj_id.as_str(), second.room_area.as_str(), end.as_str()), ("R2", "", ""));
 

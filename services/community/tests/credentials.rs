@@ -15,14 +15,19 @@ async fn everything(caller: &Caller, community: &str) -> Vec<Result<(), Status>>
     let there = |m: CreateFeesRequest| CreateFeesRequest { community_id: community_id.clone(), ..m };
     vec![
         caller.save(SaveFeeConfigRequest { community_id: community_id.clone(), ..save("物业费") }).await,
-        caller.update(UpdateFeeConfigRequest { community_id: community_id.clone(), ..update("123456", "物业费") }).await,
+        caller
+            .update(UpdateFeeConfigRequest { community_id: community_id.clone(), ..update("123456", "物业费") })
+            .await,
         caller.list(ListFeeConfigsRequest { community_id: community_id.clone(), ..list() }).await.map(drop),
         caller.history(QueryHisFeeConfigRequest { community_id: community_id.clone(), ..history() }).await.map(drop),
         caller.create_fees(there(fees("123456", &["R1".to_owned()]))).await.map(drop),
         caller.fees(ListFeesRequest { community_id: community_id.clone(), ..list_fees("") }).await.map(drop),
         caller.register(community, vec![room("R1")]).await,
         caller
-            .objects(ListPayerObjectsRequest { community_id: community_id.clone(), ..ListPayerObjectsRequest::default() })
+            .objects(ListPayerObjectsRequest {
+                community_id: community_id.clone(),
+                ..ListPayerObjectsRequest::default()
+            })
             .await
             .map(drop),
     ]
@@ -38,8 +43,7 @@ async fn a_community_that_is_not_the_callers_never_shows_whether_it_exists() {
         }
     }
     // The app acts for it, the operator does not.
-    let other_operator =
-        service.caller().with("authorization", format!("Bearer {}", service.token(OTHER_OPERATOR)));
+    let other_operator = service.caller().with("authorization", format!("Bearer {}", service.token(OTHER_OPERATOR)));
     for outcome in everything(&other_operator, HOME).await {
         assert_eq!(refusal(outcome), refused);
     }

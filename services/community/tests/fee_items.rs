@@ -213,7 +213,10 @@ async fn an_update_changes_what_it_says_and_leaves_the_rest() {
     caller.update(set).await.unwrap();
     let item = caller.named("用水费").await;
     assert_eq!(item.prepayment_period.as_deref(), Some("7"));
-    assert_eq!((item.payment_cd(), item.payment_cycle.as_str(), item.units.as_str()), (PaymentTiming::Prepaid, "12", "元"));
+    assert_eq!(
+        (item.payment_cd(), item.payment_cycle.as_str(), item.units.as_str()),
+        (PaymentTiming::Prepaid, "12", "元")
+    );
 }
 
 #[tokio::test]
@@ -387,7 +390,11 @@ async fn every_change_leaves_an_image_before_and_after() {
     let service = Service::start().await;
     let id = service.item("物业费").await;
     service.advance(TimeDelta::days(1));
-    service.caller().update(UpdateFeeConfigRequest { square_price: "3".into(), ..update(&id, "物业管理费") }).await.unwrap();
+    service
+        .caller()
+        .update(UpdateFeeConfigRequest { square_price: "3".into(), ..update(&id, "物业管理费") })
+        .await
+        .unwrap();
     service.advance(TimeDelta::days(1));
     service.caller().update(stop(&id, "物业管理费")).await.unwrap();
     service.advance(TimeDelta::days(1));

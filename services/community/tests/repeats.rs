@@ -57,7 +57,8 @@ async fn parallel_updates_with_one_transaction_id_are_one_change() {
     let id = service.item("物业费").await;
     // With another fee flag, an update goes the long way: both ways must agree on one change.
     for (number, flag) in [(1, FeeFlag::Periodic), (2, FeeFlag::OneOff)] {
-        let request = UpdateFeeConfigRequest { fee_flag: flag.into(), square_price: "3".into(), ..update(&id, "物业费") };
+        let request =
+            UpdateFeeConfigRequest { fee_flag: flag.into(), square_price: "3".into(), ..update(&id, "物业费") };
         let outcomes = at_once(|_| {
             let (caller, request) = (service.caller().id(&format!("update-{number}")), request.clone());
             Box::pin(async move { caller.update(request).await })
@@ -74,7 +75,8 @@ async fn parallel_updates_follow_each_other_without_a_gap() {
     let id = service.item("物业费").await;
     let outcomes = at_once(|number| {
         let caller = if number % 2 == 0 { service.caller() } else { service.caller().id(&format!("u-{number}")) };
-        let request = UpdateFeeConfigRequest { square_price: format!("{}.25", number + 10), ..update(&id, "物业费") };
+        let request =
+            UpdateFeeConfigRequest { square_price: format!("{}.25", number + 10), ..update(&id, "物业费") };
         Box::pin(async move { caller.update(request).await })
     })
     .await;

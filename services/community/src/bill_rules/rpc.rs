@@ -13,7 +13,8 @@ use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::NAMES;
-use super::store::{self, Filter, RuleRow};
+use super::store::{self, RuleRow};
+use crate::charges::list::{self, Filter};
 use crate::charges::{self, Given};
 use crate::paging::KeyPage;
 use crate::times;
@@ -46,11 +47,11 @@ impl BillRuleRpc {
 
     async fn list(&self, request: Request<ListBillRulesRequest>) -> Result<ListBillRulesResponse, Refusal> {
         let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
-        let filter = Filter { config_id: &message.config_id, state: message.state() };
+        let filter = Filter { config_id: &message.config_id, payer_obj_id: "", state: message.state() };
         let asked = ["rules", &call.tenant.id, filter.config_id, filter.state.code()];
         let page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
-        let mut rows = store::list(&self.pool, &call, filter, &page).await?;
-        let next_page_token = page.cut(&mut rows, |row| &row.rule_id);
+        let mut rows = list::page(&self.pool, &call, store::VIEW, filter, &page).await?;
+        let next_page_token = page.cut(&mut rows, |row: &RuleRow| &row.rule_id);
         let rules = rows.into_iter().map(|row| bill_rule(row, &call.tenant.id, &self.clock)).collect();
         Ok(ListBillRulesResponse { rules, next_page_token })
     }

@@ -9,12 +9,12 @@ use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::{CreateBillRulesRequest, CreateBillRulesResponse, FeeState};
 use prost::Message;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool};
 
 use super::NAMES;
 use crate::charges::Charge;
+use crate::charges::list::View;
 use crate::charges::store::{lock_item, payer_types};
-use crate::paging::KeyPage;
 use crate::reasons;
 
 /// Creates bill rules, or repeats the answer of the same request before.
@@ -94,7 +94,7 @@ pub async fn create_in(
 }
 
 /// A bill rule as it is now.
-#[derive(Debug)]
+#[derive(Debug, FromRow)]
 pub struct RuleRow {
     /// Identifier.
     pub rule_id: String,
@@ -118,43 +118,12 @@ pub struct RuleRow {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// What a list asks for; empty: anything.
-#[derive(Clone, Copy, Debug)]
-pub struct Filter<'a> {
-    /// Fee item.
-    pub config_id: &'a str,
-    /// State.
-    pub state: FeeState,
-}
-
-/// Bill rules after a key, by identifier.
-///
-/// # Errors
-/// Storage faults.
-pub async fn list(pool: &PgPool, call: &Call, filter: Filter<'_>, page: &KeyPage) -> Result<Vec<RuleRow>, Refusal> {
-    // is_open says less than the state, in words that an index can answer.
-    let is_open = (filter.state != FeeState::Unspecified).then_some(filter.state != FeeState::Ended);
-    let rows = sqlx::query_as!(
-        RuleRow,
-        r#"SELECT rule_id AS "rule_id!", config_id AS "config_id!", payer_obj_id AS "payer_obj_id!",
-                  payer_obj_type AS "payer_obj_type!", fee_flag AS "fee_flag!", state AS "state!",
-                  start_time AS "start_time!", max_time AS "max_time!", cur_year_month AS "cur_year_month!", ended_at
-           FROM bill_rule
-           WHERE community_id = $1 AND rule_id > $2
-             AND ($3 = '' OR config_id = $3)
-             AND ($4::boolean IS NULL OR is_open = $4)
-             AND ($5 = '' OR state = $5)
-           ORDER BY rule_id
-           LIMIT $6"#,
-        call.tenant.id,
-        page.after,
-        filter.config_id,
-        is_open,
-        filter.state.code(),
-        page.limit(),
-    )
-    .fetch_all(pool)
-    .named("bill_rule_list")
-    .await?;
-    Ok(rows)
-}
+/// Where [`RuleRow`]s are read.
+pub const VIEW: View = View {
+    select:
+        "SELECT rule_id, config_id, payer_obj_id, payer_obj_type, fee_flag, state, start_time, max_time, cur_year_month,
+             ended_at
+             FROM bill_rule WHERE community_id = ",
+    key: "rule_id",
+    name: "bill_rule_list",
+};

@@ -1,7 +1,8 @@
 //! What fees and bill rules have in common: rows that charge a payer object by a fee item
 //! over a span. The rules of a row are pure; [`store`] locks the item and finds the payer
-//! objects.
+//! objects, [`list`] asks for pages of them.
 
+pub mod list;
 pub mod store;
 
 use chrono::NaiveDateTime;

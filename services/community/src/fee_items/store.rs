@@ -353,7 +353,7 @@ async fn delete_locked(
 ) -> Result<(), Refusal> {
     let mut transaction = pool.begin().await?;
     let stored = sqlx::query!(
-        "SELECT is_default FROM pay_fee_config
+        "SELECT is_default, closures FROM pay_fee_config
          WHERE community_id = $1 AND config_id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE",
         call.tenant.id,
         request.config_id,
@@ -364,15 +364,20 @@ async fn delete_locked(
     if let Claim::Answered(_) = idempotency::claim(&mut transaction, call, request).await? {
         return Ok(());
     }
-    if stored.ok_or_else(reasons::no_item_to_delete)?.is_default {
+    let stored = stored.ok_or_else(reasons::no_item_to_delete)?;
+    if stored.is_default {
         return Err(reasons::item_is_default());
     }
     // In a statement of its own: it sees what those have written who held the item before.
+    // What is open was created since the last closure; naming that makes it one step in the
+    // index, past any number of ended ones.
     let in_use = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM fee WHERE community_id = $1 AND config_id = $2 AND is_open)
-               OR EXISTS (SELECT FROM bill_rule WHERE community_id = $1 AND config_id = $2 AND is_open) AS "in_use!""#,
+        r#"SELECT EXISTS (SELECT FROM fee WHERE community_id = $1 AND config_id = $2 AND epoch = $3 AND is_open)
+               OR EXISTS (SELECT FROM bill_rule
+                          WHERE community_id = $1 AND config_id = $2 AND epoch = $3 AND is_open) AS "in_use!""#,
         call.tenant.id,
         request.config_id,
+        stored.closures,
     )
     .fetch_one(&mut *transaction)
     .named("fee_item_in_use")

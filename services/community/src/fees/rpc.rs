@@ -12,7 +12,8 @@ use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::NAMES;
-use super::store::{self, FeeRow, Filter};
+use super::store::{self, FeeRow};
+use crate::charges::list::{self, Filter};
 use crate::charges::{self, Given};
 use crate::paging::KeyPage;
 use crate::times;
@@ -49,8 +50,8 @@ impl FeeRpc {
             Filter { config_id: &message.config_id, payer_obj_id: &message.payer_obj_id, state: message.state() };
         let asked = ["fees", &call.tenant.id, filter.config_id, filter.payer_obj_id, filter.state.code()];
         let page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
-        let mut rows = store::list(&self.pool, &call, filter, &page).await?;
-        let next_page_token = page.cut(&mut rows, |row| &row.fee_id);
+        let mut rows = list::page(&self.pool, &call, store::VIEW, filter, &page).await?;
+        let next_page_token = page.cut(&mut rows, |row: &FeeRow| &row.fee_id);
         let fees = rows.into_iter().map(|row| fee(row, &call.tenant.id, &self.clock)).collect();
         Ok(ListFeesResponse { fees, next_page_token })
     }

@@ -9,12 +9,12 @@ use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::{CreateFeesRequest, CreateFeesResponse, FeeState};
 use prost::Message;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection, PgPool};
 
 use super::NAMES;
 use crate::charges::Charge;
+use crate::charges::list::View;
 use crate::charges::store::{lock_item, payer_types};
-use crate::paging::KeyPage;
 use crate::reasons;
 
 /// Creates fees, or repeats the answer of the same request before.
@@ -94,7 +94,7 @@ pub async fn create_in(
 }
 
 /// A fee as it is now.
-#[derive(Debug)]
+#[derive(Debug, FromRow)]
 pub struct FeeRow {
     /// Identifier.
     pub fee_id: String,
@@ -118,47 +118,12 @@ pub struct FeeRow {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// What a list asks for; empty: anything.
-#[derive(Clone, Copy, Debug)]
-pub struct Filter<'a> {
-    /// Fee item.
-    pub config_id: &'a str,
-    /// Payer object.
-    pub payer_obj_id: &'a str,
-    /// State.
-    pub state: FeeState,
-}
-
-/// Fees after a key, by identifier.
-///
-/// # Errors
-/// Storage faults.
-pub async fn list(pool: &PgPool, call: &Call, filter: Filter<'_>, page: &KeyPage) -> Result<Vec<FeeRow>, Refusal> {
-    // is_open says less than the state, in words that an index can answer.
-    let is_open = (filter.state != FeeState::Unspecified).then_some(filter.state != FeeState::Ended);
-    let rows = sqlx::query_as!(
-        FeeRow,
-        r#"SELECT fee_id AS "fee_id!", config_id AS "config_id!", payer_obj_id AS "payer_obj_id!",
-                  payer_obj_type AS "payer_obj_type!", fee_flag AS "fee_flag!", state AS "state!",
-                  start_time AS "start_time!", end_time AS "end_time!", deadline_time AS "deadline_time!", ended_at
-           FROM fee
-           WHERE community_id = $1 AND fee_id > $2
-             AND ($3 = '' OR config_id = $3)
-             AND ($4 = '' OR payer_obj_id = $4)
-             AND ($5::boolean IS NULL OR is_open = $5)
-             AND ($6 = '' OR state = $6)
-           ORDER BY fee_id
-           LIMIT $7"#,
-        call.tenant.id,
-        page.after,
-        filter.config_id,
-        filter.payer_obj_id,
-        is_open,
-        filter.state.code(),
-        page.limit(),
-    )
-    .fetch_all(pool)
-    .named("fee_list")
-    .await?;
-    Ok(rows)
-}
+/// Where [`FeeRow`]s are read.
+pub const VIEW: View = View {
+    select:
+        "SELECT fee_id, config_id, payer_obj_id, payer_obj_type, fee_flag, state, start_time, end_time, deadline_time,
+             ended_at
+             FROM fee WHERE community_id = ",
+    key: "fee_id",
+    name: "fee_list",
+};

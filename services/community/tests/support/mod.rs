@@ -121,13 +121,7 @@ impl Service {
 
     /// The operator of both communities, through the app that proves nothing.
     pub fn caller(&self) -> Caller {
-        Caller {
-            channel: self.channel.clone(),
-            metadata: vec![
-                ("x-channel-id", APP.to_owned()),
-                ("authorization", format!("Bearer {}", self.token(OPERATOR))),
-            ],
-        }
+        Caller::new(self.channel.clone(), self.token(OPERATOR))
     }
 
     pub fn token(&self, operator: &str) -> String {
@@ -180,6 +174,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whoever the token speaks for, through the app that proves nothing.
+    pub fn new(channel: Channel, token: String) -> Self {
+        let metadata = vec![("x-channel-id", APP.to_owned()), ("authorization", format!("Bearer {token}"))];
+        Self { channel, metadata }
+    }
+
     /// Sets or replaces metadata; an empty value removes it.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         let value = value.into();
