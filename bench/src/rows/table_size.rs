@@ -1,0 +1,135 @@
+//! Arrears while the table grows: what is settled must not cost those who ask for what is open.
+
+use anyhow::{Context, ensure};
+use sqlx::AssertSqlSafe;
+
+use super::arrears::{IMPORT, LINES, QUERY, import_messages, request};
+use super::{Round, Run, cpu_of, rates};
+use crate::arithmetic::{Figure, Reach};
+use crate::grpc::{Client, drive};
+use crate::plot::Curve;
+use crate::report::Line;
+use crate::stage::{CONNECTIONS, Service, Stage};
+
+/// Of so many lines, one is open: three in a hundred.
+const OPEN_ONE_IN: u64 = 33;
+
+/// The statement that copies the template's lines, of which one in so many stays open, into
+/// books of 200 open lines each.
+fn fill(rows: u64, open_one_in: u64) -> String {
+    let book_lines = LINES * open_one_in;
+    format!(
+        "INSERT INTO receivable (
+             network_company_id, retail_company_id, book_id, retail_store_id, package_kind, settlement_account_id,
+             account_month, charge_off_date, charge_off_id, line_key, fee, paid_total, latest_paid, latest_paid_date,
+             latest_payment_id, settled_month, settled, batch_id, issued, operator_id, channel_id, trace_id)
+         SELECT r.network_company_id, r.retail_company_id, 'B' || lpad((2 + n / {book_lines})::text, 15, '0'),
+             r.retail_store_id, r.package_kind, r.settlement_account_id, r.account_month, r.charge_off_date,
+             r.charge_off_id, decode(md5(n::text), 'hex'), r.fee, CASE WHEN settled THEN r.fee ELSE 0 END,
+             CASE WHEN settled THEN r.fee END, CASE WHEN settled THEN date '2025-06-30' END,
+             CASE WHEN settled THEN '0000000000000001' END, CASE WHEN settled THEN 202506 END, settled, 'fill',
+             r.issued, r.operator_id, r.channel_id, r.trace_id
+         FROM (SELECT n, n % {open_one_in} <> 0 AS settled, (n / {open_one_in}) % {LINES} AS place
+               FROM generate_series(0, {rows} - 1) AS n) AS numbers
+         JOIN (SELECT *, row_number() OVER (ORDER BY line_key) - 1 AS place FROM receivable_open
+               WHERE batch_id = 'template') AS r USING (place)"
+    )
+}
+
+/// A service with one book of its own, the template, and copies of its lines.
+pub(super) async fn with_lines(stage: &Stage, database: &str, rows: u64, open_one_in: u64) -> anyhow::Result<Service> {
+    let service = stage.billing(database, &[]).await?;
+    let client = Client::connect(&service.process.address).await?;
+    let messages = import_messages("template", std::iter::once((1, LINES)));
+    client.send_stream(IMPORT, &service.metadata, messages).await.context("the template was refused")?;
+    let fill = sqlx::raw_sql(AssertSqlSafe(fill(rows, open_one_in))).execute(&service.pool).await?;
+    ensure!(fill.rows_affected() == rows, "{} of {rows} lines", fill.rows_affected());
+    sqlx::raw_sql("VACUUM ANALYZE").execute(&service.pool).await?;
+    sqlx::raw_sql("CHECKPOINT").execute(&service.pool).await?;
+    Ok(service)
+}
+
+async fn round_of(stage: &Stage, service: &Service, books: u64, calls: u64, seed: u64) -> anyhow::Result<Round> {
+    let groups = [&service.process.group, &stage.postgres];
+    let before: Vec<_> = groups.iter().map(|group| group.read()).collect();
+    let metadata = service.metadata.clone();
+    let make = move |number: u64| {
+        let book = 2 + (number.wrapping_mul(7_919) + seed) % books;
+        (metadata.clone(), request(book))
+    };
+    let driven = drive(&service.process.address, QUERY, CONNECTIONS, calls, make).await?;
+    let cpu = groups.iter().zip(&before).map(|(g, earlier)| g.since(earlier) as f64 / driven.calls as f64);
+    Ok(Round { rate: driven.rate(), cpu: cpu.collect() })
+}
+
+pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
+    let stage = run.stage;
+    let rows = run.extent.table_rows;
+    let sizes = [rows / 10, rows];
+    let mut services = Vec::new();
+    for (database, rows) in ["bench_table_small", "bench_table_large"].into_iter().zip(sizes) {
+        services.push(with_lines(stage, database, rows, OPEN_ONE_IN).await?);
+    }
+    // Only full books are asked for, each once at the least.
+    let books = sizes.map(|rows| (rows / (LINES * OPEN_ONE_IN)).max(1));
+    for (service, books) in services.iter().zip(books) {
+        let client = Client::connect(&service.process.address).await?;
+        for book in [2, 1 + books] {
+            let reply = client.call(QUERY, &service.metadata, request(book)).await?;
+            let reply: communal_proto::billing::v1::QueryUserArrearagesResponse = prost::Message::decode(reply)?;
+            ensure!(reply.lines.len() as u64 == LINES, "{} lines in book {book}", reply.lines.len());
+        }
+    }
+    let trial = round_of(stage, &services[0], books[0], 200, 0).await?;
+    let calls = (trial.rate * run.extent.seconds).max(100.0) as u64;
+    let mut found = [Vec::new(), Vec::new()];
+    for number in 0..=run.extent.rounds as u64 {
+        for ((service, books), rounds) in services.iter().zip(books).zip(&mut found) {
+            let round = round_of(stage, service, books, calls, number).await?;
+            if number > 0 {
+                rounds.push(round);
+            }
+        }
+    }
+    let cost = |rounds: &[Round]| cpu_of(rounds, &[0, 1]).scaled(1.0 / LINES as f64);
+    let name = |rows: u64| format!("{rows} lines in the table");
+    run.report.lines.push(
+        Line::alone(
+            "table-size",
+            format!("CPU a line, any book, {}", name(sizes[1])),
+            "µs",
+            cost(&found[1]),
+            Reach::AtMost(1.3),
+        )
+        .to_limit(name(sizes[0]), cost(&found[0])),
+    );
+    let time =
+        |rounds: &[Round]| Figure { median: f64::from(CONNECTIONS) * 1e3 / rates(rounds).median, ..rates(rounds) };
+    run.report.lines.push(
+        Line::alone(
+            "table-size",
+            format!("time of a call, any book, {}", name(sizes[1])),
+            "ms",
+            time(&found[1]),
+            Reach::AtMost(1.3),
+        )
+        .to_limit(name(sizes[0]), time(&found[0])),
+    );
+    run.report.curves.push(Curve {
+        file: "table-size".into(),
+        title: "Arrears of 200 lines while the table grows".into(),
+        across: "lines in the table, 3 % of them open".into(),
+        up: "CPU of service + PostgreSQL a line, µs".into(),
+        series: vec![(
+            "communal".into(),
+            sizes.iter().zip(&found).map(|(rows, rounds)| (*rows as f64, cost(rounds).median)).collect(),
+        )],
+    });
+    // They are large; whoever comes next wants the room.
+    for service in services {
+        let database = service.database.clone();
+        drop(service);
+        stage.administer(&format!("DROP DATABASE {database} WITH (FORCE)")).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! The transcoder alone: what `benches/transcoder.rs` measured under criterion, in CPU time.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::Run;
+use crate::arithmetic::{Figure, Reach};
+use crate::columns::COLUMNS;
+use crate::report::Line;
+
+/// Lines of the answer that is written, and fields in each.
+pub const ANSWER_LINES: u64 = 200;
+/// Rows of the request that is read.
+pub const REQUEST_ROWS: u64 = 500;
+/// Fields in each row of the request.
+pub(super) const REQUEST_FIELDS: u64 = 15;
+
+/// The median of a benchmark, in nanoseconds.
+fn median(folder: &Path, name: &str) -> anyhow::Result<Figure> {
+    let file = folder.join("transcoder").join(name).join("new/estimates.json");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let estimates: Value = serde_json::from_str(&text)?;
+    let value = |path: &str| estimates.pointer(path).and_then(Value::as_f64).with_context(|| format!("no {path}"));
+    let median = value("/median/point_estimate")?;
+    Ok(Figure { median, spread: value("/median_abs_dev/point_estimate")? / median })
+}
+
+pub(super) fn measure(run: Run<'_>) -> anyhow::Result<()> {
+    let folder = run.stage.places.criterion.as_ref().context("criterion did not run")?;
+    let out = 1.0 / (ANSWER_LINES * COLUMNS.len() as u64) as f64;
+    let read = 1.0 / (REQUEST_ROWS * REQUEST_FIELDS) as f64;
+    for (direction, name, per, reach) in [("out", "answer", out, 25.0), ("in", "request", read, 50.0)] {
+        let ours = median(folder, &format!("{name}-plan"))?.scaled(per);
+        let peer = median(folder, &format!("{name}-serde"))?.scaled(per);
+        let measure = format!("CPU a field {direction}");
+        run.report.lines.push(Line::alone("transcoder", measure.clone(), "ns", ours, Reach::AtMost(reach)));
+        run.report.lines.push(
+            Line::alone("transcoder", measure, "ns", ours, Reach::AtLeast(3.0)).ahead_of("prost + serde_json", peer),
+        );
+    }
+    Ok(())
+}
