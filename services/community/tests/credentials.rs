@@ -47,6 +47,10 @@ async fn a_community_that_is_not_the_callers_never_shows_whether_it_exists() {
     for outcome in everything(&other_operator, HOME).await {
         assert_eq!(refusal(outcome), refused);
     }
+    // Metadata that contradicts the message.
+    for outcome in everything(&service.caller().with("x-tenant-id", OTHER), HOME).await {
+        assert_eq!(refusal(outcome), refused);
+    }
     // Faults of the request are not told to those who may not ask.
     let nameless = SaveFeeConfigRequest { fee_name: String::new(), community_id: FOREIGN.into(), ..save("") };
     assert_eq!(refusal(service.caller().save(nameless).await), refused);

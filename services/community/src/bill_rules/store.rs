@@ -4,7 +4,7 @@
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, retrying};
-use communal_kit::idempotency::{self, Claim};
+use communal_kit::idempotency;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::{CreateBillRulesRequest, CreateBillRulesResponse, FeeState};
@@ -14,8 +14,7 @@ use sqlx::{FromRow, PgConnection, PgPool};
 use super::NAMES;
 use crate::charges::Charge;
 use crate::charges::list::View;
-use crate::charges::store::{lock_item, payer_types};
-use crate::reasons;
+use crate::charges::store::{Admission, admit};
 
 /// Creates bill rules, or repeats the answer of the same request before.
 ///
@@ -48,16 +47,10 @@ pub async fn create_in(
     charges: &[Charge],
     now: DateTime<Utc>,
 ) -> Result<CreateBillRulesResponse, Refusal> {
-    let item = lock_item(connection, call, &request.config_id).await?;
-    if let Claim::Answered(reply) = idempotency::claim(connection, call, request).await? {
-        return CreateBillRulesResponse::decode(reply).map_err(Refusal::internal);
-    }
-    let item = item.ok_or_else(reasons::item_not_found)?;
-    item.admit(charges, NAMES)?;
-    let types = payer_types(connection, call, charges, NAMES).await?;
-    let objects: Vec<&str> = charges.iter().map(|c| c.payer_obj_id.as_str()).collect();
-    let starts: Vec<NaiveDateTime> = charges.iter().map(|c| c.start).collect();
-    let stops: Vec<Option<NaiveDateTime>> = charges.iter().map(|c| c.stop).collect();
+    let rows = match admit(connection, call, request, &request.config_id, charges, NAMES).await? {
+        Admission::Answered(reply) => return CreateBillRulesResponse::decode(reply).map_err(Refusal::internal),
+        Admission::New(rows) => rows,
+    };
     let rule_ids = sqlx::query_scalar!(
         r#"WITH numbered AS MATERIALIZED (
                SELECT '93' || lpad(nextval('bill_rule_number')::text, 16, '0') AS rule_id, given.*
@@ -74,12 +67,12 @@ pub async fn create_in(
            SELECT rule_id AS "rule_id!" FROM numbered ORDER BY place"#,
         call.tenant.id,
         request.config_id,
-        &objects as &[&str],
-        &types,
-        &starts,
-        &stops as &[Option<NaiveDateTime>],
+        &rows.objects,
+        &rows.types,
+        &rows.starts,
+        &rows.stops as &[Option<NaiveDateTime>],
         FeeState::Charging.code(),
-        item.closures,
+        rows.epoch,
         now,
         call.operator_id,
         call.channel_id,
