@@ -82,7 +82,7 @@ pub fn begin_in_tenant<M: Checked>(request: Request<M>, tenant: impl Fn(&M) -> &
     let caller = caller(&extensions)?;
     let named = tenant(&message);
     if caller.tenant_id.as_deref().is_some_and(|id| !named.is_empty() && id != named) {
-        return Err(tenant_refused());
+        return Err(Refusal::new(Common::TenantRefused, caller.wording.tenant));
     }
     let call = if named.is_empty() { None } else { Some(caller.for_tenant(named)?) };
     Ok(check(call, &metadata, message))
