@@ -72,7 +72,12 @@ need_promtool() {
     rm -rf "$folder"
     mkdir -p "$folder"
     # A machine may have no package lists yet, and only its administrator can fetch them.
-    (cd "$folder" && { apt-get download -qq prometheus 2>/dev/null || { apt_refresh && apt-get download -qq prometheus; }; }) &&
-        dpkg-deb -x "$folder"/prometheus_*.deb "$folder" || die 1 "promtool could not be fetched: install Prometheus"
+    if ! (
+        cd "$folder" &&
+            { apt-get download -qq prometheus 2>/dev/null || { apt_refresh && apt-get download -qq prometheus; }; } &&
+            dpkg-deb -x prometheus_*.deb .
+    ); then
+        die 1 "promtool could not be fetched: install Prometheus"
+    fi
     rm -f "$folder"/prometheus_*.deb
 }

@@ -1,0 +1,112 @@
+"""What the manifests must agree with, read from the source code, so that neither can drift alone."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# The crates whose sources make up each binary.
+BINARIES = {
+    "billing": ["services/kit/src", "services/billing/src"],
+    "community": ["services/kit/src", "services/community/src"],
+    # No database, no gRPC server: of the kit's settings, only what it tells about itself.
+    "gateway": ["services/kit/src/telemetry.rs", "gateway/src"],
+    "communal": ["services/kit/src", "services/billing/src", "services/community/src", "gateway/src", "deploy/standalone/src"],
+}
+KIT = "services/kit/src"
+
+
+def version() -> str:
+    """The version of the workspace, which every image carries."""
+    text = (ROOT / "Cargo.toml").read_text()
+    return re.search(r'\[workspace\.package\][^\[]*?^version = "([^"]+)"', text, re.M | re.S).group(1)
+
+
+@lru_cache
+def source(folder: str) -> dict[str, str]:
+    """Each Rust file of a folder (or the one file) by its path, without comments and unit tests."""
+    files = {}
+    place = ROOT / folder
+    for path in [place] if place.is_file() else sorted(place.rglob("*.rs")):
+        if "test" in path.stem:
+            continue
+        text = re.sub(r"^\s*//.*$", "", path.read_text(), flags=re.M)
+        files[str(path.relative_to(ROOT))] = text.split("#[cfg(test)]")[0]
+    return files
+
+
+def enclosed(text: str, start: int) -> str:
+    """The text between the parenthesis at `start` and the one that closes it."""
+    depth = 0
+    for end in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        if depth == 0:
+            return text[start + 1 : end]
+    return text[start + 1 :]
+
+
+# How settings are read: from the reader itself, or by a function that is handed the reader and the names.
+READS = re.compile(r'\breader\s*\.\s*(?:text|parsed|required|secret)\s*(?=\()')
+HANDS_ON = re.compile(r"\b\w+\s*(?=\(\s*(?:&mut\s+)?reader\s*,)")
+NAME = re.compile(r'^"([a-z][a-z0-9_]*)"$')
+CONSTANT = re.compile(r"\bconst ([A-Z_]+): &(?:'static )?str =\s*(\"[^\"]*\")")
+
+
+def names_in(call: str, first_only: bool) -> set[str]:
+    literals = re.findall(r'"[^"]*"', call)
+    names = [m.group(1) for m in map(NAME.match, literals) if m]
+    return set(names[:1] if first_only else names)
+
+
+@lru_cache
+def settings(binary: str) -> frozenset[str]:
+    """The environment variables that a binary reads."""
+    found = {"config"}
+    for folder in BINARIES[binary]:
+        for text in source(folder).values():
+            for constant, value in CONSTANT.findall(text):
+                text = re.sub(rf"\b{constant}\b(?!:)", lambda _, value=value: value, text)
+            for match in READS.finditer(text):
+                found |= names_in(enclosed(text, match.end()), first_only=True)
+            for match in HANDS_ON.finditer(text):
+                found |= names_in(enclosed(text, match.end()), first_only=False)
+    return frozenset("COMMUNAL_" + name.upper() for name in found)
+
+
+def health_names() -> dict[str, set[str]]:
+    """The names under which a service tells its health, by what they say."""
+    text = source(KIT)["services/kit/src/server/readiness.rs"]
+    liveness = re.search(r'const LIVENESS: &str = "([^"]*)"', text).group(1)
+    readiness = re.search(r"const READINESS: \[&str; \d+\] = \[([^\]]*)\]", text).group(1)
+    return {"liveness": {liveness}, "readiness": set(re.findall(r'"([^"]*)"', readiness))}
+
+
+def default_milliseconds(name: str) -> int:
+    """The default of a time that the kit reads."""
+    text = source(KIT)["services/kit/src/server/mod.rs"]
+    return int(re.search(rf'"{name}",\s*([0-9_]+)', text).group(1).replace("_", ""))
+
+
+@lru_cache
+def metrics() -> dict[str, str]:
+    """Every metric that some binary exports: its name and kind."""
+    found = {}
+    for folder in BINARIES["communal"]:
+        for text in source(folder).values():
+            for kind, name in re.findall(r'\b(counter|gauge|histogram)!\(\s*"([a-z0-9_]+)"', text):
+                found[name] = kind
+    return found
+
+
+def series() -> set[str]:
+    """The names under which Prometheus stores them. `up` is its own: whether a scrape succeeded."""
+    names = {"up"}
+    for name, kind in metrics().items():
+        if kind != "histogram":
+            names.add(name)
+            continue
+        names |= {f"{name}_sum", f"{name}_count"}
+        # Only times have buckets (telemetry.rs); of other quantities the process itself computes quantiles.
+        names.add(f"{name}_bucket" if name.endswith("_seconds") else name)
+    return names

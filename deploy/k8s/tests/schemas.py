@@ -1,0 +1,39 @@
+"""Checks every object against the Kubernetes API's own schemas, at the oldest and the newest version supported."""
+
+import json
+
+import kubernetes_validate
+
+OLDEST = "1.31"
+NEWEST = "1.37"
+
+# Kinds of operators, whose schemas Kubernetes does not have. Any other kind without a schema is a mistake.
+CUSTOM = {
+    ("barmancloud.cnpg.io/v1", "ObjectStore"),
+    ("external-secrets.io/v1", "ExternalSecret"),
+    ("gateway.networking.k8s.io/v1", "GRPCRoute"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
+    ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("postgresql.cnpg.io/v1", "Cluster"),
+    ("postgresql.cnpg.io/v1", "ScheduledBackup"),
+}
+
+
+def problems(documents: list[dict]) -> list[str]:
+    found = []
+    # The same object is in many renderings; it is looked at once.
+    unique = {json.dumps(document, sort_keys=True): document for document in documents}
+    for document in unique.values():
+        name = f"{document.get('kind')}/{document.get('metadata', {}).get('name')}"
+        if (document.get("apiVersion"), document.get("kind")) in CUSTOM:
+            continue
+        for version in (OLDEST, NEWEST):
+            try:
+                kubernetes_validate.validate(document, version, strict=True)
+            except kubernetes_validate.SchemaNotFoundError:
+                found.append(f"{name}: Kubernetes {version} has no {document.get('apiVersion')} {document.get('kind')}")
+            except kubernetes_validate.ValidationError as error:
+                path = ".".join(str(step) for step in error.path)
+                found.append(f"{name}: Kubernetes {version}: {path}: {error.message}")
+    return found
