@@ -172,25 +172,24 @@ start_server() {
     return 1
 }
 
-# A postmaster.pid survives kill -9, and its number may belong to another process by now: PostgreSQL would then
-# believe that it runs. It is removed only if that process is certainly not this server.
-clear_stale_pid() {
-    local file=$1/postmaster.pid pid
-    pid=$(as_owner head -n 1 "$file" 2>/dev/null || true)
+# server_pid DATA: the server's process, if it runs. Its postmaster.pid alone proves nothing: it survives kill -9, and
+# the number may belong to another process by now, or to one that is dead and not yet buried.
+server_pid() {
+    local pid
+    pid=$(as_owner head -n 1 "$1/postmaster.pid" 2>/dev/null || true)
     case $pid in '' | *[!0-9]*) return 0 ;; esac
-    case $(process_args "$pid") in
-    *postgres*"$1"*) ;;
-    *) as_owner rm -f "$file" ;;
-    esac
+    case $(process_args "$pid") in *postgres*"$1"*) printf '%s' "$pid" ;; esac
 }
+server_runs() { [ -n "$(server_pid "$1")" ]; }
 
-# stop_server DATA
+# PostgreSQL believes that it runs if that number is in use at all.
+clear_stale_pid() { server_runs "$1" || as_owner rm -f "$1/postmaster.pid"; }
+
+# stop_server DATA: may come too late, when the server has ended already.
 stop_server() {
-    [ -n "$1" ] || return 0
-    as_owner "$pg_bin/pg_ctl" --pgdata="$1" --mode=fast --timeout=60 --wait stop >/dev/null 2>&1
+    ! server_runs "$1" ||
+        as_owner "$pg_bin/pg_ctl" --pgdata="$1" --mode=fast --timeout=60 --wait stop >/dev/null 2>&1 || ! server_runs "$1"
 }
-
-server_runs() { as_owner "$pg_bin/pg_ctl" --pgdata="$1" status >/dev/null 2>&1; }
 
 # database_url SOCKET USER DATABASE: understood by sqlx and libpq alike. The port is named so that PGPORT does not matter.
 database_url() { printf 'postgres://%s@localhost:5432/%s?host=%s' "$2" "$3" "$1"; }

@@ -236,12 +236,13 @@ leave_up() {
 }
 
 prepare_data() {
-    interruptible "$programs/billing" migrate || die 1 "billing's migrations failed"
-    interruptible "$programs/community" migrate || die 1 "community's migrations failed"
-    if [ "${COMMUNAL_DEMO:-1}" = 1 ]; then
-        interruptible "$programs/billing" seed --demo || die 1 "billing's demo data could not be loaded"
-        interruptible "$programs/community" seed --demo || die 1 "community's demo data could not be loaded"
-    fi
+    local service
+    for service in billing community; do
+        say "Bringing $service's database up to date …"
+        interruptible "$programs/$service" migrate >&2 || die 1 "the migrations of $service failed"
+        [ "${COMMUNAL_DEMO:-1}" = 1 ] || continue
+        interruptible "$programs/$service" seed --demo >&2 || die 1 "the demo data of $service could not be loaded"
+    done
 }
 
 serve() {
@@ -251,7 +252,7 @@ serve() {
     set -m
     if [ -n "$detach" ]; then
         [ ! -f "$log" ] || mv "$log" "$log.1"
-        nohup "$programs/communal" serve </dev/null >"$log" 2>&1 &
+        NO_COLOR=1 nohup "$programs/communal" serve </dev/null >"$log" 2>&1 &
     else
         "$programs/communal" serve </dev/null &
     fi
