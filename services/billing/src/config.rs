@@ -32,11 +32,7 @@ impl Config {
     pub fn read(reader: &mut Reader) -> Self {
         Self {
             database: DatabaseSettings::read(reader, "billing_database_url"),
-            server: ServerSettings::read(
-                reader,
-                ("billing_addr", ADDRESS),
-                ("billing_admin_addr", ADMIN_ADDRESS),
-            ),
+            server: ServerSettings::read(reader, ("billing_addr", ADDRESS), ("billing_admin_addr", ADMIN_ADDRESS)),
             limits: Limits {
                 arrears_cap: reader.parsed("arrears_cap", 10_000),
                 import_lines: reader.parsed("import_lines", 2_000_000),

@@ -2,9 +2,9 @@
 //! its gRPC code, in one exhaustive match.
 
 use communal_kit::refusal::{Reason as RefusalReason, Refusal};
+use communal_proto::Fault;
 pub use communal_proto::billing::v1::Reason;
 use communal_proto::contract::v1::Reason as Common;
-use communal_proto::Fault;
 use tonic::Code;
 
 use crate::packages::NOT_FOUND;

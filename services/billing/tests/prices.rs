@@ -141,7 +141,12 @@ async fn all_or_nothing_and_every_faulty_row_is_named() {
         ]
     );
     let message = words(&status);
-    for part in ["COM_SALES_PRICE[2]", "COM_SALES_PRICE[3].TIME_FEES_TYPE", "与COM_SALES_PRICE[0]的维度重复", "相应维度的价格不存在"] {
+    for part in [
+        "COM_SALES_PRICE[2]",
+        "COM_SALES_PRICE[3].TIME_FEES_TYPE",
+        "与COM_SALES_PRICE[0]的维度重复",
+        "相应维度的价格不存在",
+    ] {
         assert!(message.contains(part), "{part} in {message}");
     }
     assert_eq!(world.versions(&id).await.len(), 3, "nothing was written");
@@ -245,7 +250,11 @@ async fn dimensions_that_are_left_out_are_neutral_and_others_must_fit_the_packag
         with(A::Flat, T::Whole),
         SalePackagePriceRow { tier: 2, ..with(A::Flat, T::Peak) },
         SalePackagePriceRow { upper_limit: 5, ..with(A::Flat, T::Peak) },
-        SalePackagePriceRow { utility: NetworkType::Water.into(), agreement_price: YesNo::Yes.into(), ..with(A::Flat, T::Peak) },
+        SalePackagePriceRow {
+            utility: NetworkType::Water.into(),
+            agreement_price: YesNo::Yes.into(),
+            ..with(A::Flat, T::Peak)
+        },
     ];
     let status = add(&world, faulty).await.unwrap_err();
     assert_eq!(
@@ -266,7 +275,8 @@ async fn dimensions_that_are_left_out_are_neutral_and_others_must_fit_the_packag
     world.add_prices(rows).await;
     world.submit(&id).await;
 
-    let flat = world.draft(NewSalePackage { ladder: LadderType::None.into(), ladder_tiers: 0, ..laddered("单一") }).await;
+    let flat =
+        world.draft(NewSalePackage { ladder: LadderType::None.into(), ladder_tiers: 0, ..laddered("单一") }).await;
     let plain = SalePackagePriceRow { ladder: LadderType::None.into(), ..row(&flat, 0, "1", 0, 0) };
     add(&world, vec![plain.clone()]).await.unwrap();
     let spelt_out = SalePackagePriceRow { season: A::Flat.into(), period: T::Whole.into(), tier: 1, ..plain };
@@ -406,17 +416,17 @@ async fn a_thousand_rows_change_at_once_and_one_more_is_too_many() {
     for number in 0..200 {
         let package = NewSalePackage { ladder_tiers: LadderNumType::Five.into(), ..laddered(&format!("大{number}")) };
         let id = world.draft(package).await;
-        rows.extend((1..=5).map(|t| row(&id, t, "1", i64::from(t - 1) * 10, if t == 5 { 0 } else { i64::from(t) * 10 })));
+        rows.extend(
+            (1..=5).map(|t| row(&id, t, "1", i64::from(t - 1) * 10, if t == 5 { 0 } else { i64::from(t) * 10 })),
+        );
     }
     world.add_prices(rows.clone()).await;
     for row in &mut rows {
         row.price = "2".into();
     }
     update(&world, rows.clone()).await.unwrap();
-    let changed: i64 = sqlx::query_scalar("SELECT count(*) FROM sales_price WHERE price = 2")
-        .fetch_one(world.pool())
-        .await
-        .unwrap();
+    let changed: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sales_price WHERE price = 2").fetch_one(world.pool()).await.unwrap();
     assert_eq!(changed, 1000);
     rows.push(row("P000000000000001", 1, "3", 0, 10));
     let status = update(&world, rows).await.unwrap_err();

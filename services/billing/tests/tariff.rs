@@ -48,6 +48,9 @@ fn bill(rates: &Rates, accumulated: &str, quantity: &str) -> (Vec<(i32, String, 
     (lines, total.to_string())
 }
 
+/// A worked example: name, rates, used before, used now, the lines (tier, quantity, fee), the total.
+type Case<'a> = (&'a str, &'a Rates, &'a str, &'a str, &'a [(i32, &'a str, &'a str)], &'a str);
+
 const WHOLE: &[TimeSharingType] = &[TimeSharingType::Whole];
 
 #[test]
@@ -57,20 +60,33 @@ fn ladders_bill_as_published() {
     let month = rates(&[240, 400], WHOLE, electricity);
     let gas = rates(&[350, 500], WHOLE, &[&["2.61"], &["2.83"], &["4.23"]]);
     let water = rates(&[180, 260], WHOLE, &[&["5"], &["7"], &["9"]]);
-    let cases: &[(&str, &Rates, &str, &str, &[(i32, &str, &str)], &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("year ladder across a step", &year, "2800", "300", &[(1, "80", "39.06"), (2, "220", "118.43")], "157.49"),
         ("the same as a month ladder", &month, "0", "300", &[(1, "240", "117.19"), (2, "60", "32.30")], "149.49"),
         ("gas", &gas, "340", "30", &[(1, "10", "26.10"), (2, "20", "56.60")], "82.70"),
-        ("water for six persons is another ladder", &water, "170", "20", &[(1, "10", "50.00"), (2, "10", "70.00")], "120.00"),
+        (
+            "water for six persons is another ladder",
+            &water,
+            "170",
+            "20",
+            &[(1, "10", "50.00"), (2, "10", "70.00")],
+            "120.00",
+        ),
         ("a tier includes its upper limit", &year, "2880", "1", &[(2, "1", "0.54")], "0.54"),
         ("and ends with it", &year, "2879", "1", &[(1, "1", "0.49")], "0.49"),
-        ("across all tiers", &year, "0", "5000", &[(1, "2880", "1406.30"), (2, "1920", "1033.54"), (3, "200", "157.66")], "2597.50"),
+        (
+            "across all tiers",
+            &year,
+            "0",
+            "5000",
+            &[(1, "2880", "1406.30"), (2, "1920", "1033.54"), (3, "200", "157.66")],
+            "2597.50",
+        ),
         ("a refund walks down", &year, "3000", "-150", &[(1, "-30", "-14.65"), (2, "-120", "-64.60")], "-79.25"),
         ("nothing used, nothing billed", &year, "100", "0", &[], "0"),
     ];
     for (name, rates, accumulated, quantity, lines, total) in cases {
-        let expected: Vec<_> =
-            lines.iter().map(|(t, q, f)| (*t, (*q).to_owned(), (*f).to_owned())).collect();
+        let expected: Vec<_> = lines.iter().map(|(t, q, f)| (*t, (*q).to_owned(), (*f).to_owned())).collect();
         assert_eq!(bill(rates, accumulated, quantity), (expected, (*total).to_owned()), "{name}");
     }
 }
@@ -91,16 +107,15 @@ fn seasons_are_rates_of_their_own() {
 #[test]
 fn a_ladder_with_time_of_use_is_split_into_steps_first() {
     use TimeSharingType::{Peak, Valley};
-    let shanghai = rates(&[3120, 4800], &[Peak, Valley], &[&["0.617", "0.307"], &["0.677", "0.337"], &["0.977", "0.487"]]);
+    let shanghai =
+        rates(&[3120, 4800], &[Peak, Valley], &[&["0.617", "0.307"], &["0.677", "0.337"], &["0.977", "0.487"]]);
     let lines = price(&shanghai, decimal("3000"), &[(Peak, decimal("180")), (Valley, decimal("120"))]).unwrap();
-    let found: Vec<_> =
-        lines.iter().map(|l| (i32::from(l.tier), l.period, l.quantity.normalize().to_string(), l.fee.to_string())).collect();
-    let expected = [
-        (1, Peak, "72", "44.42"),
-        (1, Valley, "48", "14.74"),
-        (2, Peak, "108", "73.12"),
-        (2, Valley, "72", "24.26"),
-    ];
+    let found: Vec<_> = lines
+        .iter()
+        .map(|l| (i32::from(l.tier), l.period, l.quantity.normalize().to_string(), l.fee.to_string()))
+        .collect();
+    let expected =
+        [(1, Peak, "72", "44.42"), (1, Valley, "48", "14.74"), (2, Peak, "108", "73.12"), (2, Valley, "72", "24.26")];
     assert_eq!(found, expected.map(|(t, p, q, f)| (t, p, q.to_owned(), f.to_owned())));
     assert_eq!(lines.iter().map(|l| l.fee).sum::<Decimal>(), decimal("156.54"));
 }

@@ -130,10 +130,7 @@ mod tests {
     fn each_state_takes_its_steps_and_no_other() {
         use PackStateType as S;
         let taken = |state: S| Step::ALL.into_iter().filter(|step| step.fits(state)).collect::<Vec<_>>();
-        assert_eq!(
-            taken(S::Draft),
-            [Step::Edit, Step::AddPrices, Step::ChangePrices, Step::Submit, Step::Cancel]
-        );
+        assert_eq!(taken(S::Draft), [Step::Edit, Step::AddPrices, Step::ChangePrices, Step::Submit, Step::Cancel]);
         assert_eq!(taken(S::Submitted), [Step::PutOnSale, Step::Cancel]);
         assert_eq!(taken(S::OnSale), [Step::ChangePrices, Step::Cancel]);
         for dead_end in [S::Cancelled, S::Approved, S::Rejected, S::Unspecified] {
@@ -144,7 +141,9 @@ mod tests {
     #[test]
     fn the_stop_date_is_the_first_day_no_longer_in_force() {
         let march = Lifetime { start: Some(day(5)), stop: Some(day(10)) };
-        for (when, expected) in [(4, StateType::Disabled), (5, StateType::Enabled), (9, StateType::Enabled), (10, StateType::Disabled)] {
+        for (when, expected) in
+            [(4, StateType::Disabled), (5, StateType::Enabled), (9, StateType::Enabled), (10, StateType::Disabled)]
+        {
             assert_eq!(sellable(PackStateType::OnSale, march, day(when)), expected, "on day {when}");
         }
         assert_eq!(sellable(PackStateType::Submitted, march, day(6)), StateType::Disabled);

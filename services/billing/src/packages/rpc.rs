@@ -148,8 +148,7 @@ impl PackageRpc {
 
 /// Refuses a network company or store that the caller cannot name, each by its field.
 async fn suppliers_exist(connection: &mut PgConnection, call: &Call, draft: &Draft) -> Result<(), Refusal> {
-    let known =
-        suppliers::store::known(connection, call, &draft.network_company_id, &draft.retail_store_id).await?;
+    let known = suppliers::store::known(connection, call, &draft.network_company_id, &draft.retail_store_id).await?;
     let mut faults = Vec::new();
     if !known.network_company {
         faults.push(Fault::rule("COM_SALES_PACK.NETWORK_CO_DID", "is no network company", "管网公司不存在"));

@@ -145,10 +145,8 @@ pub fn plan_changes(
     today: NaiveDate,
 ) -> Result<Plan, Vec<Objection>> {
     let (fitting, mut objections) = fit(packages, rows, Step::ChangePrices, today);
-    let known: HashMap<(&str, &Dimensions), &OpenRow> = packages
-        .values()
-        .flat_map(|p| p.rows.iter().map(|r| ((p.package_id.as_str(), &r.dimensions), r)))
-        .collect();
+    let known: HashMap<(&str, &Dimensions), &OpenRow> =
+        packages.values().flat_map(|p| p.rows.iter().map(|r| ((p.package_id.as_str(), &r.dimensions), r))).collect();
     let mut plan = Plan::default();
     // What becomes of the rows on sale: package and dimensions to limits and the request's row.
     let mut changed: HashMap<(&str, &Dimensions), (usize, Limits)> = HashMap::new();
@@ -206,7 +204,7 @@ fn broken_ladders(
             if !column.iter().any(|(d, _)| changed.contains_key(&(id, d))) {
                 continue;
             }
-            column.sort_by(|(a, _), (b, _)| a.tier.cmp(&b.tier));
+            column.sort_by_key(|(dimensions, _)| dimensions.tier);
             for gap in tier_gaps(&column) {
                 objections.extend(at_a_requested_row(&gap, id, &column, changed));
             }

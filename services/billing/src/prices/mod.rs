@@ -92,11 +92,19 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
     }
     let agreement = YesNo::try_from(row.agreement_price).unwrap_or_default();
     if agreement != shape.agreement {
-        object("AGREE_PRICE_YESNO", "is not the package's", format!("是否协议价应与套餐一致（{}）", shape.agreement.title()));
+        object(
+            "AGREE_PRICE_YESNO",
+            "is not the package's",
+            format!("是否协议价应与套餐一致（{}）", shape.agreement.title()),
+        );
     }
     let time_of_use = TimeFeesType::try_from(row.time_of_use).unwrap_or_default();
     if time_of_use != shape.time_of_use {
-        object("TIME_FEES_TYPE", "is not the package's", format!("分时计费类型应与套餐一致（{}）", shape.time_of_use.title()));
+        object(
+            "TIME_FEES_TYPE",
+            "is not the package's",
+            format!("分时计费类型应与套餐一致（{}）", shape.time_of_use.title()),
+        );
     }
     let ladder = LadderType::try_from(row.ladder).unwrap_or_default();
     if ladder != shape.ladder {
@@ -105,13 +113,21 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
 
     let season = match AbundanceType::try_from(row.season).unwrap_or_default() {
         AbundanceType::Unspecified if shape.seasonal => {
-            object("ABUNDANCE_TYPE", "is required in a package priced by season", "套餐分枯计价，丰枯类型不能为空".into());
+            object(
+                "ABUNDANCE_TYPE",
+                "is required in a package priced by season",
+                "套餐分枯计价，丰枯类型不能为空".into(),
+            );
             AbundanceType::Flat
         }
         AbundanceType::Unspecified => AbundanceType::Flat,
         season if tariff::seasons(shape.seasonal).contains(&season) => season,
         season => {
-            object("ABUNDANCE_TYPE", "does not fit a package without seasons", "套餐不分枯计价，丰枯类型只能为平或空".into());
+            object(
+                "ABUNDANCE_TYPE",
+                "does not fit a package without seasons",
+                "套餐不分枯计价，丰枯类型只能为平或空".into(),
+            );
             season
         }
     };
@@ -119,7 +135,11 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
     let period = match (TimeSharingType::try_from(row.period).unwrap_or_default(), fitting) {
         (TimeSharingType::Unspecified, [only]) => *only,
         (TimeSharingType::Unspecified, _) => {
-            object("TIME_SHARING_TYPE", "is required in a package with time of use", "套餐分时计价，分时时段类型不能为空".into());
+            object(
+                "TIME_SHARING_TYPE",
+                "is required in a package with time of use",
+                "套餐分时计价，分时时段类型不能为空".into(),
+            );
             TimeSharingType::Unspecified
         }
         (period, fitting) if fitting.contains(&period) => period,
@@ -136,20 +156,36 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
     let tier = match LadderLevelType::try_from(row.tier).unwrap_or_default() {
         LadderLevelType::Unspecified if shape.ladder == LadderType::None => LadderLevelType::First,
         LadderLevelType::Unspecified => {
-            object("LADDER_LEVEL_TYPE", "is required in a package with a ladder", "套餐有阶梯，阶梯级次类型不能为空".into());
+            object(
+                "LADDER_LEVEL_TYPE",
+                "is required in a package with a ladder",
+                "套餐有阶梯，阶梯级次类型不能为空".into(),
+            );
             LadderLevelType::Unspecified
         }
         tier if (tier as i32) <= shape.tiers => tier,
         tier => {
-            object("LADDER_LEVEL_TYPE", "is beyond the package's tiers", format!("阶梯级次超过套餐的阶梯数{}", shape.tiers));
+            object(
+                "LADDER_LEVEL_TYPE",
+                "is beyond the package's tiers",
+                format!("阶梯级次超过套餐的阶梯数{}", shape.tiers),
+            );
             tier
         }
     };
     let limits = Limits { lower: row.lower_limit, upper: row.upper_limit };
     if !limits.are_forward() {
-        object("LADDER_UPPER_LIMIT", "is not above the lower limit (0 means without end)", "阶梯上限值应大于阶梯下限值（0表示无上限）".into());
+        object(
+            "LADDER_UPPER_LIMIT",
+            "is not above the lower limit (0 means without end)",
+            "阶梯上限值应大于阶梯下限值（0表示无上限）".into(),
+        );
     } else if shape.ladder == LadderType::None && limits != Limits::default() {
-        object("LADDER_UPPER_LIMIT", "and the lower limit are 0 in a package without a ladder", "套餐无阶梯，阶梯上下限值应为0".into());
+        object(
+            "LADDER_UPPER_LIMIT",
+            "and the lower limit are 0 in a package without a ladder",
+            "套餐无阶梯，阶梯上下限值应为0".into(),
+        );
     }
 
     let heat = match HeatChargeType::try_from(row.heat_basis).unwrap_or_default() {

@@ -19,9 +19,9 @@ use prost::Message;
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
+use super::PRICE_SCALE;
 use super::change::{plan_additions, plan_changes};
 use super::store::{self, Applied, PriceRow};
-use super::PRICE_SCALE;
 use crate::packages::life::Step;
 use crate::packages::store::PackageRow;
 use crate::packages::{self, date_number};

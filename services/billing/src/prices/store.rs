@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::idempotency::RequestKey;
-use communal_proto::billing::v1::{GarbChargeType, HeatChargeType, LadderType, NetworkType, PackStateType, TimeFeesType, YesNo};
+use communal_proto::billing::v1::{
+    GarbChargeType, HeatChargeType, LadderType, NetworkType, PackStateType, TimeFeesType, YesNo,
+};
 use rust_decimal::Decimal;
 use sqlx::PgExecutor;
 

@@ -133,16 +133,13 @@ impl Gap {
     #[must_use]
     pub fn english(&self) -> String {
         let d = self.dimensions();
-        let place = format!(
-            "season {}, period {}, tier {}",
-            d.season.code(),
-            d.period.code(),
-            d.tier.code()
-        );
+        let place = format!("season {}, period {}, tier {}", d.season.code(), d.period.code(), d.tier.code());
         match self {
             Self::Missing(_) => format!("has no price for {place}"),
             Self::Stray(_) => format!("has a price for {place} that does not fit it"),
-            Self::Lower(_, expected) => format!("has a gap or overlap before {place}: its lower limit is not {expected}"),
+            Self::Lower(_, expected) => {
+                format!("has a gap or overlap before {place}: its lower limit is not {expected}")
+            }
             Self::Upper(_) => format!("has a wrong upper limit at {place}: only the last tier is without end (0)"),
         }
     }

@@ -81,9 +81,7 @@ async fn next(
         Ok(None) => Ok(None),
         Ok(Some(Ok(message))) => Ok(Some(message)),
         // The sender cancelled or broke off: nobody is left to read the answer.
-        Ok(Some(Err(status))) => {
-            Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何明细").cause(status))
-        }
+        Ok(Some(Err(status))) => Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何明细").cause(status)),
     }
 }
 
@@ -291,7 +289,9 @@ impl<'a> Reading<'a> {
         Ok(match faults.first() {
             // The line was there and is gone: whoever wrote it rolled back.
             None => Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试"),
-            Some(first) if self.exists && faults.iter().all(|f| f.kind == FaultKind::Rule && is_whole_row(&f.field)) => {
+            Some(first)
+                if self.exists && faults.iter().all(|f| f.kind == FaultKind::Rule && is_whole_row(&f.field)) =>
+            {
                 refuse(Reason::LineExists, first.text.clone()).faults(faults)
             }
             Some(_) => Refusal::for_faults(faults),
@@ -368,9 +368,8 @@ async fn write(
     if store::batch(&mut *transaction, &call.tenant.id, &batch_id).await?.is_some() {
         return Ok(Written::BatchExists);
     }
-    let line_exists = |error: &sqlx::Error| {
-        matches!(constraint(error), Some("receivable_open_key" | "receivable_settled_key"))
-    };
+    let line_exists =
+        |error: &sqlx::Error| matches!(constraint(error), Some("receivable_open_key" | "receivable_settled_key"));
     while let Some(portion) = incoming.recv().await {
         match portion {
             Portion::Lines(lines) => match lines.send(&mut transaction).await {

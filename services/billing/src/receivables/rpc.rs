@@ -72,9 +72,8 @@ impl ReceivableService for ReceivableRpc {
         let wanted = wanted(begun.message.filter.as_ref(), &mut begun.checker);
         let (call, _) = begun.accept()?;
         let cap = i64::from(self.limits.arrears_cap);
-        let lines = store::arrears(&self.pool, &call.tenant.id, &wanted, cap.saturating_add(1))
-            .await
-            .map_err(Refusal::from)?;
+        let lines =
+            store::arrears(&self.pool, &call.tenant.id, &wanted, cap.saturating_add(1)).await.map_err(Refusal::from)?;
         metrics::histogram!("communal_billing_arrears_lines").record(u32::try_from(lines.len()).unwrap_or(u32::MAX));
         if i64::try_from(lines.len()).is_ok_and(|n| n > cap) {
             let hint = "请按抄表区段或营业网点缩小范围，或使用gRPC接口StreamUserArrearages";

@@ -19,33 +19,54 @@ use crate::packages::store::number;
 
 /// Arrears in their stable order. The caller may be the network company or the retail company of
 /// a line: two disjoint branches, each of which reads its own index in the order of the answer,
-/// so that nothing is sorted. `$book` narrows both to one book.
+/// so that they are merged and nothing is sorted. A test looks at the plan.
+///
+/// `$book` narrows to one book, and `$order` leaves the book out then: to the planner a column
+/// that is held constant is no part of an order.
 macro_rules! arrears_sql {
-    ($before:literal, $book:literal) => {
+    ($before:literal, $book:literal, $order:literal) => {
         concat!(
             $before,
             "SELECT issued, settled_month, penalty_from, previous_paid_date, previous_payment_id,
                  nullif(paid_total, 0) AS paid_total, latest_paid, latest_paid_date, latest_payment_id
              FROM (
-                 SELECT * FROM receivable
-                 WHERE NOT settled AND network_company_id = $1 AND ($2::text IS NULL OR ",
+                 (SELECT * FROM receivable
+                  WHERE NOT settled AND network_company_id = $1 AND ",
             $book,
-            ") AND ($3::text IS NULL OR retail_store_id = $3)
-                   AND ($4::smallint IS NULL OR package_kind = $4 AND (retail_company_id = $1) = ($4 = 1))
+            " AND ($3::text IS NULL OR retail_store_id = $3)
+                    AND ($4::smallint IS NULL OR package_kind = $4 AND (retail_company_id = $1) = ($4 = 1))
+                  ORDER BY ",
+            $order,
+            " LIMIT $5)
                  UNION ALL
-                 SELECT * FROM receivable
-                 WHERE NOT settled AND retail_company_id = $1 AND network_company_id <> $1 AND ($2::text IS NULL OR ",
+                 (SELECT * FROM receivable
+                  WHERE NOT settled AND retail_company_id = $1 AND network_company_id <> $1 AND ",
             $book,
-            ") AND ($3::text IS NULL OR retail_store_id = $3)
-                   AND ($4::smallint IS NULL OR package_kind = $4 AND $4 = 1)
+            " AND ($3::text IS NULL OR retail_store_id = $3)
+                    AND ($4::smallint IS NULL OR package_kind = $4 AND $4 = 1)
+                  ORDER BY ",
+            $order,
+            " LIMIT $5)
              ) AS arrears
-             ORDER BY book_id, settlement_account_id, account_month, charge_off_id, line_key
-             LIMIT $5"
+             ORDER BY ",
+            $order,
+            " LIMIT $5"
         )
+    };
+    ($before:literal) => {
+        [
+            arrears_sql!(
+                $before,
+                "$2::text IS NULL",
+                "book_id, settlement_account_id, account_month, charge_off_id, line_key"
+            ),
+            arrears_sql!($before, "book_id = $2", "settlement_account_id, account_month, charge_off_id, line_key"),
+        ]
     };
 }
 
-/// Two texts, because an index condition that may be absent is none for the planner.
+/// Two texts, for all books and for one: an index condition that may be absent is none for the
+/// planner.
 fn arrears_query<'q>(
     texts: [&'static str; 2],
     caller: &'q str,
@@ -61,6 +82,13 @@ fn arrears_query<'q>(
         .bind(limit)
 }
 
+/// The statements behind [`arrears`], for all books and for one, for looking at their plans.
+/// Parameters: caller, book, store, kind, limit.
+#[must_use]
+pub fn arrears_statements() -> [&'static str; 2] {
+    arrears_sql!("")
+}
+
 /// The arrears a caller sees, encoded; at most `limit`.
 ///
 /// # Errors
@@ -71,8 +99,7 @@ pub async fn arrears(
     wanted: &Wanted,
     limit: i64,
 ) -> Result<Vec<Bytes>, sqlx::Error> {
-    let texts = [arrears_sql!("", "true"), arrears_sql!("", "book_id = $2")];
-    let mut rows = arrears_query(texts, caller, wanted, Some(limit)).fetch(executor);
+    let mut rows = arrears_query(arrears_statements(), caller, wanted, Some(limit)).fetch(executor);
     let mut lines = Vec::new();
     let mut buffer = BytesMut::new();
     while let Some(row) = rows.try_next().await? {
@@ -85,15 +112,8 @@ pub async fn arrears(
 ///
 /// # Errors
 /// Storage faults.
-pub async fn open_cursor(
-    connection: &mut PgConnection,
-    caller: &str,
-    wanted: &Wanted,
-) -> Result<(), sqlx::Error> {
-    let texts = [
-        arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ", "true"),
-        arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ", "book_id = $2"),
-    ];
+pub async fn open_cursor(connection: &mut PgConnection, caller: &str, wanted: &Wanted) -> Result<(), sqlx::Error> {
+    let texts = arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ");
     arrears_query(texts, caller, wanted, None).execute(connection).await?;
     Ok(())
 }

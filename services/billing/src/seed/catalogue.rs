@@ -233,7 +233,10 @@ pub(super) async fn register(pool: &PgPool, clock: &Clock) -> anyhow::Result<()>
     }
     for (retailer, id) in RETAILERS.iter().enumerate() {
         let stores: Vec<_> = (0..2)
-            .map(|half| Store { store_id: store_of(retailer, half), name: format!("演示营业厅{}", retailer * 2 + half + 1) })
+            .map(|half| Store {
+                store_id: store_of(retailer, half),
+                name: format!("演示营业厅{}", retailer * 2 + half + 1),
+            })
             .collect();
         suppliers::store::register(&mut transaction, &demo_call(id, TenantKind::RetailCompany), &stores).await?;
     }
@@ -288,7 +291,8 @@ pub(super) async fn sell_packages(pool: &PgPool, retailer: usize, id: &str) -> a
         let rows: Vec<_> = priced.rows.iter().map(|r| (r.dimensions.clone(), r.values.limits)).collect();
         anyhow::ensure!(gaps(&priced.shape, &rows).is_empty(), "the prices of {} are not complete", tariff.name);
         packages::move_to(&mut transaction, &call, &named, PackStateType::Submitted, Step::Submit).await?;
-        packages::put_on_sale(&mut transaction, &call, &package_id, Lifetime { start: Some(start), stop: None }).await?;
+        packages::put_on_sale(&mut transaction, &call, &package_id, Lifetime { start: Some(start), stop: None })
+            .await?;
         ids.push(package_id);
     }
     transaction.commit().await?;

@@ -45,7 +45,8 @@ fn repeated(stores: &[Store]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (index, store) in stores.iter().enumerate() {
         if let Some(first) = seen.insert(&store.store_id, index) {
-            let (english, chinese) = (format!("is the same as in row {first}"), format!("营业网点ID与stores[{first}]重复"));
+            let (english, chinese) =
+                (format!("is the same as in row {first}"), format!("营业网点ID与stores[{first}]重复"));
             faults.push(Fault::rule(format!("stores[{index}].storeId"), english, chinese));
         }
     }

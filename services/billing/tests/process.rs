@@ -1,0 +1,194 @@
+//! The binary: its commands, and what is left when it is stopped or killed in the middle.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use communal_billing::MIGRATOR;
+use communal_kit::test_support::TestDatabase;
+use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
+use communal_proto::billing::v1::*;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::PgPool;
+use support::*;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use tonic::{Response, Status};
+
+fn billing(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_billing"));
+    command.args(arguments).env_clear().envs(settings.iter().copied());
+    command
+}
+
+fn ran(mut command: Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn a_faulty_configuration_is_told_whole_and_exits_64() {
+    let settings =
+        [("COMMUNAL_BILLING_ADDR", "nonsense"), ("COMMUNAL_ARREARS_CAP", "-1"), ("COMMUNAL_TIME_ZONE", "Mars")];
+    let (code, printed, complaint) = ran(billing(&["serve"], &settings));
+    assert_eq!((code, printed.as_str()), (Some(64), ""));
+    for setting in
+        ["COMMUNAL_BILLING_DATABASE_URL", "COMMUNAL_BILLING_ADDR", "COMMUNAL_ARREARS_CAP", "COMMUNAL_TIME_ZONE"]
+    {
+        assert!(complaint.contains(setting), "{setting} in {complaint}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_sets_a_service_up_from_the_command_line() {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.url.as_str())];
+    let run = |arguments: &[&str]| {
+        let (code, printed, complaint) = ran(billing(arguments, &settings));
+        assert_eq!(code, Some(0), "{arguments:?}: {complaint}");
+        printed
+    };
+    run(&["migrate"]);
+    assert!(run(&["check"]).contains("in order"));
+    run(&["tenant", "add", RETAIL, "--kind", "retail", "--name", "销售公司"]);
+    run(&["store", "add", RETAIL, STORE, "--name", "一店"]);
+    run(&["store", "add", RETAIL, STORE, "--name", "改名"]);
+    assert_eq!(run(&["store", "list", RETAIL]), format!("{STORE}\t改名\n"));
+    let (code, _, complaint) = ran(billing(&["store", "add", "S9", STORE, "--name", "无"], &settings));
+    assert!(code == Some(1) && complaint.contains("tenant add"), "{complaint}");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_behind_is_told() {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version = 2").execute(&database.pool).await.unwrap();
+    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.url.as_str())];
+    let (code, _, complaint) = ran(billing(&["check"], &settings));
+    assert!(code == Some(1) && complaint.contains("migrate"), "{complaint}");
+}
+
+/// A service process, with its database.
+struct Process {
+    child: Child,
+    world: World,
+    address: SocketAddr,
+}
+
+impl Process {
+    async fn start(drain_limit_ms: &str) -> Self {
+        // The database with its companies and credentials comes from a service in this process.
+        let world = World::start().await;
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (address, admin) = (free(), free());
+        let child = billing(
+            &["serve"],
+            &[
+                ("COMMUNAL_BILLING_DATABASE_URL", &world.database.url),
+                ("COMMUNAL_BILLING_ADDR", &address.to_string()),
+                ("COMMUNAL_BILLING_ADMIN_ADDR", &admin.to_string()),
+                ("COMMUNAL_DRAIN_NOTICE_MS", "0"),
+                ("COMMUNAL_DRAIN_LIMIT_MS", drain_limit_ms),
+            ],
+        )
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+        eventually(|| async { tokio::net::TcpStream::connect(address).await.is_ok() }).await;
+        Self { child, world, address }
+    }
+
+    /// Begins an import of so many lines and sends the first half of them.
+    async fn half_an_import(&self, lines: u32) -> HalfImport {
+        let channel = Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap();
+        let (send, receive) = mpsc::channel(1);
+        let mut client = ReceivableServiceClient::with_interceptor(channel, caller(NETWORK));
+        let call = tokio::spawn(async move { client.import_receivable_lines(ReceiverStream::new(receive)).await });
+        let lines: Vec<_> = (1..=lines).map(|n| line(n, 202_401)).collect();
+        let mut messages = import_messages("half", &lines, 500);
+        let rest = messages.split_off(messages.len() / 2);
+        for message in messages {
+            send.send(message).await.unwrap();
+        }
+        // The transaction is open and has begun to write.
+        eventually(|| async { busy(self.world.pool()).await > 0 }).await;
+        HalfImport { call, send, rest }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    async fn lines_stored(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(self.world.pool()).await.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct HalfImport {
+    call: JoinHandle<Result<Response<ImportReceivableLinesResponse>, Status>>,
+    send: mpsc::Sender<ImportReceivableLinesRequest>,
+    rest: Vec<ImportReceivableLinesRequest>,
+}
+
+/// Transactions open on the database, other than this question.
+async fn busy(pool: &PgPool) -> i64 {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_import_that_is_under_way_when_the_service_is_told_to_stop_may_finish() {
+    let mut process = Process::start("20000").await;
+    let HalfImport { call, send, rest } = process.half_an_import(12_000).await;
+    process.signal(Signal::SIGTERM);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for message in rest {
+        send.send(message).await.unwrap();
+    }
+    drop(send);
+    assert_eq!(call.await.unwrap().unwrap().get_ref().lines, 12_000);
+    assert!(process.child.wait().unwrap().success());
+    assert_eq!(process.lines_stored().await, 12_000);
+}
+
+#[tokio::test]
+async fn an_import_that_does_not_finish_in_time_leaves_nothing() {
+    let mut process = Process::start("300").await;
+    let import = process.half_an_import(12_000).await;
+    process.signal(Signal::SIGTERM);
+    import.call.await.unwrap().expect_err("dropped at the end of the drain");
+    assert!(process.child.wait().unwrap().success(), "and the service ends well");
+    assert_eq!(process.lines_stored().await, 0);
+}
+
+#[tokio::test]
+async fn an_import_in_a_service_that_is_killed_leaves_nothing() {
+    let mut process = Process::start("20000").await;
+    let import = process.half_an_import(12_000).await;
+    process.signal(Signal::SIGKILL);
+    process.child.wait().unwrap();
+    import.call.await.unwrap().expect_err("cut off");
+    eventually(|| async { busy(process.world.pool()).await == 0 }).await;
+    assert_eq!(process.lines_stored().await, 0);
+    let lines: Vec<_> = (1..=12_000).map(|n| line(n, 202_401)).collect();
+    let again = process.world.import_as(NETWORK, "half", &lines).await.unwrap();
+    assert_eq!((again.lines, again.replayed), (12_000, false), "sent again it is written");
+}

@@ -1,0 +1,91 @@
+//! The demo data: the same each time, loaded once, and worth looking at.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeSet;
+
+use chrono::{TimeZone, Utc};
+use communal_billing::MIGRATOR;
+use communal_billing::receivables::arrears::{Kind, Wanted};
+use communal_billing::receivables::store::arrears;
+use communal_billing::seed::{Volume, demo};
+use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::test_support::TestDatabase;
+use communal_proto::billing::v1::ArrearsLine;
+use prost::Message as _;
+use sqlx::PgPool;
+
+const SMALL: Volume = Volume { accounts: 120, guaranteed_in_a_book: 2, years: 2 };
+
+async fn seeded(volume: &Volume) -> TestDatabase {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    let clock = Clock::fixed(DEFAULT_ZONE, Utc.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap());
+    demo(&database.pool, &clock, volume).await.unwrap();
+    database
+}
+
+/// Everything of the lines but when they were written.
+async fn fingerprint(pool: &PgPool) -> String {
+    sqlx::query_scalar(
+        "SELECT md5(string_agg(md5(issued) || fee || paid_total || coalesce(latest_payment_id, ''), '' ORDER BY line_key))
+         FROM receivable",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+async fn count(pool: &PgPool, what: &'static str) -> i64 {
+    sqlx::query_scalar(what).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_demo_data_is_the_same_each_time_and_loaded_once() {
+    let (first, second) = (seeded(&SMALL).await, seeded(&SMALL).await);
+    assert_eq!(fingerprint(&first.pool).await, fingerprint(&second.pool).await);
+    let clock = Clock::system(DEFAULT_ZONE);
+    let lines = count(&first.pool, "SELECT count(*) FROM receivable").await;
+    demo(&first.pool, &clock, &SMALL).await.unwrap();
+    assert_eq!(count(&first.pool, "SELECT count(*) FROM receivable").await, lines);
+    assert_eq!(count(&first.pool, "SELECT count(*) FROM sales_package WHERE state = 5").await, 10);
+}
+
+#[tokio::test]
+async fn an_interrupted_load_is_taken_up_again() {
+    let database = seeded(&Volume { years: 1, ..SMALL }).await;
+    let clock = Clock::system(DEFAULT_ZONE);
+    demo(&database.pool, &clock, &SMALL).await.unwrap();
+    assert_eq!(fingerprint(&database.pool).await, fingerprint(&seeded(&SMALL).await.pool).await);
+}
+
+#[tokio::test]
+async fn fees_are_what_tiers_and_periods_cost() {
+    let pool = seeded(&SMALL).await.pool.clone();
+    assert_eq!(count(&pool, "SELECT count(DISTINCT book_id) FROM receivable").await, 24);
+    assert_eq!(count(&pool, "SELECT count(DISTINCT account_month) FROM receivable").await, 24);
+    assert_eq!(count(&pool, "SELECT count(DISTINCT retail_store_id) FROM receivable").await, 5);
+    let percent = count(&pool, "SELECT 1000 * count(*) FILTER (WHERE NOT settled) / count(*) FROM receivable").await;
+    assert!((10..60).contains(&percent), "some 3 % are outstanding: {percent} of 1000");
+    let partly = count(&pool, "SELECT count(*) FROM receivable WHERE NOT settled AND paid_total <> 0").await;
+    assert!(partly > 0);
+    let wanted = Wanted::default();
+    let (mut tiers, mut periods) = (BTreeSet::new(), BTreeSet::new());
+    let lines = arrears(&pool, "N000000000000001", &wanted, 100_000).await.unwrap();
+    for line in lines.into_iter().map(|bytes| ArrearsLine::decode(bytes).unwrap()) {
+        let number = |text: &str| text.parse::<rust_decimal::Decimal>().unwrap();
+        let cost = communal_kit::money::round(number(&line.quantity) * number(&line.unit_price), 2);
+        assert_eq!(number(&line.fee), cost, "{line:?}");
+        assert!(line.tier > 0 && line.period > 0);
+        tiers.insert(line.tier);
+        periods.insert(line.period);
+    }
+    assert!(tiers.len() == 3 && periods.len() == 3, "ladders are climbed, periods are used: {tiers:?} {periods:?}");
+}
+
+#[tokio::test]
+async fn the_network_company_finds_rows_by_either_kind() {
+    let pool = seeded(&Volume { guaranteed_in_a_book: 10, ..SMALL }).await.pool.clone();
+    for kind in [Kind::Guaranteed, Kind::Market] {
+        let wanted = Wanted { kind: Some(kind), ..Wanted::default() };
+        assert!(!arrears(&pool, "N000000000000001", &wanted, 100_000).await.unwrap().is_empty(), "{kind:?}");
+    }
+}
