@@ -274,7 +274,10 @@ def the_gateway_dials_the_services(objects: Objects) -> Iterator[str]:
             if not service or url.port not in {port["port"] for port in service["spec"]["ports"]}:
                 yield f"{server.name}: {key}={value} leads to no Service"
                 continue
-            target = next(s for s in objects.servers() if selects({"matchLabels": service["spec"]["selector"]}, s.labels))
+            chosen = {"matchLabels": service["spec"]["selector"]}
+            target = next((s for s in objects.servers() if selects(chosen, s.labels)), None)
+            if not target:
+                continue  # told by services_lead_somewhere
             out, back = opened(objects, server, "egress", "to"), opened(objects, target, "ingress", "from")
             if not any(url.port in ports and selects(peer, target.labels) for ports, peer in out):
                 yield f"{server.name}: no policy lets it out to {target.name} at port {url.port}"

@@ -10,11 +10,12 @@ ROOT = Path(__file__).resolve().parents[3]
 BINARIES = {
     "billing": ["services/kit/src", "services/billing/src"],
     "community": ["services/kit/src", "services/community/src"],
-    # No database, no gRPC server: of the kit's settings, only what it tells about itself.
-    "gateway": ["services/kit/src/telemetry.rs", "gateway/src"],
+    "gateway": ["services/kit/src", "gateway/src"],
     "communal": ["services/kit/src", "services/billing/src", "services/community/src", "gateway/src", "deploy/standalone/src"],
 }
 KIT = "services/kit/src"
+# What of the kit the gateway does not use: it has no database, no gRPC server and no callers of its own.
+NOT_OF_THE_GATEWAY = tuple(f"{KIT}/{part}" for part in ("database", "identity/", "server/"))
 
 
 def version() -> str:
@@ -25,10 +26,9 @@ def version() -> str:
 
 @lru_cache
 def source(folder: str) -> dict[str, str]:
-    """Each Rust file of a folder (or the one file) by its path, without comments and unit tests."""
+    """Each Rust file of a folder by its path, without comments and unit tests."""
     files = {}
-    place = ROOT / folder
-    for path in [place] if place.is_file() else sorted(place.rglob("*.rs")):
+    for path in sorted((ROOT / folder).rglob("*.rs")):
         if "test" in path.stem:
             continue
         text = re.sub(r"^\s*//.*$", "", path.read_text(), flags=re.M)
@@ -64,7 +64,9 @@ def settings(binary: str) -> frozenset[str]:
     """The environment variables that a binary reads."""
     found = {"config"}
     for folder in BINARIES[binary]:
-        for text in source(folder).values():
+        for path, text in source(folder).items():
+            if binary == "gateway" and path.startswith(NOT_OF_THE_GATEWAY):
+                continue
             for constant, value in CONSTANT.findall(text):
                 text = re.sub(rf"\b{constant}\b(?!:)", lambda _, value=value: value, text)
             for match in READS.finditer(text):

@@ -14,10 +14,14 @@ def dockerfile_problems(deploy: Path, hadolint: str) -> list[str]:
     outcome = subprocess.run([hadolint, "--failure-threshold", "info", str(file)], capture_output=True, text=True, check=False)
     found = [] if outcome.returncode == 0 else [(outcome.stdout + outcome.stderr).strip()]
     text = file.read_text()
+    ignored = (deploy / "docker" / "Dockerfile.dockerignore").read_text().splitlines()
     members = re.search(r"^members = \[([^\]]*)\]", (facts.ROOT / "Cargo.toml").read_text(), re.M).group(1)
     for member in re.findall(r'"([^"]+)"', members):
         if f"COPY {member}/Cargo.toml {member}/" not in text:
-            found.append(f"Dockerfile: the layer of dependencies lacks {member}/Cargo.toml")
+            found.append(f"Dockerfile: the layer of dependencies lacks «COPY {member}/Cargo.toml {member}/»")
+        parents = ["/".join(member.split("/")[: depth + 1]) for depth in range(member.count("/") + 1)]
+        if not any(f"!{path}" in ignored for path in [*parents, f"{member}/Cargo.toml"]):
+            found.append(f"Dockerfile.dockerignore: keeps {member}/Cargo.toml from the build: «!{member}/Cargo.toml»")
     for binary in facts.BINARIES:
         stage = re.search(rf"^FROM scratch AS {binary}\n(.*?)(?=^FROM|\Z)", text, re.M | re.S)
         if not stage:
