@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
@@ -78,7 +80,7 @@ IMAGES = [
     ("compose.yaml", "127.0.0.1:8080:8080", "8080:8080", "is open to the network"),
     ("compose.yaml", "  read_only: true\n", "", "must be read-only"),
     ("README.md", "`COMMUNAL_LOCK_TIMEOUT_MS`", "`COMMUNAL_LOCKS_TIMEOUT_MS`", "COMMUNAL_LOCK_TIMEOUT_MS is not documented"),
-    ("docker/Dockerfile", "COPY gateway/Cargo.toml gateway/\n", "", "lacks gateway/Cargo.toml"),
+    ("docker/Dockerfile", "COPY gateway/Cargo.toml gateway/\n", "", "lacks «COPY gateway/Cargo.toml gateway/»"),
     ("docker/Dockerfile.dockerignore", "!gateway\n", "", "keeps gateway/Cargo.toml from the build"),
     ("docker/Dockerfile", "USER 65532:65532", "USER root", "lacks USER 65532:65532"),
     ("docker/Dockerfile", "ENV COMMUNAL_GATEWAY_ADDR", "ENV COMMUNAL_REST_ADDR", "gateway reads no COMMUNAL_REST_ADDR"),
@@ -138,6 +140,18 @@ class Breakage(unittest.TestCase):
 
     def test_images_and_compose_that_are_wrong_are_told(self) -> None:
         self.red(IMAGES, self.images)
+
+    def test_the_command_ends_red(self) -> None:
+        path = self.deploy / "k8s" / "base" / "billing" / "config.env"
+        path.write_text(path.read_text().replace("0.0.0.0:50051", "0.0.0.0:50059"))
+        # The other tools have tests of their own above.
+        tools = ["--promtool", "true", "--checkov", "true", "--hadolint", "true"]
+        command = [sys.executable, str(DEPLOY / "k8s" / "tests" / "validate.py"), "--deploy", str(self.deploy), *tools]
+        command += ["--scratch", str(self.scratch), "--runbook", str(DEPLOY.parent / "docs" / "runbook.md")]
+        outcome = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual(outcome.returncode, 1, outcome.stderr)
+        self.assertIn("FAIL  The objects fit each other and the binaries", outcome.stdout)
+        self.assertIn("asks port 50051, the process listens on 50059", outcome.stdout)
 
     def test_a_reference_to_nothing_is_told(self) -> None:
         (self.deploy / "k8s" / "base" / "network.yaml").unlink()
