@@ -66,7 +66,12 @@ pub fn connect(settings: &DatabaseSettings) -> Result<PgPool, sqlx::Error> {
         ("idle_in_transaction_session_timeout", milliseconds(settings.statement_timeout * 2)),
         ("timezone", "UTC".to_owned()),
     ]);
-    Ok(PgPoolOptions::new()
+    let mut pool = PgPoolOptions::new();
+    // The driver tells how long each connection was waited for; telemetry counts it.
+    if let Ok(level) = "debug".parse() {
+        pool = pool.acquire_time_level(level);
+    }
+    Ok(pool
         .max_connections(settings.connections)
         .acquire_timeout(settings.acquire_timeout)
         // A connection is replaced in time, so that a failover moves all of them.
@@ -141,7 +146,16 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
 pub trait Statement: Future + Sized {
     /// Names the statement in traces and metrics. Never put a value into the name.
     fn named(self, name: &'static str) -> impl Future<Output = Self::Output> {
-        let span = tracing::info_span!("sql", db.operation.name = name);
+        let span = tracing::info_span!(
+            "sql",
+            otel.name = name,
+            otel.kind = "client",
+            db.system.name = "postgresql",
+            db.operation.name = name,
+            // The driver says how many; see the telemetry of the driver.
+            db.response.returned_rows = tracing::field::Empty,
+            db.response.affected_rows = tracing::field::Empty,
+        );
         let began = std::time::Instant::now();
         async move {
             let output = self.await;

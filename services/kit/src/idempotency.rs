@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use crate::call::Call;
+use crate::database::Statement as _;
 use crate::refusal::Refusal;
 
 /// A request id with the hash of the request it came with.
@@ -62,6 +63,7 @@ pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Me
         call.trace_id,
     )
     .execute(&mut *connection)
+    .named("request_claim")
     .await?;
     if claimed.rows_affected() == 1 {
         return Ok(Claim::New);
@@ -87,6 +89,7 @@ pub async fn record(connection: &mut PgConnection, call: &Call, reply: &impl Mes
         bytes,
     )
     .execute(connection)
+    .named("request_reply")
     .await?;
     Ok(())
 }
@@ -104,6 +107,7 @@ pub async fn answered(executor: impl PgExecutor<'_>, call: &Call, key: &RequestK
         key.request_id,
     )
     .fetch_optional(executor)
+    .named("request_answered")
     .await?;
     match row {
         Some(row) if row.request_hash == key.hash => {
@@ -138,6 +142,7 @@ pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
             PORTION,
         )
         .execute(pool)
+        .named("request_forget")
         .await?;
         forgotten += done.rows_affected();
         if done.rows_affected() < PORTION.unsigned_abs() {

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use communal_proto::Fault;
@@ -137,6 +138,12 @@ impl Refusal {
         self.reason == Common::Conflict.name()
     }
 
+    /// Whether it is the caller's credentials that are refused.
+    #[must_use]
+    pub fn is_of_credentials(&self) -> bool {
+        matches!(self.code, Code::Unauthenticated | Code::PermissionDenied)
+    }
+
     /// The stable reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -249,6 +256,9 @@ impl From<sqlx::Error> for Refusal {
     fn from(error: sqlx::Error) -> Self {
         let unavailable =
             || Self::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            metrics::counter!("communal_database_acquire_timeouts_total").increment(1);
+        }
         let state = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
         let refusal = match (&error, state.as_deref()) {
             (sqlx::Error::Database(_), Some("40001" | "40P01" | "55P03")) => {
@@ -266,11 +276,61 @@ impl From<sqlx::Error> for Refusal {
             (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed, _) => {
                 unavailable()
             }
-            _ => return Self::internal(error),
+            _ => return Self::internal(StorageFault::from(error)),
         };
-        refusal.cause(error)
+        refusal.cause(StorageFault::from(error))
     }
 }
+
+/// A storage fault in words that are safe to log. PostgreSQL quotes the faulty value in the
+/// messages of some classes of errors, and the driver that of a row it cannot read: of those
+/// only the kind is told.
+pub(crate) struct StorageFault(Arc<sqlx::Error>);
+
+impl From<Arc<sqlx::Error>> for StorageFault {
+    fn from(error: Arc<sqlx::Error>) -> Self {
+        Self(error)
+    }
+}
+
+impl From<sqlx::Error> for StorageFault {
+    fn from(error: sqlx::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl fmt::Display for StorageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            sqlx::Error::Database(error) => {
+                let state = error.code().unwrap_or_default();
+                write!(f, "PostgreSQL says {state}")?;
+                for (what, name) in [("constraint", error.constraint()), ("table", error.table())] {
+                    if let Some(name) = name {
+                        write!(f, ", {what} {name}")?;
+                    }
+                }
+                // 22 data exception, P0 raised by a function.
+                if state.starts_with("22") || state.starts_with("P0") {
+                    return Ok(());
+                }
+                write!(f, ": {}", error.message())
+            }
+            sqlx::Error::ColumnDecode { index, .. } => write!(f, "column {index} cannot be read"),
+            sqlx::Error::Decode(_) => f.write_str("a value cannot be read"),
+            sqlx::Error::Encode(_) => f.write_str("a value cannot be sent"),
+            other => other.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for StorageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for StorageFault {}
 
 #[cfg(test)]
 mod tests {
@@ -301,6 +361,13 @@ mod tests {
             Refusal::for_faults(vec![fault("feeName", FaultKind::Missing, "必填，请填写收费项目")]).into();
         let words = status.get_error_details().localized_message().map(|m| m.message.clone());
         assert_eq!(words.as_deref(), Some("必填，请填写收费项目"));
+    }
+
+    #[test]
+    fn a_storage_fault_is_logged_without_the_value_at_fault() {
+        let decode = sqlx::Error::ColumnDecode { index: "name".into(), source: "13800138000 is no number".into() };
+        assert_eq!(StorageFault::from(decode).to_string(), "column name cannot be read");
+        assert_eq!(StorageFault::from(sqlx::Error::PoolTimedOut).to_string(), sqlx::Error::PoolTimedOut.to_string());
     }
 
     #[test]

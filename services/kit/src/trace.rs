@@ -3,8 +3,11 @@
 //! Every request has one, made here where the caller sent none; it stands in each log line,
 //! in each row that the request writes, and goes on to the next process.
 
+use std::cell::Cell;
+
 use http::HeaderMap;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry_sdk::trace::IdGenerator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -46,6 +49,10 @@ impl TraceContext {
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        // Later versions may say more; this one may not.
+        if version == "00" && parts.next().is_some() {
+            return None;
+        }
         let hex = |part: &str, length: usize| {
             part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
@@ -64,9 +71,15 @@ impl TraceContext {
         format!("{:032x}", self.trace_id)
     }
 
-    /// Makes `span` a child of this context, where spans are exported.
+    /// Makes `span` a child of this context, or the root of this trace where it began here.
+    /// Does nothing where no spans are exported.
     pub fn adopt(&self, span: &Span) {
         if !self.remote {
+            // The exporter makes the identity of a root when it builds the span; it is told
+            // to take this one, which the log lines and the stored rows have as well.
+            NEXT_TRACE.set(Some(self.trace_id));
+            span.context();
+            NEXT_TRACE.set(None);
             return;
         }
         let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
@@ -103,5 +116,24 @@ impl TraceContext {
 impl std::fmt::Display for TraceContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    }
+}
+
+thread_local! {
+    /// The identity of the trace whose root is being built on this thread.
+    static NEXT_TRACE: Cell<Option<u128>> = const { Cell::new(None) };
+}
+
+/// Makes the identities of exported spans; see [`TraceContext::adopt`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identifiers;
+
+impl IdGenerator for Identifiers {
+    fn new_trace_id(&self) -> TraceId {
+        TraceId::from(NEXT_TRACE.take().unwrap_or_else(|| rand::random::<u128>() | 1))
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        SpanId::from(rand::random::<u64>() | 1)
     }
 }

@@ -81,6 +81,7 @@ impl Service {
         let rpc = IdentityRpc::new(database.pool.clone(), None, clock.clone(), authenticator.clone());
         let routes = tonic::service::Routes::new(IdentityServiceServer::new(rpc));
         let settings = ServerSettings {
+            service: "kit",
             address: ([127, 0, 0, 1], 0).into(),
             admin_address: ([127, 0, 0, 1], 0).into(),
             concurrent_calls: 4,

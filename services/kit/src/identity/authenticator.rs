@@ -112,7 +112,9 @@ impl Authenticator {
         trace: &TraceContext,
     ) -> Result<Caller, Refusal> {
         let outcome = self.check(headers, method, trace).await;
-        if let Err(refusal) = &outcome {
+        if let Err(refusal) = &outcome
+            && refusal.is_of_credentials()
+        {
             metrics::counter!("communal_refused_credentials_total", "reason" => refusal.reason()).increment(1);
         }
         outcome
@@ -257,7 +259,9 @@ impl Authenticator {
 }
 
 fn unavailable(error: Arc<sqlx::Error>) -> Refusal {
-    Refusal::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1)).cause(error)
+    // The error is shared by all who waited for the same look-up, so it cannot be taken apart.
+    let refusal = Refusal::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
+    refusal.cause(crate::refusal::StorageFault::from(error))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

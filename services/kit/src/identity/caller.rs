@@ -45,6 +45,14 @@ impl Caller {
     /// `OPERATOR_REFUSED` without an operator, `TENANT_REFUSED` where the channel or the
     /// operator does not act for the tenant; whether the tenant exists cannot be told from it.
     pub fn for_tenant(&self, tenant_id: &str) -> Result<Call, Refusal> {
+        let outcome = self.of_tenant(tenant_id);
+        if let Err(refusal) = &outcome {
+            metrics::counter!("communal_refused_credentials_total", "reason" => refusal.reason()).increment(1);
+        }
+        outcome
+    }
+
+    fn of_tenant(&self, tenant_id: &str) -> Result<Call, Refusal> {
         let Some(operator) = &self.operator else {
             return Err(Refusal::new(Common::OperatorRefused, self.wording.operator));
         };

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use communal_proto::identity::v1::{Proof, TenantKind};
 use sqlx::{PgConnection, PgPool};
 
+use crate::database::Statement as _;
 use crate::identity::caller::Tenant;
 use crate::identity::keys::{self, SealingKey};
 use crate::secret::Secret;
@@ -130,6 +131,7 @@ async fn load_channels(pool: &PgPool, only: Option<&str>) -> Result<Vec<ChannelR
         only,
     )
     .fetch_all(pool)
+    .named("channel_load")
     .await?;
     let mut channels = Vec::with_capacity(rows.len());
     for row in rows {
@@ -139,6 +141,7 @@ async fn load_channels(pool: &PgPool, only: Option<&str>) -> Result<Vec<ChannelR
             row.channel_id,
         )
         .fetch_all(pool)
+        .named("channel_keys")
         .await?;
         let tenants = row.tenant_ids.into_iter().zip(row.tenant_kinds);
         channels.push(ChannelRecord {
@@ -189,6 +192,7 @@ async fn load_operators(pool: &PgPool, only: Option<&str>) -> Result<Vec<Operato
         only,
     )
     .fetch_all(pool)
+    .named("operator_load")
     .await
 }
 
@@ -210,6 +214,7 @@ pub async fn register_tenant(
         name,
     )
     .execute(connection)
+    .named("tenant_register")
     .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::TenantKind(tenant_id.to_owned())) }
 }
@@ -220,7 +225,7 @@ pub async fn register_tenant(
 /// Storage faults.
 pub async fn tenants(pool: &PgPool) -> Result<Vec<(Tenant, String)>, sqlx::Error> {
     let rows = sqlx::query!("SELECT tenant_id, kind, name FROM platform.tenant ORDER BY tenant_id");
-    let rows = rows.fetch_all(pool).await?;
+    let rows = rows.fetch_all(pool).named("tenant_list").await?;
     Ok(rows.into_iter().map(|r| (Tenant { id: r.tenant_id, kind: kind_of(r.kind) }, r.name)).collect())
 }
 
@@ -265,6 +270,7 @@ pub async fn add_channel(
         new.methods,
     )
     .execute(&mut *connection)
+    .named("channel_insert")
     .await?;
     if added.rows_affected() == 0 {
         return Err(IdentityError::ChannelExists(new.channel_id.to_owned()));
@@ -275,6 +281,7 @@ pub async fn add_channel(
         new.tenant_ids,
     )
     .execute(&mut *connection)
+    .named("channel_bind")
     .await?;
     all_bound(bound.rows_affected(), new.tenant_ids)?;
     if new.proof == Proof::None {
@@ -316,6 +323,7 @@ async fn add_key(
         until,
     )
     .execute(connection)
+    .named("channel_key_insert")
     .await?;
     Ok(())
 }
@@ -335,6 +343,7 @@ pub async fn rotate_key(
 ) -> Result<Secret, IdentityError> {
     let row = sqlx::query!("SELECT proof FROM platform.channel WHERE channel_id = $1 FOR UPDATE", channel_id)
         .fetch_optional(&mut *connection)
+        .named("channel_lock")
         .await?
         .ok_or_else(|| IdentityError::NoChannel(channel_id.to_owned()))?;
     let proof = Proof::try_from(i32::from(row.proof)).unwrap_or_default();
@@ -348,6 +357,7 @@ pub async fn rotate_key(
         now + overlap,
     )
     .execute(&mut *connection)
+    .named("channel_keys_end")
     .await?;
     let key = keys::generate();
     let until = valid_for.and_then(|life| now.checked_add_signed(life));
@@ -370,6 +380,7 @@ pub async fn disable_channel(
         now,
     )
     .execute(connection)
+    .named("channel_disable")
     .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::NoChannel(channel_id.to_owned())) }
 }
@@ -392,9 +403,11 @@ pub async fn register_operator(
         name,
     )
     .execute(&mut *connection)
+    .named("operator_upsert")
     .await?;
     sqlx::query!("DELETE FROM platform.operator_tenant WHERE operator_id = $1", operator_id)
         .execute(&mut *connection)
+        .named("operator_unbind")
         .await?;
     let bound = sqlx::query!(
         "INSERT INTO platform.operator_tenant SELECT $1, tenant_id FROM platform.tenant WHERE tenant_id = ANY($2)",
@@ -402,6 +415,7 @@ pub async fn register_operator(
         tenant_ids,
     )
     .execute(connection)
+    .named("operator_bind")
     .await?;
     all_bound(bound.rows_affected(), tenant_ids)
 }
@@ -421,6 +435,7 @@ pub async fn disable_operator(
         now,
     )
     .execute(connection)
+    .named("operator_disable")
     .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::NoOperator(operator_id.to_owned())) }
 }

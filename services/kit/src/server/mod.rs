@@ -35,6 +35,8 @@ const POOL_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// How a service is served.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerSettings {
+    /// What the service is called in traces and metrics.
+    pub service: &'static str,
     /// Address of gRPC.
     pub address: SocketAddr,
     /// Address of metrics and health over HTTP.
@@ -62,6 +64,7 @@ impl ServerSettings {
     ) -> Self {
         let authenticator = AuthenticatorSettings::default();
         Self {
+            service: address.0.trim_end_matches("_addr"),
             address: reader.parsed(address.0, address.1),
             admin_address: reader.parsed(admin_address.0, admin_address.1),
             concurrent_calls: reader.parsed("concurrent_calls", 512),
@@ -148,7 +151,9 @@ impl Bound {
         let Self { server, incoming, ready: (ready, _), admin_stop, address, admin_address } = self;
         let settings = server.settings;
         let (health, health_service) = tonic_health::server::health_reporter();
-        let watcher = readiness::watch(health.clone(), server.pool.clone(), server.migrator, ready.clone()).await;
+        let watcher =
+            readiness::watch(settings.service, health.clone(), server.pool.clone(), server.migrator, ready.clone())
+                .await;
 
         let routes = server.routes.add_service(health_service).add_service(reflection_v1()?);
         let routes = routes.add_service(reflection_v1alpha()?).prepare();
@@ -160,7 +165,7 @@ impl Bound {
             // Room for what the gateway says of a request: up to 200 transcoding faults.
             .http2_max_header_list_size(LARGEST_METADATA)
             .max_concurrent_streams(Some(u32::try_from(settings.concurrent_calls).unwrap_or(u32::MAX)))
-            .layer(CallLayer::new(settings.concurrent_calls, settings.default_deadline))
+            .layer(CallLayer::new(settings.service, settings.concurrent_calls, settings.default_deadline))
             .layer(AuthenticationLayer::new(server.authenticator))
             .add_routes(routes)
             .serve_with_incoming_shutdown(incoming, async move { drop(stopped.await) });

@@ -20,6 +20,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Watches the database until aborted. The first state is known when this returns.
 pub(super) async fn watch(
+    service: &'static str,
     health: HealthReporter,
     pool: PgPool,
     migrator: &'static Migrator,
@@ -29,11 +30,13 @@ pub(super) async fn watch(
     let mut schema_seen = false;
     let mut was = None;
     let now = check(&pool, migrator, &mut schema_seen, &mut was).await;
+    measure(service, &pool);
     set(&health, &ready, now).await;
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(PERIOD).await;
             let now = check(&pool, migrator, &mut schema_seen, &mut was).await;
+            measure(service, &pool);
             set(&health, &ready, now).await;
         }
     })
@@ -61,12 +64,17 @@ async fn check(pool: &PgPool, migrator: &'static Migrator, schema_seen: &mut boo
             None => tracing::info!("ready"),
         }
     }
-    metrics::gauge!("communal_database_connections", "state" => "idle").set(as_gauge(pool.num_idle()));
-    metrics::gauge!("communal_database_connections", "state" => "open")
-        .set(as_gauge(usize::try_from(pool.size()).unwrap_or_default()));
     let ready = trouble.is_none();
     *was = trouble;
     ready
+}
+
+/// Services that share a process have each a pool of their own.
+fn measure(service: &'static str, pool: &PgPool) {
+    let open = usize::try_from(pool.size()).unwrap_or_default();
+    for (state, count) in [("idle", pool.num_idle()), ("open", open)] {
+        metrics::gauge!("communal_database_connections", "service" => service, "state" => state).set(as_gauge(count));
+    }
 }
 
 fn as_gauge(count: usize) -> f64 {

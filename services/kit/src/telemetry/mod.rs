@@ -1,25 +1,29 @@
 //! Logs, traces and metrics of a process.
 //!
 //! Logs go to standard error, as JSON or for people; spans go to an OTLP collector where one
-//! is configured; metrics are kept in the process and read from the admin port.
+//! is configured; metrics are kept in the process and read from the admin port. None of the
+//! three ever has a key, a token, a name or any other value of a request.
 
-use std::net::SocketAddr;
-use std::sync::OnceLock;
+mod driver;
+mod measures;
 
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
-use tokio::sync::watch;
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterExt, FilterFn, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::Reader;
+use crate::trace::Identifiers;
+
+pub use measures::{metrics_handle, serve_admin};
 
 /// How a process tells what it does.
 #[derive(Clone, Debug)]
@@ -72,6 +76,18 @@ impl Guard {
     }
 }
 
+/// Whether spans are exported; where not, what only they need is not worth computing.
+static EXPORTING: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process exports spans.
+#[must_use]
+pub fn exporting() -> bool {
+    EXPORTING.load(Ordering::Relaxed)
+}
+
+/// The spans around a call, which tell whose line it is, whatever the filter of lines says.
+const BOUNDARIES: [&str; 2] = ["request", "call"];
+
 /// Starts logging and exporting.
 ///
 /// # Errors
@@ -79,19 +95,46 @@ impl Guard {
 pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Result<Guard> {
     metrics_handle();
     let provider = exporter(service, settings)?;
-    // The exporter's own calls must not be traced, or it would export itself.
     let spans = provider.as_ref().map(|p| {
         tracing_opentelemetry::layer()
             .with_tracer(p.tracer("communal"))
-            .with_filter(EnvFilter::new("info,h2=off,hyper=off,tonic=off,tower=off"))
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(false)
+            .with_filter(our_spans(|_| true))
     });
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = if settings.json { lines.json().flatten_event(true).boxed() } else { lines.with_target(false).boxed() };
-    tracing_subscriber::registry()
-        .with(lines.with_filter(EnvFilter::try_new(&settings.filter)?))
-        .with(spans)
-        .try_init()?;
+    let lines = if settings.json {
+        lines.json().flatten_event(true).with_span_list(false).boxed()
+    } else {
+        lines.with_target(false).boxed()
+    };
+    // A filter of lines decides about events. Were it asked about spans too, a quiet one
+    // would take the trace id from the few lines that are left.
+    let events = EnvFilter::try_new(&settings.filter)?.and(filter_fn(|line: &Metadata<'_>| line.is_event()));
+    let lines = lines.with_filter(events.or(our_spans(|span| BOUNDARIES.contains(&span.name()))));
+    let driver = driver::DriverLayer.with_filter(driver::read(provider.is_some()));
+    tracing_subscriber::registry().with(lines).with(spans).with(driver).try_init()?;
+    EXPORTING.store(provider.is_some(), Ordering::Relaxed);
+    log_panics();
     Ok(Guard { provider })
+}
+
+/// Spans of this product. Those of the libraries below are not exported: the exporter's own
+/// calls among them would be traced, and exported, and traced again.
+fn our_spans(which: fn(&Metadata<'_>) -> bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter_fn(move |span: &Metadata<'_>| span.is_span() && span.target().starts_with("communal") && which(span))
+        .with_max_level_hint(LevelFilter::INFO)
+}
+
+/// A panic is a line like others. Its message may have a value of the request in it, so it
+/// says only where it happened.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(panic.location = place, "panicked");
+    }));
 }
 
 fn exporter(service: &'static str, settings: &TelemetrySettings) -> anyhow::Result<Option<SdkTracerProvider>> {
@@ -101,60 +144,14 @@ fn exporter(service: &'static str, settings: &TelemetrySettings) -> anyhow::Resu
     let exporter =
         opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(&settings.otlp_endpoint).build()?;
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.sample_ratio)));
+    let resource = Resource::builder().with_service_name(service);
+    let version = opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     Ok(Some(
         SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_sampler(sampler)
-            .with_resource(Resource::builder().with_service_name(service).build())
+            .with_id_generator(Identifiers)
+            .with_resource(resource.with_attribute(version).build())
             .build(),
     ))
-}
-
-/// Seconds, from a cached read to a long import.
-const DURATION_BUCKETS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
-
-/// The process's metrics. Several servers in one process share them.
-pub fn metrics_handle() -> Option<&'static PrometheusHandle> {
-    static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
-    HANDLE
-        .get_or_init(|| {
-            let builder =
-                PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &DURATION_BUCKETS);
-            // Fails where another recorder is installed; then that one has the metrics.
-            let handle = builder.and_then(PrometheusBuilder::install_recorder).ok();
-            metrics::gauge!("communal_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-            handle
-        })
-        .as_ref()
-}
-
-/// Serves `/metrics`, `/healthz` (the process runs) and `/readyz` (it should get requests)
-/// until the future `stop` ends.
-///
-/// # Errors
-/// Where the address cannot be bound.
-pub async fn serve_admin(
-    address: SocketAddr,
-    ready: watch::Receiver<bool>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<(SocketAddr, tokio::task::JoinHandle<()>)> {
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {address} (admin port): {error}"))?;
-    let bound = listener.local_addr()?;
-    let readiness = move || {
-        let ready = *ready.borrow();
-        async move { if ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") } }
-    };
-    let routes = Router::new()
-        .route("/metrics", get(|| async { metrics_handle().map(PrometheusHandle::render).unwrap_or_default() }))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(readiness));
-    let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).with_graceful_shutdown(stop).await {
-            tracing::error!(error = %error, "admin port failed");
-        }
-    });
-    Ok((bound, task))
 }
