@@ -1,10 +1,12 @@
 //! A call from its HTTP request to its HTTP answer.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use communal_kit::telemetry;
 use communal_kit::trace::{TRACEPARENT, TraceContext};
 use communal_proto::contract::v1::Dialect;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -12,9 +14,11 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use metrics::{counter, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::sync::Semaphore;
+use tonic::Status;
 use tonic::metadata::MetadataValue;
+use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use crate::body::{Bodies, ReadBody, Unread};
@@ -48,7 +52,8 @@ pub(crate) struct Gateway {
 
 /// How a call ended.
 enum End {
-    Refused(Refusal),
+    /// What the client is told, and what only the log is.
+    Refused(Refusal, Option<String>),
     NoCall(NoCall),
 }
 
@@ -96,7 +101,19 @@ impl Gateway {
             return allowed(StatusCode::NO_CONTENT, route);
         }
         let trace = TraceContext::of(&head.headers);
-        let span = tracing::info_span!("request", http.route = route.path, trace.id = trace.trace_id());
+        let exported = telemetry::exporting();
+        let span = tracing::info_span!(
+            "request",
+            service = "gateway",
+            http.request.method = if head.method == route.verb { route.verb.as_str() } else { "_OTHER" },
+            http.route = route.path,
+            trace.id = trace.trace_id(),
+            otel.name = exported.then(|| format!("{} {}", route.verb, route.path)),
+            otel.kind = exported.then_some("server"),
+            otel.status_code = Empty,
+            http.response.status_code = Empty,
+            communal.code = Empty,
+        );
         trace.adopt(&span);
         let mut response = Arc::clone(&self).route(index, head, body, trace, &span).instrument(span.clone()).await;
         if let Ok(id) = HeaderValue::from_str(&trace.onward(&span).trace_id()) {
@@ -117,21 +134,18 @@ impl Gateway {
         let _in_flight = InFlight::begin();
         let outcome = Arc::clone(&self).call(index, head, body, trace.onward(span)).await;
         let route = &self.contract.routes()[index];
-        let mut retry_after = None;
+        let (mut retry_after, mut cause) = (None, None);
         let answer = match outcome {
             Ok(answer) => answer,
-            Err(End::Refused(refusal)) => {
+            Err(End::Refused(refusal, why)) => {
                 retry_after = refusal.retry_after;
+                cause = why;
                 dialects::refused(route.dialect, &refusal)
             }
             Err(End::NoCall(no_call)) => dialects::no_call(route.dialect, &no_call),
         };
         count(&route.name, &answer, began.elapsed());
-        if answer.status.is_server_error() {
-            tracing::warn!(http.status = answer.status.as_u16(), code = answer.code, "call failed");
-        } else {
-            tracing::debug!(http.status = answer.status.as_u16(), code = answer.code, "call answered");
-        }
+        note(span, &answer, cause.as_deref());
         let not_allowed = answer.status == StatusCode::METHOD_NOT_ALLOWED;
         let mut response = respond(answer);
         if not_allowed {
@@ -188,18 +202,15 @@ impl Gateway {
         let reply = self.upstreams.call(route, prepared.metadata, prepared.message, deadline).await;
         let reply = reply.map_err(|status| {
             let refusal = Refusal::from_status(&status, self.contract.reasons());
-            if matches!(refusal.class, Class::Internal | Class::Unavailable) {
-                tracing::error!(error = %status, "the service failed");
-            }
-            End::Refused(refusal)
+            End::Refused(refusal, Some(why(&status)))
         })?;
         let gateway = Arc::clone(&self);
         let answer = beside_the_reactor(reply.len(), move || {
             dialects::success(gateway.contract.plans(), &gateway.contract.routes()[index], &reply)
         });
         answer.await.ok_or_else(|| self.refused(Class::Internal))?.map_err(|defect| {
-            tracing::error!(error = %defect, "the reply breaks the contract");
-            self.refused(Class::Internal)
+            let refusal = Refusal::of(Class::Internal, self.contract.reasons());
+            End::Refused(refusal, Some(format!("the reply breaks the contract: {defect}")))
         })
     }
 
@@ -210,7 +221,7 @@ impl Gateway {
     }
 
     fn refused(&self, class: Class) -> End {
-        End::Refused(Refusal::of(class, self.contract.reasons()))
+        End::Refused(Refusal::of(class, self.contract.reasons()), None)
     }
 
     /// The answer to a call in which something panicked.
@@ -218,6 +229,15 @@ impl Gateway {
         tracing::error!("a call panicked");
         respond(dialects::refused(dialect, &Refusal::of(Class::Internal, self.contract.reasons())))
     }
+}
+
+/// Says what is measured here.
+pub(crate) fn describe_metrics() {
+    describe_counter!("gateway_requests_total", "REST requests answered, by interface, HTTP status and envelope code");
+    describe_histogram!("gateway_request_seconds", Unit::Seconds, "Time until a REST request is answered");
+    describe_gauge!("gateway_in_flight", "REST requests being answered");
+    describe_counter!("gateway_unknown_keys_total", "Keys of requests that no field has, by interface");
+    describe_counter!("gateway_transcoding_faults_total", "Fields that could not be carried over, by interface");
 }
 
 /// Runs short work at once and long work where it holds up no other call. `None` when it
@@ -240,6 +260,37 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         gauge!("gateway_in_flight").decrement(1.0);
     }
+}
+
+/// One line a call: what came of it, and why where it failed on our side. The service that
+/// refused has a line of its own, with the same trace.
+fn note(span: &Span, answer: &Answer, cause: Option<&str>) {
+    let (status, code) = (answer.status.as_u16(), answer.code.as_str());
+    if answer.status.is_server_error() {
+        tracing::error!(http.status = status, code, cause, "call failed");
+    } else {
+        tracing::debug!(http.status = status, code, cause, "call answered");
+    }
+    if telemetry::exporting() {
+        span.record("http.response.status_code", status);
+        span.record("communal.code", code);
+        if answer.status.is_server_error() {
+            span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+/// Why a service refused, for the log: the code and what is behind it. The message is left
+/// out, since it names fields, and the service has it in its own line.
+fn why(status: &Status) -> String {
+    let mut text = format!("{:?}", status.code());
+    let mut source = status.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }
 
 fn count(route: &str, answer: &Answer, took: Duration) {

@@ -25,7 +25,7 @@ use tower_http::compression::predicate::{And, NotForContentType, Predicate, Size
 
 use crate::config::{Config, Drain};
 use crate::dialects;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, describe_metrics};
 use crate::plan::Contract;
 
 /// Most bytes of a request line and its headers.
@@ -63,6 +63,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
 pub async fn bind_contract(contract: Contract, config: Config) -> anyhow::Result<Bound> {
     // Counted from the first call on, not from the first look at the counters.
     telemetry::metrics_handle();
+    describe_metrics();
     let gateway = Arc::new(Gateway::new(contract, &config)?);
     let listener = TcpListener::bind(config.addr).await.with_context(|| format!("cannot listen on {}", config.addr))?;
     let addr = listener.local_addr()?;
