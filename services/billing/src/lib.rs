@@ -23,6 +23,7 @@ use communal_kit::identity::policy::OperatorSource;
 use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::refusal::Refusal;
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
+use communal_kit::telemetry;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
@@ -92,11 +93,26 @@ pub async fn seed(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Says what only billing measures. What has no labels begins at zero, so that its first step
+/// is seen as one.
+fn describe_metrics() {
+    metrics::describe_histogram!("communal_billing_arrears_lines", "Lines of an answer to a query of arrears");
+    for (name, what) in [
+        ("communal_billing_lines_imported_total", "Receivable lines taken over"),
+        ("communal_billing_price_changes_replanned_total", "Price changes planned again because the prices moved"),
+    ] {
+        metrics::describe_counter!(name, what);
+        metrics::counter!(name).increment(0);
+    }
+}
+
 /// Opens the ports of billing.
 ///
 /// # Errors
 /// Where a port is taken or the database URL cannot be read.
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
+    telemetry::metrics_handle();
+    describe_metrics();
     let pool = database::connect(&config.database)?;
     let settings = config.server.authenticator;
     let authenticator = Arc::new(Authenticator::new(pool.clone(), policy(), None, config.clock.clone(), settings));

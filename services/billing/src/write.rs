@@ -2,6 +2,7 @@
 //! reply in one transaction.
 
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
 use communal_kit::idempotency::{Claim, claim, record};
 use communal_kit::refusal::Refusal;
 use prost::Message;
@@ -21,7 +22,7 @@ pub(crate) async fn begin_write<R: Message + Default>(
     call: &Call,
     message: &impl Message,
 ) -> Result<Write<R>, Refusal> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin().named("begin").await?;
     match claim(&mut transaction, call, message).await? {
         Claim::New => Ok(Write::New(transaction)),
         Claim::Answered(reply) => Ok(Write::Answered(R::decode(reply).map_err(Refusal::internal)?)),
@@ -35,6 +36,6 @@ pub(crate) async fn finish_write<R: Message>(
     reply: R,
 ) -> Result<R, Refusal> {
     record(&mut transaction, call, &reply).await?;
-    transaction.commit().await?;
+    transaction.commit().named("commit").await?;
     Ok(reply)
 }

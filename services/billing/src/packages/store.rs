@@ -5,6 +5,7 @@
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
 use communal_proto::billing::v1::{
     ChargePackType, GarbChargeType, HeatChargeType, LadderType, NetworkType, PackStateType, PurchaseSaleType,
     TimeFeesType, YesNo,
@@ -143,6 +144,7 @@ pub async fn add(connection: &mut PgConnection, call: &Call, draft: &Draft) -> R
         draft.planned.stop,
     )
     .fetch_one(&mut *connection)
+    .named("package_insert")
     .await?;
     note(connection, call, std::slice::from_ref(&package_id), "add", 0).await?;
     Ok(package_id)
@@ -198,6 +200,7 @@ pub async fn replace(
         draft.planned.stop,
     )
     .execute(&mut *connection)
+    .named("package_replace")
     .await?;
     note(connection, call, &[package_id.to_owned()], Step::Edit.name(), 0).await
 }
@@ -226,6 +229,7 @@ pub async fn lock(
         package_ids,
     )
     .fetch_all(connection)
+    .named("package_lock")
     .await
 }
 
@@ -248,6 +252,7 @@ pub async fn move_to(
         number(state),
     )
     .execute(&mut *connection)
+    .named("package_move")
     .await?;
     note(connection, call, package_ids, step.name(), 0).await
 }
@@ -272,6 +277,7 @@ pub async fn put_on_sale(
         lifetime.stop,
     )
     .execute(&mut *connection)
+    .named("package_sell")
     .await?;
     let rows = sqlx::query!(
         "UPDATE sales_price SET start_date = $3
@@ -281,6 +287,7 @@ pub async fn put_on_sale(
         lifetime.start,
     )
     .execute(&mut *connection)
+    .named("package_sell_prices")
     .await?
     .rows_affected();
     note(connection, call, &[package_id.to_owned()], Step::PutOnSale.name(), rows).await
@@ -307,6 +314,7 @@ pub async fn cancel(
         lifetime.stop,
     )
     .execute(&mut *connection)
+    .named("package_cancel")
     .await?;
     let rows = sqlx::query!(
         "UPDATE sales_price SET start_date = coalesce(start_date, $3), stop_date = greatest(start_date, $3)
@@ -316,6 +324,7 @@ pub async fn cancel(
         today,
     )
     .execute(&mut *connection)
+    .named("package_cancel_prices")
     .await?
     .rows_affected();
     note(connection, call, std::slice::from_ref(&package.package_id), Step::Cancel.name(), rows).await
@@ -343,6 +352,7 @@ async fn note(
         call.trace_id,
     )
     .execute(connection)
+    .named("package_note")
     .await?;
     Ok(())
 }
@@ -400,5 +410,6 @@ pub async fn list(
         limit,
     )
     .fetch_all(executor)
+    .named("package_list")
     .await
 }

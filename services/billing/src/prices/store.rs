@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
 use communal_kit::idempotency::RequestKey;
 use communal_proto::billing::v1::{
     GarbChargeType, HeatChargeType, LadderType, NetworkType, PackStateType, TimeFeesType, YesNo,
@@ -42,6 +43,7 @@ pub async fn read(
         package_ids,
     )
     .fetch_all(executor)
+    .named("tariff_read")
     .await?;
 
     let mut packages: HashMap<String, PricedPackage> = HashMap::new();
@@ -223,6 +225,7 @@ pub async fn apply(
         &plan.opens.iter().map(|o| o.start).collect::<Vec<_>>() as &[Option<NaiveDate>],
     )
     .fetch_one(executor)
+    .named("price_apply")
     .await?;
     Ok(match (outcome.fits, outcome.done) {
         (false, _) => Applied::Stale,
@@ -289,6 +292,7 @@ pub async fn count_open(
         package_id,
     )
     .fetch_one(executor)
+    .named("price_count")
     .await
 }
 
@@ -317,6 +321,7 @@ pub async fn list_open(
         offset,
     )
     .fetch_all(executor)
+    .named("price_list")
     .await
 }
 
@@ -344,5 +349,6 @@ pub async fn list_versions(
         limit,
     )
     .fetch_all(executor)
+    .named("price_versions")
     .await
 }

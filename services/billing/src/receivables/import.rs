@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use communal_kit::call::Call;
-use communal_kit::database::constraint;
+use communal_kit::database::{Statement as _, constraint};
 use communal_kit::refusal::Refusal;
 use communal_proto::billing::v1::{ImportReceivableLinesRequest, ImportReceivableLinesResponse, ReceivableLine};
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
@@ -23,6 +23,7 @@ use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::Status;
+use tracing::Instrument as _;
 
 use super::line::{LineKey, check};
 use super::store::{self, Batch, CopyBuffer};
@@ -250,11 +251,15 @@ impl<'a> Reading<'a> {
             }
         }
         match store::batch(pool, &self.call.tenant.id, self.batch_id).await? {
-            Some(known) if known.content_hash == batch.content_hash => Ok(ImportReceivableLinesResponse {
-                lines: known.lines,
-                outstanding_lines: known.outstanding_lines,
-                replayed: true,
-            }),
+            Some(known) if known.content_hash == batch.content_hash => {
+                metrics::counter!("communal_idempotent_replays_total", "method" => self.call.method.clone())
+                    .increment(1);
+                Ok(ImportReceivableLinesResponse {
+                    lines: known.lines,
+                    outstanding_lines: known.outstanding_lines,
+                    replayed: true,
+                })
+            }
             Some(_) => {
                 let words = format!("批次{}已导入过其他明细", self.batch_id);
                 let fault = Fault::rule("batch.batchId", "was imported with other lines", words.clone());
@@ -350,7 +355,7 @@ impl Writer {
     fn start(pool: PgPool, call: Call, batch_id: String) -> Self {
         // One portion is written while the next is made ready.
         let (portions, incoming) = mpsc::channel(1);
-        Self { portions, task: tokio::spawn(write(pool, call, batch_id, incoming)) }
+        Self { portions, task: tokio::spawn(write(pool, call, batch_id, incoming).in_current_span()) }
     }
 }
 
@@ -360,7 +365,7 @@ async fn write(
     batch_id: String,
     mut incoming: mpsc::Receiver<Portion>,
 ) -> Result<Written, Refusal> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin().named("begin").await?;
     if !store::reserve_batch(&mut transaction, &call.tenant.id, &batch_id).await? {
         let delay = Duration::from_secs(1);
         return Err(Refusal::new(Common::Conflict, "该批次正在导入，请稍后重试").retry_after(delay));
@@ -381,7 +386,7 @@ async fn write(
                     return Ok(Written::LineExists);
                 }
                 store::note_batch(&mut transaction, &call, &batch_id, &batch).await?;
-                transaction.commit().await?;
+                transaction.commit().named("commit").await?;
                 return Ok(Written::Done);
             }
         }

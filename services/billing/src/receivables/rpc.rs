@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use communal_kit::call::{begin, begin_stream};
+use communal_kit::database::Statement as _;
 use communal_kit::refusal::Refusal;
 use communal_proto::billing::v1::receivable_service_server::ReceivableService;
 use communal_proto::billing::v1::{
@@ -17,6 +18,7 @@ use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::arrears::Wanted;
 use super::{import, store};
@@ -94,12 +96,14 @@ impl ReceivableService for ReceivableRpc {
         let (call, _) = begun.accept()?;
         let (portions, stream) = mpsc::channel(PORTIONS_AHEAD);
         let pool = self.pool.clone();
-        tokio::spawn(async move {
+        let sending = async move {
             if let Err(refusal) = stream_arrears(&pool, &call.tenant.id, &wanted, &portions).await {
                 // Where the client is gone there is nobody to tell.
                 let _ = portions.send(Err(refusal.into())).await;
             }
-        });
+        };
+        // It has the trace of its call, which has been answered by then.
+        tokio::spawn(sending.in_current_span());
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -125,12 +129,12 @@ async fn stream_arrears(
     wanted: &Wanted,
     portions: &mpsc::Sender<Result<StreamUserArrearagesResponse, Status>>,
 ) -> Result<(), Refusal> {
-    let mut transaction = pool.begin_with("BEGIN READ ONLY").await?;
+    let mut transaction = pool.begin_with("BEGIN READ ONLY").named("begin").await?;
     store::open_cursor(&mut transaction, caller, wanted).await?;
     loop {
         let lines = store::next_portion(&mut transaction).await?;
         if lines.is_empty() || portions.send(Ok(StreamUserArrearagesResponse { lines })).await.is_err() {
-            transaction.rollback().await?;
+            transaction.rollback().named("rollback").await?;
             return Ok(());
         }
     }

@@ -3,7 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use prost::bytes::BufMut;
 use rust_decimal::Decimal;
 use sqlx::encode::IsNull;
@@ -99,13 +101,8 @@ pub async fn arrears(
     wanted: &Wanted,
     limit: i64,
 ) -> Result<Vec<Bytes>, sqlx::Error> {
-    let mut rows = arrears_query(arrears_statements(), caller, wanted, Some(limit)).fetch(executor);
-    let mut lines = Vec::new();
-    let mut buffer = BytesMut::new();
-    while let Some(row) = rows.try_next().await? {
-        lines.push(encoded(&row, &mut buffer)?);
-    }
-    Ok(lines)
+    let rows = arrears_query(arrears_statements(), caller, wanted, Some(limit)).fetch(executor);
+    all_encoded(rows).named("arrears_read").await
 }
 
 /// Opens a cursor over the arrears a caller sees. Lives as long as the transaction.
@@ -114,7 +111,7 @@ pub async fn arrears(
 /// Storage faults.
 pub async fn open_cursor(connection: &mut PgConnection, caller: &str, wanted: &Wanted) -> Result<(), sqlx::Error> {
     let texts = arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ");
-    arrears_query(texts, caller, wanted, None).execute(connection).await?;
+    arrears_query(texts, caller, wanted, None).execute(connection).named("arrears_cursor").await?;
     Ok(())
 }
 
@@ -123,7 +120,10 @@ pub async fn open_cursor(connection: &mut PgConnection, caller: &str, wanted: &W
 /// # Errors
 /// Storage faults.
 pub async fn next_portion(connection: &mut PgConnection) -> Result<Vec<Bytes>, sqlx::Error> {
-    let mut rows = sqlx::query("FETCH 500 FROM arrears").fetch(connection);
+    all_encoded(sqlx::query("FETCH 500 FROM arrears").fetch(connection)).named("arrears_fetch").await
+}
+
+async fn all_encoded(mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>) -> Result<Vec<Bytes>, sqlx::Error> {
     let mut lines = Vec::new();
     let mut buffer = BytesMut::new();
     while let Some(row) = rows.try_next().await? {
@@ -185,6 +185,7 @@ pub async fn batch(
         batch_id,
     )
     .fetch_optional(executor)
+    .named("batch_read")
     .await
 }
 
@@ -203,6 +204,7 @@ pub async fn reserve_batch(
         batch_id,
     )
     .fetch_one(connection)
+    .named("batch_reserve")
     .await
 }
 
@@ -230,6 +232,7 @@ pub async fn note_batch(
         call.trace_id,
     )
     .execute(connection)
+    .named("batch_note")
     .await?;
     Ok(())
 }
@@ -245,7 +248,10 @@ pub async fn any_line_twice(
     network_company_ids: &[String],
 ) -> Result<bool, sqlx::Error> {
     for id in network_company_ids {
-        sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", id).execute(&mut *connection).await?;
+        sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", id)
+            .execute(&mut *connection)
+            .named("line_lock")
+            .await?;
     }
     // LIMIT keeps this a look-up for each open line, of which there are few.
     sqlx::query_scalar!(
@@ -257,6 +263,7 @@ pub async fn any_line_twice(
         network_company_ids,
     )
     .fetch_one(connection)
+    .named("line_twice")
     .await
 }
 
@@ -275,6 +282,7 @@ pub async fn existing(
         keys,
     )
     .fetch_all(executor)
+    .named("line_existing")
     .await
 }
 
@@ -362,10 +370,13 @@ impl CopyBuffer {
     /// Storage faults; `receivable_open_key` or `receivable_settled_key` where a line exists.
     pub async fn send(mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
-        let mut copy = connection.copy_in_raw(COPY).await?;
-        copy.send(self.bytes.as_slice()).await?;
-        copy.finish().await?;
-        Ok(())
+        let bytes = self.bytes;
+        let copying = async {
+            let mut copy = connection.copy_in_raw(COPY).await?;
+            copy.send(bytes.as_slice()).await?;
+            copy.finish().await.map(drop)
+        };
+        copying.named("line_copy").await
     }
 }
 

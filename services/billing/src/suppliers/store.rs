@@ -1,6 +1,7 @@
 //! Where stores are kept. Every query is bound by the company.
 
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
 use communal_kit::identity::TenantKind;
 use communal_proto::billing::v1::Store;
 use sqlx::{PgConnection, PgExecutor};
@@ -34,6 +35,7 @@ pub async fn known(
         retail_store_id,
     )
     .fetch_one(connection)
+    .named("store_known")
     .await
 }
 
@@ -58,6 +60,7 @@ pub async fn register(connection: &mut PgConnection, call: &Call, stores: &[Stor
         call.trace_id,
     )
     .execute(connection)
+    .named("store_register")
     .await?;
     Ok(())
 }
@@ -74,5 +77,6 @@ pub async fn list(executor: impl PgExecutor<'_>, company_id: &str, limit: i64) -
         limit,
     )
     .fetch_all(executor)
+    .named("store_list")
     .await
 }
