@@ -170,7 +170,7 @@ async fn update_locked(
     terms: &Terms,
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin().named("begin").await?;
     // Creating fees or bill rules takes a share lock on the item: from here on there is none
     // on its way.
     let stored = sqlx::query!(
@@ -195,7 +195,7 @@ async fn update_locked(
     if !change(&mut *transaction, call, None, &request.config_id, None, terms, now).await? {
         return Err(unexplained("修改费用项失败"));
     }
-    transaction.commit().await?;
+    transaction.commit().named("commit").await?;
     Ok(())
 }
 
@@ -351,7 +351,7 @@ async fn delete_locked(
     request: &DeleteFeeConfigRequest,
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin().named("begin").await?;
     let stored = sqlx::query!(
         "SELECT is_default, closures FROM pay_fee_config
          WHERE community_id = $1 AND config_id = $2 AND deleted_at IS NULL FOR NO KEY UPDATE",
@@ -415,7 +415,7 @@ async fn delete_locked(
     .execute(&mut *transaction)
     .named("fee_item_delete")
     .await?;
-    transaction.commit().await?;
+    transaction.commit().named("commit").await?;
     Ok(())
 }
 

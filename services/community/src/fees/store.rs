@@ -28,9 +28,9 @@ pub async fn create(
     now: DateTime<Utc>,
 ) -> Result<CreateFeesResponse, Refusal> {
     retrying(|| async {
-        let mut transaction = pool.begin().await?;
+        let mut transaction = pool.begin().named("begin").await?;
         let reply = create_in(&mut transaction, call, request, charges, now).await?;
-        transaction.commit().await?;
+        transaction.commit().named("commit").await?;
         Ok(reply)
     })
     .await

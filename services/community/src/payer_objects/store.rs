@@ -24,9 +24,9 @@ pub async fn register(
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
     retrying(|| async {
-        let mut transaction = pool.begin().await?;
+        let mut transaction = pool.begin().named("begin").await?;
         register_in(&mut transaction, call, request, now).await?;
-        transaction.commit().await?;
+        transaction.commit().named("commit").await?;
         Ok(())
     })
     .await
