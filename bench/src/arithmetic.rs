@@ -41,13 +41,10 @@ impl Figure {
 #[must_use]
 pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let (below, rest) = {
-        let place = share * last as f64;
-        (place.floor() as usize, place.fract())
-    };
+    let place = share * last as f64;
+    let below = place.floor() as usize;
     let (low, high) = (sorted.get(below)?, sorted[last.min(below + 1)]);
-    Some(low + (high - low) * rest)
+    Some(low + (high - low) * place.fract())
 }
 
 /// Whether a figure is good when it is small or when it is large, and from where on.

@@ -9,12 +9,14 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 
 /// A statement with its parameters as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Statement {
     /// The text with `$1`, `$2` …
     pub text: String,
     /// Parameters; `None` is NULL.
     pub parameters: Vec<Option<String>>,
+    /// Types of the parameters, as the server names them; none before it was asked.
+    pub types: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +43,8 @@ pub fn statements(log: &str, database: &str) -> anyhow::Result<Vec<Statement>> {
             Some((_, list)) => parameters(list)?,
             None => Vec::new(),
         };
-        statements.push(Statement { text: text.trim().trim_end_matches(';').to_owned(), parameters });
+        let text = text.trim().trim_end_matches(';').to_owned();
+        statements.push(Statement { text, parameters, types: Vec::new() });
     }
     Ok(statements)
 }
@@ -124,11 +127,15 @@ impl Script {
             let digits: String = rest[place + 1..].chars().take_while(char::is_ascii_digit).collect();
             text.push_str(&rest[..place]);
             rest = &rest[place + 1 + digits.len()..];
-            let value = digits.parse::<usize>().ok().and_then(|n| statement.parameters.get(n.checked_sub(1)?));
+            let place = digits.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+            let value = place.and_then(|place| statement.parameters.get(place));
+            // pgbench makes each mention a parameter of its own, and not each tells its type.
+            let kind = place.and_then(|place| statement.types.get(place)).map(|kind| format!("::{kind}"));
             match value {
                 None => {
                     text.push('$');
                     text.push_str(&digits);
+                    continue;
                 }
                 Some(None) => text.push_str("NULL"),
                 Some(Some(value)) => match drawn.iter().find(|(captured, ..)| captured == value) {
@@ -144,6 +151,7 @@ impl Script {
                     }
                 },
             }
+            text.push_str(&kind.unwrap_or_default());
         }
         text.push_str(rest);
         text
@@ -165,18 +173,20 @@ mod tests {
         let log = LOG.replace(", $4='x'", "");
         let found = statements(&log, "billing").unwrap();
         assert_eq!(found.len(), 2);
-        assert_eq!(found[0], Statement { text: "BEGIN".into(), parameters: vec![] });
+        assert_eq!(found[0], Statement { text: "BEGIN".into(), ..Statement::default() });
         assert_eq!(found[1].parameters, [Some("it's = 1, $2".into()), None, Some("3".into())]);
     }
 
     #[test]
     fn a_script_has_variables_for_values_nulls_as_they_are_and_draws_what_must_differ() {
         let statement = Statement {
-            text: "SELECT f($1, $2::text, $3) FROM t WHERE a = $1 AND b = '$'".into(),
+            text: "SELECT f($1, $2, $3) FROM t WHERE a = $1 AND b = '$'".into(),
             parameters: vec![Some("item".into()), None, Some("request".into())],
+            types: vec!["text".into(), "integer[]".into(), "text".into()],
         };
         let script = Script::of(&[statement], &[("request", "id", "random(1, 9)")]).unwrap();
-        let expected = "\\set id random(1, 9)\nSELECT f(:s0p1, NULL::text, :id) FROM t WHERE a = :s0p1 AND b = '$';\n";
+        let expected = "\\set id random(1, 9)\n\
+            SELECT f(:s0p1::text, NULL::integer[], :id::text) FROM t WHERE a = :s0p1::text AND b = '$';\n";
         assert_eq!(script.text, expected);
         assert_eq!(script.variables, BTreeMap::from([("s0p1".to_owned(), "item".to_owned())]));
     }

@@ -150,7 +150,6 @@ pub struct Driven {
 impl Driven {
     /// Calls a second.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)]
     pub fn rate(&self) -> f64 {
         self.calls as f64 / self.elapsed.as_secs_f64()
     }

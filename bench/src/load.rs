@@ -90,7 +90,6 @@ impl Repeated {
     ///
     /// # Errors
     /// Any request failed.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub fn open(&self, rate: f64, seconds: f64) -> anyhow::Result<Vec<f64>> {
         // Clients stand for a crowd: so many that none has to wait for its own answer.
         let clients = 50;

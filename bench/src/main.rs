@@ -46,13 +46,15 @@ async fn main() -> anyhow::Result<ExitCode> {
     for (name, _) in ROWS.iter().filter(|(name, _)| all || arguments.rows.iter().any(|wanted| wanted == name)) {
         let start = Instant::now();
         eprintln!("bench: {name} …");
+        let known = report.lines.len();
         let measured = Run { stage: &stage, extent: arguments.extent, report: &mut report };
         if let Err(error) = run(name, measured).await {
             eprintln!("bench: {name}: {error:#}");
             report.absent.push(format!("{name}: {error:#}"));
             failed = true;
         }
-        eprintln!("bench: {name}: {:.0} s", start.elapsed().as_secs_f64());
+        // A run takes minutes; whoever watches it sees each row when it is there.
+        eprintln!("{}bench: {name}: {:.0} s", Report::table_of(&report.lines[known..]), start.elapsed().as_secs_f64());
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);

@@ -123,7 +123,6 @@ fn series(index: usize, name: &str, points: &[(f64, f64)], across: &Axis, up: &A
             short(*y)
         ));
     }
-    #[allow(clippy::cast_precision_loss)]
     let line = TOP + 20.0 * (index as f64 + 1.0);
     svg.push_str(&format!(
         "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"12\" height=\"12\" fill=\"{colour}\"/>\

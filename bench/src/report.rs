@@ -108,10 +108,20 @@ pub struct Report {
 const HEADINGS: [&str; 7] = ["row", "measure", "ours", "limit or peer", "ratio", "reach", "met"];
 
 impl Report {
-    /// The table with columns under each other.
+    /// The table with columns under each other, and what is missing from it.
     #[must_use]
     pub fn table(&self) -> String {
-        let rows: Vec<[String; 7]> = self.lines.iter().map(Line::cells).collect();
+        let mut table = Self::table_of(&self.lines);
+        for absent in &self.absent {
+            table.push_str(&format!("absent: {absent}\n"));
+        }
+        table
+    }
+
+    /// A table of some of the lines.
+    #[must_use]
+    pub fn table_of(lines: &[Line]) -> String {
+        let rows: Vec<[String; 7]> = lines.iter().map(Line::cells).collect();
         let mut widths = HEADINGS.map(|h| h.chars().count());
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -121,9 +131,6 @@ impl Report {
         let mut table = aligned(&HEADINGS.map(str::to_owned), &widths);
         table.push_str(&aligned(&widths.map(|width| "-".repeat(width)), &widths));
         rows.iter().for_each(|row| table.push_str(&aligned(row, &widths)));
-        for absent in &self.absent {
-            table.push_str(&format!("absent: {absent}\n"));
-        }
         table
     }
 

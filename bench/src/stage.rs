@@ -197,6 +197,7 @@ impl Stage {
             .env("COMMUNAL_SEALING_KEY", SEALING_KEY)
             .env("COMMUNAL_STATEMENT_TIMEOUT_MS", "600000")
             .env("COMMUNAL_DEFAULT_DEADLINE_MS", "600000")
+            .env("COMMUNAL_ACQUIRE_TIMEOUT_MS", "60000")
             .env("COMMUNAL_LOG", "warn")
             .stdin(Stdio::null());
         command
@@ -391,7 +392,17 @@ impl Stage {
         outcome?;
         let mut text = String::new();
         log.read_to_string(&mut text)?;
-        capture::statements(&text, database)
+        let mut statements = capture::statements(&text, database)?;
+        let pool = self.pool(database).await?;
+        let mut connection = pool.acquire().await?;
+        for statement in statements.iter_mut().filter(|s| !s.parameters.is_empty()) {
+            let prepare = format!("PREPARE captured AS {}", statement.text);
+            sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await?;
+            let types = "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'captured'";
+            statement.types = sqlx::query_scalar(types).fetch_one(&mut *connection).await?;
+            sqlx::raw_sql("DEALLOCATE captured").execute(&mut *connection).await?;
+        }
+        Ok(statements)
     }
 
     async fn log_statements(&self, from_duration: &str) -> anyhow::Result<()> {

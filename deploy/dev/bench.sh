@@ -17,6 +17,8 @@ bench_command() {
     make_home
     bench_tools
     bench_dir=$COMMUNAL_HOME/bench
+    # What the last run's processes said is kept until the next.
+    rm -rf "$bench_dir/work"
     mkdir -p "$bench_dir/work"
     target=$(target_dir)
     say "Building the release binaries …"
@@ -100,6 +102,5 @@ bench_stop() {
     [ -n "$bench_server" ] || return 0
     as_owner "$pg_bin/pg_ctl" --pgdata="$bench_server/data" --mode=immediate --timeout=60 --wait stop >/dev/null 2>&1 || true
     case $bench_server in /tmp/communal-bench.*) rm -rf "$bench_server" ;; esac
-    rm -rf "$bench_dir/work"
     bench_server=''
 }

@@ -156,7 +156,6 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let found = interleaved(extent.rounds, &mut contestants)?;
     drop(contestants);
 
-    #[allow(clippy::cast_precision_loss)]
     let a_line = 1.0 / LINES as f64;
     let cost = cpu_of(&found[0], &[0, 1]).scaled(a_line);
     let peer_cost = cpu_of(&found[2], &[0, 1]).scaled(a_line);

@@ -21,8 +21,8 @@ pub(super) const SAVE: &str = "/communal.community.v1.FeeItemService/SaveFeeConf
 pub(super) const UPDATE: &str = "/communal.community.v1.FeeItemService/UpdateFeeConfig";
 /// Items that are updated: more than callers, so that they seldom meet.
 const ITEMS: u64 = 1_000;
-/// The identifier of the first of them, less one.
-const FIRST: u64 = 920_000_000_000_000_000;
+/// The identifier of the first of them, less one; none that the service would draw.
+const FIRST: u64 = 930_000_000_000_000_000;
 const SPAN: (&str, &str) = ("2025-01-01 00:00:00", "2050-12-31 23:59:59");
 
 /// The statement that makes items `1..=count`. An item's name is its identifier: pgbench can

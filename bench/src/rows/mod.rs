@@ -97,7 +97,6 @@ struct Round {
 }
 
 /// Puts a load on and reads what it cost.
-#[allow(clippy::cast_precision_loss)]
 fn round(groups: &[&Group], load: impl FnOnce() -> anyhow::Result<Load>) -> anyhow::Result<Round> {
     let before: Vec<_> = groups.iter().map(|group| group.read()).collect();
     let load = load()?;
@@ -137,7 +136,6 @@ fn figure(values: impl Iterator<Item = f64>) -> Figure {
 }
 
 /// How many operations fill a round, after a short trial.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn enough(extent: &Extent, trial: impl FnOnce() -> anyhow::Result<Load>) -> anyhow::Result<u64> {
     Ok((trial()?.rate * extent.seconds).max(50.0) as u64)
 }

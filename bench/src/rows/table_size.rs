@@ -25,11 +25,11 @@ fn fill(rows: u64, open_one_in: u64) -> String {
              latest_payment_id, settled_month, settled, batch_id, issued, operator_id, channel_id, trace_id)
          SELECT r.network_company_id, r.retail_company_id, 'B' || lpad((2 + n / {book_lines})::text, 15, '0'),
              r.retail_store_id, r.package_kind, r.settlement_account_id, r.account_month, r.charge_off_date,
-             r.charge_off_id, decode(md5(n::text), 'hex'), r.fee, CASE WHEN settled THEN r.fee ELSE 0 END,
-             CASE WHEN settled THEN r.fee END, CASE WHEN settled THEN date '2025-06-30' END,
-             CASE WHEN settled THEN '0000000000000001' END, CASE WHEN settled THEN 202506 END, settled, 'fill',
+             r.charge_off_id, decode(md5(n::text), 'hex'), r.fee, CASE WHEN is_settled THEN r.fee ELSE 0 END,
+             CASE WHEN is_settled THEN r.fee END, CASE WHEN is_settled THEN date '2025-06-30' END,
+             CASE WHEN is_settled THEN '0000000000000001' END, CASE WHEN is_settled THEN 202506 END, is_settled, 'fill',
              r.issued, r.operator_id, r.channel_id, r.trace_id
-         FROM (SELECT n, n % {open_one_in} <> 0 AS settled, (n / {open_one_in}) % {LINES} AS place
+         FROM (SELECT n, n % {open_one_in} <> 0 AS is_settled, (n / {open_one_in}) % {LINES} AS place
                FROM generate_series(0, {rows} - 1) AS n) AS numbers
          JOIN (SELECT *, row_number() OVER (ORDER BY line_key) - 1 AS place FROM receivable_open
                WHERE batch_id = 'template') AS r USING (place)"
