@@ -11,6 +11,8 @@ test_command() {
     need_compiler
     need_rust
     need_postgres
+    make_home
+    need_prometheus
     if [ -z "$keep" ]; then trap 'end_child; stop_scratch' EXIT; else trap end_child EXIT; fi
     trap 'exit 130' INT
     trap 'exit 143' TERM
@@ -20,6 +22,7 @@ test_command() {
     forget_settings
     COMMUNAL_TEST_DATABASE_URL=$(database_url "$scratch_socket" postgres postgres)
     export COMMUNAL_TEST_DATABASE_URL
+    export COMMUNAL_TEST_PROMETHEUS=$prometheus_dir
     interruptible in_root cargo test --workspace --locked "$@" || status=$?
     if [ -n "$keep" ]; then
         say "The server is kept: COMMUNAL_TEST_DATABASE_URL='$COMMUNAL_TEST_DATABASE_URL'"
