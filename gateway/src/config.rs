@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use communal_kit::config::Reader;
-use http::Uri;
+use communal_kit::tls::{Names, PemFiles};
 
-use crate::plan::Owner;
+use crate::upstream::ServiceUrls;
 
 /// Where the gateway listens, whom it calls and what it bears.
 #[derive(Clone, Debug)]
@@ -16,9 +16,11 @@ pub struct Config {
     /// Where metrics and health are served.
     pub admin_addr: SocketAddr,
     /// The billing service.
-    pub billing_url: Uri,
+    pub billing_url: ServiceUrls,
     /// The community service.
-    pub community_url: Uri,
+    pub community_url: ServiceUrls,
+    /// For `https`: who vouches for the services, and what the gateway shows them.
+    pub tls: PemFiles,
     /// What is too much.
     pub limits: Limits,
     /// How the gateway ends.
@@ -59,8 +61,9 @@ impl Default for Config {
         Self {
             addr: (Ipv4Addr::LOCALHOST, 8080).into(),
             admin_addr: (Ipv4Addr::LOCALHOST, 9080).into(),
-            billing_url: Uri::from_static("http://127.0.0.1:50051"),
-            community_url: Uri::from_static("http://127.0.0.1:50052"),
+            billing_url: ServiceUrls::of_address((Ipv4Addr::LOCALHOST, 50051).into()),
+            community_url: ServiceUrls::of_address((Ipv4Addr::LOCALHOST, 50052).into()),
+            tls: PemFiles::default(),
             limits: Limits::default(),
             drain: Drain { notice: Duration::from_millis(500), limit: Duration::from_secs(25) },
         }
@@ -87,11 +90,15 @@ impl Config {
     pub fn read(reader: &mut Reader) -> Self {
         let default = Self::default();
         let limits = default.limits;
-        Self {
+        let config = Self {
             addr: reader.parsed("gateway_addr", default.addr),
             admin_addr: reader.parsed("gateway_admin_addr", default.admin_addr),
-            billing_url: url(reader, "gateway_billing_url", default.billing_url),
-            community_url: url(reader, "gateway_community_url", default.community_url),
+            billing_url: reader.parsed("gateway_billing_url", default.billing_url),
+            community_url: reader.parsed("gateway_community_url", default.community_url),
+            tls: PemFiles::read_settings(
+                reader,
+                Names { certificate: "gateway_tls_certificate", key: "gateway_tls_key", authorities: "gateway_tls_ca" },
+            ),
             limits: Limits {
                 body_bytes: at_least(reader, "gateway_body_bytes", limits.body_bytes, 1024),
                 body_memory_bytes: at_least(reader, "gateway_body_memory_bytes", limits.body_memory_bytes, 1024),
@@ -105,25 +112,17 @@ impl Config {
                 notice: milliseconds(reader, "drain_notice_ms", default.drain.notice),
                 limit: milliseconds(reader, "drain_limit_ms", default.drain.limit),
             },
+        };
+        // Without authorities every certificate would be refused, and encryption that nobody
+        // asked for by URL would be believed to be there.
+        let encrypted = config.billing_url.tls() || config.community_url.tls();
+        if encrypted && config.tls.authorities.is_none() {
+            reader.fault("gateway_tls_ca", "must be set where a service is called by https");
+        } else if !encrypted && !config.tls.is_empty() {
+            reader.fault("gateway_tls_ca", "is set, but no service is called by https");
         }
+        config
     }
-
-    /// The URL of a service.
-    #[must_use]
-    pub fn url(&self, owner: Owner) -> &Uri {
-        match owner {
-            Owner::Billing => &self.billing_url,
-            Owner::Community => &self.community_url,
-        }
-    }
-}
-
-fn url(reader: &mut Reader, key: &'static str, default: Uri) -> Uri {
-    let url = reader.parsed(key, default);
-    if url.scheme_str() != Some("http") || url.authority().is_none() {
-        reader.fault(key, format!("{url}: must be http://host:port"));
-    }
-    url
 }
 
 fn at_least(reader: &mut Reader, key: &'static str, default: usize, least: usize) -> usize {
@@ -156,7 +155,7 @@ mod tests {
     fn everything_has_a_default() {
         let config = read(&[]).unwrap();
         assert_eq!(config.addr.to_string(), "127.0.0.1:8080");
-        assert_eq!(config.url(Owner::Community).to_string(), "http://127.0.0.1:50052/");
+        assert_eq!(config.community_url.to_string(), "http://127.0.0.1:50052");
     }
 
     #[test]
@@ -164,12 +163,13 @@ mod tests {
         let faults = read(&[
             ("gateway_billing_url", "https://billing:50051"),
             ("gateway_community_url", "community"),
+            ("gateway_tls_key", "/tls/tls.key"),
             ("gateway_concurrent_calls", "0"),
             ("gateway_deadline_ms", "soon"),
         ])
         .err()
         .unwrap();
-        for key in ["BILLING_URL", "COMMUNITY_URL", "CONCURRENT_CALLS", "DEADLINE_MS"] {
+        for key in ["TLS_CA", "TLS_CERTIFICATE", "COMMUNITY_URL", "CONCURRENT_CALLS", "DEADLINE_MS"] {
             assert!(faults.contains(&format!("COMMUNAL_GATEWAY_{key}")), "{key} in {faults}");
         }
     }

@@ -78,7 +78,7 @@ impl Gateway {
             pages: Pages::new(&contract)?,
             contract,
             paths,
-            upstreams: Upstreams::new(config),
+            upstreams: Upstreams::new(config)?,
             limits: config.limits,
             calls: Semaphore::new(config.limits.concurrent_calls.min(Semaphore::MAX_PERMITS)),
             bodies: Bodies::new(&config.limits),

@@ -22,6 +22,7 @@ mod upstream;
 
 pub use config::{Config, Drain, Limits};
 pub use server::{Bound, bind, bind_contract, serve};
+pub use upstream::{ServiceUrls, ServiceUrlsFault};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

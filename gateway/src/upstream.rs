@@ -1,23 +1,34 @@
 //! Calls to the services: encoded messages out, encoded messages back.
+//!
+//! Calls are spread over the replicas of a service. One that certainly did not reach a service
+//! is tried again, on another replica where there is one; any other failure may have happened
+//! after the service did its work, and is told to the client.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+mod replicas;
+mod service_urls;
+mod transport;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes};
+use communal_kit::delivery::{Undelivered, undelivered};
 use http::uri::PathAndQuery;
-use tonic::client::Grpc;
+use metrics::counter;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::config::Config;
 use crate::plan::{Owner, Route};
+use replicas::Replicas;
+pub use service_urls::{ServiceUrls, ServiceUrlsFault};
+use transport::Transport;
 
 /// Largest reply: as much as the services send.
 const LARGEST_REPLY: usize = 64 * 1024 * 1024;
-/// A refusal can name a hundred fields in its trailers.
-const LARGEST_TRAILERS: u32 = 256 * 1024;
+/// Most times a call is tried where nobody took it.
+const TRIES: usize = 4;
 
 /// The services.
 #[derive(Debug)]
@@ -28,9 +39,12 @@ pub(crate) struct Upstreams {
 
 impl Upstreams {
     /// Connections are opened by the first call that needs them, and again when they break.
-    pub(crate) fn new(config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// The certificates cannot be used.
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let upstream = |owner| Upstream::new(config, owner);
-        Self { billing: upstream(Owner::Billing), community: upstream(Owner::Community) }
+        Ok(Self { billing: upstream(Owner::Billing)?, community: upstream(Owner::Community)? })
     }
 
     /// Calls the method of a route.
@@ -45,42 +59,80 @@ impl Upstreams {
             Owner::Billing => &self.billing,
             Owner::Community => &self.community,
         };
-        let mut request = Request::from_parts(metadata, tonic::Extensions::default(), message);
-        request.set_timeout(deadline);
-        let path = route.grpc_path.clone();
-        match tokio::time::timeout(deadline, upstream.call(request, path)).await {
+        upstream.call(&route.grpc_path, &metadata, &message, deadline).await
+    }
+}
+
+/// One service.
+#[derive(Debug)]
+struct Upstream {
+    service: &'static str,
+    replicas: Replicas,
+}
+
+impl Upstream {
+    fn new(config: &Config, owner: Owner) -> anyhow::Result<Self> {
+        let (service, urls) = match owner {
+            Owner::Billing => ("billing", &config.billing_url),
+            Owner::Community => ("community", &config.community_url),
+        };
+        let transport = Transport::new(config.limits.channels, urls.tls().then_some(&config.tls))?;
+        Ok(Self { service, replicas: Replicas::keep(service, urls, transport, replicas::by_system(), None) })
+    }
+
+    async fn call(
+        &self,
+        path: &PathAndQuery,
+        metadata: &MetadataMap,
+        message: &Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, Status> {
+        match tokio::time::timeout(deadline, self.deliver(path, metadata, message, deadline)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Status::deadline_exceeded("the service took too long")),
         }
     }
-}
 
-/// One service, by several connections in turn: a single one is served by one thread and is
-/// held up by a large reply.
-#[derive(Debug)]
-struct Upstream {
-    channels: Vec<Channel>,
-    next: AtomicUsize,
-}
-
-impl Upstream {
-    fn new(config: &Config, owner: Owner) -> Self {
-        let endpoint = Endpoint::from(config.url(owner).clone())
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(2))
-            .tcp_keepalive(Some(Duration::from_secs(30)))
-            .http2_keep_alive_interval(Duration::from_secs(20))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .http2_max_header_list_size(LARGEST_TRAILERS);
-        let channels = (0..config.limits.channels.max(1)).map(|_| endpoint.connect_lazy()).collect();
-        Self { channels, next: AtomicUsize::new(0) }
-    }
-
-    async fn call(&self, request: Request<Bytes>, path: PathAndQuery) -> Result<Bytes, Status> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.channels.len();
-        let mut client = Grpc::new(self.channels[turn].clone()).max_decoding_message_size(LARGEST_REPLY);
-        client.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        Ok(client.unary(request, path, Encoded).await?.into_inner())
+    async fn deliver(
+        &self,
+        path: &PathAndQuery,
+        metadata: &MetadataMap,
+        message: &Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, Status> {
+        let began = Instant::now();
+        let (mut tried, mut unreachable): (Vec<SocketAddr>, Vec<SocketAddr>) = Default::default();
+        let mut last = None;
+        for attempt in 0..TRIES {
+            let known = self.replicas.known().await?;
+            // One that turned the call away is stopping, or wants a new connection: it may do
+            // where there is no other.
+            let untried = self.replicas.pick(&known, &tried);
+            let Some(replica) = untried.or_else(|| self.replicas.pick(&known, &unreachable)) else { break };
+            if attempt > 0 {
+                counter!("gateway_redelivered_calls_total", "service" => self.service).increment(1);
+            }
+            let mut request = Request::from_parts(metadata.clone(), tonic::Extensions::default(), message.clone());
+            request.set_timeout(deadline.saturating_sub(began.elapsed()));
+            let status = match replica.call(request, path.clone()).await {
+                Ok(reply) => return Ok(reply),
+                Err(status) => status,
+            };
+            tried.push(replica.address);
+            match undelivered(&status) {
+                None => return Err(status),
+                Some(Undelivered::Unreachable) => {
+                    self.replicas.unreachable(replica);
+                    unreachable.push(replica.address);
+                }
+                Some(Undelivered::TurnedAway) => {}
+            }
+            tracing::debug!(service = self.service, replica.address = %replica.address, error = %status, "a call was not delivered");
+            last = Some(status);
+        }
+        // Whatever tonic calls it, to the client it means one thing.
+        let message = last.map_or_else(|| "there is no replica".to_owned(), |status| status.message().to_owned());
+        Err(Status::unavailable(message))
     }
 }
 
@@ -121,3 +173,6 @@ impl Decoder for Encoded {
         Ok(Some(message.copy_to_bytes(message.remaining())))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use communal_gateway::ServiceUrls;
 use communal_kit::config::{ConfigurationFaults, Reader};
 use communal_kit::telemetry::TelemetrySettings;
 use tokio::sync::oneshot;
@@ -36,6 +37,10 @@ impl Settings {
             gateway: communal_gateway::Config::read(&mut reader),
             telemetry: TelemetrySettings::read(&mut reader),
         };
+        // The parts call each other within the process's own machine, in plain text.
+        if !settings.billing.server.tls.is_empty() {
+            reader.fault("tls_certificate", "is for services that run by themselves");
+        }
         reader.finish().map(|()| settings)
     }
 }
@@ -62,8 +67,8 @@ pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let billing = communal_billing::bind(settings.billing).await?;
     let community = communal_community::bind(&settings.community).await?;
     let mut gateway = settings.gateway;
-    gateway.billing_url = format!("http://{}", billing.address).parse()?;
-    gateway.community_url = format!("http://{}", community.address).parse()?;
+    gateway.billing_url = ServiceUrls::of_address(billing.address);
+    gateway.community_url = ServiceUrls::of_address(community.address);
     let gateway = communal_gateway::bind(gateway).await?;
     let addresses = (gateway.addr, billing.address, community.address);
 

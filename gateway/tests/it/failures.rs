@@ -1,8 +1,8 @@
 //! Services that fail or break the contract, and traces.
 
 use bytes::Bytes;
-use communal_gateway::Config;
 use communal_gateway::plan::Contract;
+use communal_gateway::{Config, ServiceUrls};
 use communal_proto::billing::v1::{ArrearsLine, QueryUserArrearagesResponse};
 use prost::Message as _;
 use serde_json::Value;
@@ -15,7 +15,7 @@ const ARREARS: &str = "/Service/v1/QueryUserArrearages/";
 
 #[tokio::test]
 async fn a_service_that_cannot_be_reached_is_503_in_both_dialects() {
-    let nobody = "http://127.0.0.1:1".parse::<http::Uri>().unwrap();
+    let nobody = ServiceUrls::of_address(([127, 0, 0, 1], 1).into());
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let config =
         Config { addr: any, admin_addr: any, billing_url: nobody.clone(), community_url: nobody, ..Config::default() };

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use communal_gateway::plan::Contract;
-use communal_gateway::{Config, bind_contract};
+use communal_gateway::{Config, ServiceUrls, bind_contract};
 use communal_proto::contract::v1::{FaultKind, TranscodingFaults};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -97,7 +97,7 @@ impl Rig {
     ) -> Self {
         let received = Arc::new(Mutex::new(Vec::new()));
         let service = serve(Arc::clone(&received), Arc::new(answer)).await;
-        let url: http::Uri = format!("http://{service}").parse().unwrap();
+        let url = ServiceUrls::of_address(service);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { addr: any, admin_addr: any, billing_url: url.clone(), community_url: url, ..config };
         Self::in_front_of_nobody(contract, config, received).await

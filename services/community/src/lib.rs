@@ -71,7 +71,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Bound> {
         .add_service(limited!(BillRuleServiceServer::new(rules)))
         .add_service(limited!(PayerObjectServiceServer::new(objects)))
         .add_service(limited!(IdentityServiceServer::new(identity)));
-    Server::new(config.server, routes, authenticator, pool, &MIGRATOR).bind().await
+    Server::new(config.server.clone(), routes, authenticator, pool, &MIGRATOR).bind().await
 }
 
 /// Serves until `shutdown` ends, then lets running calls end.

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod dates;
+pub mod delivery;
 pub mod idempotency;
 pub mod identity;
 pub mod money;
@@ -18,4 +19,5 @@ pub mod server;
 pub mod telemetry;
 #[cfg(feature = "test-support")]
 pub mod test_support;
+pub mod tls;
 pub mod trace;

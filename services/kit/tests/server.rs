@@ -17,6 +17,7 @@ use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::secret::Secret;
 use communal_kit::server::{Server, ServerSettings};
 use communal_kit::test_support::TestDatabase;
+use communal_kit::tls::PemFiles;
 use communal_proto::identity::v1 as pb;
 use communal_proto::identity::v1::identity_service_client::IdentityServiceClient;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
@@ -90,6 +91,7 @@ impl Service {
             drain_notice: Duration::from_millis(200),
             drain_limit: Duration::from_secs(5),
             authenticator: settings,
+            tls: PemFiles::default(),
         };
         let server = Server::new(settings, routes, authenticator, database.pool.clone(), &NO_MIGRATIONS);
         let bound = server.bind().await.unwrap();

@@ -3,6 +3,7 @@
 
 mod calls;
 mod readiness;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -19,8 +20,10 @@ use crate::config::Reader;
 use crate::identity::Authenticator;
 use crate::identity::authenticator::AuthenticatorSettings;
 use crate::identity::layer::AuthenticationLayer;
+use crate::tls::{Names, PemFiles};
 use crate::{idempotency, telemetry};
 use calls::CallLayer;
+use tls::ServerTls;
 
 /// Largest request message taken: more than any batch the contract allows.
 pub const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
@@ -33,7 +36,7 @@ const LARGEST_METADATA: u32 = 64 * 1024;
 const POOL_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a service is served.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ServerSettings {
     /// What the service is called in traces and metrics.
     pub service: &'static str,
@@ -53,6 +56,8 @@ pub struct ServerSettings {
     pub drain_limit: Duration,
     /// Credentials.
     pub authenticator: AuthenticatorSettings,
+    /// gRPC over TLS, with these; in plain text where none are named.
+    pub tls: PemFiles,
 }
 
 impl ServerSettings {
@@ -63,6 +68,13 @@ impl ServerSettings {
         admin_address: (&'static str, SocketAddr),
     ) -> Self {
         let authenticator = AuthenticatorSettings::default();
+        let tls = PemFiles::read_settings(
+            reader,
+            Names { certificate: "tls_certificate", key: "tls_key", authorities: "tls_client_ca" },
+        );
+        if tls.authorities.is_some() && tls.certificate.is_none() {
+            reader.fault("tls_client_ca", "is set, but there is no certificate to serve TLS with");
+        }
         Self {
             service: address.0.trim_end_matches("_addr"),
             address: reader.parsed(address.0, address.1),
@@ -79,6 +91,7 @@ impl ServerSettings {
                         .parsed("channel_calls_per_second", authenticator.calls_per_second.map_or(0, NonZeroU32::get)),
                 ),
             },
+            tls,
         }
     }
 }
@@ -103,6 +116,7 @@ impl std::fmt::Debug for Server {
 pub struct Bound {
     server: Server,
     incoming: TcpIncoming,
+    tls: Option<ServerTls>,
     ready: (watch::Sender<bool>, watch::Receiver<bool>),
     admin_stop: oneshot::Sender<()>,
     /// Where gRPC listens.
@@ -127,8 +141,9 @@ impl Server {
     /// Opens the ports.
     ///
     /// # Errors
-    /// Where one is taken.
+    /// Where one is taken, or the certificates cannot be used.
     pub async fn bind(self) -> anyhow::Result<Bound> {
+        let tls = ServerTls::load(&self.settings.tls)?;
         let incoming = TcpIncoming::bind(self.settings.address)
             .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", self.settings.address))?
             // Without it, small replies wait for the client's delayed acknowledgement: 40 ms.
@@ -138,7 +153,7 @@ impl Server {
         let (admin_stop, stopped) = oneshot::channel::<()>();
         let stop = async move { drop(stopped.await) };
         let (admin_address, _) = telemetry::serve_admin(self.settings.admin_address, ready.1.clone(), stop).await?;
-        Ok(Bound { server: self, incoming, ready, admin_stop, address, admin_address })
+        Ok(Bound { server: self, incoming, tls, ready, admin_stop, address, admin_address })
     }
 }
 
@@ -148,7 +163,7 @@ impl Bound {
     /// # Errors
     /// Where serving fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { server, incoming, ready: (ready, _), admin_stop, address, admin_address } = self;
+        let Self { server, incoming, tls, ready: (ready, _), admin_stop, address, admin_address } = self;
         let settings = server.settings;
         let (health, health_service) = tonic_health::server::health_reporter();
         let watcher =
@@ -158,7 +173,8 @@ impl Bound {
         let routes = server.routes.add_service(health_service).add_service(reflection_v1()?);
         let routes = routes.add_service(reflection_v1alpha()?).prepare();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tonic::transport::Server::builder()
+        let stopped = async move { drop(stopped.await) };
+        let router = tonic::transport::Server::builder()
             .max_connection_age(settings.connection_age)
             .max_connection_age_grace(settings.drain_limit)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
@@ -167,11 +183,17 @@ impl Bound {
             .max_concurrent_streams(Some(u32::try_from(settings.concurrent_calls).unwrap_or(u32::MAX)))
             .layer(CallLayer::new(settings.service, settings.concurrent_calls, settings.default_deadline))
             .layer(AuthenticationLayer::new(server.authenticator))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(incoming, async move { drop(stopped.await) });
-        let mut serving = tokio::spawn(serving);
+            .add_routes(routes);
+        let encrypted = tls.is_some();
+        let mut serving = match tls {
+            None => tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped)),
+            Some(tls) => {
+                let greeted = tls.greet(incoming, tls::LOOKED_AT_EVERY);
+                tokio::spawn(router.serve_with_incoming_shutdown(greeted, stopped))
+            }
+        };
         let housekeeping = tokio::spawn(forget_old_replies(server.pool.clone()));
-        tracing::info!(grpc.address = %address, admin.address = %admin_address, "serving");
+        tracing::info!(grpc.address = %address, admin.address = %admin_address, encrypted, "serving");
 
         tokio::select! {
             () = shutdown => {}

@@ -1,0 +1,139 @@
+//! The primary of PostgreSQL is killed under load, its synchronous standby is promoted, and
+//! the services go on by themselves.
+//!
+//! The services know one address that leads to whoever is the primary: here a link to a
+//! socket folder, pointed elsewhere when the standby has been promoted; in Kubernetes the
+//! `-rw` Service that the operator of the database moves. They are not restarted, and their
+//! settings do not change.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use crate::Place;
+use crate::load::{Clients, Door, Load, percentile, verdict};
+use crate::postgres::{Postgres, until};
+use crate::report::{Report, readable};
+use crate::rolling::table;
+use crate::stage::{Databases, Kind, Slot};
+
+pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()> {
+    let primary = Postgres::create(place, "primary")?;
+    let link = place.folder.join("current");
+    point(&link, &primary.socket())?;
+    let databases = Databases::at(&link);
+    databases.fill(place).await?;
+    let standby = primary.standby(place, "standby")?;
+    let postgres = databases.pool("postgres")?;
+    for statement in ["ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()"] {
+        sqlx::raw_sql(statement).execute(&postgres).await?;
+    }
+    until("a synchronous standby", Duration::from_secs(15), || async {
+        let state: Result<Option<String>, _> =
+            sqlx::query_scalar("SELECT sync_state FROM pg_stat_replication WHERE application_name = 'standby'")
+                .fetch_optional(&postgres)
+                .await;
+        state.is_ok_and(|state| state.as_deref() == Some("sync"))
+    })
+    .await?;
+    postgres.close().await;
+    report.did("PostgreSQL: a primary, and a standby that confirms every commit (sync)");
+
+    let billing = Slot::service(Kind::Billing, place, &databases, &[])?;
+    let community = Slot::service(Kind::Community, place, &databases, &[])?;
+    let gateway = Slot::gateway(place, &[&billing, &community], &[])?;
+    let services = [billing.start().await?, community.start().await?];
+    let gate = gateway.start().await?;
+    let clients = Arc::new(Clients::new(&[&billing, &community, &gateway], 2, Duration::from_secs(10))?);
+    clients.store().await?;
+    let items = clients.items(&databases, 8).await?;
+    let mut load = Load::new();
+    load.updates("REST  community feeConfig.updateFeeConfig", &clients, Door::Rest, &items[..4], true);
+    load.updates("gRPC  community UpdateFeeConfig", &clients, Door::Grpc, &items[4..], true);
+    load.packages("REST  billing   AddSalePackage", &clients, 2, true);
+    report.did("10 clients write; a call of unknown outcome is made again under its own request id (EPEIS: its name)");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let killed_at = Utc::now();
+    let began = Instant::now();
+    let processes = primary.kill()?;
+    report.did(format!("kill -9 of the primary, {processes} processes"));
+    standby.promote()?;
+    let promoted = began.elapsed();
+    point(&link, &standby.socket())?;
+    report.did(format!("promoted the standby and moved the address ({} after the kill)", readable(promoted)));
+    for service in &services {
+        let what = format!("{} ready on the new primary", service.slot.kind.name());
+        until(&what, Duration::from_secs(20), || service.is_ready()).await?;
+    }
+    report.did(format!(
+        "both services say that they are ready, nobody restarted them ({} after the kill)",
+        readable(began.elapsed())
+    ));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let tallies = load.end().await?;
+
+    report.did("calls («failed» are answers after which the call was made again):");
+    table(report, &tallies);
+    let found = verdict(&databases, &tallies).await?;
+    let replayed: Vec<_> = tallies.values().flat_map(|t| &t.replayed).collect();
+    let mut committed = 0;
+    let pool = databases.pool("community")?;
+    for (item, price) in replayed.iter().filter(|(kind, _)| kind != "package") {
+        let changed: Option<DateTime<Utc>> = sqlx::query_scalar(
+            "SELECT min(changed_at) FROM fee_item_image
+             WHERE operate = 'ADD' AND config_id = $1 AND trim_scale(square_price)::text = $2",
+        )
+        .bind(item)
+        .bind(price)
+        .fetch_one(&pool)
+        .await?;
+        committed += usize::from(changed.is_some_and(|changed| changed <= killed_at));
+    }
+    let first_after = databases_first_write(&pool, killed_at).await?;
+    report.count(format!(
+        "writes acknowledged {}, of them {} in doubt and replayed ({committed} of those had been committed before the kill and were not done again); lost {}, doubled {}",
+        found.acknowledged,
+        replayed.len(),
+        found.lost,
+        found.doubled,
+    ));
+    if let Some(first) = first_after {
+        let pause = (first - killed_at).to_std().unwrap_or_default();
+        report.count(format!("first write on the new primary {} after the kill", readable(pause)));
+    }
+    let unanswered: usize = tallies.values().map(|t| t.refused.len()).sum();
+    let times: Vec<_> = tallies.values().flat_map(|t| t.unavailable.iter().chain(&t.unknown).copied()).collect();
+    report.count(format!(
+        "answers UNAVAILABLE or cut off {}, the slowest after {}",
+        times.len(),
+        percentile(&times, 100).map(readable).unwrap_or_default(),
+    ));
+    report.expect(found.lost == 0, format!("no acknowledged write is lost ({})", found.lost));
+    report.expect(found.doubled == 0, format!("no write was done twice ({})", found.doubled));
+    report.expect(unanswered == 0, format!("every replay was accepted ({unanswered} refused)"));
+    report.expect(!replayed.is_empty(), "the kill hit calls in progress");
+    report.expect(first_after.is_some(), "writes go on, on the new primary");
+    gate.stop().await?;
+    for service in services {
+        service.stop().await?;
+    }
+    Ok(())
+}
+
+async fn databases_first_write(pool: &sqlx::PgPool, since: DateTime<Utc>) -> anyhow::Result<Option<DateTime<Utc>>> {
+    // What was under way when the primary died may carry a time just before its replay.
+    Ok(sqlx::query_scalar("SELECT min(answered_at) FROM platform.answered_request WHERE answered_at > $1")
+        .bind(since)
+        .fetch_one(pool)
+        .await?)
+}
+
+/// Points a link elsewhere, in one step.
+fn point(link: &Path, to: &Path) -> anyhow::Result<()> {
+    let new = link.with_extension("new");
+    std::os::unix::fs::symlink(to, &new)?;
+    Ok(std::fs::rename(&new, link)?)
+}

@@ -1,0 +1,266 @@
+//! Replicas that come, stop, die and refuse, each a gRPC server on a port of its own. Each
+//! tells by its health status which one it is, so the calls of these tests are health checks.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use communal_kit::tls::PemFiles;
+use prost::Message as _;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Code;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
+use tonic_health::ServingStatus;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use super::replicas::Resolve;
+use super::*;
+
+/// What a name resolves to; tests change it.
+type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
+
+fn upstream(addresses: &Addresses) -> Upstream {
+    upstream_by(addresses, "http://billing:50051", None)
+}
+
+fn upstream_by(addresses: &Addresses, url: &str, tls: Option<&PemFiles>) -> Upstream {
+    let addresses = Arc::clone(addresses);
+    let resolve: Resolve = Arc::new(move |_| {
+        let found = addresses.lock().unwrap().clone();
+        Box::pin(async move { if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) } })
+    });
+    let urls: ServiceUrls = url.parse().unwrap();
+    let transport = Transport::new(2, tls).unwrap();
+    let replicas = Replicas::keep("billing", &urls, transport, resolve, Some(Duration::from_millis(50)));
+    Upstream { service: "billing", replicas }
+}
+
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
+}
+
+/// A replica whose answers are its name.
+async fn replica(address: &str, name: ServingStatus) -> Server {
+    replica_with(address, name, None).await
+}
+
+async fn replica_with(address: &str, name: ServingStatus, tls: Option<ServerTlsConfig>) -> Server {
+    let (health, service) = tonic_health::server::health_reporter();
+    health.set_service_status("name", name).await;
+    health.set_service_status("readiness", ServingStatus::Serving).await;
+    let incoming = TcpIncoming::bind(address.parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut server = tonic::transport::Server::builder();
+    if let Some(tls) = tls {
+        server = server.tls_config(tls).unwrap();
+    }
+    let server = server.add_service(service);
+    let serving = server.serve_with_incoming_shutdown(incoming, async move { drop(stopped.await) });
+    Server { address, stop, ended: tokio::spawn(async move { serving.await.unwrap() }) }
+}
+
+impl Server {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.ended.await.unwrap();
+    }
+}
+
+/// Which replica answered.
+async fn call(upstream: &Upstream) -> Result<i32, Status> {
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let message = HealthCheckRequest { service: "name".into() }.encode_to_vec().into();
+    let reply = upstream.call(&path, &MetadataMap::new(), &message, Duration::from_secs(10)).await?;
+    Ok(HealthCheckResponse::decode(reply).unwrap().status)
+}
+
+async fn answering(upstream: &Upstream) -> BTreeSet<i32> {
+    let mut names = BTreeSet::new();
+    for _ in 0..20 {
+        names.insert(call(upstream).await.unwrap());
+    }
+    names
+}
+
+async fn until_answering(upstream: &Upstream, names: &[i32]) {
+    let names: BTreeSet<_> = names.iter().copied().collect();
+    for _ in 0..200 {
+        if answering(upstream).await == names {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{:?} instead of {names:?}", answering(upstream).await);
+}
+
+#[tokio::test]
+async fn replicas_that_come_get_calls_and_those_that_go_get_none() {
+    let first = replica("127.0.0.1:0", ServingStatus::Unknown).await;
+    let second = replica("127.0.0.1:0", ServingStatus::Serving).await;
+    let addresses = Addresses::new(Mutex::new(vec![first.address]));
+    let upstream = upstream(&addresses);
+    assert_eq!(answering(&upstream).await, BTreeSet::from([0]));
+    addresses.lock().unwrap().push(second.address);
+    until_answering(&upstream, &[0, 1]).await;
+    *addresses.lock().unwrap() = vec![second.address];
+    until_answering(&upstream, &[1]).await;
+    // A name that resolves to nothing for a moment ends nothing.
+    addresses.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(answering(&upstream).await, BTreeSet::from([1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_while_replicas_are_replaced_one_by_one() {
+    let mut servers = vec![
+        replica("127.0.0.1:0", ServingStatus::Unknown).await,
+        replica("127.0.0.1:0", ServingStatus::Serving).await,
+    ];
+    let addresses = Addresses::new(Mutex::new(servers.iter().map(|s| s.address).collect()));
+    let upstream = Arc::new(upstream(&addresses));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (upstream, stop) = (Arc::clone(&upstream), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    call(&upstream).await.unwrap();
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        for name in [ServingStatus::Unknown, ServingStatus::Serving] {
+            let server = servers.remove(0);
+            let address = server.address.to_string();
+            server.stop().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            servers.push(replica(&address, name).await);
+            until_answering(&upstream, &[0, 1]).await;
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_a_replica_took_is_never_made_again() {
+    let hanging_up = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let good = replica("127.0.0.1:0", ServingStatus::Serving).await;
+    let taken = Arc::new(Mutex::new(0));
+    let addresses = Addresses::new(Mutex::new(vec![hanging_up.local_addr().unwrap(), good.address]));
+    let counted = Arc::clone(&taken);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = hanging_up.accept().await {
+            // Settings, and then the whole call: nothing more comes before an answer.
+            use tokio::io::AsyncWriteExt as _;
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            let mut received = vec![0; 4096];
+            let mut size = 0;
+            while size < 100 || !received[..size].windows(4).any(|w| w == b"name") {
+                match stream.read(&mut received[size..]).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(more) => size += more,
+                }
+            }
+            *counted.lock().unwrap() += 1;
+        }
+    });
+    let upstream = upstream(&addresses);
+    let mut failed = 0;
+    for _ in 0..6 {
+        match call(&upstream).await {
+            Ok(name) => assert_eq!(name, 1),
+            Err(_) => failed += 1,
+        }
+    }
+    assert!(failed > 0, "every other call was taken by the replica that hangs up");
+    assert_eq!(failed, *taken.lock().unwrap(), "each taken call was told to its caller");
+}
+
+#[tokio::test]
+async fn where_nobody_is_there_a_call_fails_at_once_as_unavailable() {
+    let nobody: Vec<SocketAddr> = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().unwrap()).into();
+    let upstream = upstream(&Addresses::new(Mutex::new(nobody)));
+    let began = Instant::now();
+    assert_eq!(call(&upstream).await.unwrap_err().code(), Code::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn issue(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["billing".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// What a service shows, and whom it lets in.
+    fn server(&self) -> ServerTlsConfig {
+        let (certificate, key) = self.issue();
+        ServerTlsConfig::new()
+            .identity(Identity::from_pem(certificate, key))
+            .client_ca_root(Certificate::from_pem(self.0.pem()))
+    }
+
+    /// What the gateway finds in its folder.
+    fn write(&self, folder: &std::path::Path) {
+        let (certificate, key) = self.issue();
+        for (name, text) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", self.0.pem())] {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn services_are_called_over_mutual_tls_with_files_that_are_renewed() {
+    let folder = std::env::temp_dir().join(format!("communal-gateway-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (old, new) = (Authority::new(), Authority::new());
+    old.write(&folder);
+    let file = |name: &str| Some(folder.join(name));
+    let files = PemFiles { certificate: file("tls.crt"), key: file("tls.key"), authorities: file("ca.crt") };
+    let first = replica_with("127.0.0.1:0", ServingStatus::Unknown, Some(old.server())).await;
+    let addresses = Addresses::new(Mutex::new(vec![first.address]));
+    let secure = upstream_by(&addresses, "https://billing:50051", Some(&files));
+    assert_eq!(call(&secure).await.unwrap(), 0);
+
+    let nameless = PemFiles { certificate: None, key: None, ..files.clone() };
+    let refused = upstream_by(&addresses, "https://billing:50051", Some(&nameless));
+    assert!(call(&refused).await.is_err(), "a gateway without a certificate is not let in");
+    let stranger = upstream_by(&addresses, "https://community:50052", Some(&files));
+    assert!(call(&stranger).await.is_err(), "another service's certificate is not accepted");
+
+    new.write(&folder);
+    let second = replica_with("127.0.0.1:0", ServingStatus::Serving, Some(new.server())).await;
+    *addresses.lock().unwrap() = vec![second.address];
+    for _ in 0..100 {
+        if call(&secure).await.is_ok_and(|name| name == 1) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert_eq!(call(&secure).await.unwrap(), 1, "the renewed files are used without a restart");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
