@@ -51,7 +51,9 @@ bench_tools() {
     have pgbench || [ -x "$pg_bin/pgbench" ] || missing="$missing postgresql-contrib"
     [ -z "$missing" ] && return 0
     # shellcheck disable=SC2086 # a list of packages
-    may_install && apt_install $missing || warn "could not install$missing: rows that need them will be absent"
+    if ! may_install || ! apt_install $missing; then
+        warn "could not install$missing: rows that need them will be absent"
+    fi
 }
 
 # grpc-gateway, from Debian's packages and generated from our protos.
