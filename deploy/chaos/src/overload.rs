@@ -26,11 +26,7 @@ pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()
     databases.fill(place).await?;
     let ceiling = CEILING.to_string();
     let community = Slot::service(Kind::Community, place, &databases, &[("concurrent_calls", &ceiling)])?;
-    let gateway = Slot::gateway(
-        place,
-        &[&community, &community],
-        &[("gateway_concurrent_calls", &ceiling), ("gateway_billing_url", &format!("http://{}", community.address))],
-    )?;
+    let gateway = Slot::gateway(place, &[&community], &[("gateway_concurrent_calls", &ceiling)])?;
     let service = community.start().await?;
     let gate = gateway.start().await?;
     report.did(format!("community and a gateway, each set up for {CEILING} calls at once: ready"));

@@ -126,7 +126,9 @@ impl Slot {
         for kind in [Kind::Billing, Kind::Community] {
             let of_kind = services.iter().filter(|s| s.kind == kind);
             let urls: Vec<_> = of_kind.map(|s| format!("http://{}", s.address)).collect();
-            slot.set(&format!("GATEWAY_{}_URL", kind.name().to_uppercase()), &urls.join(","));
+            // A service that has no part in a scenario must not be looked for on its usual port.
+            let urls = if urls.is_empty() { "http://127.0.0.1:1".to_owned() } else { urls.join(",") };
+            slot.set(&format!("GATEWAY_{}_URL", kind.name().to_uppercase()), &urls);
         }
         Ok(slot)
     }
