@@ -240,8 +240,7 @@ impl Clients {
             }
             Door::Grpc => {
                 let query = ArrearsFilter { book_id: "B000000000000001".into(), ..ArrearsFilter::default() };
-                let message =
-                    QueryUserArrearagesRequest { filter: Some(query), ..QueryUserArrearagesRequest::default() };
+                let message = QueryUserArrearagesRequest { filter: Some(query) };
                 self.deliver(&self.billing, |channel| {
                     let request = self.of_billing(message.clone());
                     async move { ReceivableServiceClient::new(channel).query_user_arrearages(request?).await.map(drop) }
