@@ -207,11 +207,14 @@ async fn no_open_fee_survives_a_stop_that_races_with_its_creation() {
         while let Some(outcome) = creators.join_next().await {
             if outcome.unwrap() { admitted += 1 } else { refused += 1 }
         }
+        let late = service.caller().charge(&id, &rooms).await;
+        assert_eq!(refusal(late).0, "FEE_ITEM_STOPPED");
         assert!(service.caller().all_fees(&id, FeeState::Charging).await.is_empty());
         assert!(service.caller().rules(&id).await.unwrap().rules.iter().all(|r| r.state() == FeeState::Ended));
     }
-    // The 8 stops are among the admitted; without some of both this was no race.
-    assert!(admitted > 8 && refused > 0, "{admitted} admitted, {refused} refused");
+    // The 8 stops are among the admitted. How many creations come too late is the scheduler's
+    // choice; that some were in time makes the rest of this a test.
+    assert!(admitted > 8, "{admitted} admitted, {refused} refused");
 }
 
 /// A creation whose transaction is still open when `other` begins.

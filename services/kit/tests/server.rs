@@ -238,7 +238,7 @@ async fn a_deadline_is_exceeded_and_not_cancelled() {
     for (key, value) in credentials("admin", ADMIN_KEY) {
         request.metadata_mut().insert(key, value.parse().unwrap());
     }
-    request.metadata_mut().insert("grpc-timeout", "400m".parse().unwrap());
+    request.metadata_mut().insert("grpc-timeout", "1500m".parse().unwrap());
     let refused = IdentityServiceClient::new(service.channel().await).list_channels(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded);
 }

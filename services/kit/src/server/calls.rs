@@ -28,7 +28,7 @@ use crate::trace::TraceContext;
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// tonic itself ends a call at its deadline, on both sides, and says CANCELLED. Ours comes
 /// first by a tenth of the time, and by no more than this.
-const MOST_AHEAD: Duration = Duration::from_millis(25);
+const MOST_AHEAD: Duration = Duration::from_millis(100);
 
 /// See the module.
 #[derive(Clone, Debug)]
