@@ -26,6 +26,7 @@ use communal_kit::identity::Authenticator;
 use communal_kit::identity::admin::IdentityRpc;
 use communal_kit::server::{Bound, Server};
 use communal_kit::server::{LARGEST_REPLY, LARGEST_REQUEST};
+use communal_kit::telemetry;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleServiceServer;
 use communal_proto::community::v1::fee_item_service_server::FeeItemServiceServer;
 use communal_proto::community::v1::fee_service_server::FeeServiceServer;
@@ -52,6 +53,10 @@ macro_rules! limited {
 /// # Errors
 /// Where one is taken, or the database's URL cannot be read.
 pub async fn bind(config: &Config) -> anyhow::Result<Bound> {
+    telemetry::metrics_handle();
+    // From zero, so that the first is seen as a step.
+    metrics::describe_counter!("communal_community_item_closures_total", "Fee items stopped, with all that was open");
+    metrics::counter!("communal_community_item_closures_total").increment(0);
     let pool = database::connect(&config.database)?;
     let (sealing, clock) = (config.sealing_key.clone(), config.clock.clone());
     let authenticator = Arc::new(Authenticator::new(

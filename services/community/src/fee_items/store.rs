@@ -154,7 +154,9 @@ pub async fn update(
     let key = call.request_key(request);
     retrying(|| async {
         let flag = Some(terms.fee_flag);
-        if change(pool, call, key.as_ref(), &request.config_id, flag, terms, now).await? {
+        let done = change(pool, call, key.as_ref(), &request.config_id, flag, terms, now).await?;
+        if done.changed {
+            done.count();
             return Ok(());
         }
         update_locked(pool, call, request, terms, now).await
@@ -192,10 +194,12 @@ async fn update_locked(
     if terms.formula == Formula::Custom && terms.formula_text.is_none() && !stored.has_text {
         return Err(Refusal::for_faults(vec![formula_text_missing()]));
     }
-    if !change(&mut *transaction, call, None, &request.config_id, None, terms, now).await? {
+    let done = change(&mut *transaction, call, None, &request.config_id, None, terms, now).await?;
+    if !done.changed {
         return Err(unexplained("修改费用项失败"));
     }
     transaction.commit().named("commit").await?;
+    done.count();
     Ok(())
 }
 
@@ -214,10 +218,27 @@ async fn has_rules(connection: &mut PgConnection, call: &Call, config_id: &str) 
     Ok(exists)
 }
 
+/// What became of an item.
+struct Change {
+    /// It has the new terms.
+    changed: bool,
+    /// It was running and is stopped, and with it all that was open.
+    closed: bool,
+}
+
+impl Change {
+    /// To be called when it is stored for good.
+    fn count(&self) {
+        if self.closed {
+            metrics::counter!("communal_community_item_closures_total").increment(1);
+        }
+    }
+}
+
 /// The one statement of an update: locks the item, claims the request id, changes the item,
-/// closes it where it is stopped now, and writes its history. False where the item is not
-/// there or not as expected (its flag, a stored formula where none is given), or the request
-/// id was claimed before; nothing is written then.
+/// closes it where it is stopped now, and writes its history. Nothing is changed where the
+/// item is not there or not as expected (its flag, a stored formula where none is given), or
+/// the request id was claimed before; nothing is written then.
 ///
 /// The claim comes after the lock and only for an item that is as expected, so that no claim
 /// stays behind for a change that was not made.
@@ -229,13 +250,14 @@ async fn change(
     expected_flag: Option<FeeFlag>,
     terms: &Terms,
     now: DateTime<Utc>,
-) -> Result<bool, Refusal> {
+) -> Result<Change, Refusal> {
     let (sets_prepayment, prepayment) = match terms.prepayment_period {
         PrepaymentPeriod::Unsaid => (false, None),
         PrepaymentPeriod::Cleared => (true, None),
         PrepaymentPeriod::Days(days) => (true, Some(days)),
     };
-    let changed = sqlx::query_scalar!(
+    let changed = sqlx::query_as!(
+        Change,
         r#"WITH before AS (
                SELECT * FROM pay_fee_config
                WHERE community_id = $1 AND config_id = $9 AND deleted_at IS NULL
@@ -292,7 +314,7 @@ async fn change(
                       false
                FROM after
            )
-           SELECT EXISTS (SELECT FROM after) AS "changed!""#,
+           SELECT EXISTS (SELECT FROM after) AS "changed!", EXISTS (SELECT FROM going WHERE closes) AS "closed!""#,
         call.tenant.id,
         call.method,
         key.map(|k| k.request_id.as_str()),
