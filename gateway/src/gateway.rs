@@ -236,6 +236,8 @@ pub(crate) fn describe_metrics() {
     describe_counter!("gateway_requests_total", "REST requests answered, by interface, HTTP status and envelope code");
     describe_histogram!("gateway_request_seconds", Unit::Seconds, "Time until a REST request is answered");
     describe_gauge!("gateway_in_flight", "REST requests being answered");
+    describe_gauge!("gateway_replicas", "Replicas of a service as its name resolves, by state");
+    describe_counter!("gateway_redelivered_calls_total", "Calls sent again that a replica had turned away, by service");
     describe_counter!("gateway_unknown_keys_total", "Keys of requests that no field has, by interface");
     describe_counter!("gateway_transcoding_faults_total", "Fields that could not be carried over, by interface");
 }

@@ -312,6 +312,18 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
     for _ in 0..2 {
         product.send(product.hc("feeConfig.saveFeeConfig", &fee_item("物业费"), "t1")).await;
     }
+    // Stopped once, however often it is said.
+    let id: String = sqlx::query_scalar("SELECT config_id FROM pay_fee_config WHERE fee_name = '物业费'")
+        .fetch_one(&product.community_database.pool)
+        .await
+        .unwrap();
+    for transaction in ["s1", "s2"] {
+        let mut stop = fee_item("物业费");
+        stop["configId"] = id.clone().into();
+        stop["state"] = "NA".into();
+        let (_, body) = product.send(product.hc("feeConfig.updateFeeConfig", &stop, transaction)).await;
+        assert!(body.contains(r#""code":"0""#), "{body}");
+    }
     // A path is the caller's to choose, and must not become a label.
     let mut invented = tonic::client::Grpc::new(
         tonic::transport::Channel::from_shared(format!("http://{}", product.billing)).unwrap().connect().await.unwrap(),
@@ -347,6 +359,7 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
         r#"communal_idempotent_replays_total{method="/communal.community.v1.FeeItemService/SaveFeeConfig"} 1"#,
         r#"communal_calls_total{method="/communal.billing.v1.ReceivableService/QueryUserArrearages",code="Ok"} 1"#,
         r#"communal_statement_seconds_count{statement="arrears_read"} 1"#,
+        "communal_community_item_closures_total 1",
         "communal_calls_in_flight 0",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in {text}");
