@@ -50,7 +50,7 @@ pub async fn import(
     most_lines: u32,
     mut stream: impl Stream<Item = Result<ImportReceivableLinesRequest, Status>> + Unpin,
 ) -> Result<ImportReceivableLinesResponse, Refusal> {
-    let Some(mut message) = next(&mut stream).await? else {
+    let Some(message) = next(&mut stream).await? else {
         return Err(Refusal::for_faults(vec![missing("batch", "批次")]));
     };
     let batch_id = batch_id(&message)?;
@@ -58,19 +58,11 @@ pub async fn import(
     if store::batch(pool, &call.tenant.id, &batch_id).await?.is_none() {
         reading.writer = Some(Writer::start(pool.clone(), call.clone(), batch_id.clone()));
     }
-    loop {
-        reading.take(message.lines).await?;
-        if reading.faults.len() >= MOST_FAULTS {
-            break;
-        }
-        match next(&mut stream).await? {
-            Some(more) => message = more,
-            None => break,
-        }
-        if message.batch.is_some() {
-            reading.faults.push(Fault::rule("batch", "is in the first message only", "批次只能出现在第一条消息中"));
-        }
+    let read = reading.read(message, &mut stream).await;
+    if read.is_err() {
+        reading.abandon_writer().await;
     }
+    read?;
     reading.finish(pool).await
 }
 
@@ -141,6 +133,40 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Reads the stream to its end, or to where there are faults enough.
+    async fn read(
+        &mut self,
+        first: ImportReceivableLinesRequest,
+        stream: &mut (impl Stream<Item = Result<ImportReceivableLinesRequest, Status>> + Unpin),
+    ) -> Result<(), Refusal> {
+        let mut message = first;
+        loop {
+            self.take(message.lines).await?;
+            if self.faults.len() >= MOST_FAULTS {
+                return Ok(());
+            }
+            match next(stream).await? {
+                Some(more) => message = more,
+                None => return Ok(()),
+            }
+            if message.batch.is_some() {
+                let words = "批次只能出现在第一条消息中";
+                self.faults.push(Fault::rule("batch", "is in the first message only", words));
+            }
+        }
+    }
+
+    /// Ends the writer without its end mark, and waits until what it wrote is rolled back: who
+    /// hears the refusal may send the batch again at once, and must not meet this attempt.
+    async fn abandon_writer(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            drop(writer.portions);
+            if let Ok(Err(refusal)) = writer.task.await {
+                tracing::debug!(reason = refusal.reason(), "an import was abandoned");
+            }
+        }
+    }
+
     async fn take(&mut self, lines: Vec<ReceivableLine>) -> Result<(), Refusal> {
         if lines.len() > MOST_LINES_A_MESSAGE {
             return Err(Refusal::for_faults(vec![rows_fault(MOST_LINES_A_MESSAGE, "每条消息")]));
@@ -156,8 +182,7 @@ impl<'a> Reading<'a> {
             }
         }
         if !self.faults.is_empty() {
-            // Dropping the writer rolls back what it wrote.
-            self.writer = None;
+            self.abandon_writer().await;
         }
         Ok(())
     }
@@ -223,7 +248,7 @@ impl<'a> Reading<'a> {
             self.faults.push(missing("lines", "应收明细"));
         }
         if !self.faults.is_empty() || self.exists {
-            self.writer = None;
+            self.abandon_writer().await;
             return Err(self.refuse(pool).await?);
         }
         let batch = Batch {
