@@ -103,7 +103,7 @@ build() {
     case $profile in release | dev) ;; *) die 64 "COMMUNAL_PROFILE=$profile: it is release or dev" ;; esac
     say "Building ($profile; the first time takes some minutes) …"
     interruptible in_root cargo build --profile "$profile" --locked \
-        -p communal-standalone -p communal-billing -p communal-community -p communal-gateway || die 1 "the build failed"
+        -p communal-standalone -p communal-billing -p communal-community || die 1 "the build failed"
     find_programs
 }
 
