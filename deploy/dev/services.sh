@@ -304,7 +304,8 @@ stop_process() {
 wait_ready() {
     local tenths=$(($2 * 5)) name address ready
     while [ "$tenths" -gt 0 ]; do
-        process_runs "$1" || return 1
+        # A process that was started just now has no command line yet; it gets a second look.
+        process_runs "$1" || { sleep 0.5 && process_runs "$1"; } || return 1
         ready=yes
         while read -r name address; do
             case $name in
