@@ -5,7 +5,8 @@ Each assertion takes an `Objects` and yields what is wrong, in words for the per
 
 import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
 
 import facts
 
@@ -24,6 +25,18 @@ SECRETS = {
     "community-postgres-app": {"uri"},
     "billing-postgres-ca": {"ca.crt"},
     "community-postgres-ca": {"ca.crt"},
+}
+# What cert-manager puts into a Secret.
+CERTIFICATE_KEYS = {"tls.crt", "tls.key", "ca.crt"}
+# Settings that name a file of a certificate, by their ends, and the key of the Secret that holds it.
+CERTIFICATE_SETTINGS = {
+    "_TLS_CERTIFICATE": "tls.crt",
+    "_TLS_KEY": "tls.key",
+    "_TLS_CA": "ca.crt",
+    "_TLS_CLIENT_CA": "ca.crt",
+    "PGSSLROOTCERT": "ca.crt",
+    "PGSSLCERT": "tls.crt",
+    "PGSSLKEY": "tls.key",
 }
 
 
@@ -44,6 +57,17 @@ class Objects:
 
     def servers(self) -> list["Workload"]:
         return [Workload(self, d) for d in self.of("Deployment")]
+
+    def namespace(self) -> str:
+        return self.of("Namespace")[0]["metadata"]["name"]
+
+    def keys_of_secret(self, name: str) -> set[str]:
+        """The keys that somebody puts into a Secret."""
+        return CERTIFICATE_KEYS if self.certificate_in(name) else SECRETS.get(name, set())
+
+    def certificate_in(self, secret: str | None) -> dict | None:
+        """The Certificate that is kept in a Secret."""
+        return next((c for c in self.of("Certificate") if c["spec"]["secretName"] == secret), None)
 
 
 class Workload:
@@ -68,6 +92,35 @@ class Workload:
     def port_of(self, suffix: str) -> int | None:
         address = self.environment.get(f"COMMUNAL_{self.binary.upper()}_{suffix}")
         return int(address.rpartition(":")[2]) if address else None
+
+    def speaks_tls(self) -> bool:
+        return "COMMUNAL_TLS_CERTIFICATE" in self.environment
+
+    def mounted(self, path: str) -> "Mounted | None":
+        """What of a Secret is mounted at a path."""
+        for mount in self.container.get("volumeMounts", []):
+            folder, _, file = path.rpartition("/")
+            volume = next((v for v in self.pod.get("volumes", []) if v["name"] == mount["name"]), None)
+            if not volume or "secret" not in volume or path != mount["mountPath"] and folder != mount["mountPath"]:
+                continue
+            items = {item["path"]: item["key"] for item in volume["secret"].get("items", [])}
+            # By subPath it is a single file.
+            file = mount.get("subPath", file)
+            return Mounted(mount, volume["secret"], items.get(file) if items else file)
+        return None
+
+    def secret_of(self, setting: str) -> str | None:
+        """The Secret that holds the file that a setting names."""
+        found = self.mounted(self.environment.get(setting) or "")
+        return found.secret["secretName"] if found else None
+
+
+class Mounted(NamedTuple):
+    """A file of a Secret in a container."""
+
+    mount: dict
+    secret: dict
+    key: str | None
 
 
 def selects(selector: dict | None, labels: dict) -> bool:
@@ -160,20 +213,46 @@ def every_setting_is_read(objects: Objects) -> Iterator[str]:
                 yield f"{workload.name}: {workload.binary} reads no {key}"
 
 
+def every_setting_that_is_needed_is_given(objects: Objects) -> Iterator[str]:
+    for workload in objects.workloads():
+        needed = facts.required(workload.binary)
+        if workload.document["kind"] == "Job":
+            needed &= {f"COMMUNAL_{workload.binary.upper()}_DATABASE_URL"}
+        for key in sorted(needed - set(workload.environment)):
+            yield f"{workload.name}: {key} must be set"
+
+
+def secrets_are_made_once_and_whole(objects: Objects) -> Iterator[str]:
+    makers: dict[str, list[str]] = {}
+    for kind in ("ExternalSecret", "SealedSecret"):
+        for maker in objects.of(kind):
+            made = maker["spec"]
+            if kind == "ExternalSecret":
+                name, keys = made["target"]["name"], {entry["secretKey"] for entry in made["data"]}
+            else:
+                name, keys = made["template"]["metadata"]["name"], set(made["encryptedData"])
+            makers.setdefault(name, []).append(kind)
+            if keys != SECRETS.get(name):
+                yield f"{kind}/{maker['metadata']['name']}: makes the keys {sorted(keys)} of a Secret {name}"
+    for name, kinds in makers.items():
+        if len(kinds) > 1:
+            yield f"Secret/{name}: is made by {' and '.join(kinds)}"
+
+
 def everything_named_is_there(objects: Objects) -> Iterator[str]:
     for workload in objects.workloads():
         for given in workload.container.get("envFrom", []):
             if not objects.named("ConfigMap", given["configMapRef"]["name"]):
                 yield f"{workload.name}: no ConfigMap {given['configMapRef']['name']}"
         wanted = [e["valueFrom"]["secretKeyRef"] for e in workload.container.get("env", []) if "valueFrom" in e]
-        wanted += [
-            {"name": volume["secret"]["secretName"], "key": item["key"]}
-            for volume in workload.pod.get("volumes", [])
-            for item in volume["secret"]["items"]
-        ]
+        secrets = [volume["secret"] for volume in workload.pod.get("volumes", [])]
+        wanted += [{"name": secret["secretName"], "key": item["key"]} for secret in secrets for item in secret.get("items", [])]
         for reference in wanted:
-            if reference["key"] not in SECRETS.get(reference["name"], set()):
+            if reference["key"] not in objects.keys_of_secret(reference["name"]):
                 yield f"{workload.name}: nobody makes the key {reference['key']} of a Secret {reference['name']}"
+        for secret in secrets:
+            if not objects.keys_of_secret(secret["secretName"]):
+                yield f"{workload.name}: nobody makes a Secret {secret['secretName']}"
         if not objects.named("ServiceAccount", workload.pod["serviceAccountName"]):
             yield f"{workload.name}: no ServiceAccount {workload.pod['serviceAccountName']}"
 
@@ -264,18 +343,29 @@ def services_lead_somewhere(objects: Objects) -> Iterator[str]:
                         yield f"{kind}/{route['metadata']['name']}: leads to {backend['name']}:{backend['port']}, which is no Service"
 
 
+def dialled(workload: Workload) -> Iterator[tuple[str, SplitResult]]:
+    """The services that a workload calls, by setting and URL."""
+    for key, value in workload.environment.items():
+        if re.fullmatch(r"COMMUNAL_GATEWAY_[A-Z]+_URL", key):
+            yield key, urlsplit(value)
+
+
+def behind(objects: Objects, service: dict | None) -> Workload | None:
+    """The Deployment that a Service leads to."""
+    if not service:
+        return None
+    chosen = {"matchLabels": service["spec"]["selector"]}
+    return next((server for server in objects.servers() if selects(chosen, server.labels)), None)
+
+
 def the_gateway_dials_the_services(objects: Objects) -> Iterator[str]:
     for server in objects.servers():
-        for key, value in server.environment.items():
-            if not re.fullmatch(r"COMMUNAL_GATEWAY_[A-Z]+_URL", key):
-                continue
-            url = urlsplit(value)
+        for key, url in dialled(server):
             service = objects.named("Service", url.hostname)
             if not service or url.port not in {port["port"] for port in service["spec"]["ports"]}:
-                yield f"{server.name}: {key}={value} leads to no Service"
+                yield f"{server.name}: {key}={url.geturl()} leads to no Service"
                 continue
-            chosen = {"matchLabels": service["spec"]["selector"]}
-            target = next((s for s in objects.servers() if selects(chosen, s.labels)), None)
+            target = behind(objects, service)
             if not target:
                 continue  # told by services_lead_somewhere
             out, back = opened(objects, server, "egress", "to"), opened(objects, target, "ingress", "from")
@@ -347,12 +437,126 @@ def the_database_has_connections_enough(objects: Objects) -> Iterator[str]:
             yield f"Cluster/{name}-postgres: a commit must wait for one standby, and one more must be there when it is away"
 
 
+def files_of_certificates_are_there(objects: Objects) -> Iterator[str]:
+    for workload in objects.workloads():
+        for setting, path in workload.environment.items():
+            wanted = next((key for end, key in CERTIFICATE_SETTINGS.items() if setting.endswith(end)), None)
+            if not wanted:
+                continue
+            told = f"{workload.name}: {setting}={path}"
+            found = workload.mounted(path or "")
+            if not found:
+                yield f"{told}: no Secret is mounted there"
+                continue
+            name = found.secret["secretName"]
+            if found.key != wanted or wanted not in objects.keys_of_secret(name):
+                yield f"{told}: is {found.key} of the Secret {name}, wanted is its {wanted}"
+            if "subPath" in found.mount:
+                yield f"{told}: what is mounted by subPath never changes, so a renewed certificate would not be seen"
+            if not found.mount.get("readOnly"):
+                yield f"{told}: must be mounted read-only"
+            # Files of a Secret belong to root and to the pod's group.
+            mode = found.secret.get("defaultMode", 0o644)
+            if not mode & 0o040 or "fsGroup" not in workload.pod.get("securityContext", {}):
+                yield f"{told}: cannot be read by user {workload.pod['securityContext'].get('runAsUser')}"
+            if wanted == "tls.key" and mode & 0o007:
+                yield f"{told}: a key must not be for everybody to read (defaultMode {mode:04o})"
+
+
+def encryption_is_agreed(objects: Objects) -> Iterator[str]:
+    for client in objects.servers():
+        for key, url in dialled(client):
+            server = behind(objects, objects.named("Service", url.hostname))
+            if not server:
+                continue  # told by the_gateway_dials_the_services
+            if (url.scheme == "https") != server.speaks_tls():
+                speaks = "TLS" if server.speaks_tls() else "plain text"
+                yield f"{client.name}: {key}={url.geturl()}, but {server.name} speaks {speaks}"
+                continue
+            if not server.speaks_tls():
+                continue
+            theirs = objects.certificate_in(server.secret_of("COMMUNAL_TLS_CERTIFICATE"))
+            ours = objects.certificate_in(client.secret_of("COMMUNAL_GATEWAY_TLS_CERTIFICATE"))
+            if not theirs:
+                yield f"{server.name}: no Certificate is kept where its COMMUNAL_TLS_CERTIFICATE is"
+                continue
+            if url.hostname not in theirs["spec"].get("dnsNames", []):
+                yield f"Certificate/{theirs['metadata']['name']}: is not for {url.hostname}, which {client.name} dials"
+            if "server auth" not in theirs["spec"]["usages"]:
+                yield f"Certificate/{theirs['metadata']['name']}: is not for a server (server auth)"
+            if "COMMUNAL_TLS_CLIENT_CA" not in server.environment:
+                yield f"{server.name}: asks for no client's certificate (COMMUNAL_TLS_CLIENT_CA)"
+            elif not ours:
+                yield f"{client.name}: has no certificate to show {server.name}"
+            elif "client auth" not in ours["spec"]["usages"]:
+                yield f"Certificate/{ours['metadata']['name']}: is not for a client (client auth)"
+            # The ca.crt beside a certificate is of its own issuer, so both sides must have the same.
+            if ours and ours["spec"]["issuerRef"] != theirs["spec"]["issuerRef"]:
+                yield f"{client.name} and {server.name}: their certificates are of different issuers"
+
+
+def certificates_can_be_issued(objects: Objects) -> Iterator[str]:
+    for certificate in objects.of("Certificate"):
+        name, wanted = certificate["metadata"]["name"], certificate["spec"]
+        for host in wanted.get("dnsNames", []):
+            qualified = re.fullmatch(r"([^.]+)\.([^.]+)(\.svc(\..*)?)?", host)
+            if qualified and objects.named("Service", qualified[1]) and qualified[2] != objects.namespace():
+                yield f"Certificate/{name}: {host} is of another namespace than {objects.namespace()}"
+        if hours(wanted["renewBefore"]) * 2 > hours(wanted["duration"]):
+            yield f"Certificate/{name}: is renewed {wanted['renewBefore']} before the end of {wanted['duration']}"
+        if wanted.get("isCA") and wanted["privateKey"].get("rotationPolicy") != "Never":
+            yield f"Certificate/{name}: with a new key, an authority would no longer vouch for what it signed before"
+        # A ClusterIssuer is the cluster's own affair.
+        if wanted["issuerRef"]["kind"] != "Issuer":
+            continue
+        issuer = objects.named("Issuer", wanted["issuerRef"]["name"])
+        if not issuer:
+            yield f"Certificate/{name}: there is no Issuer {wanted['issuerRef']['name']}"
+        elif "ca" in issuer["spec"]:
+            authority = objects.certificate_in(issuer["spec"]["ca"]["secretName"])
+            if not authority or not authority["spec"].get("isCA"):
+                yield f"Issuer/{issuer['metadata']['name']}: no authority is kept in {issuer['spec']['ca']['secretName']}"
+            elif hours(authority["spec"]["renewBefore"]) < hours(wanted["duration"]):
+                yield f"Certificate/{name}: may outlive the authority that signs it"
+
+
+def hours(duration: str) -> int:
+    return int(duration.removesuffix("h"))
+
+
+def nobody_takes_tls_for_plain_text(objects: Objects) -> Iterator[str]:
+    for server in objects.servers():
+        if server.speaks_tls():
+            for which in ("startupProbe", "readinessProbe", "livenessProbe"):
+                if "grpc" in server.container.get(which, {}):
+                    yield f"{server.name}: {which} speaks plain text to a port that speaks TLS"
+    for service in objects.of("Service"):
+        server = behind(objects, service)
+        for port in service["spec"]["ports"]:
+            wanted = "https" if server and server.speaks_tls() else "kubernetes.io/h2c"
+            if port["name"] == "grpc" and port.get("appProtocol") != wanted:
+                yield f"Service/{service['metadata']['name']}: appProtocol of its port grpc must be {wanted}"
+    for route in objects.of("GRPCRoute"):
+        for rule in route["spec"]["rules"]:
+            for backend in rule["backendRefs"]:
+                server = behind(objects, objects.named("Service", backend["name"]))
+                if server and server.speaks_tls():
+                    yield (
+                        f"GRPCRoute/{route['metadata']['name']}: no Gateway has a certificate to show {server.name}; "
+                        "list mtls after gateway-api"
+                    )
+    if any(server.speaks_tls() for server in objects.servers()) and objects.named("NetworkPolicy", "grpc-from-gateways"):
+        yield "NetworkPolicy/grpc-from-gateways: nothing comes that way; list mtls after gateway-api"
+
+
 ASSERTIONS = [
     probes_meet_the_configured_ports,
     probes_ask_health_that_is_told,
     a_pod_has_time_to_drain,
     a_disruption_leaves_replicas,
     every_setting_is_read,
+    every_setting_that_is_needed_is_given,
+    secrets_are_made_once_and_whole,
     everything_named_is_there,
     images_are_of_this_version,
     migrations_are_jobs,
@@ -361,6 +565,10 @@ ASSERTIONS = [
     the_gateway_dials_the_services,
     the_network_is_closed_but_for_what_is_needed,
     the_database_has_connections_enough,
+    files_of_certificates_are_there,
+    encryption_is_agreed,
+    certificates_can_be_issued,
+    nobody_takes_tls_for_plain_text,
 ]
 
 

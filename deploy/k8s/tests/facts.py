@@ -60,19 +60,36 @@ def names_in(call: str, first_only: bool) -> set[str]:
 
 
 @lru_cache
-def settings(binary: str) -> frozenset[str]:
-    """The environment variables that a binary reads."""
-    found = {"config"}
+def sources(binary: str) -> list[str]:
+    """The texts that a binary is made of, with the values of their constants in place."""
+    texts = []
     for folder in BINARIES[binary]:
         for path, text in source(folder).items():
             if binary == "gateway" and path.startswith(NOT_OF_THE_GATEWAY):
                 continue
             for constant, value in CONSTANT.findall(text):
                 text = re.sub(rf"\b{constant}\b(?!:)", lambda _, value=value: value, text)
-            for match in READS.finditer(text):
-                found |= names_in(enclosed(text, match.end()), first_only=True)
-            for match in HANDS_ON.finditer(text):
-                found |= names_in(enclosed(text, match.end()), first_only=False)
+            texts.append(text)
+    return texts
+
+
+@lru_cache
+def settings(binary: str) -> frozenset[str]:
+    """The environment variables that a binary reads."""
+    found = {"config"}
+    for text in sources(binary):
+        for match in READS.finditer(text):
+            found |= names_in(enclosed(text, match.end()), first_only=True)
+        for match in HANDS_ON.finditer(text):
+            found |= names_in(enclosed(text, match.end()), first_only=False)
+    return frozenset("COMMUNAL_" + name.upper() for name in found)
+
+
+@lru_cache
+def required(binary: str) -> frozenset[str]:
+    """The environment variables without which a binary does not serve."""
+    reads = re.compile(r'reader\s*\.\s*required\(\s*"([a-z_]+)"|DatabaseSettings::read\(\s*(?:&mut\s+)?reader,\s*"([a-z_]+)"')
+    found = {first or second for text in sources(binary) for first, second in reads.findall(text)}
     return frozenset("COMMUNAL_" + name.upper() for name in found)
 
 
@@ -101,6 +118,13 @@ def metrics() -> dict[str, str]:
     return found
 
 
+@lru_cache
+def bucketed() -> tuple[str, ...]:
+    """How the names of histograms end that have buckets; of others the process itself computes quantiles."""
+    text = source(KIT)["services/kit/src/telemetry/measures.rs"]
+    return tuple(re.findall(r'set_buckets_for_metric\(Matcher::Suffix\("([a-z0-9_]+)"', text))
+
+
 def series() -> set[str]:
     """The names under which Prometheus stores them. `up` is its own: whether a scrape succeeded."""
     names = {"up"}
@@ -109,6 +133,5 @@ def series() -> set[str]:
             names.add(name)
             continue
         names |= {f"{name}_sum", f"{name}_count"}
-        # Only times have buckets (telemetry.rs); of other quantities the process itself computes quantiles.
-        names.add(f"{name}_bucket" if name.endswith("_seconds") else name)
+        names.add(f"{name}_bucket" if name.endswith(bucketed()) else name)
     return names

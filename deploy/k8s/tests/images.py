@@ -56,6 +56,8 @@ def compose_problems(deploy: Path) -> list[str]:
             for key in service.get("environment", {}):
                 if key.startswith("COMMUNAL_") and key not in facts.settings(binary):
                     found.append(f"compose: {name}: {binary} reads no {key}")
+            for key in sorted(facts.required(binary) - set(service.get("environment", {}))) if "command" not in service else []:
+                found.append(f"compose: {name}: {key} must be set")
             if not service.get("read_only") or service.get("cap_drop") != ["ALL"]:
                 found.append(f"compose: {name}: must be read-only and without capabilities")
         for other, condition in service.get("depends_on", {}).items():

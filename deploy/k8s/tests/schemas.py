@@ -10,6 +10,9 @@ NEWEST = "1.37"
 # Kinds of operators, whose schemas Kubernetes does not have. Any other kind without a schema is a mistake.
 CUSTOM = {
     ("barmancloud.cnpg.io/v1", "ObjectStore"),
+    ("bitnami.com/v1alpha1", "SealedSecret"),
+    ("cert-manager.io/v1", "Certificate"),
+    ("cert-manager.io/v1", "Issuer"),
     ("external-secrets.io/v1", "ExternalSecret"),
     ("gateway.networking.k8s.io/v1", "GRPCRoute"),
     ("gateway.networking.k8s.io/v1", "HTTPRoute"),

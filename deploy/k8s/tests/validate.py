@@ -73,6 +73,7 @@ def main() -> int:
     parser.add_argument("--promtool", required=True)
     parser.add_argument("--checkov", required=True)
     parser.add_argument("--hadolint", required=True)
+    parser.add_argument("--only-overlays", action="store_true", help="leave the combinations of components out")
     parser.add_argument("--write-rules", action="store_true", help="make the PrometheusRule and end")
     given = parser.parse_args()
     manifests, observability = given.deploy / "k8s", given.deploy / "observability"
@@ -84,15 +85,16 @@ def main() -> int:
 
     report = Report()
     rendered: dict[str, list[dict]] = {}
+    combinations = [] if given.only_overlays else rendering.combinations()
 
     def render() -> list[str]:
         try:
-            rendered.update(rendering.render_all(manifests, given.scratch / "renderings"))
+            rendered.update(rendering.render_all(manifests, given.scratch / "renderings", combinations))
         except rendering.RenderingError as error:
             return [str(error)]
         return []
 
-    report.check(f"{len(rendering.OVERLAYS) + len(rendering.combinations())} renderings (kubectl kustomize)", render)
+    report.check(f"{len(rendering.OVERLAYS) + len(combinations)} renderings (kubectl kustomize)", render)
     if rendered:
         documents = [document for group in rendered.values() for document in group]
         report.check(
