@@ -23,9 +23,12 @@ test_command() {
     COMMUNAL_TEST_DATABASE_URL=$(database_url "$scratch_socket" postgres postgres)
     export COMMUNAL_TEST_DATABASE_URL
     export COMMUNAL_TEST_PROMETHEUS=$prometheus_dir
+    # Tests of replicas start servers of their own, as this user; it is named where it is not the one who tests.
+    export COMMUNAL_TEST_POSTGRES=$pg_bin
+    [ "$server_owner" = "$(id -un)" ] || export COMMUNAL_TEST_POSTGRES_OWNER=$server_owner
     interruptible in_root cargo test --workspace --locked "$@" || status=$?
     if [ -n "$keep" ]; then
-        say "The server is kept: COMMUNAL_TEST_DATABASE_URL='$COMMUNAL_TEST_DATABASE_URL'"
+        say "The server is kept: COMMUNAL_TEST_DATABASE_URL='$COMMUNAL_TEST_DATABASE_URL' $(env | sed -n '/^COMMUNAL_TEST_POSTGRES/p' | tr '\n' ' ')"
         say "Its log: $scratch_dir/server.log. To end it: kill -INT \$(head -n 1 $scratch_data/postmaster.pid); rm -r $scratch_dir"
     fi
     return "$status"

@@ -10,7 +10,7 @@ use communal_kit::server::shutdown_signal;
 use communal_kit::telemetry::{self, TelemetrySettings};
 use communal_proto::billing::v1::Store;
 
-use crate::{Config, MIGRATOR, policy, suppliers};
+use crate::{Config, MIGRATOR, policy, replicas, suppliers};
 
 /// Retail-utility billing (EPEIS)
 #[derive(Debug, Parser)]
@@ -32,7 +32,7 @@ enum Command {
         #[arg(long, required = true)]
         demo: bool,
     },
-    /// Check configuration, database and schema, and say so
+    /// Check configuration, database, schema and replicas, and say so
     Check,
     /// Stores of suppliers
     #[command(subcommand)]
@@ -96,7 +96,9 @@ async fn check(config: &Config) -> anyhow::Result<String> {
         database::schema_is_current(&pool, &MIGRATOR).await?,
         "the schema is not up to date: run `billing migrate`"
     );
-    Ok("configuration, database and schema are in order\n".to_owned())
+    replicas::check(&config.database, &config.replicas).await?;
+    let replicas = if config.replicas.is_empty() { "" } else { ", the replicas too" };
+    Ok(format!("configuration, database and schema are in order{replicas}\n"))
 }
 
 async fn stores(config: &Config, command: StoreCommand) -> anyhow::Result<String> {

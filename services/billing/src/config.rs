@@ -19,6 +19,8 @@ const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net:
 pub struct Config {
     /// Database.
     pub database: DatabaseSettings,
+    /// Its replicas that may answer queries of arrears; none: the primary answers all.
+    pub replicas: Vec<DatabaseSettings>,
     /// Ports and limits of the server.
     pub server: ServerSettings,
     /// Limits of receivables.
@@ -30,8 +32,10 @@ pub struct Config {
 impl Config {
     /// Reads the settings; faults stay with the reader.
     pub fn read(reader: &mut Reader) -> Self {
+        let database = DatabaseSettings::read(reader, "billing_database_url");
         Self {
-            database: DatabaseSettings::read(reader, "billing_database_url"),
+            replicas: database.read_replicas(reader, "billing_replica_url"),
+            database,
             server: ServerSettings::read(reader, ("billing_addr", ADDRESS), ("billing_admin_addr", ADMIN_ADDRESS)),
             limits: Limits {
                 arrears_cap: reader.parsed("arrears_cap", 10_000),

@@ -1,8 +1,9 @@
 //! Billing: what a retail company sells, at what price, and what its customers owe (EPEIS).
 //!
-//! A folder a noun: [`suppliers`], [`packages`], [`prices`], [`receivables`]; inside each the
-//! rules, the store and the calls side by side. The rules (`life`, `tariff`, `change`, `line`,
-//! `arrears`) are pure: no transport, no storage, no clock of their own.
+//! A folder a noun: [`suppliers`], [`packages`], [`prices`], [`receivables`], [`replicas`];
+//! inside each the rules, the store and the calls side by side. The rules (`life`, `tariff`,
+//! `change`, `line`, `arrears`, `staleness`) are pure: no transport, no storage, no clock of
+//! their own.
 
 pub mod cli;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod packages;
 pub mod prices;
 pub mod reasons;
 pub mod receivables;
+pub mod replicas;
 pub mod seed;
 pub mod suppliers;
 mod write;
@@ -34,6 +36,7 @@ use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
 pub use config::Config;
+use replicas::Replicas;
 
 /// The schema of billing.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
@@ -96,6 +99,7 @@ pub async fn seed(config: &Config) -> anyhow::Result<()> {
 /// Says what only billing measures. What has no labels begins at zero, so that its first step
 /// is seen as one.
 fn describe_metrics() {
+    replicas::describe_metrics();
     metrics::describe_histogram!("communal_billing_arrears_lines", "Lines of an answer to a query of arrears");
     for (name, what) in [
         ("communal_billing_lines_imported_total", "Receivable lines taken over"),
@@ -109,7 +113,7 @@ fn describe_metrics() {
 /// Opens the ports of billing.
 ///
 /// # Errors
-/// Where a port is taken or the database URL cannot be read.
+/// Where a port is taken or a database URL cannot be read.
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     telemetry::metrics_handle();
     describe_metrics();
@@ -118,7 +122,11 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let authenticator = Arc::new(Authenticator::new(pool.clone(), policy(), None, config.clock.clone(), settings));
     let packages = packages::rpc::PackageRpc::new(pool.clone(), config.clock.clone());
     let prices = prices::rpc::PriceRpc::new(pool.clone(), config.clock.clone());
-    let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), config.limits);
+    let replicas = match config.replicas.as_slice() {
+        [] => None,
+        replicas => Some(Replicas::watch(&pool, replicas)?),
+    };
+    let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, config.limits);
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))

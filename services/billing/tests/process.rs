@@ -73,6 +73,23 @@ async fn a_schema_that_is_behind_is_told() {
     assert!(code == Some(1) && complaint.contains("migrate"), "{complaint}");
 }
 
+#[tokio::test]
+async fn a_replica_that_is_none_is_told() {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    let url = database.url.as_str();
+    let settings = |replica| [("COMMUNAL_BILLING_DATABASE_URL", url), ("COMMUNAL_BILLING_REPLICA_URL", replica)];
+    let (code, _, complaint) = ran(billing(&["check"], &settings(url)));
+    assert!(code == Some(1) && complaint.contains("replica 1 cannot be used: it is not a standby"), "{complaint}");
+    let nobody = "postgres://nobody:s3cret@127.0.0.1:1/billing";
+    let (code, _, complaint) = ran(billing(&["check"], &settings(nobody)));
+    assert!(code == Some(1) && complaint.contains("replica 1: it does not answer"), "{complaint}");
+    for no_url in ["postgres://nobody:s3cret@127.0.0.1:port/billing", "postgres://nobody:s3cret@127.0.0.1/billing,"] {
+        let (code, _, complaint) = ran(billing(&["serve"], &settings(no_url)));
+        assert!(code == Some(64) && complaint.contains("COMMUNAL_BILLING_REPLICA_URL"), "{complaint}");
+        assert!(!complaint.contains("s3cret"), "{complaint}");
+    }
+}
+
 /// A service process, with its database.
 struct Process {
     child: Child,

@@ -18,6 +18,9 @@ static PLATFORM: Migrator = sqlx::migrate!("./migrations");
 /// Where the platform's migrations are noted; the service's own are in sqlx's table.
 const PLATFORM_MIGRATIONS: &str = "_platform_migrations";
 
+/// Longest wait for a free connection to a replica.
+const REPLICA_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How to reach the database, and how long to wait for it.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
@@ -50,6 +53,21 @@ impl DatabaseSettings {
             lock_timeout: milliseconds(reader, "lock_timeout_ms", 10_000),
             acquire_timeout: milliseconds(reader, "acquire_timeout_ms", 5_000),
         }
+    }
+
+    /// Reads the URLs of replicas of this database, commas between. Each has the limits of the
+    /// primary, but a connection to it is not waited for as long: the primary is there as well.
+    pub fn read_replicas(&self, reader: &mut Reader, urls_key: &'static str) -> Vec<Self> {
+        let urls = reader.secret(urls_key);
+        let mut replicas = Vec::new();
+        for url in urls.expose().split(',').map(str::trim).filter(|_| !urls.is_empty()) {
+            if let Err(error) = PgConnectOptions::from_str(url) {
+                reader.fault(urls_key, error);
+            }
+            let acquire_timeout = self.acquire_timeout.min(REPLICA_ACQUIRE_TIMEOUT);
+            replicas.push(Self { url: Secret::new(url), acquire_timeout, ..self.clone() });
+        }
+        replicas
     }
 }
 

@@ -33,8 +33,16 @@ impl TestDatabase {
     pub async fn create(service: &str, migrator: &'static Migrator) -> Self {
         let cluster = std::env::var("COMMUNAL_TEST_DATABASE_URL")
             .expect("COMMUNAL_TEST_DATABASE_URL must name a PostgreSQL cluster; `./dev test` starts one");
-        let options =
-            PgConnectOptions::from_str(&cluster).expect("COMMUNAL_TEST_DATABASE_URL must be a PostgreSQL URL");
+        Self::create_in(&cluster, service, migrator).await
+    }
+
+    /// Makes it in a cluster that the test brings along.
+    ///
+    /// # Panics
+    /// Where it cannot be made.
+    #[allow(clippy::expect_used)]
+    pub async fn create_in(cluster: &str, service: &str, migrator: &'static Migrator) -> Self {
+        let options = PgConnectOptions::from_str(cluster).expect("the test cluster must be a PostgreSQL URL");
         let mut admin = PgConnection::connect_with(&options).await.expect("the test cluster must answer");
         let template = template(&mut admin, &options, service, migrator).await.expect("the template database");
         let name = format!("test_{service}_{:016x}", rand::random::<u64>());

@@ -2,27 +2,31 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use communal_kit::call::{begin, begin_stream};
 use communal_kit::database::Statement as _;
 use communal_kit::refusal::Refusal;
+use communal_proto::Fault;
 use communal_proto::billing::v1::receivable_service_server::ReceivableService;
 use communal_proto::billing::v1::{
     ArrearsFilter, ImportReceivableLinesRequest, ImportReceivableLinesResponse, QueryUserArrearagesRequest,
     QueryUserArrearagesResponse, StreamUserArrearagesRequest, StreamUserArrearagesResponse,
 };
-use communal_proto::contract::v1::Reason as Common;
+use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use futures::Stream;
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::arrears::Wanted;
 use super::{import, store};
 use crate::answer_too_large;
+use crate::replicas::{Replicas, Source, staleness};
 
 /// Imports at once: each keeps the keys of its lines in memory and a transaction open.
 const IMPORTS_AT_ONCE: usize = 4;
@@ -42,16 +46,100 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct ReceivableRpc {
     pool: PgPool,
+    replicas: Option<Arc<Replicas>>,
     limits: Limits,
     imports: Arc<Semaphore>,
 }
 
 impl ReceivableRpc {
-    /// Receivables of this database.
+    /// Receivables of this database and of its replicas, where it has any.
     #[must_use]
-    pub fn new(pool: PgPool, limits: Limits) -> Self {
-        Self { pool, limits, imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE)) }
+    pub fn new(pool: PgPool, replicas: Option<Replicas>, limits: Limits) -> Self {
+        let imports = Arc::new(Semaphore::new(IMPORTS_AT_ONCE));
+        Self { pool, replicas: replicas.map(Arc::new), limits, imports }
     }
+
+    /// Lines from a replica that is within the limit. Nothing where the primary has to be asked.
+    async fn lines_of_replica(
+        &self,
+        caller: &str,
+        wanted: &Wanted,
+        most: i64,
+        limit: Duration,
+    ) -> Result<Option<(Vec<Bytes>, Duration)>, Refusal> {
+        let Some(replicas) = &self.replicas else { return Ok(None) };
+        let reading = async {
+            let mut connection = replicas.worth_asking(limit)?.acquire().await?;
+            let behind = replicas.prove(&mut connection, limit).await?;
+            Ok((store::arrears(&mut *connection, caller, wanted, most).await?, behind))
+        };
+        let began = Instant::now();
+        Ok(replicas.answered(reading.await, began.elapsed())?)
+    }
+
+    /// A cursor on a replica that is within the limit, and its first portion: until that is
+    /// there, the primary can still be asked instead.
+    async fn cursor_of_replica(
+        &self,
+        caller: &str,
+        wanted: &Wanted,
+        limit: Duration,
+    ) -> Result<Option<(Cursor, Duration)>, Refusal> {
+        let Some(replicas) = &self.replicas else { return Ok(None) };
+        let opening = async {
+            let pool = replicas.worth_asking(limit)?;
+            // Each statement of its own sees what was replayed by then: the cursor not less than
+            // what was proved before it.
+            let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
+            let mut transaction = pool.begin_with(begin).named("begin").await?;
+            let behind = replicas.prove(&mut transaction, limit).await?;
+            store::open_cursor(&mut transaction, caller, wanted).await?;
+            let first = store::next_portion(&mut transaction).await?;
+            Ok((Cursor { transaction, first }, behind))
+        };
+        let began = Instant::now();
+        Ok(replicas.answered(opening.await, began.elapsed())?)
+    }
+}
+
+/// Arrears that are being read, and those that were read already.
+struct Cursor {
+    transaction: Transaction<'static, Postgres>,
+    first: Vec<Bytes>,
+}
+
+/// How far behind the answer may be; the primary's where nothing is said.
+fn limit(metadata: &MetadataMap) -> Result<Option<Duration>, Fault> {
+    let mut values = metadata.get_all(staleness::LIMIT).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Fault {
+            field: staleness::LIMIT.into(),
+            kind: FaultKind::Repeated,
+            description: "is given more than once".into(),
+            text: format!("{}重复出现", staleness::LIMIT),
+        });
+    }
+    // What is no text is no number either.
+    staleness::read_limit(value.to_str().unwrap_or_default()).map(Some)
+}
+
+/// Adds a fault of the metadata to those of the request.
+fn noted<T>(read: Result<Option<T>, Fault>, checker: &mut communal_proto::Checker) -> Option<T> {
+    read.unwrap_or_else(|fault| {
+        checker.push(fault);
+        None
+    })
+}
+
+/// An answer; to whoever said how far behind it may be, with how far it is at most.
+fn answer<T>(message: T, limit: Option<Duration>, behind: Option<Duration>) -> Response<T> {
+    let mut response = Response::new(message);
+    if limit.is_some() {
+        let shown = behind.map_or(0, staleness::shown);
+        response.metadata_mut().insert(staleness::SHOWN, MetadataValue::from(shown));
+    }
+    response
 }
 
 /// Reads the filter; what it asks for that cannot be asked for is one more fault.
@@ -70,18 +158,28 @@ impl ReceivableService for ReceivableRpc {
         &self,
         request: Request<QueryUserArrearagesRequest>,
     ) -> Result<Response<QueryUserArrearagesResponse>, Status> {
+        let limit = limit(request.metadata());
         let mut begun = begin(request)?;
         let wanted = wanted(begun.message.filter.as_ref(), &mut begun.checker);
+        let limit = noted(limit, &mut begun.checker);
         let (call, _) = begun.accept()?;
         let cap = i64::from(self.limits.arrears_cap);
-        let lines =
-            store::arrears(&self.pool, &call.tenant.id, &wanted, cap.saturating_add(1)).await.map_err(Refusal::from)?;
+        let most = cap.saturating_add(1);
+        let replica = match limit {
+            Some(limit) => self.lines_of_replica(&call.tenant.id, &wanted, most, limit).await?,
+            None => None,
+        };
+        let (lines, behind) = match replica {
+            Some((lines, behind)) => (lines, Some(behind)),
+            None => (store::arrears(&self.pool, &call.tenant.id, &wanted, most).await.map_err(Refusal::from)?, None),
+        };
+        Source::of(behind).count();
         metrics::histogram!("communal_billing_arrears_lines").record(u32::try_from(lines.len()).unwrap_or(u32::MAX));
         if i64::try_from(lines.len()).is_ok_and(|n| n > cap) {
             let hint = "请按抄表区段或营业网点缩小范围，或使用gRPC接口StreamUserArrearages";
             return Err(answer_too_large(cap, hint).into());
         }
-        Ok(Response::new(QueryUserArrearagesResponse { lines }))
+        Ok(answer(QueryUserArrearagesResponse { lines }, limit, behind))
     }
 
     type StreamUserArrearagesStream =
@@ -91,20 +189,32 @@ impl ReceivableService for ReceivableRpc {
         &self,
         request: Request<StreamUserArrearagesRequest>,
     ) -> Result<Response<Self::StreamUserArrearagesStream>, Status> {
+        let limit = limit(request.metadata());
         let mut begun = begin(request)?;
         let wanted = wanted(begun.message.filter.as_ref(), &mut begun.checker);
+        let limit = noted(limit, &mut begun.checker);
         let (call, _) = begun.accept()?;
+        let replica = match limit {
+            Some(limit) => self.cursor_of_replica(&call.tenant.id, &wanted, limit).await?,
+            None => None,
+        };
+        let (cursor, behind) = replica.unzip();
+        Source::of(behind).count();
         let (portions, stream) = mpsc::channel(PORTIONS_AHEAD);
         let pool = self.pool.clone();
         let sending = async move {
-            if let Err(refusal) = stream_arrears(&pool, &call.tenant.id, &wanted, &portions).await {
+            let sent = match cursor {
+                Some(Cursor { transaction, first }) => send_portions(transaction, first, &portions).await,
+                None => stream_arrears(&pool, &call.tenant.id, &wanted, &portions).await,
+            };
+            if let Err(refusal) = sent {
                 // Where the client is gone there is nobody to tell.
                 let _ = portions.send(Err(refusal.into())).await;
             }
         };
         // It has the trace of its call, which has been answered by then.
         tokio::spawn(sending.in_current_span());
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(answer(Box::pin(ReceiverStream::new(stream)), limit, behind))
     }
 
     async fn import_receivable_lines(
@@ -120,9 +230,7 @@ impl ReceivableService for ReceivableRpc {
     }
 }
 
-/// Sends the arrears in portions, as fast as the client takes them. Ends, and gives the
-/// connection back, when the client goes: at once while it waits for the client, after the
-/// portion at hand otherwise.
+/// Sends the arrears of the primary in portions, as fast as the client takes them.
 async fn stream_arrears(
     pool: &PgPool,
     caller: &str,
@@ -131,11 +239,23 @@ async fn stream_arrears(
 ) -> Result<(), Refusal> {
     let mut transaction = pool.begin_with("BEGIN READ ONLY").named("begin").await?;
     store::open_cursor(&mut transaction, caller, wanted).await?;
+    let first = store::next_portion(&mut transaction).await?;
+    send_portions(transaction, first, portions).await
+}
+
+/// Sends this portion and those after it. Ends, and gives the connection back, when the client
+/// goes: at once while it waits for the client, after the portion at hand otherwise.
+async fn send_portions(
+    mut transaction: Transaction<'static, Postgres>,
+    first: Vec<Bytes>,
+    portions: &mpsc::Sender<Result<StreamUserArrearagesResponse, Status>>,
+) -> Result<(), Refusal> {
+    let mut lines = first;
     loop {
-        let lines = store::next_portion(&mut transaction).await?;
         if lines.is_empty() || portions.send(Ok(StreamUserArrearagesResponse { lines })).await.is_err() {
             transaction.rollback().named("rollback").await?;
             return Ok(());
         }
+        lines = store::next_portion(&mut transaction).await?;
     }
 }

@@ -24,6 +24,7 @@ use communal_proto::billing::v1::*;
 use prost::Message as _;
 use sqlx::PgPool;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -47,6 +48,7 @@ pub struct World {
     pub address: SocketAddr,
     channel: Channel,
     stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<()>>,
 }
 
 /// In whose name a client calls.
@@ -92,7 +94,11 @@ impl World {
 
     /// The same with settings.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let database = TestDatabase::create("billing", &MIGRATOR).await;
+        Self::start_on(TestDatabase::create("billing", &MIGRATOR).await, settings).await
+    }
+
+    /// The same on this database.
+    pub async fn start_on(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
         register(&database.pool).await;
         let mut given: BTreeMap<String, String> = [
             ("billing_database_url", database.url.as_str()),
@@ -114,9 +120,17 @@ impl World {
         let bound = communal_billing::bind(config).await.unwrap();
         let address = bound.address;
         let (stop, stopped) = oneshot::channel::<()>();
-        tokio::spawn(async move { bound.serve(async move { drop(stopped.await) }).await.unwrap() });
+        let serving = tokio::spawn(async move { bound.serve(async move { drop(stopped.await) }).await.unwrap() });
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { database, clock, address, channel, stop: Some(stop) }
+        Self { database, clock, address, channel, stop: Some(stop), serving: Some(serving) }
+    }
+
+    /// Stops the service as an operator does, and waits for its end.
+    pub async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(serving) = self.serving.take() {
+            serving.await.unwrap();
+        }
     }
 
     pub fn pool(&self) -> &PgPool {
