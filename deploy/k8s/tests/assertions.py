@@ -101,7 +101,7 @@ class Workload:
         for mount in self.container.get("volumeMounts", []):
             folder, _, file = path.rpartition("/")
             volume = next((v for v in self.pod.get("volumes", []) if v["name"] == mount["name"]), None)
-            if not volume or "secret" not in volume or path != mount["mountPath"] and folder != mount["mountPath"]:
+            if not volume or "secret" not in volume or mount["mountPath"] not in (folder, path):
                 continue
             items = {item["path"]: item["key"] for item in volume["secret"].get("items", [])}
             # By subPath it is a single file.

@@ -18,7 +18,7 @@ import telemetry
 DEPLOY = Path(__file__).resolve().parents[2]
 
 # file, text in it, what it is replaced by, what must be told
-# in a rendering of all components but mtls
+# in a rendering without mtls
 PLAIN = [
     ("k8s/base/billing/config.env", "0.0.0.0:50051", "0.0.0.0:50059", "asks port 50051, the process listens on 50059"),
     ("k8s/base/community/deployment.yaml", "port: 50052, service: readiness", "port: 50052, service: ready", "readinessProbe asks for 'ready'"),
