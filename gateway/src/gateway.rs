@@ -33,6 +33,8 @@ use crate::upstream::Upstreams;
 const TIMEOUT: &str = "x-timeout-ms";
 /// Tells the client what to name when it asks about a call.
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+/// Tells the client how far behind its answer is at most, where it said how far it may be.
+const STALENESS: &str = "x-data-staleness-ms";
 /// Larger bodies and replies are transcoded beside the reactor: a megabyte takes about a
 /// millisecond, and other calls should not wait for several.
 const LARGE: usize = 512 * 1024;
@@ -204,14 +206,18 @@ impl Gateway {
             let refusal = Refusal::from_status(&status, self.contract.reasons());
             End::Refused(refusal, Some(why(&status)))
         })?;
+        let staleness = reply.metadata().get(STALENESS).cloned();
+        let reply = reply.into_inner();
         let gateway = Arc::clone(&self);
         let answer = beside_the_reactor(reply.len(), move || {
             dialects::success(gateway.contract.plans(), &gateway.contract.routes()[index], &reply)
         });
-        answer.await.ok_or_else(|| self.refused(Class::Internal))?.map_err(|defect| {
+        let mut answer = answer.await.ok_or_else(|| self.refused(Class::Internal))?.map_err(|defect| {
             let refusal = Refusal::of(Class::Internal, self.contract.reasons());
             End::Refused(refusal, Some(format!("the reply breaks the contract: {defect}")))
-        })
+        })?;
+        answer.staleness = staleness.and_then(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).ok());
+        Ok(answer)
     }
 
     /// What the client waits for at most: its wish, if that is shorter.
@@ -309,6 +315,9 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     // Who may see an answer depends on more than its URL.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(staleness) = answer.staleness {
+        headers.insert(STALENESS, staleness);
+    }
     response
 }
 

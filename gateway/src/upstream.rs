@@ -17,7 +17,7 @@ use http::uri::PathAndQuery;
 use metrics::counter;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::plan::{Owner, Route};
@@ -54,7 +54,7 @@ impl Upstreams {
         metadata: MetadataMap,
         message: Bytes,
         deadline: Duration,
-    ) -> Result<Bytes, Status> {
+    ) -> Result<Response<Bytes>, Status> {
         let upstream = match route.owner {
             Owner::Billing => &self.billing,
             Owner::Community => &self.community,
@@ -86,7 +86,7 @@ impl Upstream {
         metadata: &MetadataMap,
         message: &Bytes,
         deadline: Duration,
-    ) -> Result<Bytes, Status> {
+    ) -> Result<Response<Bytes>, Status> {
         match tokio::time::timeout(deadline, self.deliver(path, metadata, message, deadline)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Status::deadline_exceeded("the service took too long")),
@@ -99,7 +99,7 @@ impl Upstream {
         metadata: &MetadataMap,
         message: &Bytes,
         deadline: Duration,
-    ) -> Result<Bytes, Status> {
+    ) -> Result<Response<Bytes>, Status> {
         let began = Instant::now();
         let (mut tried, mut unreachable): (Vec<SocketAddr>, Vec<SocketAddr>) = Default::default();
         let mut last = None;

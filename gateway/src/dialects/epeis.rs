@@ -19,6 +19,10 @@ pub(crate) const HEAD_FIELDS: &[(&str, usize)] =
 /// What they are called in metadata.
 const METADATA: [&str; 4] = ["x-channel-id", "x-channel-key", "x-operator-id", "x-tenant-id"];
 
+/// Headers that no document knows, and that are metadata as they are: which request it is, and
+/// how far behind its answer may be.
+const PASSED: [&str; 2] = ["x-request-id", "x-max-staleness-ms"];
+
 pub(super) fn paths(route: &Route) -> Vec<String> {
     vec![route.path.trim_end_matches('/').to_owned()]
 }
@@ -33,7 +37,9 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
             forwarded.text(key, &value);
         }
     }
-    forwarded.header("x-request-id", &head.headers);
+    for key in PASSED {
+        forwarded.header(key, &head.headers);
+    }
     Prepared::new(input, forwarded)
 }
 
@@ -42,7 +48,7 @@ pub(super) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answ
     output.raw(r#"{"CODE":0,"MESSAGE":"成功","DATA":"#);
     output.object(route.output, reply)?;
     output.raw("}");
-    Ok(Answer { status: StatusCode::OK, body: output.into_bytes(), code: "0".to_owned() })
+    Ok(Answer::new(StatusCode::OK, output.into_bytes(), "0"))
 }
 
 pub(super) fn refused(refusal: &Refusal) -> Answer {
@@ -66,5 +72,5 @@ fn envelope(status: StatusCode, code: i32, words: &str) -> Answer {
     let mut body = format!(r#"{{"CODE":{code},"MESSAGE":"#).into_bytes();
     push_json_text(&mut body, words);
     body.extend_from_slice(br#","DATA":{}}"#);
-    Answer { status, body, code }
+    Answer::new(status, body, code)
 }

@@ -157,7 +157,7 @@ pub(super) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answ
         output.fields(route.output, reply)?;
     }
     output.raw("}");
-    Ok(Answer { status: StatusCode::OK, body: output.into_bytes(), code: "0".to_owned() })
+    Ok(Answer::new(StatusCode::OK, output.into_bytes(), "0"))
 }
 
 pub(super) fn refused(refusal: &Refusal) -> Answer {
@@ -194,5 +194,5 @@ fn envelope(status: StatusCode, code: &str, words: &str) -> Answer {
     body.extend_from_slice(br#","msg":"#);
     push_json_text(&mut body, words);
     body.extend_from_slice(br#","data":null}"#);
-    Answer { status, body, code: code.to_owned() }
+    Answer::new(status, body, code)
 }

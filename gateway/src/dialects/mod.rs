@@ -9,7 +9,7 @@ mod metadata;
 use bytes::Bytes;
 use communal_proto::contract::v1::Dialect;
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tonic::metadata::MetadataMap;
 
 pub(crate) use epeis::{HEAD as EPEIS_HEAD, HEAD_FIELDS as EPEIS_HEAD_FIELDS};
@@ -105,6 +105,14 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Vec<u8>,
     pub(crate) code: String,
+    /// How far behind it is at most, where the service says so. No envelope has a place for it.
+    pub(crate) staleness: Option<HeaderValue>,
+}
+
+impl Answer {
+    fn new(status: StatusCode, body: Vec<u8>, code: impl Into<String>) -> Self {
+        Self { status, body, code: code.into(), staleness: None }
+    }
 }
 
 /// Turns a request into a message and its metadata.

@@ -42,12 +42,16 @@ pub(super) fn parameters(dialect: Dialect) -> Vec<Value> {
                 "",
             ),
         ],
-        _ => vec![header(
-            "x-request-id",
-            false,
-            "The same one again with the same request is answered as the first time",
-            "",
-        )],
+        _ => vec![
+            header("x-request-id", false, "The same one again with the same request is answered as the first time", ""),
+            header(
+                "x-max-staleness-ms",
+                false,
+                "How many milliseconds the answer may be behind, 1 to 86400000, where it can be read from a replica; \
+                 the header x-data-staleness-ms of the answer says how far behind it is at most, 0 being not at all",
+                "",
+            ),
+        ],
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -147,12 +147,12 @@ impl Replica {
         &self,
         request: Request<bytes::Bytes>,
         path: PathAndQuery,
-    ) -> Result<bytes::Bytes, Status> {
+    ) -> Result<Response<bytes::Bytes>, Status> {
         let _running = Running::begin(&self.running);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len();
         let mut client = Grpc::new(self.channels[turn].clone()).max_decoding_message_size(LARGEST_REPLY);
         client.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        Ok(client.unary(request, path, Encoded).await?.into_inner())
+        client.unary(request, path, Encoded).await
     }
 
     /// Whether it serves. One that has no health check and answers does.

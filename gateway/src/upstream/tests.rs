@@ -80,7 +80,7 @@ async fn call(upstream: &Upstream) -> Result<i32, Status> {
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let message = HealthCheckRequest { service: "name".into() }.encode_to_vec().into();
     let reply = upstream.call(&path, &MetadataMap::new(), &message, Duration::from_secs(10)).await?;
-    Ok(HealthCheckResponse::decode(reply).unwrap().status)
+    Ok(HealthCheckResponse::decode(reply.into_inner()).unwrap().status)
 }
 
 async fn answering(upstream: &Upstream) -> BTreeSet<i32> {

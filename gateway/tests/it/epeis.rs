@@ -42,6 +42,18 @@ async fn credentials_go_into_metadata_and_blocks_into_the_message() {
     assert_eq!(filter.package_kind(), ChargePackType::from_code("1"));
 }
 
+#[tokio::test]
+async fn how_far_behind_an_answer_may_be_and_is_passes_in_headers() {
+    let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
+    let request = || rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
+    let reply = crate::service::Reply::of(request().header("x-max-staleness-ms", "5000")).await;
+    assert_eq!((reply.status, reply.header("x-data-staleness-ms")), (200, "5000"));
+    let reply = crate::service::Reply::of(request()).await;
+    assert!(reply.status == 200 && !reply.headers.contains_key("x-data-staleness-ms"));
+    let limits: Vec<_> = rig.received().iter().map(|r| r.header("x-max-staleness-ms").map(str::to_owned)).collect();
+    assert_eq!(limits, [Some("5000".to_owned()), None]);
+}
+
 trait FromCode: Sized {
     fn from_code(code: &str) -> Self;
 }

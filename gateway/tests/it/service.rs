@@ -207,8 +207,16 @@ impl tonic::server::UnaryService<Bytes> for Handler {
         let (metadata, _, message) = request.into_parts();
         let received = Received { method: self.method.clone(), metadata, message };
         self.received.lock().unwrap().push(received.clone());
+        let limit = received.metadata.get("x-max-staleness-ms").cloned();
         let answer = (self.answer)(received);
-        Box::pin(async move { answer.await.map(Response::new) })
+        Box::pin(async move {
+            let mut response = Response::new(answer.await?);
+            // As far behind as it may be.
+            if let Some(limit) = limit {
+                response.metadata_mut().insert("x-data-staleness-ms", limit);
+            }
+            Ok(response)
+        })
     }
 }
 
