@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, TimeZone, Utc};
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::database::DatabaseSettings;
 use communal_kit::identity::admin::IdentityRpc;
 use communal_kit::identity::authenticator::AuthenticatorSettings;
 use communal_kit::identity::policy::OperatorSource;
@@ -22,6 +23,7 @@ use communal_proto::identity::v1 as pb;
 use communal_proto::identity::v1::identity_service_client::IdentityServiceClient;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::migrate::Migrator;
+use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -43,6 +45,8 @@ static WORDING: Wording = Wording {
 
 struct Service {
     database: TestDatabase,
+    /// That of the service, made as services make it.
+    pool: PgPool,
     address: SocketAddr,
     admin_address: SocketAddr,
     clock: Clock,
@@ -77,9 +81,17 @@ impl Service {
             request_time_window: TimeDelta::minutes(15),
             wording: &WORDING,
         };
+        let pool = communal_kit::database::connect(&DatabaseSettings {
+            url: Secret::new(database.url.clone()),
+            connections: 6,
+            statement_timeout: Duration::from_secs(30),
+            lock_timeout: Duration::from_secs(10),
+            acquire_timeout: Duration::from_secs(5),
+        })
+        .unwrap();
         let settings = AuthenticatorSettings { cached_for: Duration::from_millis(50), calls_per_second: None };
-        let authenticator = Arc::new(Authenticator::new(database.pool.clone(), policy, None, clock.clone(), settings));
-        let rpc = IdentityRpc::new(database.pool.clone(), None, clock.clone(), authenticator.clone());
+        let authenticator = Arc::new(Authenticator::new(pool.clone(), policy, None, clock.clone(), settings));
+        let rpc = IdentityRpc::new(pool.clone(), None, clock.clone(), authenticator.clone());
         let routes = tonic::service::Routes::new(IdentityServiceServer::new(rpc));
         let settings = ServerSettings {
             service: "kit",
@@ -93,12 +105,12 @@ impl Service {
             authenticator: settings,
             tls: PemFiles::default(),
         };
-        let server = Server::new(settings, routes, authenticator, database.pool.clone(), &NO_MIGRATIONS);
+        let server = Server::new(settings, routes, authenticator, pool.clone(), &NO_MIGRATIONS);
         let bound = server.bind().await.unwrap();
         let (address, admin_address) = (bound.address, bound.admin_address);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(bound.serve(async move { drop(stopped.await) }));
-        Self { database, address, admin_address, clock, stop: Some(stop), serving }
+        Self { database, pool, address, admin_address, clock, stop: Some(stop), serving }
     }
 
     async fn channel(&self) -> Channel {
@@ -231,9 +243,7 @@ async fn health_needs_no_credentials_and_readiness_ends_before_the_service_does(
 #[tokio::test]
 async fn a_deadline_is_exceeded_and_not_cancelled() {
     let service = Service::start().await;
-    // A lock that the call has to wait for.
-    let mut transaction = service.database.pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE platform.channel").execute(&mut *transaction).await.unwrap();
+    let _lock = lock_that_calls_wait_for(&service).await;
     let mut request = Request::new(pb::ListChannelsRequest {});
     for (key, value) in credentials("admin", ADMIN_KEY) {
         request.metadata_mut().insert(key, value.parse().unwrap());
@@ -241,4 +251,37 @@ async fn a_deadline_is_exceeded_and_not_cancelled() {
     request.metadata_mut().insert("grpc-timeout", "1500m".parse().unwrap());
     let refused = IdentityServiceClient::new(service.channel().await).list_channels(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded);
+}
+
+/// A lock that each call has to wait for, until its transaction ends.
+async fn lock_that_calls_wait_for(service: &Service) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut transaction = service.database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE platform.channel").execute(&mut *transaction).await.unwrap();
+    transaction
+}
+
+#[tokio::test]
+async fn beyond_the_ceiling_a_client_with_one_connection_is_refused_and_told_when_to_come_back() {
+    let service = Service::start().await;
+    let lock = lock_that_calls_wait_for(&service).await;
+    let client = IdentityServiceClient::new(service.channel().await);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let mut client = client.clone();
+        let mut request = Request::new(pb::ListChannelsRequest {});
+        for (key, value) in credentials("admin", ADMIN_KEY) {
+            request.metadata_mut().insert(key, value.parse().unwrap());
+        }
+        calls.spawn(async move { client.list_channels(request).await });
+    }
+    // Four are carried out, and wait; the others need not.
+    for _ in 0..8 {
+        let refused = calls.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(refused.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
+    }
+    lock.rollback().await.unwrap();
+    while let Some(call) = calls.join_next().await {
+        assert_eq!(call.unwrap().unwrap().into_inner().channels.len(), 2);
+    }
 }

@@ -32,6 +32,8 @@ pub const LARGEST_REPLY: usize = 64 * 1024 * 1024;
 
 /// Most bytes of a call's metadata.
 const LARGEST_METADATA: u32 = 64 * 1024;
+/// Calls that a connection may have open for each that the process carries out.
+const STREAMS_FOR_A_CALL: usize = 4;
 /// Longest wait for connections to be given back at the end.
 const POOL_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -180,7 +182,7 @@ impl Bound {
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             // Room for what the gateway says of a request: up to 200 transcoding faults.
             .http2_max_header_list_size(LARGEST_METADATA)
-            .max_concurrent_streams(Some(u32::try_from(settings.concurrent_calls).unwrap_or(u32::MAX)))
+            .max_concurrent_streams(Some(streams_of_a_connection(settings.concurrent_calls)))
             .layer(CallLayer::new(settings.service, settings.concurrent_calls, settings.default_deadline))
             .layer(AuthenticationLayer::new(server.authenticator))
             .add_routes(routes);
@@ -219,6 +221,13 @@ impl Bound {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Calls that one connection may have open at once. A client keeps those beyond it waiting, and
+/// one that has a single connection would never be told that there is no room. So it is more
+/// than the process carries out: what is too much is refused, and told when to come back.
+fn streams_of_a_connection(concurrent_calls: usize) -> u32 {
+    u32::try_from(concurrent_calls.saturating_mul(STREAMS_FOR_A_CALL)).unwrap_or(u32::MAX)
 }
 
 /// Every replica does this; `SKIP LOCKED` keeps them out of each other's way.
