@@ -23,7 +23,7 @@ use communal_proto::identity::v1 as pb;
 use communal_proto::identity::v1::identity_service_client::IdentityServiceClient;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::migrate::Migrator;
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -284,4 +284,60 @@ async fn beyond_the_ceiling_a_client_with_one_connection_is_refused_and_told_whe
     while let Some(call) = calls.join_next().await {
         assert_eq!(call.unwrap().unwrap().into_inner().channels.len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_service_whose_connections_are_all_in_use_stays_ready() {
+    const SERVING: i32 = 1;
+    let service = Service::start().await;
+    eventually(|| async { service.health("readiness").await == SERVING }).await;
+    let mut held = Vec::new();
+    for _ in 0..service.pool.options().get_max_connections() {
+        held.push(service.pool.acquire().await.unwrap());
+    }
+    // Longer than readiness waits for an answer of the database.
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(service.health("readiness").await, SERVING);
+    }
+    drop(held);
+}
+
+#[tokio::test]
+async fn connections_that_died_unused_are_gone_before_the_service_is_ready_again() {
+    let service = Service::start().await;
+    let ready = || async { service.http("/readyz").await.starts_with("HTTP/1.1 200") };
+    eventually(ready).await;
+    let mut idle = Vec::new();
+    for _ in 0..service.pool.options().get_max_connections() {
+        idle.push(service.pool.acquire().await.unwrap());
+    }
+    drop(idle);
+    let mut other = PgConnection::connect(&service.database.url).await.unwrap();
+    let ended: i64 = sqlx::query_scalar(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    .fetch_one(&mut other)
+    .await
+    .unwrap();
+    assert!(ended >= 7, "{ended}");
+    eventually(|| async { !ready().await }).await;
+    eventually(ready).await;
+    for _ in 0..12 {
+        service.list(&credentials("admin", ADMIN_KEY)).await.expect("no call meets a dead connection");
+        // Longer than credentials are cached, so that each call needs the database.
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+}
+
+/// Waits until a condition holds, for at most ten seconds.
+async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    for _ in 0..500 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("did not happen within ten seconds");
 }

@@ -2,11 +2,17 @@
 //! ("readiness" and "") that its database answers, is the primary, and has the schema this
 //! binary knows. They have different names so that a database outage takes a replica out of
 //! the load balancer and does not restart it.
+//!
+//! The database is asked over a connection of its own. Those of the pool may all be in use, by
+//! calls that wait for a lock or for each other: then a replica sheds, and is as ready as ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
+use futures::future::join_all;
 use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
 use tonic_health::ServingStatus;
@@ -17,6 +23,8 @@ use crate::database;
 const LIVENESS: &str = "liveness";
 const READINESS: [&str; 2] = ["", "readiness"];
 const PERIOD: Duration = Duration::from_secs(1);
+/// Longest wait for the database's answer.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Watches the database until aborted. The first state is known when this returns.
 pub(super) async fn watch(
@@ -27,16 +35,16 @@ pub(super) async fn watch(
     ready: Sender<bool>,
 ) -> JoinHandle<()> {
     health.set_service_status(LIVENESS, ServingStatus::Serving).await;
-    let mut schema_seen = false;
+    let mut database = Database::of(pool, migrator);
     let mut was = None;
-    let now = check(&pool, migrator, &mut schema_seen, &mut was).await;
-    measure(service, &pool);
+    let now = database.check(&mut was).await;
+    measure(service, &database.pool);
     set(&health, &ready, now).await;
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(PERIOD).await;
-            let now = check(&pool, migrator, &mut schema_seen, &mut was).await;
-            measure(service, &pool);
+            let now = database.check(&mut was).await;
+            measure(service, &database.pool);
             set(&health, &ready, now).await;
         }
     })
@@ -51,22 +59,13 @@ pub(super) async fn set(health: &HealthReporter, ready: &Sender<bool>, now: bool
     ready.send_replace(now);
 }
 
-async fn check(pool: &PgPool, migrator: &'static Migrator, schema_seen: &mut bool, was: &mut Option<String>) -> bool {
-    let asked = tokio::time::timeout(Duration::from_secs(2), ask(pool, migrator, schema_seen)).await;
-    let trouble = match asked {
-        Ok(Ok(trouble)) => trouble,
-        Ok(Err(error)) => Some(format!("the database does not answer: {error}")),
-        Err(_) => Some("the database does not answer in time".to_owned()),
-    };
-    if *was != trouble || was.is_none() && trouble.is_some() {
-        match &trouble {
-            Some(trouble) => tracing::warn!(trouble, "not ready"),
-            None => tracing::info!("ready"),
-        }
-    }
-    let ready = trouble.is_none();
-    *was = trouble;
-    ready
+/// After an outage: connections that nobody used meanwhile may be dead, or lead to a server that
+/// is not the primary any more. They go now, and not each with a call that finds out.
+async fn renew_idle(pool: &PgPool) {
+    let idle: Vec<_> = std::iter::from_fn(|| pool.try_acquire()).collect();
+    let closing = idle.into_iter().map(|connection| tokio::time::timeout(LIMIT, connection.close()));
+    let ended = join_all(closing).await;
+    tracing::debug!(connections = ended.len(), "idle connections closed after an outage");
 }
 
 /// Services that share a process have each a pool of their own.
@@ -81,14 +80,57 @@ fn as_gauge(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-async fn ask(pool: &PgPool, migrator: &Migrator, schema_seen: &mut bool) -> Result<Option<String>, sqlx::Error> {
-    let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(pool).await?;
-    if standby {
-        return Ok(Some("the database is a standby".into()));
+/// What is asked.
+struct Database {
+    pool: PgPool,
+    migrator: &'static Migrator,
+    options: Arc<PgConnectOptions>,
+    /// None before the first look, and after one that did not end well: the next is made over
+    /// a new connection, to wherever the address leads by then.
+    connection: Option<PgConnection>,
+    schema_seen: bool,
+}
+
+impl Database {
+    fn of(pool: PgPool, migrator: &'static Migrator) -> Self {
+        let options = pool.connect_options();
+        Self { pool, migrator, options, connection: None, schema_seen: false }
     }
-    // A schema only grows, so once is enough.
-    if !*schema_seen {
-        *schema_seen = database::schema_is_current(pool, migrator).await?;
+
+    async fn check(&mut self, was: &mut Option<String>) -> bool {
+        let trouble = match tokio::time::timeout(LIMIT, self.ask()).await {
+            Ok(Ok(trouble)) => trouble,
+            Ok(Err(error)) => Some(format!("the database does not answer: {error}")),
+            Err(_) => Some("the database does not answer in time".to_owned()),
+        };
+        if *was != trouble || was.is_none() && trouble.is_some() {
+            match &trouble {
+                Some(trouble) => tracing::warn!(trouble, "not ready"),
+                None => tracing::info!("ready"),
+            }
+        }
+        let ready = trouble.is_none();
+        if ready && was.is_some() {
+            renew_idle(&self.pool).await;
+        }
+        *was = trouble;
+        ready
     }
-    Ok((!*schema_seen).then(|| "the database lacks migrations: run `migrate`".into()))
+
+    async fn ask(&mut self) -> Result<Option<String>, sqlx::Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => PgConnection::connect_with(&self.options).await?,
+        };
+        let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await?;
+        if standby {
+            return Ok(Some("the database is a standby".into()));
+        }
+        self.connection = Some(connection);
+        // A schema only grows, so once is enough.
+        if !self.schema_seen {
+            self.schema_seen = database::schema_is_current(&self.pool, self.migrator).await?;
+        }
+        Ok((!self.schema_seen).then(|| "the database lacks migrations: run `migrate`".into()))
+    }
 }
