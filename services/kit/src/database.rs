@@ -15,8 +15,9 @@ use crate::secret::Secret;
 /// The tables every service has: who may call, and which requests were answered.
 static PLATFORM: Migrator = sqlx::migrate!("./migrations");
 
-/// Where the platform's migrations are noted; the service's own are in sqlx's table.
+/// Where the platform's migrations are noted, and where the service's own are.
 const PLATFORM_MIGRATIONS: &str = "_platform_migrations";
+const SERVICE_MIGRATIONS: &str = "_sqlx_migrations";
 
 /// Longest wait for a free connection to a replica.
 const REPLICA_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -100,13 +101,8 @@ pub fn connect(settings: &DatabaseSettings) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options))
 }
 
-fn platform() -> Migrator {
-    let mut migrator = Migrator { migrations: PLATFORM.migrations.clone(), ..Migrator::DEFAULT };
-    migrator.dangerous_set_table_name(PLATFORM_MIGRATIONS);
-    migrator
-}
-
-/// Applies the platform's migrations and then the service's.
+/// Applies the platform's migrations and then the service's. What a newer release applied is left
+/// alone: the older one, which a roll-back brings in again, has nothing to do.
 ///
 /// # Errors
 /// Where one fails; those before it stay applied.
@@ -114,8 +110,12 @@ pub async fn migrate(pool: &PgPool, service: &Migrator) -> anyhow::Result<()> {
     // Migrations may take longer than a call is allowed to.
     let mut connection = pool.acquire().await?;
     sqlx::query("SELECT set_config('statement_timeout', '0', false)").execute(&mut *connection).await?;
-    platform().run_direct(None, &mut *connection, false).await?;
-    service.run_direct(None, &mut *connection, false).await?;
+    for (table, migrator) in [(PLATFORM_MIGRATIONS, &PLATFORM), (SERVICE_MIGRATIONS, service)] {
+        let mut migrator =
+            Migrator { migrations: migrator.migrations.clone(), ignore_missing: true, ..Migrator::DEFAULT };
+        migrator.dangerous_set_table_name(table);
+        migrator.run_direct(None, &mut *connection, false).await?;
+    }
     connection.close().await?;
     Ok(())
 }
@@ -125,7 +125,7 @@ pub async fn migrate(pool: &PgPool, service: &Migrator) -> anyhow::Result<()> {
 /// # Errors
 /// Where the database cannot be asked.
 pub async fn schema_is_current(pool: &PgPool, service: &Migrator) -> Result<bool, sqlx::Error> {
-    for (table, migrator) in [(PLATFORM_MIGRATIONS, &PLATFORM), ("_sqlx_migrations", service)] {
+    for (table, migrator) in [(PLATFORM_MIGRATIONS, &PLATFORM), (SERVICE_MIGRATIONS, service)] {
         let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(pool).await?;
         if !exists {
             return Ok(false);
