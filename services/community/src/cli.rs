@@ -13,7 +13,7 @@ use communal_kit::secret::Secret;
 use communal_kit::server;
 use communal_kit::telemetry::{self, TelemetrySettings};
 
-use crate::{Config, config, migrate, seed, serve};
+use crate::{Config, MIGRATOR, config, migrate, seed, serve};
 
 /// Community fees: fee items, fees and bill rules.
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ enum Command {
         #[arg(long, required = true)]
         demo: bool,
     },
-    /// Check the configuration of `serve`
+    /// Check configuration, database and schema, and say so
     Check,
     /// Print a bearer token of an operator
     Token {
@@ -67,13 +67,20 @@ pub async fn run(arguments: Arguments, mut reader: Reader) -> anyhow::Result<()>
             outcome
         }
         Command::Check => {
-            Config::read(&mut reader);
+            let config = Config::read(&mut reader);
             TelemetrySettings::read(&mut reader);
-            Ok(reader.finish()?)
+            reader.finish()?;
+            let pool = database::connect(&config.database)?;
+            ensure!(
+                database::schema_is_current(&pool, &MIGRATOR).await?,
+                "the schema is not up to date: run `community migrate`"
+            );
+            print("configuration, database and schema are in order\n")
         }
         Command::Migrate => {
             let settings = database_settings(reader)?;
-            migrate(&database::connect(&settings)?).await
+            migrate(&database::connect(&settings)?).await?;
+            print("the schema is up to date\n")
         }
         Command::Seed { demo: _ } => {
             let (sealing, clock) = (config::sealing_key(&mut reader), config::clock(&mut reader));

@@ -97,9 +97,34 @@ async fn a_faulty_configuration_is_told_whole_before_a_port_opens() {
             assert!(told.contains(&format!("COMMUNAL_{name}")), "{told}");
         }
     }
-    let url = "postgres://community@localhost/community";
-    let output = run(&[("community_database_url", url), ("token_key", TOKEN_KEY)], &["check"]).await;
-    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn the_check_tells_a_schema_that_is_behind() {
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    let settings = [("community_database_url", database.url.as_str()), ("token_key", TOKEN_KEY)];
+    let output = run(&settings, &["check"]).await;
+    assert!(output.status.success() && text(&output.stdout).contains("in order"), "{}", text(&output.stderr));
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version = 3").execute(&database.pool).await.unwrap();
+    let output = run(&settings, &["check"]).await;
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains("migrate"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn the_migrate_of_an_older_release_leaves_a_newer_schema_alone() {
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    let settings = [("community_database_url", database.url.as_str()), ("token_key", TOKEN_KEY)];
+    for table in ["_sqlx_migrations", "_platform_migrations"] {
+        let newer = format!(
+            "INSERT INTO {table} (version, description, success, checksum, execution_time)
+             VALUES (9001, 'of the next release', true, '', 0)"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(newer)).execute(&database.pool).await.unwrap();
+    }
+    for command in ["migrate", "check"] {
+        let output = run(&settings, &[command]).await;
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+    }
 }
 
 #[tokio::test]
