@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use communal_kit::telemetry;
+use communal_kit::telemetry::boundary::{self, Boundary, Operation};
 use communal_kit::trace::{TRACEPARENT, TraceContext};
 use communal_proto::contract::v1::Dialect;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -103,22 +103,19 @@ impl Gateway {
             return allowed(StatusCode::NO_CONTENT, route);
         }
         let trace = TraceContext::of(&head.headers);
-        let exported = telemetry::exporting();
-        let span = tracing::info_span!(
-            "request",
-            service = "gateway",
-            http.request.method = if head.method == route.verb { route.verb.as_str() } else { "_OTHER" },
-            http.route = route.path,
-            trace.id = trace.trace_id(),
-            otel.name = exported.then(|| format!("{} {}", route.verb, route.path)),
-            otel.kind = exported.then_some("server"),
-            otel.status_code = Empty,
-            http.response.status_code = Empty,
-            communal.code = Empty,
-        );
-        trace.adopt(&span);
-        let mut response = Arc::clone(&self).route(index, head, body, trace, &span).instrument(span.clone()).await;
-        if let Ok(id) = HeaderValue::from_str(&trace.onward(&span).trace_id()) {
+        let method = if head.method == route.verb { static_name(&route.verb) } else { "_OTHER" };
+        let operation = Operation::Rest { method, route: Arc::clone(&route.path) };
+        let call = Boundary { service: "gateway", operation, trace };
+        let gateway = Arc::clone(&self);
+        let mut response = call
+            .around(async move {
+                let route = &gateway.contract.routes()[index];
+                let span = if boundary::traced() { span_of(method, route) } else { Span::none() };
+                trace.adopt(&span);
+                Arc::clone(&gateway).route(index, head, body, trace, &span).instrument(span.clone()).await
+            })
+            .await;
+        if let Ok(id) = HeaderValue::from_str(&trace.trace_id()) {
             response.headers_mut().insert(TRACE_ID, id);
         }
         response
@@ -237,6 +234,26 @@ impl Gateway {
     }
 }
 
+/// The span of a request that is exported.
+fn span_of(method: &'static str, route: &Route) -> Span {
+    tracing::info_span!(
+        "request",
+        service = "gateway",
+        http.request.method = method,
+        http.route = &*route.path,
+        otel.name = format!("{} {}", route.verb, route.path),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.response.status_code = Empty,
+        communal.code = Empty,
+    )
+}
+
+/// The verbs that interfaces are documented with.
+fn static_name(verb: &Method) -> &'static str {
+    if *verb == Method::GET { "GET" } else { "POST" }
+}
+
 /// Says what is measured here.
 pub(crate) fn describe_metrics() {
     describe_counter!("gateway_requests_total", "REST requests answered, by interface, HTTP status and envelope code");
@@ -279,7 +296,7 @@ fn note(span: &Span, answer: &Answer, cause: Option<&str>) {
     } else {
         tracing::debug!(http.status = status, code, cause, "call answered");
     }
-    if telemetry::exporting() {
+    if !span.is_none() {
         span.record("http.response.status_code", status);
         span.record("communal.code", code);
         if answer.status.is_server_error() {

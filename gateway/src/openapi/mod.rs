@@ -31,7 +31,7 @@ pub fn document(contract: &Contract) -> Result<Value, ContractError> {
         let Some((service, method)) = methods.get(route.method.as_str()) else { continue };
         tags.entry(service.name().to_owned()).or_insert_with(|| comments.of_service(service));
         let operation = operation(route, service, method, &comments, &mut schemas)?;
-        paths.insert(route.path.clone(), json!({ route.verb.as_str().to_lowercase(): operation }));
+        paths.insert(route.path.to_string(), json!({ route.verb.as_str().to_lowercase(): operation }));
     }
     let tags: Vec<_> = tags.into_iter().map(|(name, text)| json!({ "name": name, "description": text })).collect();
     let mut components = schemas.finish();

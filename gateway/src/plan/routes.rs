@@ -1,6 +1,7 @@
 //! The table of routes.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use communal_proto::contract::v1::{Dialect, RouteRules, Verb};
 use http::Method;
@@ -48,7 +49,7 @@ pub struct Route {
     /// What documents and metrics call it: the last part of the path.
     pub name: String,
     /// The documented path.
-    pub path: String,
+    pub path: Arc<str>,
     /// The family of shapes it speaks.
     pub dialect: Dialect,
     /// The HTTP method it is documented with.
@@ -130,7 +131,7 @@ fn route(method: &MethodDescriptor, rules: &RouteRules, plans: &mut Compiler<'_>
     }
     Ok(Route {
         name: code,
-        path,
+        path: path.into(),
         dialect,
         verb,
         title: rules.title.clone(),

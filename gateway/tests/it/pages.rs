@@ -15,7 +15,7 @@ async fn the_document_is_served() {
     assert_eq!(document["openapi"], "3.1.0");
     let contract = Contract::load().unwrap();
     for route in contract.routes() {
-        assert!(document["paths"][&route.path][route.verb.as_str().to_lowercase()].is_object(), "{}", route.path);
+        assert!(document["paths"][&*route.path][route.verb.as_str().to_lowercase()].is_object(), "{}", route.path);
     }
 }
 

@@ -11,6 +11,8 @@ use opentelemetry_sdk::trace::IdGenerator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::telemetry;
+
 /// The header of W3C trace context, in HTTP and in gRPC metadata.
 pub const TRACEPARENT: &str = "traceparent";
 
@@ -34,7 +36,8 @@ impl TraceContext {
     #[must_use]
     pub fn root() -> Self {
         // Zero is not a valid identifier.
-        Self { trace_id: rand::random::<u128>() | 1, span_id: rand::random::<u64>() | 1, sampled: true, remote: false }
+        let (trace_id, span_id) = (rand::random::<u128>() | 1, rand::random::<u64>() | 1);
+        Self { trace_id, span_id, sampled: telemetry::samples(trace_id), remote: false }
     }
 
     /// Reads `00-<32 hex>-<16 hex>-<2 hex>`.
@@ -65,6 +68,12 @@ impl TraceContext {
         Some(Self { trace_id, span_id, sampled, remote: true })
     }
 
+    /// Whether the trace is exported by those who export.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
     /// The trace as 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
@@ -72,8 +81,11 @@ impl TraceContext {
     }
 
     /// Makes `span` a child of this context, or the root of this trace where it began here.
-    /// Does nothing where no spans are exported.
+    /// Does nothing where there is no span.
     pub fn adopt(&self, span: &Span) {
+        if span.is_none() {
+            return;
+        }
         if !self.remote {
             // The exporter makes the identity of a root when it builds the span; it is told
             // to take this one, which the log lines and the stored rows have as well.
@@ -98,6 +110,9 @@ impl TraceContext {
     /// this context itself.
     #[must_use]
     pub fn onward(&self, span: &Span) -> Self {
+        if span.is_none() {
+            return *self;
+        }
         let context = span.context();
         let current = context.span().span_context().clone();
         if current.is_valid() {

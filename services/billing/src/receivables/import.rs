@@ -12,18 +12,18 @@ use std::time::Duration;
 
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, constraint};
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::telemetry::boundary::belonging;
 use communal_proto::billing::v1::{ImportReceivableLinesRequest, ImportReceivableLinesResponse, ReceivableLine};
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked, Checker, Fault};
 use futures::{Stream, StreamExt};
 use prost::Message;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::Status;
-use tracing::Instrument as _;
 
 use super::line::{LineKey, check};
 use super::store::{self, Batch, CopyBuffer};
@@ -45,7 +45,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// All faults of the lines; `LINE_EXISTS`, `BATCH_REUSED`; storage faults.
 pub async fn import(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     most_lines: u32,
     mut stream: impl Stream<Item = Result<ImportReceivableLinesRequest, Status>> + Unpin,
@@ -243,7 +243,7 @@ impl<'a> Reading<'a> {
         writer.task.await.map_err(Refusal::internal)?
     }
 
-    async fn finish(mut self, pool: &PgPool) -> Result<ImportReceivableLinesResponse, Refusal> {
+    async fn finish(mut self, pool: &Pool) -> Result<ImportReceivableLinesResponse, Refusal> {
         if self.lines == 0 {
             self.faults.push(missing("lines", "应收明细"));
         }
@@ -295,7 +295,7 @@ impl<'a> Reading<'a> {
     }
 
     /// All faults there are, the lines that exist among them.
-    async fn refuse(&mut self, pool: &PgPool) -> Result<Refusal, Refusal> {
+    async fn refuse(&mut self, pool: &Pool) -> Result<Refusal, Refusal> {
         let network_company_ids: Vec<_> = self.network_company_ids.iter().cloned().collect();
         let keys: Vec<_> = self.rows.keys().copied().collect();
         for keys in keys.chunks(KEYS_A_LOOK_UP) {
@@ -377,15 +377,15 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(pool: PgPool, call: Call, batch_id: String) -> Self {
+    fn start(pool: Pool, call: Call, batch_id: String) -> Self {
         // One portion is written while the next is made ready.
         let (portions, incoming) = mpsc::channel(1);
-        Self { portions, task: tokio::spawn(write(pool, call, batch_id, incoming).in_current_span()) }
+        Self { portions, task: tokio::spawn(belonging(write(pool, call, batch_id, incoming))) }
     }
 }
 
 async fn write(
-    pool: PgPool,
+    pool: Pool,
     call: Call,
     batch_id: String,
     mut incoming: mpsc::Receiver<Portion>,

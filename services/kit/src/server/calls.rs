@@ -22,7 +22,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, info_span};
 
 use crate::refusal::Refusal;
-use crate::telemetry;
+use crate::telemetry::boundary::{self, Boundary, Operation};
 use crate::trace::TraceContext;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -79,28 +79,18 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let CallLayer { service, permits, default_deadline } = self.layer.clone();
-        Box::pin(async move {
-            let trace = TraceContext::of(request.headers());
-            let method = Method::of(request.uri().path());
-            let name = method.path;
-            let exported = telemetry::exporting();
-            let span = info_span!(
-                "call",
-                service,
-                rpc.method = name,
-                trace.id = trace.trace_id(),
-                otel.name = exported.then_some(name),
-                otel.kind = exported.then_some("server"),
-                otel.status_code = tracing::field::Empty,
-                rpc.response.status_code = tracing::field::Empty,
-            );
+        let trace = TraceContext::of(request.headers());
+        let method = Method::of(request.uri().path());
+        let call = Boundary { service, operation: Operation::Rpc(method.path), trace };
+        Box::pin(call.clone().around(async move {
+            let span = if boundary::traced() { span_of(service, method.path) } else { Span::none() };
             trace.adopt(&span);
             request.extensions_mut().insert(trace);
             let deadline = deadline(request.headers(), default_deadline);
             let mut running = Running::begin(method, span.clone());
             let answer = async {
                 // Probes must be answered truthfully by a busy server, so health needs no permit.
-                let permit = if name.starts_with("/grpc.health.") {
+                let permit = if method.path.starts_with("/grpc.health.") {
                     None
                 } else {
                     let Ok(permit) = permits.try_acquire_owned() else {
@@ -122,10 +112,23 @@ where
             if !method.streams {
                 return Ok(answer);
             }
-            let stream = Stream { method: name, span, code: code_of(answer.headers()) };
+            let stream = Stream { method: method.path, call, span, code: code_of(answer.headers()) };
             Ok(answer.map(|body| Body::new(Streamed { body, stream })))
-        })
+        }))
     }
+}
+
+/// The span of a call that is exported.
+fn span_of(service: &'static str, method: &'static str) -> Span {
+    info_span!(
+        "call",
+        service,
+        rpc.method = method,
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = tracing::field::Empty,
+        rpc.response.status_code = tracing::field::Empty,
+    )
 }
 
 fn overloaded() -> Refusal {
@@ -200,7 +203,7 @@ impl Running {
         // A refusal says why where it becomes a status, and has details then. What tonic
         // itself refuses has none.
         if code != Code::Ok && !headers.contains_key("grpc-status-details-bin") {
-            self.span.in_scope(|| tracing::info!(grpc.code = ?code, "call refused before it reached its handler"));
+            tracing::info!(grpc.code = ?code, "call refused before it reached its handler");
         }
     }
 
@@ -223,7 +226,7 @@ impl Drop for Running {
 
 /// Writes the outcome into the exported span; an error there is a fault of ours.
 fn note(span: &Span, code: Code) {
-    if !telemetry::exporting() {
+    if span.is_none() {
         return;
     }
     span.record("rpc.response.status_code", name_of(code));
@@ -259,6 +262,7 @@ fn name_of(code: Code) -> &'static str {
 /// A stream of replies, whose outcome comes after the last of them.
 struct Stream {
     method: &'static str,
+    call: Boundary,
     span: Span,
     /// What it ends with; until its trailers say otherwise.
     code: Code,
@@ -287,8 +291,8 @@ impl HttpBody for Streamed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = &mut *self;
-        let span = this.stream.span.clone();
-        let polled = span.in_scope(|| Pin::new(&mut this.body).poll_frame(context));
+        let (call, span, body) = (&this.stream.call, &this.stream.span, &mut this.body);
+        let polled = call.during(|| span.in_scope(|| Pin::new(body).poll_frame(context)));
         match &polled {
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) => this.stream.code = code_of(trailers),

@@ -1,6 +1,6 @@
-//! What only the database driver knows: how long a connection was waited for, and how many
-//! rows a statement answered or changed. It says so in events of its own; these are read
-//! here and go no further, so that no statement has to be wrapped for it.
+//! What only the database driver knows: how many rows a statement answered or changed. It says
+//! so in events of its own; these are read here and go no further, so that no statement has to
+//! be wrapped for it.
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -9,14 +9,12 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 
-const ACQUIRE: &str = "sqlx::pool::acquire";
 const QUERY: &str = "sqlx::query";
 
-/// Which events of the driver are read. Those about statements cost a copy of their text,
-/// which is only worth it where there is a span to put the rows into.
-pub(super) fn read(exporting: bool) -> Targets {
-    let targets = Targets::new().with_target(ACQUIRE, LevelFilter::DEBUG);
-    if exporting { targets.with_target(QUERY, LevelFilter::DEBUG) } else { targets }
+/// Which events of the driver are read. They cost a copy of the statement's text, which is only
+/// worth it where there is a span to put the rows into.
+pub(super) fn read() -> Targets {
+    Targets::new().with_target(QUERY, LevelFilter::DEBUG)
 }
 
 /// See the module.
@@ -27,32 +25,20 @@ impl<S: Subscriber> Layer<S> for DriverLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut seen = Seen::default();
         event.record(&mut seen);
-        if let Some(seconds) = seen.acquired_after {
-            metrics::histogram!("communal_database_acquire_seconds").record(seconds);
-        }
-        if event.metadata().target() == QUERY {
-            // The span that `named` opened around the statement; others have no such field.
-            let span = Span::current();
-            span.record("db.response.returned_rows", seen.returned);
-            span.record("db.response.affected_rows", seen.affected);
-        }
+        // The span that `named` opened around the statement; others have no such field.
+        let span = Span::current();
+        span.record("db.response.returned_rows", seen.returned);
+        span.record("db.response.affected_rows", seen.affected);
     }
 }
 
 #[derive(Default)]
 struct Seen {
-    acquired_after: Option<f64>,
     returned: u64,
     affected: u64,
 }
 
 impl Visit for Seen {
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        if field.name() == "acquired_after_secs" {
-            self.acquired_after = Some(value);
-        }
-    }
-
     fn record_u64(&mut self, field: &Field, value: u64) {
         match field.name() {
             "rows_returned" => self.returned = value,

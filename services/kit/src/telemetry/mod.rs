@@ -4,15 +4,17 @@
 //! is configured; metrics are kept in the process and read from the admin port. None of the
 //! three ever has a key, a token, a name or any other value of a request.
 
+pub mod boundary;
 mod driver;
+mod lines;
 mod measures;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::trace::{SpanKind, TraceId, TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SdkTracerProvider, ShouldSample as _};
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterExt, FilterFn, filter_fn};
@@ -76,17 +78,23 @@ impl Guard {
     }
 }
 
-/// Whether spans are exported; where not, what only they need is not worth computing.
-static EXPORTING: AtomicBool = AtomicBool::new(false);
+/// Which new traces are exported; empty where no spans are.
+static EXPORTED: OnceLock<Sampler> = OnceLock::new();
 
-/// Whether this process exports spans.
+/// Whether this process exports spans. Where not, what only they need is not worth computing.
 #[must_use]
 pub fn exporting() -> bool {
-    EXPORTING.load(Ordering::Relaxed)
+    EXPORTED.get().is_some()
 }
 
-/// The spans around a call, which tell whose line it is, whatever the filter of lines says.
-const BOUNDARIES: [&str; 2] = ["request", "call"];
+/// Whether a trace that begins here is exported. Decided by its identity, before any span of it
+/// is made. A process that exports nothing leaves it to those it calls.
+pub(crate) fn samples(trace_id: u128) -> bool {
+    EXPORTED.get().is_none_or(|sampler| {
+        let result = sampler.should_sample(None, TraceId::from(trace_id), "", &SpanKind::Server, &[], &[]);
+        result.decision == SamplingDecision::RecordAndSample
+    })
+}
 
 /// Starts logging and exporting.
 ///
@@ -102,29 +110,27 @@ pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Resu
             .with_threads(false)
             .with_tracked_inactivity(false)
             .with_target(false)
-            .with_filter(our_spans(|_| true))
+            .with_filter(our_spans())
     });
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = if settings.json {
-        lines.json().flatten_event(true).with_span_list(false).boxed()
-    } else {
-        lines.with_target(false).boxed()
-    };
-    // A filter of lines decides about events. Were it asked about spans too, a quiet one
-    // would take the trace id from the few lines that are left.
+    let lines =
+        if settings.json { lines.event_format(lines::Json).boxed() } else { lines.event_format(lines::Pretty).boxed() };
+    // Lines tell of their call by themselves: no span is opened for them.
     let events = EnvFilter::try_new(&settings.filter)?.and(filter_fn(|line: &Metadata<'_>| line.is_event()));
-    let lines = lines.with_filter(events.or(our_spans(|span| BOUNDARIES.contains(&span.name()))));
-    let driver = driver::DriverLayer.with_filter(driver::read(provider.is_some()));
+    let lines = lines.with_filter(events);
+    let driver = provider.as_ref().map(|_| driver::DriverLayer.with_filter(driver::read()));
     tracing_subscriber::registry().with(lines).with(spans).with(driver).try_init()?;
-    EXPORTING.store(provider.is_some(), Ordering::Relaxed);
+    if provider.is_some() {
+        let _ = EXPORTED.set(Sampler::TraceIdRatioBased(settings.sample_ratio));
+    }
     log_panics();
     Ok(Guard { provider })
 }
 
 /// Spans of this product. Those of the libraries below are not exported: the exporter's own
 /// calls among them would be traced, and exported, and traced again.
-fn our_spans(which: fn(&Metadata<'_>) -> bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
-    filter_fn(move |span: &Metadata<'_>| span.is_span() && span.target().starts_with("communal") && which(span))
+fn our_spans() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    filter_fn(|span: &Metadata<'_>| span.is_span() && span.target().starts_with("communal"))
         .with_max_level_hint(LevelFilter::INFO)
 }
 
