@@ -23,6 +23,7 @@ use communal_kit::database;
 use communal_kit::identity::admin::IdentityRpc;
 use communal_kit::identity::policy::OperatorSource;
 use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
 use communal_kit::telemetry;
@@ -90,7 +91,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 /// # Errors
 /// Storage faults, and data of others in its place.
 pub async fn seed(config: &Config) -> anyhow::Result<()> {
-    let pool = database::connect(&config.database)?;
+    let pool = Pool::new(&config.database)?;
     seed::demo(&pool, &config.clock, &seed::Volume::DEMO).await?;
     pool.close().await;
     Ok(())
@@ -117,14 +118,14 @@ fn describe_metrics() {
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     telemetry::metrics_handle();
     describe_metrics();
-    let pool = database::connect(&config.database)?;
+    let pool = Pool::new(&config.database)?;
     let settings = config.server.authenticator;
     let authenticator = Arc::new(Authenticator::new(pool.clone(), policy(), None, config.clock.clone(), settings));
     let packages = packages::rpc::PackageRpc::new(pool.clone(), config.clock.clone());
     let prices = prices::rpc::PriceRpc::new(pool.clone(), config.clock.clone());
     let replicas = match config.replicas.as_slice() {
         [] => None,
-        replicas => Some(Replicas::watch(&pool, replicas)?),
+        replicas => Some(Replicas::watch(pool.driver(), replicas)?),
     };
     let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, config.limits);
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());

@@ -4,21 +4,21 @@
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::idempotency::{Claim, claim, record};
+use communal_kit::pool::{Pool, Transaction};
 use communal_kit::refusal::Refusal;
 use prost::Message;
-use sqlx::{PgPool, Postgres, Transaction};
 
 /// A call that changes something.
 pub(crate) enum Write<R> {
     /// It was carried out before and answered so.
     Answered(R),
     /// Its transaction is open.
-    New(Transaction<'static, Postgres>),
+    New(Transaction),
 }
 
 /// Opens the transaction of a call and claims its request id.
 pub(crate) async fn begin_write<R: Message + Default>(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     message: &impl Message,
 ) -> Result<Write<R>, Refusal> {
@@ -31,7 +31,7 @@ pub(crate) async fn begin_write<R: Message + Default>(
 
 /// Keeps the reply and commits.
 pub(crate) async fn finish_write<R: Message>(
-    mut transaction: Transaction<'static, Postgres>,
+    mut transaction: Transaction,
     call: &Call,
     reply: R,
 ) -> Result<R, Refusal> {

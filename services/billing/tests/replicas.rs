@@ -144,6 +144,14 @@ async fn an_answer_is_as_fresh_as_its_caller_asks() {
     // It was paused before the line was written, and replayed up to little before that.
     assert!(u128::from(behind.unwrap()) <= truly + 5_000, "{behind:?} after {truly} ms");
 
+    let measured = metrics_handle().unwrap().render();
+    for told in [
+        "# HELP communal_billing_replica_staleness_seconds ",
+        "communal_billing_replica_staleness_seconds{replica=\"1\"} ",
+    ] {
+        assert!(measured.contains(told), "{told} in {measured}");
+    }
+
     // Whoever reads a replica sees no more than on the primary.
     assert_eq!(asked(&world, RETAIL, &[HOUR]).await.unwrap().0, 3);
     for stranger in [OTHER_NETWORK, OTHER_RETAIL] {

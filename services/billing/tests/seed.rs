@@ -9,6 +9,7 @@ use communal_billing::receivables::arrears::{Kind, Wanted};
 use communal_billing::receivables::store::arrears;
 use communal_billing::seed::{Volume, demo};
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::pool::Pool;
 use communal_kit::test_support::TestDatabase;
 use communal_proto::billing::v1::ArrearsLine;
 use prost::Message as _;
@@ -19,7 +20,7 @@ const SMALL: Volume = Volume { accounts: 120, guaranteed_in_a_book: 2, years: 2 
 async fn seeded(volume: &Volume) -> TestDatabase {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     let clock = Clock::fixed(DEFAULT_ZONE, Utc.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap());
-    demo(&database.pool, &clock, volume).await.unwrap();
+    demo(&Pool::over(database.pool.clone()), &clock, volume).await.unwrap();
     database
 }
 
@@ -44,7 +45,7 @@ async fn the_demo_data_is_the_same_each_time_and_loaded_once() {
     assert_eq!(fingerprint(&first.pool).await, fingerprint(&second.pool).await);
     let clock = Clock::system(DEFAULT_ZONE);
     let lines = count(&first.pool, "SELECT count(*) FROM receivable").await;
-    demo(&first.pool, &clock, &SMALL).await.unwrap();
+    demo(&Pool::over(first.pool.clone()), &clock, &SMALL).await.unwrap();
     assert_eq!(count(&first.pool, "SELECT count(*) FROM receivable").await, lines);
     assert_eq!(count(&first.pool, "SELECT count(*) FROM sales_package WHERE state = 5").await, 10);
 }
@@ -53,7 +54,7 @@ async fn the_demo_data_is_the_same_each_time_and_loaded_once() {
 async fn an_interrupted_load_is_taken_up_again() {
     let database = seeded(&Volume { years: 1, ..SMALL }).await;
     let clock = Clock::system(DEFAULT_ZONE);
-    demo(&database.pool, &clock, &SMALL).await.unwrap();
+    demo(&Pool::over(database.pool.clone()), &clock, &SMALL).await.unwrap();
     assert_eq!(fingerprint(&database.pool).await, fingerprint(&seeded(&SMALL).await.pool).await);
 }
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use communal_kit::database;
 use communal_kit::identity::Authenticator;
 use communal_kit::identity::admin::IdentityRpc;
+use communal_kit::pool::Pool;
 use communal_kit::server::{Bound, Server};
 use communal_kit::server::{LARGEST_REPLY, LARGEST_REQUEST};
 use communal_kit::telemetry;
@@ -57,7 +58,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Bound> {
     // From zero, so that the first is seen as a step.
     metrics::describe_counter!("communal_community_item_closures_total", "Fee items stopped, with all that was open");
     metrics::counter!("communal_community_item_closures_total").increment(0);
-    let pool = database::connect(&config.database)?;
+    let pool = Pool::new(&config.database)?;
     let (sealing, clock) = (config.sealing_key.clone(), config.clock.clone());
     let authenticator = Arc::new(Authenticator::new(
         pool.clone(),

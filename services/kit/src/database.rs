@@ -11,6 +11,7 @@ use tracing::Instrument;
 use crate::config::Reader;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
+use crate::telemetry::boundary::traced;
 
 /// The tables every service has: who may call, and which requests were answered.
 static PLATFORM: Migrator = sqlx::migrate!("./migrations");
@@ -85,12 +86,7 @@ pub fn connect(settings: &DatabaseSettings) -> Result<PgPool, sqlx::Error> {
         ("idle_in_transaction_session_timeout", milliseconds(settings.statement_timeout * 2)),
         ("timezone", "UTC".to_owned()),
     ]);
-    let mut pool = PgPoolOptions::new();
-    // The driver tells how long each connection was waited for; telemetry counts it.
-    if let Ok(level) = "debug".parse() {
-        pool = pool.acquire_time_level(level);
-    }
-    Ok(pool
+    Ok(PgPoolOptions::new()
         .max_connections(settings.connections)
         .acquire_timeout(settings.acquire_timeout)
         // A connection is replaced in time, so that a failover moves all of them.
@@ -153,7 +149,8 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error().and_then(|e| e.constraint())
 }
 
-/// A statement that is named: it gets a span of its own and its time is counted.
+/// A statement that is named: its time is counted, and where its call is exported it gets a span
+/// of its own.
 ///
 /// ```no_run
 /// # async fn f(pool: sqlx::PgPool) -> Result<(), sqlx::Error> {
@@ -164,16 +161,7 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
 pub trait Statement: Future + Sized {
     /// Names the statement in traces and metrics. Never put a value into the name.
     fn named(self, name: &'static str) -> impl Future<Output = Self::Output> {
-        let span = tracing::info_span!(
-            "sql",
-            otel.name = name,
-            otel.kind = "client",
-            db.system.name = "postgresql",
-            db.operation.name = name,
-            // The driver says how many; see the telemetry of the driver.
-            db.response.returned_rows = tracing::field::Empty,
-            db.response.affected_rows = tracing::field::Empty,
-        );
+        let span = if traced() { span_of(name) } else { tracing::Span::none() };
         let began = std::time::Instant::now();
         async move {
             let output = self.await;
@@ -185,6 +173,20 @@ pub trait Statement: Future + Sized {
 }
 
 impl<F: Future> Statement for F {}
+
+/// The span of a statement that is exported.
+fn span_of(name: &'static str) -> tracing::Span {
+    tracing::info_span!(
+        "sql",
+        otel.name = name,
+        otel.kind = "client",
+        db.system.name = "postgresql",
+        db.operation.name = name,
+        // The driver says how many; see the telemetry of the driver.
+        db.response.returned_rows = tracing::field::Empty,
+        db.response.affected_rows = tracing::field::Empty,
+    )
+}
 
 /// Most times a transaction is tried when the database rolls it back to resolve a conflict.
 const TRIES: u32 = 3;

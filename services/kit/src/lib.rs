@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod idempotency;
 pub mod identity;
 pub mod money;
+pub mod pool;
 pub mod refusal;
 pub mod secret;
 pub mod server;

@@ -15,6 +15,7 @@ use communal_kit::identity::authenticator::AuthenticatorSettings;
 use communal_kit::identity::policy::OperatorSource;
 use communal_kit::identity::store::{self, NewChannel};
 use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
+use communal_kit::pool::{Lease, Pool};
 use communal_kit::secret::Secret;
 use communal_kit::server::{Server, ServerSettings};
 use communal_kit::test_support::TestDatabase;
@@ -23,7 +24,7 @@ use communal_proto::identity::v1 as pb;
 use communal_proto::identity::v1::identity_service_client::IdentityServiceClient;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::migrate::Migrator;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection};
 use tokio::sync::oneshot;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -32,6 +33,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 static NO_MIGRATIONS: Migrator = Migrator::DEFAULT;
+/// Places for calls.
+const CONNECTIONS: u32 = 6;
 const ADMIN_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 static WORDING: Wording = Wording {
     channel_missing: "no channel",
@@ -46,7 +49,7 @@ static WORDING: Wording = Wording {
 struct Service {
     database: TestDatabase,
     /// That of the service, made as services make it.
-    pool: PgPool,
+    pool: Pool,
     address: SocketAddr,
     admin_address: SocketAddr,
     clock: Clock,
@@ -81,9 +84,9 @@ impl Service {
             request_time_window: TimeDelta::minutes(15),
             wording: &WORDING,
         };
-        let pool = communal_kit::database::connect(&DatabaseSettings {
+        let pool = Pool::new(&DatabaseSettings {
             url: Secret::new(database.url.clone()),
-            connections: 6,
+            connections: CONNECTIONS,
             statement_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(10),
             acquire_timeout: Duration::from_secs(5),
@@ -292,15 +295,16 @@ async fn a_service_whose_connections_are_all_in_use_stays_ready() {
     let service = Service::start().await;
     eventually(|| async { service.health("readiness").await == SERVING }).await;
     let mut held = Vec::new();
-    for _ in 0..service.pool.options().get_max_connections() {
-        held.push(service.pool.acquire().await.unwrap());
+    for _ in 0..CONNECTIONS {
+        held.push(service.pool.lease().await.unwrap());
     }
+    let of_its_own = service.pool.driver().acquire().await.unwrap();
     // Longer than readiness waits for an answer of the database.
     for _ in 0..8 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(service.health("readiness").await, SERVING);
     }
-    drop(held);
+    drop((held, of_its_own));
 }
 
 #[tokio::test]
@@ -309,10 +313,10 @@ async fn connections_that_died_unused_are_gone_before_the_service_is_ready_again
     let ready = || async { service.http("/readyz").await.starts_with("HTTP/1.1 200") };
     eventually(ready).await;
     let mut idle = Vec::new();
-    for _ in 0..service.pool.options().get_max_connections() {
-        idle.push(service.pool.acquire().await.unwrap());
+    for _ in 0..CONNECTIONS {
+        idle.push(service.pool.lease().await.unwrap());
     }
-    drop(idle);
+    idle.into_iter().for_each(Lease::done);
     let mut other = PgConnection::connect(&service.database.url).await.unwrap();
     let ended: i64 = sqlx::query_scalar(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

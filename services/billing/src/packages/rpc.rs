@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use communal_kit::call::{Call, begin};
 use communal_kit::clock::Clock;
 use communal_kit::database::{constraint, retrying};
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::billing::v1::package_service_server::PackageService;
 use communal_proto::billing::v1::{
@@ -15,7 +16,7 @@ use communal_proto::billing::v1::{
     UpdateSalePackageRequest, UpdateSalePackageResponse,
 };
 use communal_proto::{Coded, Fault};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
 use super::life::{Lifetime, Step, sellable};
@@ -30,14 +31,14 @@ use crate::{MOST_UNPAGED_ROWS, answer_too_large, prices};
 /// Serves packages.
 #[derive(Clone, Debug)]
 pub struct PackageRpc {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
 }
 
 impl PackageRpc {
     /// Packages of this database.
     #[must_use]
-    pub fn new(pool: PgPool, clock: Clock) -> Self {
+    pub fn new(pool: Pool, clock: Clock) -> Self {
         Self { pool, clock }
     }
 

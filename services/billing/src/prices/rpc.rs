@@ -8,6 +8,7 @@ use communal_kit::clock::Clock;
 use communal_kit::database::retrying;
 use communal_kit::idempotency::{RequestKey, answered};
 use communal_kit::money::at_scale;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceService;
 use communal_proto::billing::v1::{
@@ -16,7 +17,6 @@ use communal_proto::billing::v1::{
     SalePackagePriceRow, SalePackageTag, UpdateSalePackagePriceRequest, UpdateSalePackagePriceResponse,
 };
 use prost::Message;
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::PRICE_SCALE;
@@ -33,14 +33,14 @@ use crate::{MOST_UNPAGED_ROWS, answer_too_large};
 /// Serves prices.
 #[derive(Clone, Debug)]
 pub struct PriceRpc {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
 }
 
 impl PriceRpc {
     /// Prices of this database.
     #[must_use]
-    pub fn new(pool: PgPool, clock: Clock) -> Self {
+    pub fn new(pool: Pool, clock: Clock) -> Self {
         Self { pool, clock }
     }
 

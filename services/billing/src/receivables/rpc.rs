@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use communal_kit::call::{begin, begin_stream};
 use communal_kit::database::Statement as _;
+use communal_kit::pool::{Pool, Transaction};
 use communal_kit::refusal::Refusal;
+use communal_kit::telemetry::boundary::belonging;
 use communal_proto::Fault;
 use communal_proto::billing::v1::receivable_service_server::ReceivableService;
 use communal_proto::billing::v1::{
@@ -16,12 +18,10 @@ use communal_proto::billing::v1::{
 };
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use futures::Stream;
-use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
-use tracing::Instrument as _;
 
 use super::arrears::Wanted;
 use super::{import, store};
@@ -45,7 +45,7 @@ pub struct Limits {
 /// Serves receivables.
 #[derive(Clone, Debug)]
 pub struct ReceivableRpc {
-    pool: PgPool,
+    pool: Pool,
     replicas: Option<Arc<Replicas>>,
     limits: Limits,
     imports: Arc<Semaphore>,
@@ -54,9 +54,17 @@ pub struct ReceivableRpc {
 impl ReceivableRpc {
     /// Receivables of this database and of its replicas, where it has any.
     #[must_use]
-    pub fn new(pool: PgPool, replicas: Option<Replicas>, limits: Limits) -> Self {
+    pub fn new(pool: Pool, replicas: Option<Replicas>, limits: Limits) -> Self {
         let imports = Arc::new(Semaphore::new(IMPORTS_AT_ONCE));
         Self { pool, replicas: replicas.map(Arc::new), limits, imports }
+    }
+
+    async fn lines_of_primary(&self, caller: &str, wanted: &Wanted, most: i64) -> Result<Vec<Bytes>, sqlx::Error> {
+        // Over a connection of its own: through the pool, each row would go through one more stream.
+        let mut connection = self.pool.lease().await?;
+        let lines = store::arrears(&mut *connection, caller, wanted, most).await?;
+        connection.done();
+        Ok(lines)
     }
 
     /// Lines from a replica that is within the limit. Nothing where the primary has to be asked.
@@ -69,9 +77,11 @@ impl ReceivableRpc {
     ) -> Result<Option<(Vec<Bytes>, Duration)>, Refusal> {
         let Some(replicas) = &self.replicas else { return Ok(None) };
         let reading = async {
-            let mut connection = replicas.worth_asking(limit)?.acquire().await?;
+            let mut connection = replicas.worth_asking(limit)?.lease().await?;
             let behind = replicas.prove(&mut connection, limit).await?;
-            Ok((store::arrears(&mut *connection, caller, wanted, most).await?, behind))
+            let lines = store::arrears(&mut *connection, caller, wanted, most).await?;
+            connection.done();
+            Ok((lines, behind))
         };
         let began = Instant::now();
         Ok(replicas.answered(reading.await, began.elapsed())?)
@@ -104,7 +114,7 @@ impl ReceivableRpc {
 
 /// Arrears that are being read, and those that were read already.
 struct Cursor {
-    transaction: Transaction<'static, Postgres>,
+    transaction: Transaction,
     first: Vec<Bytes>,
 }
 
@@ -171,7 +181,7 @@ impl ReceivableService for ReceivableRpc {
         };
         let (lines, behind) = match replica {
             Some((lines, behind)) => (lines, Some(behind)),
-            None => (store::arrears(&self.pool, &call.tenant.id, &wanted, most).await.map_err(Refusal::from)?, None),
+            None => (self.lines_of_primary(&call.tenant.id, &wanted, most).await.map_err(Refusal::from)?, None),
         };
         Source::of(behind).count();
         metrics::histogram!("communal_billing_arrears_lines").record(u32::try_from(lines.len()).unwrap_or(u32::MAX));
@@ -213,7 +223,7 @@ impl ReceivableService for ReceivableRpc {
             }
         };
         // It has the trace of its call, which has been answered by then.
-        tokio::spawn(sending.in_current_span());
+        tokio::spawn(belonging(sending));
         Ok(answer(Box::pin(ReceiverStream::new(stream)), limit, behind))
     }
 
@@ -232,7 +242,7 @@ impl ReceivableService for ReceivableRpc {
 
 /// Sends the arrears of the primary in portions, as fast as the client takes them.
 async fn stream_arrears(
-    pool: &PgPool,
+    pool: &Pool,
     caller: &str,
     wanted: &Wanted,
     portions: &mpsc::Sender<Result<StreamUserArrearagesResponse, Status>>,
@@ -246,7 +256,7 @@ async fn stream_arrears(
 /// Sends this portion and those after it. Ends, and gives the connection back, when the client
 /// goes: at once while it waits for the client, after the portion at hand otherwise.
 async fn send_portions(
-    mut transaction: Transaction<'static, Postgres>,
+    mut transaction: Transaction,
     first: Vec<Bytes>,
     portions: &mpsc::Sender<Result<StreamUserArrearagesResponse, Status>>,
 ) -> Result<(), Refusal> {

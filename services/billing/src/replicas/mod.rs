@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use communal_kit::database::{self, DatabaseSettings, Statement as _};
+use communal_kit::database::{DatabaseSettings, Statement as _};
+use communal_kit::pool::Pool;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -87,7 +88,7 @@ pub struct Replicas {
 
 #[derive(Debug)]
 struct Replica {
-    pool: PgPool,
+    pool: Pool,
     /// What it last said of itself; nothing where it did not answer.
     seen: Arc<Mutex<Option<Standing>>>,
 }
@@ -133,8 +134,8 @@ impl Replicas {
         watchers.spawn(watch::primary(primary.clone(), Arc::clone(&trail)));
         let mut watched = Vec::new();
         for (index, settings) in replicas.iter().enumerate() {
-            let (pool, seen) = (database::connect(settings)?, Arc::new(Mutex::new(None)));
-            watchers.spawn(watch::replica(index + 1, pool.clone(), Arc::clone(&trail), Arc::clone(&seen)));
+            let (pool, seen) = (Pool::new(settings)?, Arc::new(Mutex::new(None)));
+            watchers.spawn(watch::replica(index + 1, pool.driver().clone(), Arc::clone(&trail), Arc::clone(&seen)));
             watched.push(Replica { pool, seen });
         }
         // They have the limits of their primary.
@@ -146,7 +147,7 @@ impl Replicas {
     ///
     /// # Errors
     /// There is none.
-    pub fn worth_asking(&self, limit: Duration) -> Result<&PgPool, Missed> {
+    pub fn worth_asking(&self, limit: Duration) -> Result<&Pool, Missed> {
         let now = Instant::now();
         let trail = self.trail.lock().unwrap_or_else(PoisonError::into_inner);
         if trail.least(now).is_none_or(|least| least > limit) {

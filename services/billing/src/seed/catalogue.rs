@@ -8,13 +8,13 @@ use communal_kit::call::Call;
 use communal_kit::clock::Clock;
 use communal_kit::identity::store::{self as identity, IdentityError, NewChannel};
 use communal_kit::identity::{Proof, Tenant, TenantKind};
+use communal_kit::pool::Pool;
 use communal_kit::secret::Secret;
 use communal_proto::billing::v1::{
     AbundanceType, GarbChargeType, HeatChargeType, LadderLevelType, LadderType, NetworkType, PackStateType, Store,
     TimeFeesType, TimeSharingType, TransVoltageType, YesNo,
 };
 use rust_decimal::Decimal;
-use sqlx::PgPool;
 
 use crate::packages::Draft;
 use crate::packages::life::{Lifetime, Step};
@@ -224,7 +224,7 @@ pub(super) fn store_of(retailer: usize, half: usize) -> String {
 }
 
 /// Registers companies, stores and credentials; those that exist stay.
-pub(super) async fn register(pool: &PgPool, clock: &Clock) -> anyhow::Result<()> {
+pub(super) async fn register(pool: &Pool, clock: &Clock) -> anyhow::Result<()> {
     let mut transaction = pool.begin().await?;
     identity::register_tenant(&mut transaction, NETWORK, TenantKind::NetworkCompany, "演示管网公司").await?;
     for (number, id) in (1..).zip(RETAILERS) {
@@ -264,7 +264,7 @@ pub(super) async fn register(pool: &PgPool, clock: &Clock) -> anyhow::Result<()>
 
 /// Puts the packages of a retail company on sale and returns their identifiers, in the order of
 /// [`TARIFFS`]. Those that are there already stay.
-pub(super) async fn sell_packages(pool: &PgPool, retailer: usize, id: &str) -> anyhow::Result<Vec<String>> {
+pub(super) async fn sell_packages(pool: &Pool, retailer: usize, id: &str) -> anyhow::Result<Vec<String>> {
     let call = demo_call(id, TenantKind::RetailCompany);
     let start = crate::packages::date(START).context("the demo's first day")?;
     let mut transaction = pool.begin().await?;

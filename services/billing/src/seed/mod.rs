@@ -8,10 +8,10 @@ mod lines;
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
 use communal_kit::identity::TenantKind;
+use communal_kit::pool::Pool;
 use communal_proto::billing::v1::{ImportBatch, ImportReceivableLinesRequest};
 use futures::stream;
 use indicatif::{ProgressBar, ProgressStyle};
-use sqlx::PgPool;
 use tonic::Status;
 
 use crate::receivables::{import, store};
@@ -41,7 +41,7 @@ impl Volume {
 ///
 /// # Errors
 /// Storage faults, and data of others in its place.
-pub async fn demo(pool: &PgPool, clock: &Clock, volume: &Volume) -> anyhow::Result<()> {
+pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result<()> {
     let last = batch_id(NETWORK, volume.years.saturating_sub(1));
     if store::batch(pool, NETWORK, &last).await?.is_some() {
         return Ok(());
@@ -73,7 +73,7 @@ fn batch_id(company_id: &str, year: u32) -> String {
 }
 
 /// Imports one year's bills of a company's accounts, as a client's stream would.
-async fn load(pool: &PgPool, call: &Call, year: u32, accounts: Vec<Account>, bar: &ProgressBar) -> anyhow::Result<()> {
+async fn load(pool: &Pool, call: &Call, year: u32, accounts: Vec<Account>, bar: &ProgressBar) -> anyhow::Result<()> {
     let batch = ImportBatch { batch_id: batch_id(&call.tenant.id, year) };
     let mut batch = Some(batch);
     let portions: Vec<_> = accounts.chunks(ACCOUNTS_A_MESSAGE).map(<[Account]>::to_vec).collect();

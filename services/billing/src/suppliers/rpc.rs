@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use communal_kit::call::{Call, begin};
 use communal_kit::database::retrying;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Fault;
 use communal_proto::billing::v1::supplier_service_server::SupplierService;
 use communal_proto::billing::v1::{
     ListStoresRequest, ListStoresResponse, RegisterStoresRequest, RegisterStoresResponse, Store,
 };
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::store;
@@ -20,13 +20,13 @@ use crate::{MOST_UNPAGED_ROWS, answer_too_large};
 /// Serves stores.
 #[derive(Clone, Debug)]
 pub struct SupplierRpc {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl SupplierRpc {
     /// Stores of this database.
     #[must_use]
-    pub fn new(pool: PgPool) -> Self {
+    pub fn new(pool: Pool) -> Self {
         Self { pool }
     }
 

@@ -2,6 +2,7 @@
 
 use communal_kit::call::begin_in_tenant;
 use communal_kit::clock::Clock;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleService;
@@ -9,7 +10,6 @@ use communal_proto::community::v1::{
     BillRule, CreateBillRulesRequest, CreateBillRulesResponse, FeeFlag, FeeState, ListBillRulesRequest,
     ListBillRulesResponse, PayerObjectType,
 };
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::NAMES;
@@ -22,14 +22,14 @@ use crate::times;
 /// Serves bill rules.
 #[derive(Clone, Debug)]
 pub struct BillRuleRpc {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
 }
 
 impl BillRuleRpc {
     /// Serves the bill rules of a database.
     #[must_use]
-    pub fn new(pool: PgPool, clock: Clock) -> Self {
+    pub fn new(pool: Pool, clock: Clock) -> Self {
         Self { pool, clock }
     }
 

@@ -6,11 +6,12 @@
 
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::FeeState;
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, Postgres, QueryBuilder};
 
 use crate::paging::KeyPage;
 
@@ -41,7 +42,7 @@ pub struct Filter<'a> {
 /// # Errors
 /// Storage faults.
 pub async fn page<R>(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     view: View,
     filter: Filter<'_>,

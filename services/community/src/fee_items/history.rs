@@ -5,9 +5,9 @@ use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
 use communal_kit::database::Statement as _;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::QueryHisFeeConfigRequest;
-use sqlx::PgPool;
 
 use super::query::{ItemRow, item_of};
 use crate::paging::Page;
@@ -57,7 +57,7 @@ impl Filter {
 ///
 /// # Errors
 /// Storage faults.
-pub async fn list(pool: &PgPool, call: &Call, filter: &Filter, page: Page) -> Result<(Vec<ImageRow>, i64), Refusal> {
+pub async fn list(pool: &Pool, call: &Call, filter: &Filter, page: Page) -> Result<(Vec<ImageRow>, i64), Refusal> {
     // As for items: the first row tells the total, and strpos takes the parts literally.
     let rows = sqlx::query!(
         r#"SELECT community_id, config_id, fee_type_cd, fee_name, fee_flag, start_time, end_time, computing_formula,

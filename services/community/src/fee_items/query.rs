@@ -3,13 +3,13 @@
 use chrono::NaiveDateTime;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::{
     BillType, Choice, DefaultItem, FeeFlag, FeeType, Formula, ItemState, ListFeeConfigsRequest, PaymentTiming,
 };
 use communal_proto::{Checker, Coded, Fault};
 use rust_decimal::Decimal;
-use sqlx::PgPool;
 
 use super::rules;
 use crate::paging::Page;
@@ -174,7 +174,7 @@ fn is<C: PartialEq>(value: C, unspecified: C, yes: C) -> Option<bool> {
 ///
 /// # Errors
 /// Storage faults.
-pub async fn list(pool: &PgPool, call: &Call, filter: &Filter, page: Page) -> Result<(Vec<ItemRow>, i64), Refusal> {
+pub async fn list(pool: &Pool, call: &Call, filter: &Filter, page: Page) -> Result<(Vec<ItemRow>, i64), Refusal> {
     // The first row is read as well as the page, because it tells the total also where the
     // page asked for is beyond the last. strpos takes the part literally, % and _ included.
     let rows = sqlx::query!(

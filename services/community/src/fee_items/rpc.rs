@@ -2,6 +2,7 @@
 
 use communal_kit::call::begin_in_tenant;
 use communal_kit::clock::Clock;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::fee_item_service_server::FeeItemService;
@@ -12,7 +13,6 @@ use communal_proto::community::v1::{
     UpdateFeeConfigRequest, UpdateFeeConfigResponse,
 };
 use communal_proto::contract::v1::Reason as Common;
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::history::{self, ImageRow};
@@ -30,14 +30,14 @@ const ALL_ROWS: &str = "0";
 /// Serves fee items.
 #[derive(Clone, Debug)]
 pub struct FeeItemRpc {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
 }
 
 impl FeeItemRpc {
     /// Serves the items of a database.
     #[must_use]
-    pub fn new(pool: PgPool, clock: Clock) -> Self {
+    pub fn new(pool: Pool, clock: Clock) -> Self {
         Self { pool, clock }
     }
 

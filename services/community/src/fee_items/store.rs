@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, constraint, retrying};
 use communal_kit::idempotency::{self, Claim, RequestKey};
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::{
@@ -15,7 +16,7 @@ use communal_proto::community::v1::{
     UpdateFeeConfigRequest,
 };
 use communal_proto::contract::v1::Reason as Common;
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 
 use super::rules::{PrepaymentPeriod, Terms, formula_text_missing};
 use crate::reasons;
@@ -34,7 +35,7 @@ mod defaults {
 /// # Errors
 /// `FEE_ITEM_NAME_TAKEN`, `REQUEST_ID_REUSED`.
 pub async fn save(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     request: &SaveFeeConfigRequest,
     terms: &Terms,
@@ -145,7 +146,7 @@ pub async fn insert(
 /// # Errors
 /// `FEE_ITEM_NOT_FOUND`, `FEE_ITEM_NAME_TAKEN`, `FEE_ITEM_HAS_RULES`, `REQUEST_ID_REUSED`.
 pub async fn update(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     request: &UpdateFeeConfigRequest,
     terms: &Terms,
@@ -166,7 +167,7 @@ pub async fn update(
 
 /// Locks: the item, then the request id.
 async fn update_locked(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     request: &UpdateFeeConfigRequest,
     terms: &Terms,
@@ -358,7 +359,7 @@ async fn change(
 /// # Errors
 /// `FEE_ITEM_NOT_FOUND`, `FEE_ITEM_IS_DEFAULT`, `FEE_ITEM_IN_USE`, `REQUEST_ID_REUSED`.
 pub async fn delete(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     request: &DeleteFeeConfigRequest,
     now: DateTime<Utc>,
@@ -368,7 +369,7 @@ pub async fn delete(
 
 /// Locks: the item, then the request id.
 async fn delete_locked(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     request: &DeleteFeeConfigRequest,
     now: DateTime<Utc>,
@@ -443,12 +444,7 @@ async fn delete_locked(
 
 /// Answers a request that was claimed before, as it was answered then: with nothing, as these
 /// calls have empty replies.
-async fn repeat_answer(
-    pool: &PgPool,
-    call: &Call,
-    key: Option<&RequestKey>,
-    words: &'static str,
-) -> Result<(), Refusal> {
+async fn repeat_answer(pool: &Pool, call: &Call, key: Option<&RequestKey>, words: &'static str) -> Result<(), Refusal> {
     match key {
         Some(key) => idempotency::answered(pool, call, key).await.map(drop),
         None => Err(unexplained(words)),

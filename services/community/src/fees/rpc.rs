@@ -2,13 +2,13 @@
 
 use communal_kit::call::begin_in_tenant;
 use communal_kit::clock::Clock;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::fee_service_server::FeeService;
 use communal_proto::community::v1::{
     CreateFeesRequest, CreateFeesResponse, Fee, FeeFlag, FeeState, ListFeesRequest, ListFeesResponse, PayerObjectType,
 };
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::NAMES;
@@ -21,14 +21,14 @@ use crate::times;
 /// Serves fees.
 #[derive(Clone, Debug)]
 pub struct FeeRpc {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
 }
 
 impl FeeRpc {
     /// Serves the fees of a database.
     #[must_use]
-    pub fn new(pool: PgPool, clock: Clock) -> Self {
+    pub fn new(pool: Pool, clock: Clock) -> Self {
         Self { pool, clock }
     }
 

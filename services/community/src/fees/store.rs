@@ -5,11 +5,12 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, retrying};
 use communal_kit::idempotency;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::{CreateFeesRequest, CreateFeesResponse, FeeState};
 use prost::Message;
-use sqlx::{FromRow, PgConnection, PgPool};
+use sqlx::{FromRow, PgConnection};
 
 use super::NAMES;
 use crate::charges::Charge;
@@ -21,7 +22,7 @@ use crate::charges::store::{Admission, admit};
 /// # Errors
 /// `FEE_ITEM_NOT_FOUND`, `FEE_ITEM_STOPPED`, `PAYER_OBJECT_NOT_FOUND`, `REQUEST_ID_REUSED`.
 pub async fn create(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     request: &CreateFeesRequest,
     charges: &[Charge],

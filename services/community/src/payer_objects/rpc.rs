@@ -3,6 +3,7 @@
 use communal_kit::call::begin_in_tenant;
 use communal_kit::clock::Clock;
 use communal_kit::money::at_scale;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::Coded;
 use communal_proto::community::v1::payer_object_service_server::PayerObjectService;
@@ -11,7 +12,6 @@ use communal_proto::community::v1::{
     RegisterPayerObjectsResponse,
 };
 use rust_decimal::Decimal;
-use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 
 use super::rules::check_repeats;
@@ -24,14 +24,14 @@ const SCALE: u32 = 2;
 /// Serves payer objects.
 #[derive(Clone, Debug)]
 pub struct PayerObjectRpc {
-    pool: PgPool,
+    pool: Pool,
     clock: Clock,
 }
 
 impl PayerObjectRpc {
     /// Serves the payer objects of a database.
     #[must_use]
-    pub fn new(pool: PgPool, clock: Clock) -> Self {
+    pub fn new(pool: Pool, clock: Clock) -> Self {
         Self { pool, clock }
     }
 

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, retrying};
 use communal_kit::idempotency::{self, Claim};
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::{PayerObject, RegisterPayerObjectsRequest};
 use communal_proto::{Coded, parse_decimal};
 use rust_decimal::Decimal;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::paging::KeyPage;
 
@@ -18,7 +19,7 @@ use crate::paging::KeyPage;
 /// # Errors
 /// `REQUEST_ID_REUSED`.
 pub async fn register(
-    pool: &PgPool,
+    pool: &Pool,
     call: &Call,
     request: &RegisterPayerObjectsRequest,
     now: DateTime<Utc>,
@@ -115,7 +116,7 @@ pub struct PayerObjectRow {
 ///
 /// # Errors
 /// Storage faults.
-pub async fn list(pool: &PgPool, call: &Call, page: &KeyPage) -> Result<Vec<PayerObjectRow>, Refusal> {
+pub async fn list(pool: &Pool, call: &Call, page: &KeyPage) -> Result<Vec<PayerObjectRow>, Refusal> {
     let rows = sqlx::query_as!(
         PayerObjectRow,
         "SELECT payer_obj_id, payer_obj_type, name, built_up_area, room_area, fee_coefficient, layer, room_rent

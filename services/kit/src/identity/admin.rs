@@ -5,7 +5,6 @@ use communal_proto::contract::v1::FaultKind;
 use communal_proto::identity::v1 as pb;
 use communal_proto::identity::v1::identity_service_server::IdentityService;
 use communal_proto::{Checked, Fault};
-use sqlx::PgPool;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -14,12 +13,13 @@ use crate::clock::Clock;
 use crate::identity::policy::Policy;
 use crate::identity::store::{self, IdentityError, NewChannel};
 use crate::identity::{Authenticator, SealingKey};
+use crate::pool::Pool;
 use crate::refusal::Refusal;
 
 /// Serves `communal.identity.v1.IdentityService`.
 #[derive(Clone, Debug)]
 pub struct IdentityRpc {
-    pool: PgPool,
+    pool: Pool,
     sealing: Option<SealingKey>,
     clock: Clock,
     authenticator: Arc<Authenticator>,
@@ -28,7 +28,7 @@ pub struct IdentityRpc {
 impl IdentityRpc {
     /// The administration of a service's own credentials.
     #[must_use]
-    pub fn new(pool: PgPool, sealing: Option<SealingKey>, clock: Clock, authenticator: Arc<Authenticator>) -> Self {
+    pub fn new(pool: Pool, sealing: Option<SealingKey>, clock: Clock, authenticator: Arc<Authenticator>) -> Self {
         Self { pool, sealing, clock, authenticator }
     }
 
@@ -87,10 +87,11 @@ impl IdentityService for IdentityRpc {
             };
             return Err(Refusal::for_faults(vec![fault]).into());
         }
-        let mut connection = self.pool.acquire().await.map_err(Refusal::from)?;
+        let mut connection = self.pool.lease().await.map_err(Refusal::from)?;
         store::register_tenant(&mut connection, &tenant.tenant_id, tenant.kind(), &tenant.name)
             .await
             .map_err(Refusal::from)?;
+        connection.done();
         Ok(Response::new(pb::RegisterTenantResponse {}))
     }
 
@@ -160,8 +161,9 @@ impl IdentityService for IdentityRpc {
         request: Request<pb::DisableChannelRequest>,
     ) -> Result<Response<pb::DisableChannelResponse>, Status> {
         let message = administer(request)?;
-        let mut connection = self.pool.acquire().await.map_err(Refusal::from)?;
+        let mut connection = self.pool.lease().await.map_err(Refusal::from)?;
         store::disable_channel(&mut connection, &message.channel_id, self.clock.now()).await.map_err(Refusal::from)?;
+        connection.done();
         Ok(Response::new(pb::DisableChannelResponse {}))
     }
 
@@ -205,10 +207,11 @@ impl IdentityService for IdentityRpc {
         request: Request<pb::DisableOperatorRequest>,
     ) -> Result<Response<pb::DisableOperatorResponse>, Status> {
         let message = administer(request)?;
-        let mut connection = self.pool.acquire().await.map_err(Refusal::from)?;
+        let mut connection = self.pool.lease().await.map_err(Refusal::from)?;
         store::disable_operator(&mut connection, &message.operator_id, self.clock.now())
             .await
             .map_err(Refusal::from)?;
+        connection.done();
         Ok(Response::new(pb::DisableOperatorResponse {}))
     }
 

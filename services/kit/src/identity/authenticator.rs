@@ -11,7 +11,6 @@ use communal_proto::identity::v1::Proof;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use http::HeaderMap;
 use moka::future::Cache;
-use sqlx::PgPool;
 use tonic::metadata::MetadataMap;
 
 use crate::clock::Clock;
@@ -20,6 +19,7 @@ use crate::identity::keys::{self, SealingKey};
 use crate::identity::policy::{OperatorSource, Policy};
 use crate::identity::store::{self, ChannelRecord, OperatorRecord};
 use crate::identity::{signature, token};
+use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::trace::TraceContext;
 
@@ -63,7 +63,7 @@ impl Default for AuthenticatorSettings {
 /// Lets calls in.
 #[derive(Debug)]
 pub struct Authenticator {
-    pool: PgPool,
+    pool: Pool,
     policy: Policy,
     sealing: Option<SealingKey>,
     clock: Clock,
@@ -76,7 +76,7 @@ impl Authenticator {
     /// An authenticator over a service's own records.
     #[must_use]
     pub fn new(
-        pool: PgPool,
+        pool: Pool,
         policy: Policy,
         sealing: Option<SealingKey>,
         clock: Clock,

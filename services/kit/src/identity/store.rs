@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use communal_proto::identity::v1::{Proof, TenantKind};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::database::Statement as _;
 use crate::identity::caller::Tenant;
@@ -108,7 +108,7 @@ fn stored(number: i32) -> i16 {
 ///
 /// # Errors
 /// Storage faults.
-pub async fn channel(pool: &PgPool, channel_id: &str) -> Result<Option<ChannelRecord>, sqlx::Error> {
+pub async fn channel(pool: impl PgExecutor<'_> + Copy, channel_id: &str) -> Result<Option<ChannelRecord>, sqlx::Error> {
     Ok(load_channels(pool, Some(channel_id)).await?.pop())
 }
 
@@ -116,11 +116,14 @@ pub async fn channel(pool: &PgPool, channel_id: &str) -> Result<Option<ChannelRe
 ///
 /// # Errors
 /// Storage faults.
-pub async fn channels(pool: &PgPool) -> Result<Vec<ChannelRecord>, sqlx::Error> {
+pub async fn channels(pool: impl PgExecutor<'_> + Copy) -> Result<Vec<ChannelRecord>, sqlx::Error> {
     load_channels(pool, None).await
 }
 
-async fn load_channels(pool: &PgPool, only: Option<&str>) -> Result<Vec<ChannelRecord>, sqlx::Error> {
+async fn load_channels(
+    pool: impl PgExecutor<'_> + Copy,
+    only: Option<&str>,
+) -> Result<Vec<ChannelRecord>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT c.channel_id, c.name, c.proof, c.admin, c.methods, c.disabled_at,
                   ARRAY(SELECT t.tenant_id FROM platform.channel_tenant t WHERE t.channel_id = c.channel_id
@@ -170,7 +173,7 @@ async fn load_channels(pool: &PgPool, only: Option<&str>) -> Result<Vec<ChannelR
 ///
 /// # Errors
 /// Storage faults.
-pub async fn operator(pool: &PgPool, operator_id: &str) -> Result<Option<OperatorRecord>, sqlx::Error> {
+pub async fn operator(pool: impl PgExecutor<'_>, operator_id: &str) -> Result<Option<OperatorRecord>, sqlx::Error> {
     Ok(load_operators(pool, Some(operator_id)).await?.pop())
 }
 
@@ -178,11 +181,11 @@ pub async fn operator(pool: &PgPool, operator_id: &str) -> Result<Option<Operato
 ///
 /// # Errors
 /// Storage faults.
-pub async fn operators(pool: &PgPool) -> Result<Vec<OperatorRecord>, sqlx::Error> {
+pub async fn operators(pool: impl PgExecutor<'_>) -> Result<Vec<OperatorRecord>, sqlx::Error> {
     load_operators(pool, None).await
 }
 
-async fn load_operators(pool: &PgPool, only: Option<&str>) -> Result<Vec<OperatorRecord>, sqlx::Error> {
+async fn load_operators(pool: impl PgExecutor<'_>, only: Option<&str>) -> Result<Vec<OperatorRecord>, sqlx::Error> {
     sqlx::query_as!(
         OperatorRecord,
         r#"SELECT o.operator_id, o.name, o.disabled_at,
@@ -223,7 +226,7 @@ pub async fn register_tenant(
 ///
 /// # Errors
 /// Storage faults.
-pub async fn tenants(pool: &PgPool) -> Result<Vec<(Tenant, String)>, sqlx::Error> {
+pub async fn tenants(pool: impl PgExecutor<'_>) -> Result<Vec<(Tenant, String)>, sqlx::Error> {
     let rows = sqlx::query!("SELECT tenant_id, kind, name FROM platform.tenant ORDER BY tenant_id");
     let rows = rows.fetch_all(pool).named("tenant_list").await?;
     Ok(rows.into_iter().map(|r| (Tenant { id: r.tenant_id, kind: kind_of(r.kind) }, r.name)).collect())

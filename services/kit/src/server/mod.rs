@@ -20,6 +20,7 @@ use crate::config::Reader;
 use crate::identity::Authenticator;
 use crate::identity::authenticator::AuthenticatorSettings;
 use crate::identity::layer::AuthenticationLayer;
+use crate::pool::Pool;
 use crate::tls::{Names, PemFiles};
 use crate::{idempotency, telemetry};
 use calls::CallLayer;
@@ -103,7 +104,7 @@ pub struct Server {
     settings: ServerSettings,
     routes: Routes,
     authenticator: Arc<Authenticator>,
-    pool: PgPool,
+    pool: Pool,
     migrator: &'static Migrator,
 }
 
@@ -134,7 +135,7 @@ impl Server {
         settings: ServerSettings,
         routes: Routes,
         authenticator: Arc<Authenticator>,
-        pool: PgPool,
+        pool: Pool,
         migrator: &'static Migrator,
     ) -> Self {
         Self { settings, routes, authenticator, pool, migrator }
@@ -194,7 +195,7 @@ impl Bound {
                 tokio::spawn(router.serve_with_incoming_shutdown(greeted, stopped))
             }
         };
-        let housekeeping = tokio::spawn(forget_old_replies(server.pool.clone()));
+        let housekeeping = tokio::spawn(forget_old_replies(server.pool.driver().clone()));
         tracing::info!(grpc.address = %address, admin.address = %admin_address, encrypted, "serving");
 
         tokio::select! {

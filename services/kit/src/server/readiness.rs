@@ -12,13 +12,14 @@ use std::time::Duration;
 use futures::future::join_all;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::database;
+use crate::pool::Pool;
 
 const LIVENESS: &str = "liveness";
 const READINESS: [&str; 2] = ["", "readiness"];
@@ -30,7 +31,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 pub(super) async fn watch(
     service: &'static str,
     health: HealthReporter,
-    pool: PgPool,
+    pool: Pool,
     migrator: &'static Migrator,
     ready: Sender<bool>,
 ) -> JoinHandle<()> {
@@ -61,17 +62,16 @@ pub(super) async fn set(health: &HealthReporter, ready: &Sender<bool>, now: bool
 
 /// After an outage: connections that nobody used meanwhile may be dead, or lead to a server that
 /// is not the primary any more. They go now, and not each with a call that finds out.
-async fn renew_idle(pool: &PgPool) {
-    let idle: Vec<_> = std::iter::from_fn(|| pool.try_acquire()).collect();
-    let closing = idle.into_iter().map(|connection| tokio::time::timeout(LIMIT, connection.close()));
+async fn renew_idle(pool: &Pool) {
+    let closing = pool.take_idle().into_iter().map(|connection| tokio::time::timeout(LIMIT, connection.close()));
     let ended = join_all(closing).await;
     tracing::debug!(connections = ended.len(), "idle connections closed after an outage");
 }
 
 /// Services that share a process have each a pool of their own.
-fn measure(service: &'static str, pool: &PgPool) {
-    let open = usize::try_from(pool.size()).unwrap_or_default();
-    for (state, count) in [("idle", pool.num_idle()), ("open", open)] {
+fn measure(service: &'static str, pool: &Pool) {
+    let (open, idle) = pool.counts();
+    for (state, count) in [("idle", idle), ("open", open)] {
         metrics::gauge!("communal_database_connections", "service" => service, "state" => state).set(as_gauge(count));
     }
 }
@@ -82,7 +82,7 @@ fn as_gauge(count: usize) -> f64 {
 
 /// What is asked.
 struct Database {
-    pool: PgPool,
+    pool: Pool,
     migrator: &'static Migrator,
     options: Arc<PgConnectOptions>,
     /// None before the first look, and after one that did not end well: the next is made over
@@ -92,7 +92,7 @@ struct Database {
 }
 
 impl Database {
-    fn of(pool: PgPool, migrator: &'static Migrator) -> Self {
+    fn of(pool: Pool, migrator: &'static Migrator) -> Self {
         let options = pool.connect_options();
         Self { pool, migrator, options, connection: None, schema_seen: false }
     }
@@ -129,7 +129,7 @@ impl Database {
         self.connection = Some(connection);
         // A schema only grows, so once is enough.
         if !self.schema_seen {
-            self.schema_seen = database::schema_is_current(&self.pool, self.migrator).await?;
+            self.schema_seen = database::schema_is_current(self.pool.driver(), self.migrator).await?;
         }
         Ok((!self.schema_seen).then(|| "the database lacks migrations: run `migrate`".into()))
     }
