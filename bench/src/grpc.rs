@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use bytes::{Buf, BufMut, Bytes};
@@ -13,6 +13,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+
+use crate::load::Load;
 
 /// Messages as they are on the wire.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,23 +140,6 @@ fn write_metadata(map: &mut tonic::metadata::MetadataMap, metadata: &Metadata) -
     Ok(())
 }
 
-/// What a run of many calls came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Driven {
-    /// Calls that were answered.
-    pub calls: u64,
-    /// How long all of them took.
-    pub elapsed: Duration,
-}
-
-impl Driven {
-    /// Calls a second.
-    #[must_use]
-    pub fn rate(&self) -> f64 {
-        self.calls as f64 / self.elapsed.as_secs_f64()
-    }
-}
-
 /// Makes calls 0 to `calls` by `connections` callers, each waiting for its answer before it
 /// sends the next, as the clients of pgbench do.
 ///
@@ -166,7 +151,7 @@ pub async fn drive(
     connections: u32,
     calls: u64,
     make: impl Fn(u64) -> (Metadata, Bytes) + Send + Sync + 'static,
-) -> anyhow::Result<Driven> {
+) -> anyhow::Result<Load> {
     let (next, make) = (Arc::new(AtomicU64::new(0)), Arc::new(make));
     let mut callers = Vec::new();
     for _ in 0..connections {
@@ -192,5 +177,5 @@ pub async fn drive(
     for task in tasks {
         task.await?.with_context(|| format!("{path} was refused"))?;
     }
-    Ok(Driven { calls, elapsed: start.elapsed() })
+    Ok(Load { operations: calls as f64, rate: calls as f64 / start.elapsed().as_secs_f64() })
 }

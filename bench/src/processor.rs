@@ -1,7 +1,6 @@
 //! CPU time and memory of processes, from /proc: what an operation costs is what the processes
 //! that serve it have used, however busy the machine is otherwise.
 
-use std::collections::HashMap;
 use std::fs;
 
 use anyhow::Context;
@@ -13,9 +12,9 @@ pub struct Group {
     with_children: bool,
 }
 
-/// CPU time used so far, by process.
-#[derive(Clone, Debug, Default)]
-pub struct Reading(HashMap<u32, u64>);
+/// CPU nanoseconds used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading(u64);
 
 impl Group {
     /// One process.
@@ -40,18 +39,18 @@ impl Group {
         members
     }
 
-    /// CPU time used so far.
+    /// CPU time used so far: of those that run, and of children that ended and were waited for, since a load
+    /// generator's connections end with it and take their server processes along.
     #[must_use]
     pub fn read(&self) -> Reading {
-        Reading(self.members().into_iter().map(|pid| (pid, process_nanoseconds(pid))).collect())
+        let ended = if self.with_children { children_waited_for(self.root) } else { 0 };
+        Reading(self.members().into_iter().map(process_nanoseconds).sum::<u64>() + ended)
     }
 
-    /// CPU nanoseconds since a reading. A process that began since counts from its start; one
-    /// that ended is lost, so loads keep their connections.
+    /// CPU nanoseconds since a reading.
     #[must_use]
     pub fn since(&self, earlier: &Reading) -> u64 {
-        let now = self.read();
-        now.0.iter().map(|(pid, used)| used.saturating_sub(earlier.0.get(pid).copied().unwrap_or(0))).sum()
+        self.read().0.saturating_sub(earlier.0)
     }
 
     /// The largest memory the root process ever had resident, in bytes.
@@ -77,12 +76,42 @@ impl Group {
     }
 }
 
+/// CPU nanoseconds that this process has used, and its children that ended: the load generators are among them.
+#[must_use]
+pub fn own_nanoseconds() -> u64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let used = |who| {
+        getrusage(who).ok().map_or(0, |usage| {
+            let both = [usage.user_time(), usage.system_time()];
+            both.iter().map(|time| (time.tv_sec() * 1_000_000 + time.tv_usec()).unsigned_abs() * 1_000).sum()
+        })
+    };
+    used(UsageWho::RUSAGE_SELF) + used(UsageWho::RUSAGE_CHILDREN)
+}
+
 fn process_nanoseconds(pid: u32) -> u64 {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
     tasks
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
         .filter_map(|text| on_cpu(&text))
         .sum()
+}
+
+/// CPU nanoseconds of the children of a process that have ended.
+fn children_waited_for(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let ticks_a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
+    let ticks_a_second = ticks_a_second.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100);
+    waited_for_ticks(&stat).unwrap_or(0) * (1_000_000_000 / ticks_a_second.max(1))
+}
+
+/// `cutime` and `cstime` of a stat line. The name may hold blanks and parentheses; after the last one come the
+/// numbers, of which these are the fourteenth and the fifteenth.
+fn waited_for_ticks(stat: &str) -> Option<u64> {
+    let (_, numbers) = stat.rsplit_once(')')?;
+    let mut numbers = numbers.split_whitespace().skip(13);
+    let mut next = || numbers.next()?.parse::<u64>().ok();
+    Some(next()? + next()?)
 }
 
 /// The first number of a schedstat line: nanoseconds on a CPU.
@@ -106,6 +135,23 @@ mod tests {
         assert_eq!(on_cpu("53128837 1022843 311\n"), Some(53_128_837));
         assert_eq!(on_cpu(""), None);
         assert_eq!(on_cpu("nonsense 1 2"), None);
+    }
+
+    #[test]
+    fn what_ended_children_used_is_read_behind_the_name() {
+        let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 2 3 4 11 12 250 17 20 0 1 0 5 6 7";
+        assert_eq!(waited_for_ticks(stat), Some(267));
+        assert_eq!(waited_for_ticks("42 nonsense"), None);
+    }
+
+    #[test]
+    fn work_of_a_child_that_ended_is_not_lost() {
+        let group = Group::family(std::process::id());
+        let before = group.read();
+        let burn = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        let status = std::process::Command::new("sh").args(["-c", burn]).status().unwrap();
+        assert!(status.success());
+        assert!(group.since(&before) > 20_000_000, "{} ns", group.since(&before));
     }
 
     #[test]

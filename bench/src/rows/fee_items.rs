@@ -8,7 +8,7 @@ use communal_proto::community::v1::{
 };
 use prost::Message;
 
-use super::{Round, Run, cpu_of, rates};
+use super::{Round, Run, Watch, cpu_of, rates, rates_alone, round};
 use crate::arithmetic::Reach;
 use crate::capture::{Script, Statement};
 use crate::grpc::{Client, Metadata, drive};
@@ -89,10 +89,8 @@ async fn ours_round(
     calls: u64,
     make: impl Fn(u64) -> (Metadata, Bytes) + Send + Sync + 'static,
 ) -> anyhow::Result<Round> {
-    let before: Vec<_> = groups.iter().map(|group| group.read()).collect();
-    let driven = drive(&service.process.address, path, CONNECTIONS, calls, make).await?;
-    let cpu = groups.iter().zip(&before).map(|(g, earlier)| g.since(earlier) as f64 / driven.calls as f64);
-    Ok(Round { rate: driven.rate(), cpu: cpu.collect() })
+    let watch = Watch::begin(groups);
+    Ok(watch.end(drive(&service.process.address, path, CONNECTIONS, calls, make).await?))
 }
 
 async fn captured(
@@ -130,23 +128,25 @@ async fn compare(
     for number in 0..=run.extent.rounds as u64 {
         let make = make.clone();
         let found = ours_round(&groups, service, path, calls, move |n| make(number + 1, n)).await?;
-        let before = stage.postgres.read();
-        let load = pgbench(stage, &service.database, script, CONNECTIONS, calls / u64::from(CONNECTIONS))?;
-        let cpu = vec![0.0, stage.postgres.since(&before) as f64 / load.operations];
+        let limit = round(&[&stage.postgres], || {
+            pgbench(stage, &service.database, script, CONNECTIONS, calls / u64::from(CONNECTIONS))
+        })?;
         if number > 0 {
             ours.push(found);
-            bare.push(Round { rate: load.rate, cpu });
+            bare.push(limit);
         }
     }
     run.report.lines.push(
-        Line::alone("fee-items", format!("{name} with request id"), "/s", rates(&ours), Reach::AtLeast(0.7))
+        Line::alone("fee-items", format!("{name} with request id"), "/s", rates_alone(&ours), Reach::AtLeast(0.7))
             .to_limit("bare statements in pgbench", rates(&bare)),
     );
     run.report.remarks.push(format!(
-        "{name}: service {:.0} + PostgreSQL {:.0} µs a call; the bare statements cost PostgreSQL {:.0}",
+        "{name}: service {:.0} + PostgreSQL {:.0} µs a call; the bare statements cost PostgreSQL {:.0}; {:.0} calls a \
+         second with the load generator on the same cores",
         cpu_of(&ours, &[0]).median,
         cpu_of(&ours, &[1]).median,
-        cpu_of(&bare, &[1]).median,
+        cpu_of(&bare, &[0]).median,
+        rates(&ours).median,
     ));
     Ok(())
 }

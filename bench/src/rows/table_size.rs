@@ -1,10 +1,10 @@
 //! Arrears while the table grows: what is settled must not cost those who ask for what is open.
 
 use anyhow::{Context, ensure};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgPool};
 
 use super::arrears::{IMPORT, LINES, QUERY, import_messages, request};
-use super::{Round, Run, cpu_of, rates};
+use super::{Round, Run, Watch, cpu_of, rates};
 use crate::arithmetic::{Figure, Reach};
 use crate::grpc::{Client, drive};
 use crate::plot::Curve;
@@ -14,10 +14,16 @@ use crate::stage::{CONNECTIONS, Service, Stage};
 /// Of so many lines, one is open: three in a hundred.
 const OPEN_ONE_IN: u64 = 33;
 
+/// Bytes that a line may need on disk while the table is filled: itself, its indexes, and the log of both.
+const BYTES_A_LINE: u64 = 1_600;
+/// Connections that fill a table: one for each core of a small machine.
+const FILLERS: u64 = 2;
+
 /// The statement that copies the template's lines, of which one in so many stays open, into
 /// books of 200 open lines each.
-fn fill(rows: u64, open_one_in: u64) -> String {
+fn fill(numbers: std::ops::Range<u64>, open_one_in: u64) -> String {
     let book_lines = LINES * open_one_in;
+    let (first, after) = (numbers.start, numbers.end);
     format!(
         "INSERT INTO receivable (
              network_company_id, retail_company_id, book_id, retail_store_id, package_kind, settlement_account_id,
@@ -30,10 +36,43 @@ fn fill(rows: u64, open_one_in: u64) -> String {
              CASE WHEN is_settled THEN '0000000000000001' END, CASE WHEN is_settled THEN 202506 END, is_settled, 'fill',
              r.issued, r.operator_id, r.channel_id, r.trace_id
          FROM (SELECT n, n % {open_one_in} <> 0 AS is_settled, (n / {open_one_in}) % {LINES} AS place
-               FROM generate_series(0, {rows} - 1) AS n) AS numbers
+               FROM generate_series({first}, {after} - 1) AS n) AS numbers
          JOIN (SELECT *, row_number() OVER (ORDER BY line_key) - 1 AS place FROM receivable_open
                WHERE batch_id = 'template') AS r USING (place)"
     )
+}
+
+/// Fills the table. The indexes are taken away meanwhile and built again afterwards as the migration has them: the
+/// same table, minutes earlier.
+async fn fill_table(stage: &Stage, pool: &PgPool, rows: u64, open_one_in: u64) -> anyhow::Result<()> {
+    let data: String = stage.setting("data_directory").await?;
+    let needed = rows * BYTES_A_LINE;
+    let free = nix::sys::statvfs::statvfs(data.as_str())?;
+    let free = u64::from(free.blocks_available()) * free.fragment_size();
+    ensure!(free > needed, "{rows} lines need {} GB of disk, {} are free", needed >> 30, free >> 30);
+    let indexes =
+        "SELECT indexname::text, indexdef FROM pg_indexes WHERE tablename IN ('receivable_open', 'receivable_settled')";
+    let indexes: Vec<(String, String)> = sqlx::query_as(indexes).fetch_all(pool).await?;
+    for (name, _) in &indexes {
+        sqlx::raw_sql(AssertSqlSafe(format!("DROP INDEX {name}"))).execute(pool).await?;
+    }
+    let share = rows.div_ceil(FILLERS);
+    let parts = (0..FILLERS).map(|part| part * share..rows.min((part + 1) * share));
+    let filling = parts.map(|numbers| async move {
+        let count = numbers.end - numbers.start;
+        let written = sqlx::raw_sql(AssertSqlSafe(fill(numbers, open_one_in))).execute(pool).await?.rows_affected();
+        ensure!(written == count, "{written} of {count} lines");
+        Ok(())
+    });
+    futures::future::try_join_all(filling).await?;
+    let building = indexes.iter().map(|(_, definition)| async move {
+        let statement = format!("SET maintenance_work_mem = '512MB'; {definition}; RESET maintenance_work_mem");
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(pool).await
+    });
+    futures::future::try_join_all(building).await?;
+    sqlx::raw_sql("VACUUM ANALYZE").execute(pool).await?;
+    sqlx::raw_sql("CHECKPOINT").execute(pool).await?;
+    Ok(())
 }
 
 /// A service with one book of its own, the template, and copies of its lines.
@@ -42,24 +81,19 @@ pub(super) async fn with_lines(stage: &Stage, database: &str, rows: u64, open_on
     let client = Client::connect(&service.process.address).await?;
     let messages = import_messages("template", std::iter::once((1, LINES)));
     client.send_stream(IMPORT, &service.metadata, messages).await.context("the template was refused")?;
-    let fill = sqlx::raw_sql(AssertSqlSafe(fill(rows, open_one_in))).execute(&service.pool).await?;
-    ensure!(fill.rows_affected() == rows, "{} of {rows} lines", fill.rows_affected());
-    sqlx::raw_sql("VACUUM ANALYZE").execute(&service.pool).await?;
-    sqlx::raw_sql("CHECKPOINT").execute(&service.pool).await?;
+    fill_table(stage, &service.pool, rows, open_one_in).await?;
     Ok(service)
 }
 
 async fn round_of(stage: &Stage, service: &Service, books: u64, calls: u64, seed: u64) -> anyhow::Result<Round> {
     let groups = [&service.process.group, &stage.postgres];
-    let before: Vec<_> = groups.iter().map(|group| group.read()).collect();
+    let watch = Watch::begin(&groups);
     let metadata = service.metadata.clone();
     let make = move |number: u64| {
         let book = 2 + (number.wrapping_mul(7_919) + seed) % books;
         (metadata.clone(), request(book))
     };
-    let driven = drive(&service.process.address, QUERY, CONNECTIONS, calls, make).await?;
-    let cpu = groups.iter().zip(&before).map(|(g, earlier)| g.since(earlier) as f64 / driven.calls as f64);
-    Ok(Round { rate: driven.rate(), cpu: cpu.collect() })
+    Ok(watch.end(drive(&service.process.address, QUERY, CONNECTIONS, calls, make).await?))
 }
 
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
