@@ -106,6 +106,30 @@ async fn a_line_that_exists_is_refused_wherever_it_is() {
 }
 
 #[tokio::test]
+async fn a_line_is_known_in_whichever_partition_it_is() {
+    let world = World::start().await;
+    // By year, as docs/runbook.md splits them.
+    sqlx::raw_sql(
+        "BEGIN;
+         DROP TABLE receivable_settled;
+         CREATE TABLE receivable_settled PARTITION OF receivable FOR VALUES IN (true) PARTITION BY RANGE (account_month);
+         CREATE TABLE settled_2024 PARTITION OF receivable_settled FOR VALUES FROM (202401) TO (202501);
+         CREATE UNIQUE INDEX receivable_settled_key ON receivable_settled (network_company_id, line_key, account_month);
+         COMMIT",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    world.import_as(NETWORK, "first", &[paid(line(1, 202_401)), line(2, 202_401)]).await.unwrap();
+    for (n, existing) in [paid(line(1, 202_401)), line(1, 202_401), paid(line(2, 202_401))].into_iter().enumerate() {
+        let status = world.import_as(NETWORK, &format!("again-{n}"), &[line(9, 202_401), existing]).await.unwrap_err();
+        assert_eq!(fields(&status), ["lines[1]"], "case {n}");
+        assert_eq!(reason::<()>(Err(status)), "LINE_EXISTS", "case {n}");
+    }
+    assert_eq!(lines_stored(&world).await, 2);
+}
+
+#[tokio::test]
 async fn lines_that_differ_in_a_dimension_are_different_lines() {
     let world = World::start().await;
     let base = line(1, 202_401);

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use communal_kit::call::Call;
-use communal_kit::database::{Statement as _, constraint};
+use communal_kit::database::Statement as _;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::telemetry::boundary::belonging;
@@ -398,8 +398,8 @@ async fn write(
     if store::batch(&mut *transaction, &call.tenant.id, &batch_id).await?.is_some() {
         return Ok(Written::BatchExists);
     }
-    let line_exists =
-        |error: &sqlx::Error| matches!(constraint(error), Some("receivable_open_key" | "receivable_settled_key"));
+    // Lines have no other key, and each partition has an index of its own for it.
+    let line_exists = |error: &sqlx::Error| error.as_database_error().is_some_and(|e| e.is_unique_violation());
     while let Some(portion) = incoming.recv().await {
         match portion {
             Portion::Lines(lines) => match lines.send(&mut transaction).await {

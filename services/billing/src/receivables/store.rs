@@ -367,7 +367,7 @@ impl CopyBuffer {
     /// Sends the lines to the table.
     ///
     /// # Errors
-    /// Storage faults; `receivable_open_key` or `receivable_settled_key` where a line exists.
+    /// Storage faults; a violated unique index where a line exists.
     pub async fn send(mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
         let bytes = self.bytes;
