@@ -18,6 +18,10 @@ use nix::time::{ClockId, clock_gettime};
 use prost::Message;
 use serde::Serialize;
 
+/// The allocator of the gateway, for both.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// CPU time of this thread.
 struct ThreadTime;
 

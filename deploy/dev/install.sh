@@ -28,14 +28,16 @@ apt_install() {
     as_admin env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# For what is written in C below us: cryptography, and the allocator, which is built by make.
 need_compiler() {
-    ! have cc || return 0
+    ! { have cc && have make; } || return 0
     if may_install; then
-        apt_install gcc libc6-dev || die 1 "could not install a C compiler"
+        apt_install gcc libc6-dev make || die 1 "could not install a C compiler and make"
     elif is_macos; then
-        die 1 "a C compiler is missing: run «xcode-select --install», then this again"
+        die 1 "a C compiler or make is missing: run «xcode-select --install», then this again"
     fi
-    have cc || die 1 "a C compiler (cc) is missing and cannot be installed without root: install gcc and the C library's headers"
+    { have cc && have make; } ||
+        die 1 "a C compiler (cc) or make is missing and cannot be installed without root: install gcc, make and the C library's headers"
 }
 
 need_curl() {

@@ -24,6 +24,10 @@ enum Command {
     Check,
 }
 
+/// Gives memory back when a large answer is over; see docs/adr/0009.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();

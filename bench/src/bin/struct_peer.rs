@@ -18,6 +18,10 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
+/// The allocator of the services: it is not what is compared.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The reply with its lines as messages, where the contract's own has them as bytes.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Reply {

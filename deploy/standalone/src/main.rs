@@ -23,6 +23,10 @@ enum Command {
     Check,
 }
 
+/// Gives memory back when a large answer is over; see docs/adr/0009.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 #[allow(clippy::print_stderr)]
 async fn main() -> ExitCode {

@@ -7,6 +7,10 @@ use clap::Parser as _;
 use communal_billing::cli::{Cli, run};
 use communal_kit::config::{ConfigurationFaults, EXIT_CONFIGURATION};
 
+/// Gives memory back when a large answer is over; see docs/adr/0009.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {

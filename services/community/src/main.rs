@@ -6,6 +6,10 @@ use clap::Parser;
 use communal_community::cli::{Arguments, run};
 use communal_kit::config::{ConfigurationFaults, EXIT_CONFIGURATION, Reader};
 
+/// Gives memory back when a large answer is over; see docs/adr/0009.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 #[allow(clippy::print_stderr)]
 async fn main() -> ExitCode {
