@@ -103,25 +103,29 @@ pub(crate) fn samples(trace_id: u128) -> bool {
 pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Result<Guard> {
     metrics_handle();
     let provider = exporter(service, settings)?;
-    let spans = provider.as_ref().map(|p| {
-        tracing_opentelemetry::layer()
-            .with_tracer(p.tracer("communal"))
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false)
-            .with_target(false)
-            .with_filter(our_spans())
-    });
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines =
         if settings.json { lines.event_format(lines::Json).boxed() } else { lines.event_format(lines::Pretty).boxed() };
-    // Lines tell of their call by themselves: no span is opened for them.
-    let events = EnvFilter::try_new(&settings.filter)?.and(filter_fn(|line: &Metadata<'_>| line.is_event()));
-    let lines = lines.with_filter(events);
-    let driver = provider.as_ref().map(|_| driver::DriverLayer.with_filter(driver::read()));
-    tracing_subscriber::registry().with(lines).with(spans).with(driver).try_init()?;
-    if provider.is_some() {
-        let _ = EXPORTED.set(Sampler::TraceIdRatioBased(settings.sample_ratio));
+    // Lines tell of their call by themselves: no span is opened for them. The hint keeps what is
+    // below the filter's level from being asked about at all.
+    let is_event = filter_fn(|line: &Metadata<'_>| line.is_event()).with_max_level_hint(LevelFilter::TRACE);
+    let lines = lines.with_filter(EnvFilter::try_new(&settings.filter)?.and(is_event));
+    let registry = tracing_subscriber::registry().with(lines);
+    match &provider {
+        // Not a layer that may be absent: an absent one has no filter, and so wants every span
+        // of every library below.
+        None => registry.try_init()?,
+        Some(provider) => {
+            let spans = tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("communal"))
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_target(false)
+                .with_filter(our_spans());
+            registry.with(spans).with(driver::DriverLayer.with_filter(driver::read())).try_init()?;
+            let _ = EXPORTED.set(Sampler::TraceIdRatioBased(settings.sample_ratio));
+        }
     }
     log_panics();
     Ok(Guard { provider })
