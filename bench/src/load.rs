@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
@@ -85,23 +86,31 @@ impl Repeated {
         ensure!(load.operations >= requests as f64, "only {} of {requests} calls succeeded", load.operations);
         Ok(load)
     }
+}
 
-    /// Sends at a rate, whatever the answers do: latencies in milliseconds, sorted.
-    ///
-    /// # Errors
-    /// Any request failed.
-    pub fn open(&self, rate: f64, seconds: f64) -> anyhow::Result<Vec<f64>> {
-        // Clients stand for a crowd: so many that none has to wait for its own answer.
-        let clients = 50;
-        let per_client = (rate / f64::from(clients)).round().max(1.0);
-        let requests = ((per_client * f64::from(clients) * seconds) as u64).max(u64::from(clients));
-        let log = format!("{}.log", self.body);
-        let _ = std::fs::remove_file(&log);
-        let mut command = self.command(clients, requests);
-        command.arg(format!("--rps={per_client}")).arg(format!("--log-file={log}"));
-        finished(command.arg(&self.url))?;
-        latencies(&std::fs::read_to_string(&log)?)
+/// Makes calls evenly at a rate, whatever the answers do: latencies in milliseconds, sorted.
+/// h2load can be told a rate, but lets all its clients call at the same moment.
+///
+/// # Errors
+/// Any call failed.
+pub async fn open<F>(rate: f64, seconds: f64, mut call: impl FnMut(u64) -> F) -> anyhow::Result<Vec<f64>>
+where
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let calls = (rate * seconds).max(100.0) as u64;
+    let began = tokio::time::Instant::now();
+    let mut running = tokio::task::JoinSet::new();
+    for number in 0..calls {
+        tokio::time::sleep_until(began + Duration::from_secs_f64(number as f64 / rate)).await;
+        let call = call(number);
+        running.spawn(async move {
+            let sent = Instant::now();
+            call.await.map(|()| sent.elapsed().as_secs_f64() * 1e3)
+        });
     }
+    let mut found = running.join_all().await.into_iter().collect::<anyhow::Result<Vec<f64>>>()?;
+    found.sort_by(f64::total_cmp);
+    Ok(found)
 }
 
 fn finished(command: &mut Command) -> anyhow::Result<String> {
@@ -123,19 +132,6 @@ fn h2load(printed: &str) -> anyhow::Result<Load> {
     let answered = line("status codes:").filter(|l| l.contains(" 2xx")).and_then(|l| number_before(l, " 2xx"));
     let (rate, operations) = rate.zip(answered).with_context(|| format!("h2load said: {printed}"))?;
     Ok(Load { operations, rate })
-}
-
-/// Lines of h2load's log: start, status, microseconds.
-fn latencies(log: &str) -> anyhow::Result<Vec<f64>> {
-    let mut found = Vec::new();
-    for line in log.lines() {
-        let mut words = line.split_whitespace().skip(1);
-        let (status, took) = (words.next(), words.next().and_then(|w| w.parse::<f64>().ok()));
-        ensure!(status == Some("200"), "a call was answered {status:?}");
-        found.push(took.context("a latency that is no number")? / 1_000.0);
-    }
-    found.sort_by(f64::total_cmp);
-    Ok(found)
 }
 
 /// p50 and p99 of sorted latencies.
@@ -201,12 +197,27 @@ mod tests {
         assert!(h2load("nonsense").is_err());
     }
 
-    #[test]
-    fn latencies_are_sorted_and_every_answer_must_be_good() {
-        let found = latencies("1\t200\t3000\n2\t200\t1000\n3\t200\t2000\n").unwrap();
-        assert_eq!(found, [1.0, 2.0, 3.0]);
-        assert_eq!(percentiles(&found).unwrap().0, 2.0);
-        assert!(latencies("1\t503\t3000\n").is_err());
+    #[tokio::test]
+    async fn calls_at_a_rate_do_not_wait_for_each_other_and_all_must_succeed() {
+        let began = Instant::now();
+        let found = open(500.0, 0.4, |number| async move {
+            tokio::time::sleep(Duration::from_millis(if number == 0 { 150 } else { 1 })).await;
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert_eq!(found.len(), 200);
+        assert!(found[199] >= 150.0 && found[0] >= 1.0, "{found:?}");
+        assert!(began.elapsed() >= Duration::from_millis(390), "not faster than the rate");
+        assert_eq!(percentiles(&[1.0, 2.0, 3.0]).unwrap().0, 2.0);
+        assert!(
+            open(500.0, 0.1, |n| async move {
+                anyhow::ensure!(n != 3, "refused");
+                Ok(())
+            })
+            .await
+            .is_err()
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use clap::Parser;
 use communal_bench::page;
 use communal_bench::report::Report;
 use communal_bench::rows::{Extent, ROWS, Run, run};
-use communal_bench::stage::{CONNECTIONS, Places, Stage};
+use communal_bench::stage::{CLIENTS, CONNECTIONS, Places, Stage};
 
 /// Measure Communal against its limits and its peers
 #[derive(Debug, Parser)]
@@ -115,7 +115,8 @@ async fn conditions(stage: &Stage, extent: &Extent) -> anyhow::Result<Vec<(Strin
         (
             "extent",
             format!(
-                "{} rounds of {} s after one that warms up; {CONNECTIONS} connections and callers; {} lines in the \
+                "{} rounds of {} s after one that warms up; {CONNECTIONS} connections and callers, {CLIENTS} of the \
+                 gateway; {} lines in the \
                  large table, a tenth in the small one; {} lines in an import",
                 extent.rounds, extent.seconds, extent.table_rows, extent.import_lines
             ),

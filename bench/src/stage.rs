@@ -19,6 +19,9 @@ use crate::processor::Group;
 
 /// Connections to the database: of each service, and of pgbench where it is the limit.
 pub const CONNECTIONS: u32 = 8;
+/// Connections of clients where the database is not what is measured: so many that those who
+/// serve find the next request waiting.
+pub const CLIENTS: u32 = 32;
 /// The channel all calls come from.
 const CHANNEL: &str = "bench";
 /// The operator all calls are made for.

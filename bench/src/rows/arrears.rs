@@ -15,7 +15,7 @@ use crate::capture::Script;
 use crate::columns::{COLUMN_TYPES, COLUMNS, copy_row};
 use crate::grpc::Client;
 use crate::lines::{as_arrears, book_id, line, total_cents};
-use crate::load::{Repeated, percentiles, pgbench};
+use crate::load::{Repeated, open, percentiles, pgbench};
 use crate::plot::Curve;
 use crate::report::Line;
 use crate::stage::{CONNECTIONS, Service, Stage};
@@ -174,7 +174,15 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         Line::alone("arrears", "service + PostgreSQL CPU a line", "µs", cost, Reach::AtLeast(3.0))
             .ahead_of("struct of 61 columns", peer_cost),
     );
-    let latencies = ours.open(rates(&found[0]).median / 2.0, extent.seconds)?;
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(Client::connect(&service.process.address).await?);
+    }
+    let latencies = open(rates(&found[0]).median / 2.0, extent.seconds, |number| {
+        let (client, metadata) = (clients[number as usize % clients.len()].clone(), service.metadata.clone());
+        async move { Ok(client.call(QUERY, &metadata, request(LINES)).await.map(drop)?) }
+    })
+    .await?;
     let (p50, p99) = percentiles(&latencies).context("no latencies")?;
     report.remarks.push(format!(
         "arrears, 200 lines: service {:.2} + PostgreSQL {:.2} µs a line (the bare statement costs PostgreSQL {:.2}); \

@@ -8,10 +8,10 @@ use super::{Contestant, Run, cpu_of, enough, interleaved, rates, rates_alone, ro
 use crate::arithmetic::{Figure, Reach};
 use crate::columns::COLUMNS;
 use crate::lines::{book_id, total_cents};
-use crate::load::{Load, Repeated, percentiles};
+use crate::load::{Load, Repeated, open, percentiles};
 use crate::plot::Curve;
 use crate::report::Line;
-use crate::stage::{CONNECTIONS, Process, Service, Stage};
+use crate::stage::{CLIENTS, Process, Service, Stage};
 
 /// The documented path.
 const PATH: &str = "/Service/v1/QueryUserArrearages/";
@@ -57,12 +57,12 @@ struct Asked {
 
 impl Asked {
     fn new(run: &Run<'_>, load: Repeated) -> anyhow::Result<Self> {
-        let calls = enough(&run.extent, || load.closed(CONNECTIONS, 100))?;
+        let calls = enough(&run.extent, || load.closed(CLIENTS, 320))?;
         Ok(Self { load, calls })
     }
 
     fn put_on(&self) -> anyhow::Result<Load> {
-        self.load.closed(CONNECTIONS, self.calls)
+        self.load.closed(CLIENTS, self.calls)
     }
 }
 
@@ -147,7 +147,12 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     if peer.is_none() {
         run.report.absent.push("grpc-gateway: could not be built on this machine".into());
     }
-    let latencies = many.load.open(rates(many_rounds).median / 2.0, run.extent.seconds)?;
+    let (client, body) = (reqwest::Client::new(), body(&service, LINES));
+    let latencies = open(rates(many_rounds).median / 2.0, run.extent.seconds, |_| {
+        let call = client.post(&many.load.url).body(body.clone());
+        async move { Ok(call.send().await?.error_for_status()?.bytes().await.map(drop)?) }
+    })
+    .await?;
     let (p50, p99) = percentiles(&latencies).context("no latencies")?;
     run.report.remarks.push(format!(
         "gateway, 200 lines: gateway {:.0} + service {:.0} + PostgreSQL {:.0} µs a call; with the load generator on \

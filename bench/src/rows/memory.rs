@@ -12,11 +12,9 @@ use super::table_size::with_lines;
 use crate::arithmetic::{Figure, Reach};
 use crate::grpc::{Client, drive};
 use crate::report::Line;
-use crate::stage::CONNECTIONS;
+use crate::stage::{CLIENTS, CONNECTIONS};
 
 const STREAM: &str = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
-/// Callers at once: four times what the rows about speed have.
-const CROWD: u32 = 32;
 
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let stage = run.stage;
@@ -24,7 +22,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let community = stage.community("bench_memory_community", &[]).await?;
     let gateway = stage.gateway(&billing.process.address, &community.process.address)?;
     for (book, calls) in [(1, 10_000), (LINES, 5_000), (5_000, 500)] {
-        load(stage, &gateway, &billing, book)?.closed(CROWD, calls)?;
+        load(stage, &gateway, &billing, book)?.closed(CLIENTS, calls)?;
     }
     let metadata = community.metadata.clone();
     let make = move |number: u64| {
