@@ -26,7 +26,8 @@ lint_command() {
     check "Contract: nothing broken for its users (buf)" lint_breaking
     check "Licences of dependencies" lint_licences
     if have shellcheck; then
-        check "Scripts (shellcheck)" shellcheck --external-sources dev .ci/run deploy/dev/smoke
+        check "Scripts (shellcheck)" shellcheck --external-sources dev .ci/run deploy/dev/smoke bench/peers/grpc-gateway/build.sh \
+            deploy/docker/check-rootfs deploy/docker/hollow deploy/docker/keys deploy/docker/rootfs
     else
         say "Scripts: shellcheck is not installed, not checked."
     fi

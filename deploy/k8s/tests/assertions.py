@@ -16,6 +16,8 @@ AFTER_DRAIN = 5
 RESERVED_CONNECTIONS = 20
 # What a replica takes where it is not told (kit, database.rs).
 DEFAULT_CONNECTIONS = 16
+# What it takes besides: for what is no call (kit, pool.rs), and to ask whether the database is there (readiness.rs).
+OWN_CONNECTIONS = 2
 # Secrets that are made outside of a rendering: by hand or by an operator, as README.md says.
 SECRETS = {
     "billing-database": {"url"},
@@ -427,7 +429,8 @@ def the_database_has_connections_enough(objects: Objects) -> Iterator[str]:
             yield f"Cluster/{cluster['metadata']['name']}: there is no {name} to use it"
             continue
         # One replica more while a new version comes up.
-        wanted = (scaler["spec"]["maxReplicas"] + 1) * int(server.environment.get("COMMUNAL_DATABASE_CONNECTIONS") or DEFAULT_CONNECTIONS)
+        of_a_replica = int(server.environment.get("COMMUNAL_DATABASE_CONNECTIONS") or DEFAULT_CONNECTIONS) + OWN_CONNECTIONS
+        wanted = (scaler["spec"]["maxReplicas"] + 1) * of_a_replica
         offered = int(cluster["spec"]["postgresql"]["parameters"]["max_connections"]) - RESERVED_CONNECTIONS
         if wanted > offered:
             yield f"Cluster/{name}-postgres: offers {offered} connections, {name} may want {wanted}"
