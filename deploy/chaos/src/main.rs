@@ -2,22 +2,26 @@
 //! builds the binaries, finds PostgreSQL and starts this; nothing else on the machine is
 //! touched, and what was started ends with it.
 
+mod clients;
 mod dbgone;
 mod failover;
+mod lines;
 mod load;
 mod overload;
 mod postgres;
 mod report;
 mod rolling;
 mod stage;
+mod tally;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
-use report::Report;
+use report::{Ending, Report, heading, summary};
 
 /// Breaks a running Communal on purpose and counts what its clients noticed
 #[derive(Debug, Parser)]
@@ -38,6 +42,22 @@ enum What {
     Dbgone,
     /// The primary of PostgreSQL is killed, and its standby promoted
     Failover,
+    /// One after the other
+    All,
+}
+
+impl What {
+    const SCENARIOS: [Self; 4] = [Self::Rolling, Self::Overload, Self::Dbgone, Self::Failover];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rolling => "rolling",
+            Self::Overload => "overload",
+            Self::Dbgone => "dbgone",
+            Self::Failover => "failover",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Where everything is.
@@ -63,28 +83,67 @@ const LIMIT: Duration = Duration::from_secs(150);
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { what, place } = Arguments::parse();
-    let mut report = Report::default();
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => return report.failed(&error.into()),
-    };
-    let scenario = async {
+    let scenarios = async {
         match what {
-            What::Rolling => rolling::run(&place, &mut report).await,
-            What::Overload => overload::run(&place, &mut report).await,
-            What::Dbgone => dbgone::run(&place, &mut report).await,
-            What::Failover => failover::run(&place, &mut report).await,
+            What::All => all(&place).await,
+            what => scenario(what, &place).await.holds,
         }
     };
     // Whatever ends first, the scenario is dropped, and its processes with it.
-    let outcome = tokio::select! {
-        outcome = scenario => outcome,
-        () = tokio::time::sleep(LIMIT) => Err(anyhow::anyhow!("not done within {LIMIT:?}")),
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("told to end")),
+    let holds = tokio::select! {
+        holds = scenarios => holds,
+        () = told_to_end() => false,
     };
-    match outcome {
-        Ok(()) => report.end(),
-        Err(error) => report.failed(&error),
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Each in a folder of its own, whatever became of those before.
+async fn all(place: &Place) -> bool {
+    let mut endings = Vec::new();
+    for what in What::SCENARIOS {
+        heading(what.name());
+        let place = Place { folder: place.folder.join(what.name()), ..place.clone() };
+        let ending = match postgres::make_folder(place.owner.as_deref(), &place.folder) {
+            Ok(()) => scenario(what, &place).await,
+            Err(error) => Report::default().end(Err(error)),
+        };
+        if ending.holds {
+            // Half a gigabyte in all, where /tmp may be memory.
+            let _ = std::fs::remove_dir_all(&place.folder);
+        }
+        endings.push((what.name(), ending));
+    }
+    summary(&endings);
+    endings.iter().all(|(_, ending)| ending.holds)
+}
+
+async fn scenario(what: What, place: &Place) -> Ending {
+    let mut report = Report::default();
+    let carried_out = async {
+        match what {
+            What::Rolling => rolling::run(place, &mut report).await,
+            What::Overload => overload::run(place, &mut report).await,
+            What::Dbgone => dbgone::run(place, &mut report).await,
+            What::Failover => failover::run(place, &mut report).await,
+            What::All => Err(anyhow::anyhow!("is not one scenario")),
+        }
+    };
+    let outcome = match tokio::time::timeout(LIMIT, carried_out).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(anyhow::anyhow!("not done within {LIMIT:?}")),
+    };
+    report.end(outcome)
+}
+
+async fn told_to_end() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
     }
 }

@@ -121,9 +121,7 @@ impl Postgres {
     }
 
     fn make_folder(&self, folder: &Path) -> anyhow::Result<()> {
-        let status = self.command(Path::new("mkdir")).args(["-p", "-m", "700"]).arg(folder).status()?;
-        ensure!(status.success(), "{} cannot be made", folder.display());
-        Ok(())
+        make_folder(self.owner.as_deref(), folder)
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
@@ -141,21 +139,32 @@ impl Postgres {
     }
 
     fn command(&self, program: &Path) -> Command {
-        let mut command = match &self.owner {
-            Some(owner) => {
-                let mut command = Command::new("runuser");
-                command.args(["-u", owner, "--"]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        // A folder that any user may be in, and none of the caller's own servers.
-        command.current_dir("/").stdin(Stdio::null());
-        for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGDATA", "PGOPTIONS", "PGPASSWORD"] {
-            command.env_remove(name);
-        }
-        command
+        command(self.owner.as_deref(), program)
     }
+}
+
+/// Makes a folder that is its owner's alone.
+pub(crate) fn make_folder(owner: Option<&str>, folder: &Path) -> anyhow::Result<()> {
+    let status = command(owner, Path::new("mkdir")).args(["-p", "-m", "700"]).arg(folder).status()?;
+    ensure!(status.success(), "{} cannot be made", folder.display());
+    Ok(())
+}
+
+fn command(owner: Option<&str>, program: &Path) -> Command {
+    let mut command = match owner {
+        Some(owner) => {
+            let mut command = Command::new("runuser");
+            command.args(["-u", owner, "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
+    // A folder that any user may be in, and none of the caller's own servers.
+    command.current_dir("/").stdin(Stdio::null());
+    for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGDATA", "PGOPTIONS", "PGPASSWORD"] {
+        command.env_remove(name);
+    }
+    command
 }
 
 impl Drop for Postgres {

@@ -2,19 +2,47 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// See the module.
+/// What one scenario prints and comes to.
 #[derive(Debug)]
 pub(crate) struct Report {
     began: Instant,
     broken: usize,
+    counts: Counts,
+}
+
+/// What a scenario counted in all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// Answers that clients got.
+    pub(crate) calls: usize,
+    /// Of these, neither «done» nor «come back later».
+    pub(crate) failed: usize,
+    /// Of these, «come back later».
+    pub(crate) overloaded: usize,
+    /// Writes that were acknowledged.
+    pub(crate) acknowledged: usize,
+    /// Of these, not in the database.
+    pub(crate) lost: usize,
+    /// Writes that are there more than once.
+    pub(crate) doubled: usize,
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.failed += other.failed;
+        self.overloaded += other.overloaded;
+        self.acknowledged += other.acknowledged;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+    }
 }
 
 impl Default for Report {
     fn default() -> Self {
-        Self { began: Instant::now(), broken: 0 }
+        Self { began: Instant::now(), broken: 0, counts: Counts::default() }
     }
 }
 
@@ -40,22 +68,69 @@ impl Report {
         }
     }
 
-    /// Whether everything held.
-    pub(crate) fn end(&self) -> ExitCode {
-        if self.broken == 0 {
-            self.did("all expectations hold");
-            ExitCode::SUCCESS
-        } else {
-            self.did(format!("{} expectation(s) broken", self.broken));
-            ExitCode::FAILURE
-        }
+    /// The counts of the whole scenario.
+    pub(crate) fn total(&mut self, counts: Counts) {
+        let Counts { calls, failed, overloaded, acknowledged, lost, doubled } = counts;
+        self.counts = counts;
+        self.count(format!(
+            "calls {calls}, failed {failed}, refused for overload {overloaded}; \
+             writes acknowledged {acknowledged}, lost {lost}, doubled {doubled}"
+        ));
     }
 
-    /// It could not be carried out.
-    pub(crate) fn failed(&self, error: &anyhow::Error) -> ExitCode {
-        self.did(format!("could not be carried out: {error:#}"));
-        ExitCode::FAILURE
+    /// How it ended.
+    pub(crate) fn end(self, outcome: anyhow::Result<()>) -> Ending {
+        match &outcome {
+            Err(error) => self.did(format!("could not be carried out: {error:#}")),
+            Ok(()) if self.broken == 0 => self.did("all expectations hold"),
+            Ok(()) => self.did(format!("{} expectation(s) broken", self.broken)),
+        }
+        let what = match outcome {
+            Err(_) => "not carried out".to_owned(),
+            Ok(()) if self.broken == 0 => "holds".to_owned(),
+            Ok(()) => format!("{} broken", self.broken),
+        };
+        Ending { holds: what == "holds", what, took: self.began.elapsed(), counts: self.counts }
     }
+}
+
+/// How a scenario ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// Whether all that must hold does.
+    pub(crate) holds: bool,
+    what: String,
+    took: Duration,
+    counts: Counts,
+}
+
+/// Says which scenario begins.
+pub(crate) fn heading(name: &str) {
+    print(&format!("\n== {name}"));
+}
+
+/// A line for each scenario, and the sum.
+pub(crate) fn summary(endings: &[(&'static str, Ending)]) {
+    let (mut took, mut counts) = (Duration::ZERO, Counts::default());
+    print(&format!(
+        "\n{:<10}{:<18}{:>7}{:>9}{:>9}{:>12}{:>14}{:>6}{:>9}",
+        "", "", "s", "calls", "failed", "overloaded", "acknowledged", "lost", "doubled"
+    ));
+    for (name, ending) in endings {
+        took += ending.took;
+        counts.add(ending.counts);
+        summary_line(name, &ending.what, ending.took, ending.counts);
+    }
+    let hold = endings.iter().filter(|(_, ending)| ending.holds).count();
+    summary_line("all", &format!("{hold} of {} hold", endings.len()), took, counts);
+}
+
+fn summary_line(name: &str, what: &str, took: Duration, counts: Counts) {
+    let Counts { calls, failed, overloaded, acknowledged, lost, doubled } = counts;
+    let seconds = format!("{}.{}", took.as_secs(), took.subsec_millis() / 100);
+    print(&format!(
+        "{name:<10}{what:<18}{seconds:>7}{calls:>9}{failed:>9}{overloaded:>12}{acknowledged:>14}{lost:>6}{doubled:>9}"
+    ));
 }
 
 /// Closed output ends nothing: what was started has to be stopped in order.
