@@ -2,6 +2,7 @@
 //! builds the binaries, finds PostgreSQL and starts this; nothing else on the machine is
 //! touched, and what was started ends with it.
 
+mod books;
 mod clients;
 mod dbgone;
 mod failover;
@@ -10,9 +11,12 @@ mod load;
 mod overload;
 mod postgres;
 mod report;
+mod restore;
 mod rolling;
+mod runbook;
 mod stage;
 mod tally;
+mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,12 +46,14 @@ enum What {
     Dbgone,
     /// The primary of PostgreSQL is killed, and its standby promoted
     Failover,
+    /// Both databases are dumped under load, dropped and restored
+    Restore,
     /// One after the other
     All,
 }
 
 impl What {
-    const SCENARIOS: [Self; 4] = [Self::Rolling, Self::Overload, Self::Dbgone, Self::Failover];
+    const SCENARIOS: [Self; 5] = [Self::Rolling, Self::Overload, Self::Dbgone, Self::Failover, Self::Restore];
 
     fn name(self) -> &'static str {
         match self {
@@ -55,6 +61,7 @@ impl What {
             Self::Overload => "overload",
             Self::Dbgone => "dbgone",
             Self::Failover => "failover",
+            Self::Restore => "restore",
             Self::All => "all",
         }
     }
@@ -125,6 +132,7 @@ async fn scenario(what: What, place: &Place) -> Ending {
             What::Overload => overload::run(place, &mut report).await,
             What::Dbgone => dbgone::run(place, &mut report).await,
             What::Failover => failover::run(place, &mut report).await,
+            What::Restore => restore::run(place, &mut report).await,
             What::All => Err(anyhow::anyhow!("is not one scenario")),
         }
     };

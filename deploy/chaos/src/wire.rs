@@ -1,0 +1,145 @@
+//! Calls whose answers are compared byte for byte, as they came over the wire.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::{Buf, BufMut, Bytes};
+use http::uri::PathAndQuery;
+use prost::Message;
+use serde_json::Value;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
+
+use crate::clients::Clients;
+use crate::stage::{Kind, Slot};
+
+/// Longest wait for an answer.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A call.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) name: &'static str,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Rest { path: String, head: Vec<(&'static str, String)>, body: Option<String> },
+    Grpc { kind: Kind, path: &'static str, head: MetadataMap, message: Bytes, streams: bool },
+}
+
+impl Call {
+    /// A REST call with a body.
+    pub(crate) fn post(name: &'static str, path: &str, head: &[(&'static str, String)], body: &Value) -> Self {
+        let way = Way::Rest { path: path.to_owned(), head: head.to_vec(), body: Some(body.to_string()) };
+        Self { name, way }
+    }
+
+    /// A REST call without one.
+    pub(crate) fn get(name: &'static str, path: String, head: &[(&'static str, String)]) -> Self {
+        Self { name, way: Way::Rest { path, head: head.to_vec(), body: None } }
+    }
+
+    /// A gRPC call.
+    pub(crate) fn grpc<M: Message>(
+        name: &'static str,
+        kind: Kind,
+        path: &'static str,
+        request: Result<Request<M>, Status>,
+    ) -> anyhow::Result<Self> {
+        let (head, _, message) = request?.into_parts();
+        let message = message.encode_to_vec().into();
+        Ok(Self { name, way: Way::Grpc { kind, path, head, message, streams: false } })
+    }
+
+    /// The same where the answer is a stream.
+    pub(crate) fn streaming(mut self) -> Self {
+        if let Way::Grpc { streams, .. } = &mut self.way {
+            *streams = true;
+        }
+        self
+    }
+
+    /// Makes it. What comes back is the answer's bytes: after the HTTP status over REST, and one
+    /// message after the other of a stream.
+    pub(crate) async fn make(&self, clients: &Clients, gateway: &Slot) -> anyhow::Result<Vec<u8>> {
+        let answer = async {
+            match &self.way {
+                Way::Rest { path, head, body } => {
+                    let url = format!("http://{}{path}", gateway.address);
+                    let mut request = match body {
+                        Some(body) => clients.http.post(url).body(body.clone()),
+                        None => clients.http.get(url),
+                    };
+                    for (name, value) in head {
+                        request = request.header(*name, value);
+                    }
+                    let response = request.send().await?;
+                    let mut answer = format!("{}\n", response.status()).into_bytes();
+                    answer.extend_from_slice(&response.bytes().await?);
+                    Ok(answer)
+                }
+                Way::Grpc { kind, path, head, message, streams } => {
+                    let mut client = Grpc::new(clients.channel(*kind)?).max_decoding_message_size(64 * 1024 * 1024);
+                    client.ready().await?;
+                    let request = Request::from_parts(head.clone(), tonic::Extensions::default(), message.clone());
+                    let path = PathAndQuery::from_static(path);
+                    if !streams {
+                        return Ok(client.unary(request, path, Encoded).await?.into_inner().to_vec());
+                    }
+                    let mut stream = client.server_streaming(request, path, Encoded).await?.into_inner();
+                    let mut answer = Vec::new();
+                    while let Some(message) = stream.message().await? {
+                        answer.extend_from_slice(&message);
+                    }
+                    Ok::<_, anyhow::Error>(answer)
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, answer)
+            .await
+            .with_context(|| format!("{}: no answer", self.name))?
+            .context(self.name)
+    }
+}
+
+/// Messages that stay encoded.
+#[derive(Clone, Copy, Debug, Default)]
+struct Encoded;
+
+impl Codec for Encoded {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        Self
+    }
+}
+
+impl Encoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for Encoded {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
+}
