@@ -16,6 +16,7 @@ mod rolling;
 mod runbook;
 mod stage;
 mod tally;
+mod upgrade;
 mod wire;
 
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ struct Arguments {
 enum What {
     /// Every process is replaced, one by one, under load
     Rolling,
+    /// The schema grows under load, and a replica waits for one that lacks a migration
+    Upgrade,
     /// Three times the load it is set up for
     Overload,
     /// PostgreSQL stops, and comes back
@@ -53,11 +56,13 @@ enum What {
 }
 
 impl What {
-    const SCENARIOS: [Self; 5] = [Self::Rolling, Self::Overload, Self::Dbgone, Self::Failover, Self::Restore];
+    const SCENARIOS: [Self; 6] =
+        [Self::Rolling, Self::Upgrade, Self::Overload, Self::Dbgone, Self::Failover, Self::Restore];
 
     fn name(self) -> &'static str {
         match self {
             Self::Rolling => "rolling",
+            Self::Upgrade => "upgrade",
             Self::Overload => "overload",
             Self::Dbgone => "dbgone",
             Self::Failover => "failover",
@@ -129,6 +134,7 @@ async fn scenario(what: What, place: &Place) -> Ending {
     let carried_out = async {
         match what {
             What::Rolling => rolling::run(place, &mut report).await,
+            What::Upgrade => upgrade::run(place, &mut report).await,
             What::Overload => overload::run(place, &mut report).await,
             What::Dbgone => dbgone::run(place, &mut report).await,
             What::Failover => failover::run(place, &mut report).await,

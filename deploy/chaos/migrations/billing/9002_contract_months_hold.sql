@@ -1,0 +1,1 @@
+ALTER TABLE sales_package VALIDATE CONSTRAINT sales_package_contract_months;
