@@ -1,14 +1,14 @@
 # shellcheck shell=bash
-# `./dev chaos rolling|overload|dbgone|failover`: breaks a Communal of its own on purpose and counts what its clients
-# noticed. Nothing that runs already is touched: servers, ports and folders are new, and gone afterwards.
+# `./dev chaos SCENARIO|all`: breaks a Communal of its own on purpose and counts what its clients noticed. Nothing that
+# runs already is touched: servers, ports and folders are new, and gone afterwards.
 
 chaos_dir=''
 
 chaos_command() {
     local profile=dev programs owner=''
     case "${1:-} $#" in
-    'rolling 1' | 'overload 1' | 'dbgone 1' | 'failover 1') ;;
-    *) die 64 "usage: ./dev chaos rolling|overload|dbgone|failover" ;;
+    'rolling 1' | 'upgrade 1' | 'overload 1' | 'dbgone 1' | 'failover 1' | 'restore 1' | 'all 1') ;;
+    *) die 64 "usage: ./dev chaos rolling|upgrade|overload|dbgone|failover|restore|all" ;;
     esac
     [ -d /proc/self ] || die 1 "chaos kills processes it finds in /proc, which only Linux has"
     # A debug build is enough to count by, and it is there while one works; COMMUNAL_PROFILE=release is for figures.
