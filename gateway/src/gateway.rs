@@ -195,7 +195,10 @@ impl Gateway {
             let faults = u64::try_from(prepared.faults).unwrap_or(u64::MAX);
             counter!("gateway_transcoding_faults_total", "route" => route.name.clone()).increment(faults);
         }
-        if let Ok(value) = MetadataValue::try_from(trace.to_string()) {
+        if let Ok(mut value) = MetadataValue::try_from(trace.to_string()) {
+            // Never the same again: not worth a place in the connection's table of headers, out of
+            // which it would drive those that come with every call.
+            value.set_sensitive(true);
             prepared.metadata.insert(TRACEPARENT, value);
         }
         let reply = self.upstreams.call(route, prepared.metadata, prepared.message, deadline).await;

@@ -113,7 +113,7 @@ impl Upstream {
                 counter!("gateway_redelivered_calls_total", "service" => self.service).increment(1);
             }
             let mut request = Request::from_parts(metadata.clone(), tonic::Extensions::default(), message.clone());
-            request.set_timeout(deadline.saturating_sub(began.elapsed()));
+            request.set_timeout(whole_milliseconds(deadline.saturating_sub(began.elapsed())));
             let status = match replica.call(request, path.clone()).await {
                 Ok(reply) => return Ok(reply),
                 Err(status) => status,
@@ -134,6 +134,12 @@ impl Upstream {
         let message = last.map_or_else(|| "there is no replica".to_owned(), |status| status.message().to_owned());
         Err(Status::unavailable(message))
     }
+}
+
+/// What is left, in a precision in which most calls have the same, so that the connection's
+/// table of headers knows it.
+fn whole_milliseconds(left: Duration) -> Duration {
+    left - Duration::from_nanos(u64::from(left.subsec_nanos() % 1_000_000))
 }
 
 /// Messages that stay encoded.
