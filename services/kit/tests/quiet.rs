@@ -16,8 +16,8 @@ fn without_a_collector_there_are_lines_and_no_spans() {
     };
     let _guard = telemetry::init("test", &settings).unwrap();
     assert!(!telemetry::exporting());
-    assert!(tracing::enabled!(target: "communal_kit::server", Level::DEBUG));
-    assert!(!tracing::enabled!(target: "h2", Level::DEBUG));
+    assert!(tracing::event_enabled!(target: "communal_kit::server", Level::DEBUG));
+    assert!(!tracing::event_enabled!(target: "h2", Level::DEBUG));
     // What is below every filter is not even asked about.
     assert_eq!(LevelFilter::current(), LevelFilter::DEBUG);
     for span in [
