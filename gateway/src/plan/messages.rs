@@ -65,7 +65,7 @@ pub struct MessagePlan {
     pub fields: Vec<FieldPlan>,
     /// Field number → index into `fields`, plus one; zero is unknown.
     by_number: Vec<u16>,
-    by_key: HashMap<Box<str>, usize>,
+    by_key: Known<usize>,
     /// The message with nothing set, as a JSON object.
     pub(crate) empty: Box<[u8]>,
 }
@@ -86,6 +86,10 @@ impl MessagePlan {
         self.by_key.get(key).copied()
     }
 }
+
+/// What the contract knows by a name. Callers look up and never put in, so they cannot make names
+/// collide, and a fast hash is safe.
+type Known<V> = HashMap<Box<str>, V, foldhash::fast::RandomState>;
 
 /// What a field is on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +152,7 @@ pub struct CodePlan {
     pub name: String,
     /// Enum number → the code as JSON text; `None` is no value of the enum.
     by_number: Vec<Option<Box<[u8]>>>,
-    by_code: HashMap<Box<str>, i32>,
+    by_code: Known<i32>,
 }
 
 impl CodePlan {
@@ -281,7 +285,7 @@ impl<'o> Compiler<'o> {
             return Ok(known);
         }
         let mut by_number: Vec<Option<Box<[u8]>>> = Vec::new();
-        let mut by_code = HashMap::new();
+        let mut by_code = Known::default();
         for value in descriptor.values() {
             let number = value.number();
             let slot = usize::try_from(number).ok().filter(|&slot| slot < HIGHEST_NUMBER as usize);
@@ -313,7 +317,7 @@ impl<'o> Compiler<'o> {
 
 fn message_plan(name: &str, fields: Vec<FieldPlan>) -> Result<MessagePlan, ContractError> {
     let mut by_number = Vec::new();
-    let mut by_key = HashMap::new();
+    let mut by_key = Known::default();
     let mut empty = Vec::new();
     for (index, field) in fields.iter().enumerate() {
         let number = field.number as usize;
