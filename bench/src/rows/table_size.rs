@@ -48,6 +48,7 @@ async fn fill_table(stage: &Stage, pool: &PgPool, rows: u64, open_one_in: u64) -
     let data: String = stage.setting("data_directory").await?;
     let needed = rows * BYTES_A_LINE;
     let free = nix::sys::statvfs::statvfs(data.as_str())?;
+    #[allow(clippy::useless_conversion, reason = "other systems count blocks in 32 bits")]
     let free = u64::from(free.blocks_available()) * free.fragment_size();
     ensure!(free > needed, "{rows} lines need {} GB of disk, {} are free", needed >> 30, free >> 30);
     let indexes =

@@ -109,6 +109,8 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
