@@ -7,8 +7,8 @@ use crate::report::Report;
 
 const INTRODUCTION: &str = "# Performance
 
-Made by `./dev bench` from its last run; do not edit. Every ratio comes from one run in which the contestants took
-turns; on a shared machine the ratios and the CPU figures hold, the times are lower bounds of what the software can do.
+Made by `./dev bench` from its last run and from `bench/meaning.md`; do not edit. Every ratio comes from one run in which the
+contestants took turns; on a shared machine the ratios hold, the times are lower bounds of what the software can do.
 ";
 
 const MEANING: &str = include_str!("../meaning.md");
