@@ -1,5 +1,7 @@
 //! What each process has resident after work, and that a stream of any length needs no more.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use communal_proto::billing::v1::{StreamUserArrearagesRequest, StreamUserArrearagesResponse};
 use prost::Message;
@@ -14,6 +16,8 @@ use crate::grpc::{Client, drive};
 use crate::report::Line;
 use crate::stage::{CLIENTS, CONNECTIONS};
 
+/// Between the work and the look at what is left of it.
+const SETTLING: Duration = Duration::from_secs(3);
 const STREAM: &str = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
 
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
@@ -31,6 +35,8 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         (metadata, save_request(&format!("物业费-{number}")))
     };
     drive(&community.process.address, SAVE, CONNECTIONS, 2_000, make).await?;
+    // Memory is given back within a second of the work, not at once.
+    tokio::time::sleep(SETTLING).await;
     for (name, process, most) in
         [("gateway", &gateway, 40.0), ("billing", &billing.process, 80.0), ("community", &community.process, 80.0)]
     {
