@@ -64,7 +64,7 @@ MANIFESTS = [
     ("k8s/base/billing/network.yaml", "    - from:\n        - podSelector:\n            matchLabels:\n              app.kubernetes.io/name: gateway\n        - namespaceSelector:\n            matchLabels:\n              communal.example/calls-grpc: \"true\"\n      ports:", "    - ports:", "to everybody"),
     ("k8s/components/observability/scrape.yaml", "port: 9051", "port: 9050", "no policy lets Prometheus reach port 9051"),
     ("k8s/components/cnpg/network.yaml", "port: 5432", "port: 5433", "no policy lets it reach its database"),
-    ("k8s/components/cnpg/cluster.yaml", 'max_connections: "200"', 'max_connections: "100"', "offers 80 connections, billing may want 144"),
+    ("k8s/components/cnpg/cluster.yaml", 'max_connections: "200"', 'max_connections: "100"', "offers 80 connections, billing may want 162"),
     ("k8s/components/cnpg/cluster.yaml", "value: 3", "value: 2", "one more must be there when it is away"),
 ]
 ENCRYPTION = [
