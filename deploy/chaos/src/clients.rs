@@ -329,7 +329,7 @@ fn watched(address: SocketAddr, admin: SocketAddr) -> Backend {
     let watcher = tokio::spawn(async move {
         loop {
             // A question that was not answered in time says nothing.
-            if let Some(ready) = readiness(admin).await {
+            if let Some(ready) = readiness(admin, Duration::from_secs(1)).await {
                 told.store(ready, Ordering::Relaxed);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -395,7 +395,12 @@ fn is_success(text: &str) -> bool {
 }
 
 fn told(status: &Status) -> Answer {
-    let text = format!("{:?} {}", status.code(), status.message());
+    let mut text = format!("{:?} {}", status.code(), status.message());
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
     match status.code() {
         Code::ResourceExhausted => {
             Answer::Overloaded(status.get_error_details().retry_info().and_then(|retry| retry.retry_delay))

@@ -22,7 +22,7 @@ use crate::dbgone::health;
 use crate::load::Load;
 use crate::postgres::{Postgres, until};
 use crate::report::{Report, readable};
-use crate::stage::{Databases, Kind, Process, Slot, execute, readiness};
+use crate::stage::{Databases, Kind, PROBE, Process, Slot, execute, readiness};
 use crate::tally::{Tallies, Tally, percentile, readable_percentile, verdict};
 
 /// Calls that a process carries out at once.
@@ -39,9 +39,6 @@ const ROUNDS: usize = 5;
 const FULL: Duration = Duration::from_millis(4500);
 /// Calls that are refused meanwhile, one after the other.
 const KNOCKS: usize = 300;
-/// Longer than a probe waits anywhere.
-const PROBE: Duration = Duration::from_secs(5);
-
 /// One way in.
 struct Entrance<'a> {
     door: Door,
@@ -335,7 +332,7 @@ impl Watch {
                 for name in ["readiness", "liveness", "admin port"] {
                     let began = Instant::now();
                     let truth = match name {
-                        "admin port" => readiness(admin).await == Some(true),
+                        "admin port" => readiness(admin, PROBE).await == Some(true),
                         name => tokio::time::timeout(PROBE, health(service, name))
                             .await
                             .is_ok_and(|answer| answer.is_ok_and(|status| status == ServingStatus::Serving)),

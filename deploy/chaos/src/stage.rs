@@ -40,6 +40,8 @@ const SEALING_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191
 
 /// Ports that processes here listen on.
 const PORTS: Range<u16> = 20_000..30_000;
+/// Longest wait of a probe; a busy machine is no reason to believe anything.
+pub(crate) const PROBE: Duration = Duration::from_secs(5);
 /// Longest time until a process is ready.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -258,7 +260,7 @@ pub(crate) struct Process {
 impl Process {
     /// What its admin port says.
     pub(crate) async fn is_ready(&self) -> bool {
-        readiness(self.slot.admin).await == Some(true)
+        readiness(self.slot.admin, PROBE).await == Some(true)
     }
 
     /// CPU time it has used so far, as the kernel counts it: in hundredths of a second.
@@ -282,9 +284,9 @@ impl Process {
 }
 
 /// Whether the process behind an admin port says that it should get requests. One that cannot
-/// be reached should not; one that does not answer in time has said nothing.
-pub(crate) async fn readiness(admin: SocketAddr) -> Option<bool> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(1)).build().ok()?;
+/// be reached should not; one that does not answer within a limit has said nothing.
+pub(crate) async fn readiness(admin: SocketAddr, limit: Duration) -> Option<bool> {
+    let client = reqwest::Client::builder().no_proxy().timeout(limit).build().ok()?;
     match client.get(format!("http://{admin}/readyz")).send().await {
         Ok(answer) => Some(answer.status().is_success()),
         Err(error) if error.is_timeout() => None,

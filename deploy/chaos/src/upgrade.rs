@@ -24,7 +24,7 @@ use crate::load::{Load, lines_of_batch};
 use crate::postgres::{Postgres, until};
 use crate::report::{Report, readable};
 use crate::runbook;
-use crate::stage::{Databases, Kind, Process, RETAIL, Slot, readiness};
+use crate::stage::{Databases, Kind, PROBE, Process, RETAIL, Slot, readiness};
 use crate::tally::{table, verdict};
 
 static BILLING: Migrator = sqlx::migrate!("../../services/billing/migrations");
@@ -199,7 +199,7 @@ async fn schema_behind(place: &Place, report: &mut Report) -> anyhow::Result<()>
     tokio::time::sleep(Duration::from_secs(2)).await;
     for service in &services {
         let (slot, name) = (&service.slot, service.slot.kind.name());
-        let ready = readiness(slot.admin).await;
+        let ready = readiness(slot.admin, PROBE).await;
         let states = (health(slot.address, "readiness").await?, health(slot.address, "liveness").await?);
         report.expect(
             ready == Some(false) && states == (ServingStatus::NotServing, ServingStatus::Serving),
@@ -267,7 +267,7 @@ impl Watch {
             while !stopped.load(Ordering::Relaxed) {
                 for admin in &admins {
                     asked += 1;
-                    not_ready += usize::from(readiness(*admin).await == Some(false));
+                    not_ready += usize::from(readiness(*admin, PROBE).await == Some(false));
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
