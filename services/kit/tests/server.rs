@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, TimeZone, Utc};
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::database::DatabaseSettings;
+use communal_kit::delivery::{Undelivered, undelivered};
 use communal_kit::identity::admin::IdentityRpc;
 use communal_kit::identity::authenticator::AuthenticatorSettings;
 use communal_kit::identity::policy::OperatorSource;
@@ -59,6 +60,10 @@ struct Service {
 
 impl Service {
     async fn start() -> Self {
+        Self::start_with(Duration::from_secs(60), Duration::from_secs(5)).await
+    }
+
+    async fn start_with(connection_age: Duration, drain_limit: Duration) -> Self {
         let database = TestDatabase::create("kit", &NO_MIGRATIONS).await;
         let clock = Clock::fixed(DEFAULT_ZONE, Utc.with_ymd_and_hms(2024, 3, 1, 0, 0, 0).unwrap());
         let mut connection = database.pool.acquire().await.unwrap();
@@ -102,9 +107,9 @@ impl Service {
             admin_address: ([127, 0, 0, 1], 0).into(),
             concurrent_calls: 4,
             default_deadline: Duration::from_secs(10),
-            connection_age: Duration::from_secs(60),
+            connection_age,
             drain_notice: Duration::from_millis(200),
-            drain_limit: Duration::from_secs(5),
+            drain_limit,
             authenticator: settings,
             tls: PemFiles::default(),
         };
@@ -333,6 +338,39 @@ async fn connections_that_died_unused_are_gone_before_the_service_is_ready_again
         // Longer than credentials are cached, so that each call needs the database.
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_has_had_its_time_ends_and_loses_no_call() {
+    let service = Service::start_with(Duration::from_millis(50), Duration::from_millis(200)).await;
+    let began = tokio::time::Instant::now();
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let channel = Channel::from_shared(format!("http://{}", service.address)).unwrap().connect_lazy();
+        callers.spawn(async move {
+            let (mut turned_away, mut lost) = (0, Vec::new());
+            while began.elapsed() < Duration::from_secs(2) {
+                let mut request = Request::new(pb::ListChannelsRequest {});
+                for (key, value) in credentials("admin", ADMIN_KEY) {
+                    request.metadata_mut().insert(key, value.parse().unwrap());
+                }
+                match IdentityServiceClient::new(channel.clone()).list_channels(request).await {
+                    Ok(_) => {}
+                    // It may be made again at once, on a new connection.
+                    Err(status) if undelivered(&status) == Some(Undelivered::TurnedAway) => turned_away += 1,
+                    Err(status) => lost.push(status),
+                }
+            }
+            (turned_away, lost)
+        });
+    }
+    let mut ends = 0;
+    while let Some(caller) = callers.join_next().await {
+        let (turned_away, lost) = caller.unwrap();
+        assert!(lost.is_empty(), "{lost:?}");
+        ends += turned_away;
+    }
+    assert!(ends > 0, "no connection ended");
 }
 
 /// Waits until a condition holds, for at most ten seconds.

@@ -178,8 +178,9 @@ impl Bound {
         let (stop, stopped) = oneshot::channel::<()>();
         let stopped = async move { drop(stopped.await) };
         let router = tonic::transport::Server::builder()
+            // No max_connection_age_grace: with it tonic says nothing to the client, and cuts the
+            // connection off with all its calls. Calls end by their deadlines.
             .max_connection_age(settings.connection_age)
-            .max_connection_age_grace(settings.drain_limit)
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             // Room for what the gateway says of a request: up to 200 transcoding faults.
             .http2_max_header_list_size(LARGEST_METADATA)
