@@ -58,7 +58,7 @@ fn rules_do_no_io() {
         "services/billing/src/prices/change.rs",
         "services/billing/src/receivables/line.rs",
         "services/billing/src/replicas/staleness.rs",
-        "services/community/src/formula/",
+        "services/community/src/amounts/",
         "services/community/src/fee_items/rules.rs",
         "services/kit/src/money.rs",
     ];
