@@ -1,5 +1,4 @@
 //! The invariants of docs/ARCHITECTURE.md that reading the sources can hold.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
