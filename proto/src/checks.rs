@@ -2,10 +2,13 @@
 //! documented order and gathers every fault with the path of its field.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::str::FromStr;
 
-use crate::contract::v1::{FaultKind, TranscodingFaults};
 use rust_decimal::Decimal;
+
+use crate::contract::v1::{FaultKind, TranscodingFaults};
+use crate::path::{FieldName, FieldPath};
 
 /// A message whose fields have rules.
 pub trait Checked {
@@ -15,8 +18,14 @@ pub trait Checked {
 
 /// An enum whose values have documented codes.
 pub trait Coded: Sized + Copy {
+    /// The name of the enum.
+    const NAME: &'static str;
+    /// The documented code, as it is stored; `None` for the unspecified value.
+    fn stored(self) -> Option<&'static str>;
     /// The documented code; empty for the unspecified value.
-    fn code(self) -> &'static str;
+    fn code(self) -> &'static str {
+        self.stored().unwrap_or_default()
+    }
     /// The document's name of the code, in Chinese; empty for the unspecified value.
     fn title(self) -> &'static str;
     /// The value of a code or one of its aliases.
@@ -43,8 +52,8 @@ pub enum Format {
 /// The rules of one field, generated from its `communal.contract.v1.field` option.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// Documented name, as REST and grpcurl write it.
-    pub name: &'static str,
+    /// The names of the field.
+    pub field: FieldName,
     /// The document's Chinese name.
     pub title: &'static str,
     /// Whether it must be given.
@@ -65,11 +74,27 @@ pub struct Rule {
     pub missing_text: &'static str,
 }
 
+impl Rule {
+    /// Allows everything; the generated rules say what differs.
+    pub const ANY: Self = Self {
+        field: FieldName { proto: "", documented: "" },
+        title: "",
+        required: false,
+        length: 0,
+        scale: None,
+        minimum: None,
+        maximum: None,
+        max_rows: 0,
+        format: Format::Any,
+        missing_text: "",
+    };
+}
+
 /// One thing that is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Path by documented names, like `COM_SALES_PRICE[3].CAT_ITEM_PRICE`.
-    pub field: String,
+    /// Where the field stands.
+    pub field: FieldPath,
     /// What kind of fault.
     pub kind: FaultKind,
     /// What is wrong, in English.
@@ -81,7 +106,7 @@ pub struct Fault {
 impl Fault {
     /// A fault against a rule of the domain.
     #[must_use]
-    pub fn rule(field: impl Into<String>, description: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn rule(field: impl Into<FieldPath>, description: impl Into<String>, text: impl Into<String>) -> Self {
         Self { field: field.into(), kind: FaultKind::Rule, description: description.into(), text: text.into() }
     }
 }
@@ -89,8 +114,8 @@ impl Fault {
 /// Gathers the faults of one request.
 #[derive(Debug, Default)]
 pub struct Checker {
-    /// Path of the message being checked, with the trailing point.
-    path: String,
+    /// Path of the message being checked.
+    path: FieldPath,
     /// What the gateway could not carry over, by path; taken out where the walk meets it.
     transcoding: HashMap<String, FaultKind>,
     faults: Vec<Fault>,
@@ -115,7 +140,7 @@ impl Checker {
         rest.sort();
         for (field, kind) in rest {
             let (description, text) = words(kind, &field, "", None);
-            self.push(Fault { field, kind, description, text });
+            self.push(Fault { field: field.into(), kind, description, text });
         }
         self.faults
     }
@@ -134,12 +159,17 @@ impl Checker {
     }
 
     fn fault(&mut self, rule: &Rule, kind: FaultKind) {
-        let (description, mut text) = words(kind, rule.name, rule.title, Some(rule));
+        let (description, mut text) = words(kind, rule.field.documented, rule.title, Some(rule));
         if kind == FaultKind::Missing && !rule.missing_text.is_empty() {
             rule.missing_text.clone_into(&mut text);
         }
-        let field = format!("{}{}", self.path, rule.name);
-        self.push(Fault { field, kind, description, text });
+        self.push(Fault { field: self.path.clone().then(rule.field), kind, description, text });
+    }
+
+    fn fault_at_row(&mut self, rule: &Rule, row: usize, kind: FaultKind) {
+        let name = rule.field.at(row);
+        let (description, text) = words(kind, &name.to_string(), rule.title, Some(rule));
+        self.push(Fault { field: self.path.clone().then(name), kind, description, text });
     }
 
     /// Reports what the gateway met at this field. The value itself was not carried, so no
@@ -148,7 +178,7 @@ impl Checker {
         if self.transcoding.is_empty() {
             return false;
         }
-        match self.transcoding.remove(&format!("{}{}", self.path, rule.name)) {
+        match self.transcoding.remove(&self.path.clone().then(rule.field).to_string()) {
             Some(kind) => {
                 self.fault(rule, kind);
                 true
@@ -163,11 +193,9 @@ impl Checker {
         if self.transcoding.is_empty() {
             return false;
         }
-        let name = format!("{}[{index}]", rule.name);
-        let field = format!("{}{name}", self.path);
-        let Some(kind) = self.transcoding.remove(&field) else { return false };
-        let (description, text) = words(kind, &name, rule.title, Some(rule));
-        self.push(Fault { field, kind, description, text });
+        let path = self.path.clone().then(rule.field.at(index));
+        let Some(kind) = self.transcoding.remove(&path.to_string()) else { return false };
+        self.fault_at_row(rule, index, kind);
         true
     }
 
@@ -194,9 +222,7 @@ impl Checker {
             for (index, value) in values.iter().enumerate() {
                 let fault = if value.is_empty() { Some(FaultKind::Missing) } else { text_fault(rule, value) };
                 if let Some(kind) = fault {
-                    let name = format!("{}[{index}]", rule.name);
-                    let (description, text) = words(kind, &name, rule.title, Some(rule));
-                    self.push(Fault { field: format!("{}{name}", self.path), kind, description, text });
+                    self.fault_at_row(rule, index, kind);
                 }
             }
         }
@@ -259,7 +285,7 @@ impl Checker {
             return;
         }
         match value {
-            Some(message) => self.inside(&format!("{}.", rule.name), message),
+            Some(message) => self.inside(rule, None, message),
             None if rule.required => self.fault(rule, FaultKind::Missing),
             None => {}
         }
@@ -275,10 +301,32 @@ impl Checker {
                 if self.row_met_in_transcoding(rule, index) {
                     continue;
                 }
-                self.inside(&format!("{}[{index}].", rule.name), row);
+                self.inside(rule, Some(index), row);
                 if self.faults.len() >= MOST_FAULTS {
                     return;
                 }
+            }
+        }
+    }
+
+    /// Checks that no two rows share a value of their field `key`. A row without a value is
+    /// not compared.
+    pub fn unique<'a, K: Default + Eq + Hash + 'a>(
+        &mut self,
+        rule: &Rule,
+        key: FieldName,
+        title: &str,
+        values: impl Iterator<Item = &'a K>,
+    ) {
+        let mut first_rows = HashMap::new();
+        for (row, value) in values.enumerate().filter(|(_, value)| **value != K::default()) {
+            let first = *first_rows.entry(value).or_insert(row);
+            if first != row {
+                self.push(Fault::rule(
+                    self.path.clone().then(rule.field.at(row)).then(key),
+                    format!("is the same as in row {first}"),
+                    format!("{title}与{}重复", self.path.clone().then(rule.field.at(first))),
+                ));
             }
         }
     }
@@ -295,11 +343,10 @@ impl Checker {
         true
     }
 
-    fn inside<M: Checked>(&mut self, step: &str, message: &M) {
-        let outer = self.path.len();
-        self.path.push_str(step);
+    fn inside<M: Checked>(&mut self, rule: &Rule, row: Option<usize>, message: &M) {
+        self.path.enter(rule.field, row);
         message.check(self);
-        self.path.truncate(outer);
+        self.path.leave();
     }
 }
 
@@ -452,16 +499,13 @@ mod tests {
     use super::*;
 
     const PRICE: Rule = Rule {
-        name: "CAT_ITEM_PRICE",
+        field: FieldName { proto: "price", documented: "CAT_ITEM_PRICE" },
         title: "分类项目单价",
         required: true,
         length: 14,
         scale: Some(6),
         minimum: Some("0"),
-        maximum: None,
-        max_rows: 0,
-        format: Format::Any,
-        missing_text: "",
+        ..Rule::ANY
     };
 
     fn kind_of(check: impl FnOnce(&mut Checker)) -> Option<FaultKind> {
@@ -505,6 +549,17 @@ mod tests {
         let rule = Rule { length: 4, scale: None, ..PRICE };
         assert_eq!(kind_of(|c| c.text(&rule, "四个汉字")), None);
         assert_eq!(kind_of(|c| c.text(&rule, "五个汉字了")), Some(FaultKind::Length));
+    }
+
+    #[test]
+    fn a_value_that_comes_again_is_reported_at_each_later_row() {
+        const ROWS: Rule = Rule { field: FieldName { proto: "rows", documented: "ROWS" }, ..Rule::ANY };
+        let values = ["a", "b", "a", "", "", "b", "a"].map(str::to_owned);
+        let mut checker = Checker::default();
+        checker.unique(&ROWS, FieldName { proto: "id", documented: "ID" }, "编号", values.iter());
+        let faults: Vec<_> = checker.into_faults().into_iter().map(|f| (f.field.to_string(), f.text)).collect();
+        let at = |row, first| (format!("ROWS[{row}].ID"), format!("编号与ROWS[{first}]重复"));
+        assert_eq!(faults, [at(2, 0), at(5, 1), at(6, 0)]);
     }
 
     #[test]

@@ -18,8 +18,14 @@
 //! ```
 
 mod checks;
+mod path;
+pub mod raw_codec;
+mod reason;
 
 pub use checks::{Checked, Checker, Coded, Fault, Format, Rule, parse_decimal};
+pub use generated::required_role;
+pub use path::{FieldName, FieldPath};
+pub use reason::Reason;
 
 /// The compiled contract: every file with its options and comments, as bytes, because a
 /// round trip through `prost-types` would lose the options.
@@ -31,6 +37,11 @@ pub mod contract {
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
     pub mod v1 {
         tonic::include_proto!("communal.contract.v1");
+
+        /// The names of each message's fields.
+        pub mod fields {
+            include!(concat!(env!("OUT_DIR"), "/contract_fields.rs"));
+        }
     }
 }
 
@@ -40,6 +51,11 @@ pub mod identity {
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
     pub mod v1 {
         tonic::include_proto!("communal.identity.v1");
+
+        /// The names of each message's fields.
+        pub mod fields {
+            include!(concat!(env!("OUT_DIR"), "/identity_fields.rs"));
+        }
     }
 }
 
@@ -49,6 +65,11 @@ pub mod billing {
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
     pub mod v1 {
         tonic::include_proto!("communal.billing.v1");
+
+        /// The names of each message's fields.
+        pub mod fields {
+            include!(concat!(env!("OUT_DIR"), "/billing_fields.rs"));
+        }
     }
 }
 
@@ -58,6 +79,11 @@ pub mod community {
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
     pub mod v1 {
         tonic::include_proto!("communal.community.v1");
+
+        /// The names of each message's fields.
+        pub mod fields {
+            include!(concat!(env!("OUT_DIR"), "/community_fields.rs"));
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 //! its gRPC code, in one exhaustive match.
 
 use communal_kit::refusal::{Reason as RefusalReason, Refusal};
-use communal_proto::Fault;
 pub use communal_proto::billing::v1::Reason;
 use communal_proto::contract::v1::Reason as Common;
+use communal_proto::{Fault, FieldPath};
 use tonic::Code;
 
 use crate::packages::NOT_FOUND;
@@ -55,7 +55,7 @@ pub fn refuse_rows(objections: Vec<Objection>) -> Refusal {
 
 /// Refuses a package that the caller does not have.
 #[must_use]
-pub fn package_not_found(field: impl Into<String>) -> Refusal {
+pub fn package_not_found(field: impl Into<FieldPath>) -> Refusal {
     refuse(Reason::PackageNotFound, NOT_FOUND).fault(Fault::rule(
         field,
         "is no package of the calling company",

@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use communal_proto::Fault;
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
+use communal_proto::{Fault, FieldPath};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -167,8 +167,8 @@ impl Refusal {
     }
 }
 
-fn is_page(field: &str) -> bool {
-    field.starts_with("SYS_PAGE.") || field == "page" || field == "row"
+fn is_page(field: &FieldPath) -> bool {
+    matches!(field.first_name(), "SYS_PAGE" | "page" | "row")
 }
 
 /// A cause and the causes behind it, in one line.
@@ -198,7 +198,7 @@ impl From<Refusal> for Status {
         let mut details = ErrorDetails::new();
         details.set_error_info(refusal.reason, refusal.domain, std::collections::HashMap::new());
         for fault in refusal.faults.iter().take(MOST_LISTED_FAULTS) {
-            details.add_bad_request_violation(fault.field.clone(), fault.description.clone());
+            details.add_bad_request_violation(fault.field.to_string(), fault.description.clone());
         }
         details.set_localized_message("zh-CN", words(&refusal));
         if let Some(delay) = refusal.retry_after {
@@ -213,7 +213,7 @@ fn message(refusal: &Refusal) -> String {
     let mut text = refusal.reason.to_owned();
     for (index, fault) in refusal.faults.iter().take(5).enumerate() {
         text.push_str(if index == 0 { ": " } else { "; " });
-        text.push_str(&fault.field);
+        text.push_str(&fault.field.to_string());
         text.push(' ');
         text.push_str(&fault.description);
     }
@@ -236,7 +236,7 @@ fn words(refusal: &Refusal) -> String {
         if !text.is_empty() {
             text.push('；');
         }
-        text.push_str(&fault.field);
+        text.push_str(&fault.field.to_string());
         text.push(' ');
         text.push_str(&fault.text);
     }
@@ -246,8 +246,8 @@ fn words(refusal: &Refusal) -> String {
     text
 }
 
-fn names_its_block(field: &str) -> bool {
-    field.starts_with(|c: char| c.is_ascii_uppercase())
+fn names_its_block(field: &FieldPath) -> bool {
+    field.first_name().starts_with(|c: char| c.is_ascii_uppercase())
 }
 
 impl From<sqlx::Error> for Refusal {

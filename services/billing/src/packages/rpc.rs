@@ -233,25 +233,6 @@ fn unfit(package: &PackageRow, step: Step, field: &str) -> Option<Fault> {
     })
 }
 
-/// A package named twice in one request, at its second place.
-fn repeated(named: &[SalePackageId]) -> Vec<Fault> {
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    let mut faults = Vec::new();
-    for (index, name) in named.iter().enumerate().filter(|(_, n)| !n.package_id.is_empty()) {
-        match seen.get(name.package_id.as_str()) {
-            Some(first) => faults.push(Fault::rule(
-                format!("COM_SALES_PACK[{index}].CHARGE_PACK_DID"),
-                format!("is the same as in row {first}"),
-                format!("与COM_SALES_PACK[{first}]重复"),
-            )),
-            None => {
-                seen.insert(&name.package_id, index);
-            }
-        }
-    }
-    faults
-}
-
 #[tonic::async_trait]
 impl PackageService for PackageRpc {
     async fn add_sale_package(
@@ -284,9 +265,7 @@ impl PackageService for PackageRpc {
         &self,
         request: Request<ApplyPutOnSalesPackageRequest>,
     ) -> Result<Response<ApplyPutOnSalesPackageResponse>, Status> {
-        let mut begun = begin(request)?;
-        repeated(&begun.message.packages).into_iter().for_each(|fault| begun.checker.push(fault));
-        let (call, message) = begun.accept()?;
+        let (call, message) = begin(request)?.accept()?;
         require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.submit(&call, &message)).await?))
     }
@@ -306,9 +285,7 @@ impl PackageService for PackageRpc {
         &self,
         request: Request<CancelSalesPackageRequest>,
     ) -> Result<Response<CancelSalesPackageResponse>, Status> {
-        let mut begun = begin(request)?;
-        repeated(&begun.message.packages).into_iter().for_each(|fault| begun.checker.push(fault));
-        let (call, message) = begun.accept()?;
+        let (call, message) = begin(request)?.accept()?;
         require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.cancel(&call, &message)).await?))
     }

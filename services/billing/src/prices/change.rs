@@ -285,10 +285,6 @@ fn finish(plan: Plan, mut objections: Vec<Objection>) -> Result<Plan, Vec<Object
         return Ok(plan);
     }
     // Rows were looked at more than once; tell them in the order in which they came.
-    objections.sort_by_key(|o| row_of(&o.fault.field));
+    objections.sort_by_key(|o| o.fault.field.row().unwrap_or_default());
     Err(objections)
-}
-
-fn row_of(field: &str) -> usize {
-    field.split(['[', ']']).nth(1).and_then(|n| n.parse().ok()).unwrap_or_default()
 }

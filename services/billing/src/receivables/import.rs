@@ -15,6 +15,7 @@ use communal_kit::database::Statement as _;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::telemetry::boundary::belonging;
+use communal_proto::billing::v1::fields::import_receivable_lines_request::{BATCH, LINES};
 use communal_proto::billing::v1::{ImportReceivableLinesRequest, ImportReceivableLinesResponse, ReceivableLine};
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked, Checker, Fault};
@@ -91,8 +92,8 @@ fn batch_id(first: &ImportReceivableLinesRequest) -> Result<String, Refusal> {
     let Some(batch) = &first.batch else { return Err(Refusal::for_faults(vec![missing("batch", "批次")])) };
     let mut checker = Checker::default();
     batch.check(&mut checker);
-    let faults: Vec<_> =
-        checker.into_faults().into_iter().map(|f| Fault { field: format!("batch.{}", f.field), ..f }).collect();
+    let inside = |fault: Fault| Fault { field: BATCH.then(fault.field), ..fault };
+    let faults: Vec<_> = checker.into_faults().into_iter().map(inside).collect();
     if faults.is_empty() { Ok(batch.batch_id.clone()) } else { Err(Refusal::for_faults(faults)) }
 }
 
@@ -313,14 +314,14 @@ impl<'a> Reading<'a> {
                 ));
             }
         }
-        self.faults.sort_by_key(|fault| row_of(&fault.field));
+        self.faults.sort_by_key(|fault| fault.field.row().unwrap_or_default());
         self.faults.truncate(MOST_FAULTS);
         let faults = std::mem::take(&mut self.faults);
         Ok(match faults.first() {
             // The line was there and is gone: whoever wrote it rolled back.
             None => Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试"),
             Some(first)
-                if self.exists && faults.iter().all(|f| f.kind == FaultKind::Rule && is_whole_row(&f.field)) =>
+                if self.exists && faults.iter().all(|f| f.kind == FaultKind::Rule && f.field.is_whole_row()) =>
             {
                 refuse(Reason::LineExists, first.text.clone()).faults(faults)
             }
@@ -339,16 +340,8 @@ fn rows_fault(most: usize, of: &str) -> Fault {
 }
 
 fn at_row(row: u32, fault: Fault) -> Fault {
-    let field = format!("lines[{row}].{}", fault.field);
+    let field = LINES.at(row as usize).then(fault.field);
     Fault { text: format!("{field} {}", fault.text), field, ..fault }
-}
-
-fn row_of(field: &str) -> u32 {
-    field.split(['[', ']']).nth(1).and_then(|n| n.parse().ok()).unwrap_or_default()
-}
-
-fn is_whole_row(field: &str) -> bool {
-    field.ends_with(']')
 }
 
 /// What the writer is told.

@@ -1,15 +1,12 @@
 //! The calls of `SupplierService`.
 
-use std::collections::HashMap;
-
 use communal_kit::call::{Call, begin};
 use communal_kit::database::retrying;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
-use communal_proto::Fault;
 use communal_proto::billing::v1::supplier_service_server::SupplierService;
 use communal_proto::billing::v1::{
-    ListStoresRequest, ListStoresResponse, RegisterStoresRequest, RegisterStoresResponse, Store,
+    ListStoresRequest, ListStoresResponse, RegisterStoresRequest, RegisterStoresResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -40,28 +37,13 @@ impl SupplierRpc {
     }
 }
 
-fn repeated(stores: &[Store]) -> Vec<Fault> {
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    let mut faults = Vec::new();
-    for (index, store) in stores.iter().enumerate() {
-        if let Some(first) = seen.insert(&store.store_id, index) {
-            let (english, chinese) =
-                (format!("is the same as in row {first}"), format!("营业网点ID与stores[{first}]重复"));
-            faults.push(Fault::rule(format!("stores[{index}].storeId"), english, chinese));
-        }
-    }
-    faults
-}
-
 #[tonic::async_trait]
 impl SupplierService for SupplierRpc {
     async fn register_stores(
         &self,
         request: Request<RegisterStoresRequest>,
     ) -> Result<Response<RegisterStoresResponse>, Status> {
-        let mut begun = begin(request)?;
-        repeated(&begun.message.stores).into_iter().for_each(|fault| begun.checker.push(fault));
-        let (call, message) = begun.accept()?;
+        let (call, message) = begin(request)?.accept()?;
         Ok(Response::new(retrying(|| self.register(&call, &message)).await?))
     }
 

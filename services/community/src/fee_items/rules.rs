@@ -382,7 +382,7 @@ mod tests {
         let faults = read(change).unwrap_err();
         assert_eq!(faults.len(), 1, "{faults:?}");
         let fault = faults.into_iter().next().unwrap();
-        (fault.field, fault.kind, fault.text)
+        (fault.field.to_string(), fault.kind, fault.text)
     }
 
     #[test]
@@ -467,8 +467,8 @@ mod tests {
         assert_eq!(of_save(&request, &mut checker), None);
         let faults = checker.into_faults();
         assert_eq!(
-            faults.first().map(|f| (f.field.as_str(), f.kind)),
-            Some(("computingFormulaText", FaultKind::Missing))
+            faults.first().map(|f| (f.field.to_string(), f.kind)),
+            Some(("computingFormulaText".to_owned(), FaultKind::Missing))
         );
     }
 
@@ -510,7 +510,7 @@ mod tests {
             r.computing_formula = "R+".into();
         })
         .unwrap_err();
-        let fields: Vec<_> = faults.iter().map(|f| f.field.as_str()).collect();
+        let fields: Vec<_> = faults.iter().map(|f| f.field.to_string()).collect();
         assert_eq!(fields, ["feeName", "squarePrice", "endTime", "computingFormula"]);
     }
 

@@ -14,7 +14,6 @@ use communal_proto::community::v1::{
 use rust_decimal::Decimal;
 use tonic::{Request, Response, Status};
 
-use super::rules::check_repeats;
 use super::store::{self, PayerObjectRow};
 use crate::paging::KeyPage;
 
@@ -39,9 +38,7 @@ impl PayerObjectRpc {
         &self,
         request: Request<RegisterPayerObjectsRequest>,
     ) -> Result<RegisterPayerObjectsResponse, Refusal> {
-        let mut begun = begin_in_tenant(request, |m| &m.community_id)?;
-        check_repeats(&begun.message.payer_objects, &mut begun.checker);
-        let (call, message) = begun.accept()?;
+        let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
         store::register(&self.pool, &call, &message, self.clock.now()).await?;
         Ok(RegisterPayerObjectsResponse {})
     }

@@ -101,6 +101,6 @@ mod tests {
         let rows = [row("2025-01-01", ""), row("2025-01-01", "2025-06-30"), row("2024-12-31", "")];
         let periods = read(rows.into_iter(), NAMES, &mut checker);
         let faults = starting_after(&periods, times::end("2024-12-31").unwrap(), NAMES);
-        assert_eq!(faults.iter().map(|f| f.field.as_str()).collect::<Vec<_>>(), ["fees[0].startTime"]);
+        assert_eq!(faults.iter().map(|f| f.field.to_string()).collect::<Vec<_>>(), ["fees[0].startTime"]);
     }
 }

@@ -1,0 +1,99 @@
+//! `Checked` for each message: one check a field, in documented order.
+
+use std::fmt::Write as _;
+
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+
+use crate::Outcome;
+use crate::names::{field_path, rust_path};
+use crate::options::{Options, Rules};
+
+/// Writes the implementation for one message.
+pub(crate) fn write(out: &mut String, message: &MessageDescriptor, options: &Options) -> Outcome<()> {
+    let mut body = String::new();
+    for field in message.fields() {
+        let rules = options.rules(&field);
+        if rules.title.is_empty() || rules.encoded {
+            continue;
+        }
+        write_field(&mut body, &field, &rules, options)?;
+    }
+    let checker = if body.is_empty() { "_" } else { "checker" };
+    writeln!(out, "impl crate::Checked for {} {{", rust_path(message.package_name(), message.name()))?;
+    writeln!(out, "    fn check(&self, {checker}: &mut crate::Checker) {{\n{body}    }}\n}}")?;
+    Ok(())
+}
+
+fn write_field(out: &mut String, field: &FieldDescriptor, rules: &Rules, options: &Options) -> Outcome<()> {
+    let Some(call) = call(field, rules)? else { return Ok(()) };
+    write!(out, "        {{ const RULE: crate::Rule = ")?;
+    write_rule(out, field, rules)?;
+    write!(out, "; {call}; ")?;
+    if !rules.unique.is_empty() {
+        let key = key_of(field, &rules.unique)?;
+        let (rows, name, path, title) = (field.name(), key.name(), field_path(&key), options.rules(&key).title);
+        write!(out, "checker.unique(&RULE, {path}, {title:?}, self.{rows}.iter().map(|row| &row.{name})); ")?;
+    }
+    writeln!(out, "}}")?;
+    Ok(())
+}
+
+/// Only what differs from the rule that allows everything.
+fn write_rule(out: &mut String, field: &FieldDescriptor, rules: &Rules) -> Outcome<()> {
+    write!(out, "crate::Rule {{ field: {}, title: {:?}", field_path(field), rules.title)?;
+    if rules.required {
+        write!(out, ", required: true")?;
+    }
+    if rules.length > 0 {
+        write!(out, ", length: {}", rules.length)?;
+    }
+    if let Some(scale) = rules.scale {
+        write!(out, ", scale: Some({scale})")?;
+    }
+    for (name, bound) in [("minimum", &rules.minimum), ("maximum", &rules.maximum)] {
+        if !bound.is_empty() {
+            write!(out, ", {name}: Some({bound:?})")?;
+        }
+    }
+    if rules.max_rows > 0 {
+        write!(out, ", max_rows: {}", rules.max_rows)?;
+    }
+    if rules.format != "Any" {
+        write!(out, ", format: crate::Format::{}", rules.format)?;
+    }
+    if !rules.missing_text.is_empty() {
+        write!(out, ", missing_text: {:?}", rules.missing_text)?;
+    }
+    write!(out, ", ..crate::Rule::ANY }}")?;
+    Ok(())
+}
+
+/// The call of the checker; `None` for a field that can hold no wrong value.
+fn call(field: &FieldDescriptor, rules: &Rules) -> Outcome<Option<String>> {
+    let name = field.name();
+    Ok(Some(match (field.kind(), field.is_list(), field.supports_presence()) {
+        (Kind::Message(_), true, _) => format!("checker.rows(&RULE, &self.{name})"),
+        (Kind::Message(_), false, _) => format!("checker.message(&RULE, self.{name}.as_ref())"),
+        (Kind::String, true, _) => format!("checker.texts(&RULE, &self.{name})"),
+        (Kind::String, false, _) if rules.scale.is_some() => format!("checker.decimal(&RULE, &self.{name})"),
+        (Kind::String, false, true) => format!("checker.text(&RULE, self.{name}.as_deref().unwrap_or_default())"),
+        (Kind::String, false, false) => format!("checker.text(&RULE, &self.{name})"),
+        (Kind::Int32, false, false) => format!("checker.integer(&RULE, i64::from(self.{name}))"),
+        (Kind::Int64, false, false) => format!("checker.integer(&RULE, self.{name})"),
+        (Kind::Enum(codes), false, false) => {
+            let path = rust_path(codes.package_name(), codes.name());
+            format!("checker.code(&RULE, self.{name}, {path}::try_from(self.{name}).is_ok())")
+        }
+        (Kind::Bool, false, false) => return Ok(None),
+        other => return Err(format!("no check for {}: {other:?}", field.full_name()).into()),
+    }))
+}
+
+/// The field of a row that no two rows of a request may share.
+fn key_of(rows: &FieldDescriptor, key: &str) -> Outcome<FieldDescriptor> {
+    let Kind::Message(row) = rows.kind() else {
+        return Err(format!("unique at {}, which has no rows", rows.full_name()).into());
+    };
+    let field = row.get_field_by_name(key).filter(|_| rows.is_list());
+    Ok(field.ok_or_else(|| format!("unique at {}: a row has no field {key}", rows.full_name()))?)
+}
