@@ -7,7 +7,7 @@ use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
 use communal_kit::server::ServerSettings;
 
-use crate::receivables::rpc::Limits;
+use crate::receivables::Limits;
 
 /// Where gRPC listens unless configured.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);

@@ -1,19 +1,20 @@
 //! Billing: what a retail company sells, at what price, and what its customers owe (EPEIS).
 //!
-//! A folder a noun: [`suppliers`], [`packages`], [`prices`], [`receivables`], [`replicas`];
-//! inside each the rules, the store and the calls side by side. The rules (`life`, `tariff`,
-//! `change`, `line`, `arrears`, `staleness`) are pure: no transport, no storage, no clock of
-//! their own.
+//! A folder a noun: [`suppliers`], [`packages`] with their prices, [`receivables`]; inside each the
+//! rules, the store and the methods side by side. [`rating`] is the pure computation from quantities
+//! and prices to lines, [`vocabulary`] the leaf that all of them share. Every file does no I/O unless
+//! its name says otherwise (`rpc`, `store`, `import`, `watch`, `cli`, `config`, `main`, `lib`, `seed`).
 
 pub mod cli;
 pub mod config;
 pub mod packages;
-pub mod prices;
+pub mod rating;
 pub mod reasons;
 pub mod receivables;
 pub mod replicas;
 pub mod seed;
 pub mod suppliers;
+pub mod vocabulary;
 mod write;
 
 use std::sync::Arc;
@@ -122,7 +123,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let settings = config.server.authenticator;
     let authenticator = Arc::new(Authenticator::new(pool.clone(), policy(), None, config.clock.clone(), settings));
     let packages = packages::rpc::PackageRpc::new(pool.clone(), config.clock.clone());
-    let prices = prices::rpc::PriceRpc::new(pool.clone(), config.clock.clone());
+    let prices = packages::prices::rpc::PriceRpc::new(pool.clone(), config.clock.clone());
     let replicas = match config.replicas.as_slice() {
         [] => None,
         replicas => Some(Replicas::watch(pool.driver(), replicas)?),

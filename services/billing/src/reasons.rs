@@ -3,12 +3,12 @@
 
 use communal_kit::refusal::{Reason as RefusalReason, Refusal};
 pub use communal_proto::billing::v1::Reason;
-use communal_proto::contract::v1::Reason as Common;
 use communal_proto::{Fault, FieldPath};
 use tonic::Code;
 
-use crate::packages::NOT_FOUND;
-use crate::prices::{Grounds, Objection};
+/// The words for a package that does not exist and for one of another company: a caller never learns
+/// which it was.
+pub const PACKAGE_NOT_FOUND: &str = "套餐不存在";
 
 /// A reason of the contract as the kit refuses with it.
 #[derive(Clone, Copy, Debug)]
@@ -39,26 +39,12 @@ pub fn refuse(reason: Reason, text: impl Into<String>) -> Refusal {
     Refusal::new(Listed(reason), text)
 }
 
-/// Refuses for price rows: the first one gives the reason, all are named.
-#[must_use]
-pub fn refuse_rows(objections: Vec<Objection>) -> Refusal {
-    let refusal = match objections.first().map(|o| o.grounds) {
-        Some(Grounds::UnknownPackage) => refuse(Reason::PackageNotFound, NOT_FOUND),
-        Some(Grounds::PackageState) => refuse(Reason::PackageState, "套餐当前状态不允许此操作"),
-        Some(Grounds::Exists) => refuse(Reason::PriceExists, "价格已存在"),
-        Some(Grounds::Unknown) => refuse(Reason::PriceNotFound, "价格不存在"),
-        Some(Grounds::Incomplete) => refuse(Reason::PricesIncomplete, "价格不完整"),
-        Some(Grounds::Field) | None => Refusal::new(Common::FieldMalformed, "价格不符合套餐"),
-    };
-    refusal.faults(objections.into_iter().map(|o| o.fault).collect())
-}
-
 /// Refuses a package that the caller does not have.
 #[must_use]
 pub fn package_not_found(field: impl Into<FieldPath>) -> Refusal {
-    refuse(Reason::PackageNotFound, NOT_FOUND).fault(Fault::rule(
+    refuse(Reason::PackageNotFound, PACKAGE_NOT_FOUND).fault(Fault::rule(
         field,
         "is no package of the calling company",
-        NOT_FOUND,
+        PACKAGE_NOT_FOUND,
     ))
 }

@@ -19,14 +19,17 @@ use communal_proto::{Coded, Fault};
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
-use super::life::{Lifetime, Step, sellable};
+use super::draft::Draft;
+use super::lifecycle::{Step, sellable};
+use super::prices;
+use super::prices::matrix::gaps;
 use super::store::{self, Filter, PackageRow, number};
-use super::{Draft, date, date_number};
-use crate::prices::tariff::gaps;
-use crate::reasons::{Reason, package_not_found, refuse};
+use crate::reasons::{PACKAGE_NOT_FOUND, Reason, package_not_found, refuse};
 use crate::suppliers::{self, require_retail_company};
+use crate::vocabulary::dates::{day, day_number};
+use crate::vocabulary::lifetime::Lifetime;
 use crate::write::{Write, begin_write, finish_write};
-use crate::{MOST_UNPAGED_ROWS, answer_too_large, prices};
+use crate::{MOST_UNPAGED_ROWS, answer_too_large};
 
 /// Serves packages.
 #[derive(Clone, Debug)]
@@ -47,7 +50,7 @@ impl PackageRpc {
             Write::Answered(reply) => return Ok(reply),
             Write::New(transaction) => transaction,
         };
-        let draft = Draft::from(message.package.clone().unwrap_or_default());
+        let draft = Draft::from(&message.package.clone().unwrap_or_default());
         suppliers_exist(&mut transaction, call, &draft).await?;
         store::add(&mut transaction, call, &draft).await.map_err(|error| name_taken(error, &draft))?;
         finish_write(transaction, call, AddSalePackageResponse {}).await
@@ -64,7 +67,7 @@ impl PackageRpc {
         };
         let changed = message.package.clone().unwrap_or_default();
         let package_id = changed.package_id.clone();
-        let draft = Draft::from(changed);
+        let draft = Draft::from(&changed);
         lock_one(&mut transaction, call, &package_id, Step::Edit).await?;
         suppliers_exist(&mut transaction, call, &draft).await?;
         store::replace(&mut transaction, call, &package_id, &draft).await.map_err(|error| name_taken(error, &draft))?;
@@ -111,7 +114,7 @@ impl PackageRpc {
         };
         let start = message.package.clone().unwrap_or_default();
         lock_one(&mut transaction, call, &start.package_id, Step::PutOnSale).await?;
-        let lifetime = Lifetime { start: date(start.start_date), stop: date(start.stop_date) };
+        let lifetime = Lifetime { start: day(start.start_date), stop: day(start.stop_date) };
         store::put_on_sale(&mut transaction, call, &start.package_id, lifetime).await?;
         finish_write(transaction, call, PutOnSalePackageResponse {}).await
     }
@@ -134,7 +137,7 @@ impl PackageRpc {
     /// Faults of the dates on which a package goes on sale, as far as they are dates at all.
     fn start_faults(&self, message: &PutOnSalePackageRequest) -> Vec<Fault> {
         let named = message.package.clone().unwrap_or_default();
-        let lifetime = Lifetime { start: date(named.start_date), stop: date(named.stop_date) };
+        let lifetime = Lifetime { start: day(named.start_date), stop: day(named.stop_date) };
         let mut faults = Vec::new();
         if lifetime.start.is_some_and(|start| start < self.clock.today()) {
             faults.push(Fault::rule("COM_SALES_PACK.STARTUP_DATE", "is before today", "启用日期不能早于今天"));
@@ -209,7 +212,7 @@ async fn lock_all(
         let (reason, fault) = match by_id.get(name.package_id.as_str()) {
             None => {
                 let english = "is no package of the calling company";
-                (Reason::PackageNotFound, Fault::rule(field, english, super::NOT_FOUND))
+                (Reason::PackageNotFound, Fault::rule(field, english, PACKAGE_NOT_FOUND))
             }
             Some(package) => match unfit(package, step, &field) {
                 Some(fault) => (Reason::PackageState, fault),
@@ -240,7 +243,7 @@ impl PackageService for PackageRpc {
         request: Request<AddSalePackageRequest>,
     ) -> Result<Response<AddSalePackageResponse>, Status> {
         let mut begun = begin(request)?;
-        if let Some(package) = begun.message.package.clone() {
+        if let Some(package) = &begun.message.package {
             Draft::from(package).faults().into_iter().for_each(|fault| begun.checker.push(fault));
         }
         let (call, message) = begun.accept()?;
@@ -253,7 +256,7 @@ impl PackageService for PackageRpc {
         request: Request<UpdateSalePackageRequest>,
     ) -> Result<Response<UpdateSalePackageResponse>, Status> {
         let mut begun = begin(request)?;
-        if let Some(package) = begun.message.package.clone() {
+        if let Some(package) = &begun.message.package {
             Draft::from(package).faults().into_iter().for_each(|fault| begun.checker.push(fault));
         }
         let (call, message) = begun.accept()?;
@@ -336,8 +339,8 @@ impl PackageService for PackageRpc {
 fn listed(row: PackageRow, today: chrono::NaiveDate) -> SalePackage {
     SalePackage {
         enabled: sellable(row.state(), row.lifetime(), today).into(),
-        start_date: date_number(row.start_date),
-        stop_date: date_number(row.stop_date),
+        start_date: day_number(row.start_date),
+        stop_date: day_number(row.stop_date),
         network_company_id: row.network_company_id,
         retail_company_id: row.retail_company_id,
         retail_store_id: row.retail_store_id,

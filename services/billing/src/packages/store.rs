@@ -6,15 +6,13 @@
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
-use communal_proto::billing::v1::{
-    ChargePackType, GarbChargeType, HeatChargeType, LadderType, NetworkType, PackStateType, PurchaseSaleType,
-    TimeFeesType, YesNo,
-};
+use communal_proto::billing::v1::{ChargePackType, PackStateType, PurchaseSaleType};
 use sqlx::{PgConnection, PgExecutor};
 
-use super::Draft;
-use super::life::{Lifetime, Step};
-use crate::prices::tariff::Shape;
+use super::draft::Draft;
+use super::lifecycle::Step;
+use crate::vocabulary::lifetime::Lifetime;
+use crate::vocabulary::tariff::{Shape, YesNo};
 
 /// A package as it is stored; codes are the numbers of the contract's enums.
 #[derive(Clone, Debug)]
@@ -73,13 +71,13 @@ impl PackageRow {
     pub fn shape(&self) -> Shape {
         Shape {
             account_item: self.account_item.clone(),
-            utility: enumerated::<NetworkType>(self.utility),
-            agreement: enumerated::<YesNo>(self.agreement_price),
+            utility: enumerated(self.utility),
+            agreement_price: enumerated(self.agreement_price),
             seasonal: enumerated::<YesNo>(self.seasonal) == YesNo::Yes,
-            heat: enumerated::<HeatChargeType>(self.heat_basis),
-            property: enumerated::<GarbChargeType>(self.property_basis),
-            time_of_use: enumerated::<TimeFeesType>(self.time_of_use),
-            ladder: enumerated::<LadderType>(self.ladder),
+            heat_basis: enumerated(self.heat_basis),
+            property_basis: enumerated(self.property_basis),
+            time_of_use: enumerated(self.time_of_use),
+            ladder: enumerated(self.ladder),
             tiers: i32::from(self.ladder_tiers).max(1),
         }
     }
@@ -112,8 +110,8 @@ pub async fn add(connection: &mut PgConnection, call: &Call, draft: &Draft) -> R
                $30, $31)
            RETURNING package_id"#,
         call.tenant.id,
-        draft.network_company_id,
-        draft.retail_store_id,
+        draft.network_company_id.as_str(),
+        draft.retail_store_id.as_str(),
         number(ChargePackType::Market),
         number(PurchaseSaleType::Direct),
         draft.name,
@@ -129,15 +127,15 @@ pub async fn add(connection: &mut PgConnection, call: &Call, draft: &Draft) -> R
         number(draft.basic_fee_kind),
         number(draft.time_of_use),
         number(draft.ladder),
-        number(draft.ladder_tiers),
+        number(draft.tiers),
         draft.population,
         number(draft.may_cancel),
         draft.property_grade,
-        draft.retail_level,
+        draft.retail_voltage_grade,
         number(draft.delivery_price_kind),
         number(draft.by_power),
         draft.power_range,
-        draft.delivery_level,
+        draft.delivery_grade,
         number(draft.voltage),
         number(PackStateType::Draft),
         draft.planned.start,
@@ -171,8 +169,8 @@ pub async fn replace(
          WHERE retail_company_id = $1 AND package_id = $2",
         call.tenant.id,
         package_id,
-        draft.network_company_id,
-        draft.retail_store_id,
+        draft.network_company_id.as_str(),
+        draft.retail_store_id.as_str(),
         draft.name,
         draft.remark,
         draft.account_item,
@@ -186,15 +184,15 @@ pub async fn replace(
         number(draft.basic_fee_kind),
         number(draft.time_of_use),
         number(draft.ladder),
-        number(draft.ladder_tiers),
+        number(draft.tiers),
         draft.population,
         number(draft.may_cancel),
         draft.property_grade,
-        draft.retail_level,
+        draft.retail_voltage_grade,
         number(draft.delivery_price_kind),
         number(draft.by_power),
         draft.power_range,
-        draft.delivery_level,
+        draft.delivery_grade,
         number(draft.voltage),
         draft.planned.start,
         draft.planned.stop,
@@ -368,7 +366,7 @@ pub struct Filter<'a> {
     pub state: Option<i16>,
     /// Utility.
     pub utility: Option<i16>,
-    /// Whether it can be sold on the day asked about; the rule of [`super::life::sellable`].
+    /// Whether it can be sold on the day asked about; the rule of [`super::lifecycle::sellable`].
     pub sellable: Option<bool>,
 }
 

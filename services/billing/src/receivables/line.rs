@@ -17,7 +17,7 @@ use prost::encoding::{int32, string};
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
-use crate::prices::PRICE_SCALE;
+use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 
 /// What identifies a line: the first 16 bytes of the SHA-256 of its identifying fields.
 pub type LineKey = [u8; 16];
@@ -160,8 +160,8 @@ pub fn is_within(paid: Decimal, due: Decimal) -> bool {
 fn issued(line: &ReceivableLine) -> Vec<u8> {
     let rescaled = |text: &str, scale| parse_decimal(text).map_or_else(String::new, |d| at_scale(d, scale));
     ReceivableLine {
-        quantity: rescaled(&line.quantity, CENTS),
-        unit_price: rescaled(&line.unit_price, PRICE_SCALE),
+        quantity: rescaled(&line.quantity, QUANTITY_SCALE),
+        unit_price: rescaled(&line.unit_price, UNIT_PRICE_SCALE),
         fee: rescaled(&line.fee, CENTS),
         settled_month: 0,
         penalty_from: 0,

@@ -9,3 +9,12 @@ pub mod import;
 pub mod line;
 pub mod rpc;
 pub mod store;
+
+/// Limits of the methods.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most lines of an unpaged answer.
+    pub arrears_cap: u32,
+    /// Most lines of an imported batch.
+    pub import_lines: u32,
+}

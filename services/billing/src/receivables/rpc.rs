@@ -24,7 +24,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arrears::Wanted;
-use super::{import, store};
+use super::{Limits, import, store};
 use crate::answer_too_large;
 use crate::replicas::{Replicas, Source, staleness};
 
@@ -32,15 +32,6 @@ use crate::replicas::{Replicas, Source, staleness};
 const IMPORTS_AT_ONCE: usize = 4;
 /// Portions of a stream that wait for the client.
 const PORTIONS_AHEAD: usize = 2;
-
-/// Limits of receivables.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Most lines of an unpaged answer.
-    pub arrears_cap: u32,
-    /// Most lines of an imported batch.
-    pub import_lines: u32,
-}
 
 /// Serves receivables.
 #[derive(Clone, Debug)]

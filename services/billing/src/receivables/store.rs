@@ -16,8 +16,8 @@ use sqlx::{Encode, PgConnection, PgExecutor, Postgres, Row};
 
 use super::arrears::{Kind, Wanted};
 use super::line::{CheckedLine, LineKey, Payments};
-use crate::packages::date;
 use crate::packages::store::number;
+use crate::vocabulary::dates::{AccountMonth, day};
 
 /// Arrears in their stable order. The caller may be the network company or the retail company of
 /// a line: two disjoint branches, each of which reads its own index in the order of the answer,
@@ -319,7 +319,6 @@ impl CopyBuffer {
     pub fn push(&mut self, call: &Call, batch_id: &str, checked: &CheckedLine) -> Result<(), BoxDynError> {
         let line = &checked.line;
         let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
-        let month = |month: i32| (month != 0).then_some(month);
         self.bytes.extend_from_slice(&COPY_COLUMNS.to_be_bytes());
         self.put(line.network_company_id.as_str())?;
         self.put(line.retail_company_id.as_str())?;
@@ -328,18 +327,18 @@ impl CopyBuffer {
         self.put(number(line.package_kind))?;
         self.put(line.settlement_account_id.as_str())?;
         self.put(line.account_month)?;
-        self.put::<Option<NaiveDate>>(date(line.charge_off_date))?;
+        self.put::<Option<NaiveDate>>(day(line.charge_off_date))?;
         self.put(line.charge_off_id.as_str())?;
         self.put(&checked.key[..])?;
         self.put(checked.fee)?;
         self.put(checked.paid_total)?;
         self.put::<Option<Decimal>>(checked.latest_paid)?;
-        self.put::<Option<NaiveDate>>(date(line.latest_paid_date))?;
+        self.put::<Option<NaiveDate>>(day(line.latest_paid_date))?;
         self.put::<Option<String>>(text(&line.latest_payment_id))?;
-        self.put::<Option<NaiveDate>>(date(line.previous_paid_date))?;
+        self.put::<Option<NaiveDate>>(day(line.previous_paid_date))?;
         self.put::<Option<String>>(text(&line.previous_payment_id))?;
-        self.put::<Option<NaiveDate>>(date(line.penalty_from))?;
-        self.put::<Option<i32>>(month(line.settled_month))?;
+        self.put::<Option<NaiveDate>>(day(line.penalty_from))?;
+        self.put::<Option<i32>>(AccountMonth::read(line.settled_month).map(AccountMonth::number))?;
         self.put(checked.is_settled())?;
         self.put(batch_id)?;
         self.put(checked.issued.as_slice())?;

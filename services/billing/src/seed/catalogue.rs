@@ -11,19 +11,25 @@ use communal_kit::identity::{Proof, Tenant, TenantKind};
 use communal_kit::pool::Pool;
 use communal_kit::secret::Secret;
 use communal_proto::billing::v1::{
-    AbundanceType, GarbChargeType, HeatChargeType, LadderLevelType, LadderType, NetworkType, PackStateType, Store,
-    TimeFeesType, TimeSharingType, TransVoltageType, YesNo,
+    BasicFeesType, DeliveryPriceType, LadderNumType, PackStateType, Store, TransVoltageType,
 };
 use rust_decimal::Decimal;
 
-use crate::packages::Draft;
-use crate::packages::life::{Lifetime, Step};
+use crate::packages::draft::Draft;
+use crate::packages::lifecycle::Step;
+use crate::packages::prices::change::{Open, Plan};
+use crate::packages::prices::matrix::gaps;
+use crate::packages::prices::row::Values;
+use crate::packages::prices::store::{self as prices, Applied};
 use crate::packages::store::{self as packages, Filter};
-use crate::prices::change::{Open, Plan};
-use crate::prices::store::{self as prices, Applied};
-use crate::prices::tariff::{Dimensions, Limits, Rates, gaps};
-use crate::prices::{PRICE_SCALE, Values};
+use crate::rating::Rates;
 use crate::suppliers;
+use crate::vocabulary::dates::day;
+use crate::vocabulary::lifetime::Lifetime;
+use crate::vocabulary::quantity::UNIT_PRICE_SCALE;
+use crate::vocabulary::tariff::{
+    Dimensions, HeatBasis, Ladder, Period, PropertyBasis, Season, Tier, TierLimits, TimeOfUse, Utility, YesNo, periods,
+};
 
 /// The network company.
 pub(super) const NETWORK: &str = "N000000000000001";
@@ -44,10 +50,10 @@ pub(super) const START: i32 = 20_240_101;
 pub(super) struct Tariff {
     pub(super) name: &'static str,
     pub(super) account_item: &'static str,
-    pub(super) utility: NetworkType,
+    pub(super) utility: Utility,
     unit: &'static str,
-    pub(super) ladder: LadderType,
-    pub(super) time_of_use: TimeFeesType,
+    pub(super) ladder: Ladder,
+    pub(super) time_of_use: TimeOfUse,
     /// Upper limits of all tiers but the last.
     steps: &'static [i64],
     /// Prices by tier, then by period, in millionths.
@@ -62,10 +68,10 @@ pub(super) const TARIFFS: [Tariff; 5] = [
     Tariff {
         name: "居民阶梯电价（年阶梯）",
         account_item: "101001",
-        utility: NetworkType::Electricity,
+        utility: Utility::Electricity,
         unit: "元/千瓦时",
-        ladder: LadderType::Year,
-        time_of_use: TimeFeesType::One,
+        ladder: Ladder::Year,
+        time_of_use: TimeOfUse::One,
         steps: &[2880, 4800],
         prices: &[&[488_300], &[538_300], &[788_300]],
         usage: (140, 460),
@@ -73,10 +79,10 @@ pub(super) const TARIFFS: [Tariff; 5] = [
     Tariff {
         name: "居民阶梯电价（月阶梯）",
         account_item: "101002",
-        utility: NetworkType::Electricity,
+        utility: Utility::Electricity,
         unit: "元/千瓦时",
-        ladder: LadderType::Month,
-        time_of_use: TimeFeesType::One,
+        ladder: Ladder::Month,
+        time_of_use: TimeOfUse::One,
         steps: &[240, 400],
         prices: &[&[488_300], &[538_300], &[788_300]],
         usage: (120, 430),
@@ -84,10 +90,10 @@ pub(super) const TARIFFS: [Tariff; 5] = [
     Tariff {
         name: "居民峰谷电价",
         account_item: "101003",
-        utility: NetworkType::Electricity,
+        utility: Utility::Electricity,
         unit: "元/千瓦时",
-        ladder: LadderType::None,
-        time_of_use: TimeFeesType::Two,
+        ladder: Ladder::None,
+        time_of_use: TimeOfUse::Two,
         steps: &[],
         prices: &[&[617_000, 307_000]],
         usage: (150, 420),
@@ -95,10 +101,10 @@ pub(super) const TARIFFS: [Tariff; 5] = [
     Tariff {
         name: "居民阶梯水价",
         account_item: "201001",
-        utility: NetworkType::Water,
+        utility: Utility::Water,
         unit: "元/立方米",
-        ladder: LadderType::Year,
-        time_of_use: TimeFeesType::One,
+        ladder: Ladder::Year,
+        time_of_use: TimeOfUse::One,
         steps: &[180, 260],
         prices: &[&[5_000_000], &[7_000_000], &[9_000_000]],
         usage: (8, 26),
@@ -106,10 +112,10 @@ pub(super) const TARIFFS: [Tariff; 5] = [
     Tariff {
         name: "居民阶梯气价",
         account_item: "301001",
-        utility: NetworkType::Gas,
+        utility: Utility::Gas,
         unit: "元/立方米",
-        ladder: LadderType::Year,
-        time_of_use: TimeFeesType::One,
+        ladder: Ladder::Year,
+        time_of_use: TimeOfUse::One,
         steps: &[350, 500],
         prices: &[&[2_610_000], &[2_830_000], &[4_230_000]],
         usage: (14, 48),
@@ -118,12 +124,13 @@ pub(super) const TARIFFS: [Tariff; 5] = [
 
 impl Tariff {
     /// The periods of the day it prices apart.
-    pub(super) fn periods(&self) -> &'static [TimeSharingType] {
-        crate::prices::tariff::periods(self.time_of_use)
+    pub(super) fn periods(&self) -> &'static [Period] {
+        periods(self.time_of_use)
     }
 
-    pub(super) fn tier_count(&self) -> i32 {
-        i32::try_from(self.prices.len()).unwrap_or_default()
+    /// How many tiers it has.
+    pub(super) fn tiers(&self) -> LadderNumType {
+        i32::try_from(self.prices.len()).ok().and_then(|n| LadderNumType::try_from(n).ok()).unwrap_or_default()
     }
 
     /// Its ladder and prices.
@@ -132,11 +139,11 @@ impl Tariff {
         let mut lower = 0;
         for (index, row) in self.prices.iter().enumerate() {
             let upper = self.steps.get(index).copied().unwrap_or_default();
-            rates.tiers.push(Limits { lower, upper });
+            rates.tiers.push(TierLimits { lower, upper });
             lower = upper;
-            let tier = (1..).nth(index).and_then(|tier| LadderLevelType::try_from(tier).ok()).unwrap_or_default();
+            let tier = (1..).nth(index).and_then(|tier| Tier::try_from(tier).ok()).unwrap_or_default();
             for (period, price) in self.periods().iter().zip(*row) {
-                rates.prices.insert((tier, *period), Decimal::new(*price, PRICE_SCALE));
+                rates.prices.insert((tier, *period), Decimal::new(*price, UNIT_PRICE_SCALE));
             }
         }
         rates
@@ -149,26 +156,26 @@ impl Tariff {
             name: self.name.into(),
             remark: "演示数据".into(),
             account_item: self.account_item.into(),
-            utility: self.utility.into(),
-            resident: YesNo::Yes.into(),
-            deviation: YesNo::No.into(),
-            seasonal: YesNo::No.into(),
-            agreement_price: YesNo::No.into(),
-            heat_basis: HeatChargeType::None.into(),
-            property_basis: GarbChargeType::Unspecified.into(),
-            basic_fee_kind: 1,
-            time_of_use: self.time_of_use.into(),
-            ladder: self.ladder.into(),
-            ladder_tiers: self.tier_count(),
+            utility: self.utility,
+            resident: YesNo::Yes,
+            deviation: YesNo::No,
+            seasonal: YesNo::No,
+            agreement_price: YesNo::No,
+            heat_basis: HeatBasis::None,
+            property_basis: PropertyBasis::Unspecified,
+            basic_fee_kind: BasicFeesType::None,
+            time_of_use: self.time_of_use,
+            ladder: self.ladder,
+            tiers: self.tiers(),
             population: 5,
-            may_cancel: YesNo::Yes.into(),
+            may_cancel: YesNo::Yes,
             property_grade: String::new(),
-            retail_level: "1".into(),
-            delivery_price_kind: 0,
-            by_power: YesNo::No.into(),
+            retail_voltage_grade: "1".into(),
+            delivery_price_kind: DeliveryPriceType::Unspecified,
+            by_power: YesNo::No,
             power_range: String::new(),
-            delivery_level: String::new(),
-            voltage: TransVoltageType::Below1kv.into(),
+            delivery_grade: String::new(),
+            voltage: TransVoltageType::Below1kv,
             planned: Lifetime::default(),
         }
     }
@@ -182,10 +189,10 @@ impl Tariff {
                 package_id: package_id.to_owned(),
                 dimensions: Dimensions {
                     account_item: self.account_item.to_owned(),
-                    agreement: YesNo::No,
-                    season: AbundanceType::Flat,
-                    heat: HeatChargeType::None,
-                    property: GarbChargeType::Unspecified,
+                    agreement_price: YesNo::No,
+                    season: Season::Flat,
+                    heat_basis: HeatBasis::None,
+                    property_basis: PropertyBasis::Unspecified,
                     time_of_use: self.time_of_use,
                     period: *period,
                     ladder: self.ladder,
@@ -266,7 +273,7 @@ pub(super) async fn register(pool: &Pool, clock: &Clock) -> anyhow::Result<()> {
 /// [`TARIFFS`]. Those that are there already stay.
 pub(super) async fn sell_packages(pool: &Pool, retailer: usize, id: &str) -> anyhow::Result<Vec<String>> {
     let call = demo_call(id, TenantKind::RetailCompany);
-    let start = crate::packages::date(START).context("the demo's first day")?;
+    let start = day(START).context("the demo's first day")?;
     let mut transaction = pool.begin().await?;
     let known: HashMap<_, _> = packages::list(&mut *transaction, id, &Filter::default(), start, i64::MAX)
         .await?
@@ -301,5 +308,5 @@ pub(super) async fn sell_packages(pool: &Pool, retailer: usize, id: &str) -> any
 
 /// The first day of the demo, for what is billed by it.
 pub(super) fn first_day() -> Option<NaiveDate> {
-    crate::packages::date(START)
+    day(START)
 }

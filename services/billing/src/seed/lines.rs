@@ -5,15 +5,16 @@ use chrono::{Days, Months, NaiveDate};
 use communal_kit::dates;
 use communal_kit::money::{CENTS, at_scale, round};
 use communal_proto::billing::v1::{
-    AbundanceType, BasicFeesType, BusCategType, ChargePackType, ForRateValidType, HeatChargeType, IndustryType,
-    LadderNumType, LadderType, NetworkType, NormalRetroType, PurchaseSaleType, ReceivableLine, TimeSharingType,
-    TransVoltageType, YesNo,
+    BasicFeesType, BusCategType, ChargePackType, ForRateValidType, IndustryType, NormalRetroType, PurchaseSaleType,
+    ReceivableLine, TransVoltageType,
 };
 use rust_decimal::Decimal;
 
 use super::catalogue::{NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, Tariff, first_day, store_of};
-use crate::prices::PRICE_SCALE;
-use crate::prices::tariff::{PricedPart, TariffError, price};
+use crate::rating::{RatedLine, RatingError, Usage, rate};
+use crate::vocabulary::dates::AccountMonth;
+use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
+use crate::vocabulary::tariff::{HeatBasis, Ladder, Period, Season, Utility, YesNo};
 
 /// Books of each retail company.
 pub(super) const BOOKS: usize = 12;
@@ -112,16 +113,18 @@ pub(super) fn lines_of_year(account: &Account, year: u32) -> anyhow::Result<Vec<
     let mut numbers = Numbers(seed | u64::from(year));
     let rates = account.tariff.rates();
     let first = first_day().and_then(|day| day.checked_add_months(Months::new(year * 12)));
-    let first = first.ok_or(TariffError::OutOfRange)?;
+    let first = first.ok_or(RatingError::OutOfRange)?;
     let mut accumulated = Decimal::ZERO;
     let mut lines = Vec::new();
     for month in 0..12 {
-        let day = first.checked_add_months(Months::new(month)).ok_or(TariffError::OutOfRange)?;
+        let day = first.checked_add_months(Months::new(month)).ok_or(RatingError::OutOfRange)?;
         let (least, most) = account.tariff.usage;
         let total = numbers.between(least, most);
-        let used = by_period(account.tariff, total, &mut numbers);
-        let before = if account.tariff.ladder == LadderType::Year { accumulated } else { Decimal::ZERO };
-        let parts = price(&rates, before, &used)?;
+        let usage = Usage {
+            accumulated: if account.tariff.ladder == Ladder::Year { accumulated } else { Decimal::ZERO },
+            by_period: by_period(account.tariff, total, &mut numbers),
+        };
+        let parts = rate(&rates, &usage)?;
         accumulated += Decimal::from(total);
         let bill = Bill::new(day, &mut numbers)?;
         lines.extend(parts.iter().map(|part| bill.line(account, part)));
@@ -130,7 +133,7 @@ pub(super) fn lines_of_year(account: &Account, year: u32) -> anyhow::Result<Vec<
 }
 
 /// What was used by period: some 60 % of it at peak time where that is priced apart.
-fn by_period(tariff: &Tariff, total: u64, numbers: &mut Numbers) -> Vec<(TimeSharingType, Decimal)> {
+fn by_period(tariff: &Tariff, total: u64, numbers: &mut Numbers) -> Vec<(Period, Decimal)> {
     match tariff.periods() {
         [peak, valley] => {
             let at_peak = total * numbers.between(50, 70) / 100;
@@ -150,7 +153,7 @@ enum Paid {
 
 /// One account's bill of one month.
 struct Bill {
-    account_month: i32,
+    account_month: AccountMonth,
     charged_off: NaiveDate,
     penalty_from: NaiveDate,
     paid_on: NaiveDate,
@@ -170,7 +173,7 @@ impl Bill {
             _ => Paid::NotAtAll,
         };
         Ok(Self {
-            account_month: dates::to_number(month) / 100,
+            account_month: AccountMonth::of(month),
             charged_off,
             penalty_from: after(charged_off, GRACE_DAYS)?,
             paid_on: after(charged_off, numbers.between(1, GRACE_DAYS - 1))?,
@@ -178,7 +181,7 @@ impl Bill {
         })
     }
 
-    fn line(&self, account: &Account, part: &PricedPart) -> ReceivableLine {
+    fn line(&self, account: &Account, part: &RatedLine) -> ReceivableLine {
         let number = account.number;
         let tariff = account.tariff;
         let paid = match self.paid {
@@ -188,7 +191,7 @@ impl Bill {
         };
         let was_paid = !paid.is_zero();
         let when_paid = |text: String| if was_paid { text } else { String::new() };
-        let electricity = tariff.utility == NetworkType::Electricity;
+        let electricity = tariff.utility == Utility::Electricity;
         ReceivableLine {
             node_id: format!("L{:015}", number / 1_000 + 1),
             network_company_id: NETWORK.into(),
@@ -218,24 +221,24 @@ impl Bill {
             business_kind: BusCategType::New.into(),
             basic_fee_kind: BasicFeesType::None.into(),
             seasonal: YesNo::No.into(),
-            season: AbundanceType::Flat.into(),
+            season: Season::Flat.into(),
             time_of_use: tariff.time_of_use.into(),
             period: part.period.into(),
             agreement_price: YesNo::No.into(),
             ladder: tariff.ladder.into(),
-            ladder_tiers: LadderNumType::try_from(tariff.tier_count()).unwrap_or_default().into(),
+            ladder_tiers: tariff.tiers().into(),
             tier: part.tier.into(),
             power_factor_standard: ForRateValidType::None.into(),
-            heat_basis: HeatChargeType::None.into(),
+            heat_basis: HeatBasis::None.into(),
             property_basis: 0,
             account_item: tariff.account_item.into(),
             category_item: 1,
             surcharge_item: 0,
             start_date: START,
-            account_month: self.account_month,
-            settled_month: if matches!(self.paid, Paid::InFull) { self.account_month } else { 0 },
-            quantity: at_scale(part.quantity, CENTS),
-            unit_price: at_scale(part.price, PRICE_SCALE),
+            account_month: self.account_month.number(),
+            settled_month: if matches!(self.paid, Paid::InFull) { self.account_month.number() } else { 0 },
+            quantity: at_scale(part.quantity, QUANTITY_SCALE),
+            unit_price: at_scale(part.price, UNIT_PRICE_SCALE),
             fee: at_scale(part.fee, CENTS),
             package_kind: account.kind.into(),
             voltage: if electricity { TransVoltageType::Below1kv.into() } else { 0 },
@@ -243,14 +246,14 @@ impl Bill {
             retail_level: "1".into(),
             property_grade: String::new(),
             charge_off_date: dates::to_number(self.charged_off),
-            charge_off_id: format!("Q{}{number:09}", self.account_month),
+            charge_off_id: format!("Q{}{number:09}", self.account_month.number()),
             penalty_from: dates::to_number(self.penalty_from),
             previous_paid_date: 0,
             previous_payment_id: String::new(),
             paid_total: at_scale(paid, CENTS),
             latest_paid: when_paid(at_scale(paid, CENTS)),
             latest_paid_date: if was_paid { dates::to_number(self.paid_on) } else { 0 },
-            latest_payment_id: when_paid(format!("W{}{number:09}", self.account_month)),
+            latest_payment_id: when_paid(format!("W{}{number:09}", self.account_month.number())),
         }
     }
 }

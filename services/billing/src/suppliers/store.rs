@@ -6,6 +6,8 @@ use communal_kit::identity::TenantKind;
 use communal_proto::billing::v1::Store;
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::vocabulary::identifiers::{CompanyId, StoreId};
+
 /// Which of the suppliers that a package names exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -22,17 +24,17 @@ pub struct Known {
 pub async fn known(
     connection: &mut PgConnection,
     call: &Call,
-    network_company_id: &str,
-    retail_store_id: &str,
+    network_company_id: &CompanyId,
+    retail_store_id: &StoreId,
 ) -> Result<Known, sqlx::Error> {
     sqlx::query_as!(
         Known,
         r#"SELECT EXISTS (SELECT FROM platform.tenant WHERE tenant_id = $1 AND kind = $2) AS "network_company!",
                   EXISTS (SELECT FROM supplier_store WHERE company_id = $3 AND store_id = $4) AS "store!""#,
-        network_company_id,
+        network_company_id.as_str(),
         crate::packages::store::number(TenantKind::NetworkCompany),
         call.tenant.id,
-        retail_store_id,
+        retail_store_id.as_str(),
     )
     .fetch_one(connection)
     .named("store_known")

@@ -1,10 +1,8 @@
 //! The life of a package over gRPC: every call in every state, names, suppliers, isolation.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use communal_proto::billing::v1::*;
-use support::*;
+
+use crate::harness::*;
 
 /// What a call does to a package in a state: the reason of the refusal, or nothing.
 async fn refusal(world: &World, call: &str, id: &str) -> Option<String> {

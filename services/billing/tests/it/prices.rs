@@ -1,13 +1,11 @@
 //! Price rows over gRPC: drafts, versions on sale, all or nothing, races.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::collections::BTreeSet;
 
 use communal_proto::billing::v1::*;
-use support::*;
 use tonic::Status;
+
+use crate::harness::*;
 
 async fn update(world: &World, rows: Vec<SalePackagePriceRow>) -> Result<(), Status> {
     update_as(world, caller(RETAIL), rows).await

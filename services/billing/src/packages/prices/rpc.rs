@@ -19,14 +19,16 @@ use communal_proto::billing::v1::{
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::PRICE_SCALE;
 use super::change::{plan_additions, plan_changes};
+use super::row::refuse_rows;
 use super::store::{self, Applied, PriceRow};
-use crate::packages::life::Step;
+use crate::packages;
+use crate::packages::lifecycle::Step;
 use crate::packages::store::PackageRow;
-use crate::packages::{self, date_number};
-use crate::reasons::{package_not_found, refuse_rows};
+use crate::reasons::package_not_found;
 use crate::suppliers::require_retail_company;
+use crate::vocabulary::dates::day_number;
+use crate::vocabulary::quantity::UNIT_PRICE_SCALE;
 use crate::write::{Write, begin_write, finish_write};
 use crate::{MOST_UNPAGED_ROWS, answer_too_large};
 
@@ -211,7 +213,7 @@ fn open_price(package: &PackageRow, row: PriceRow) -> SalePackagePrice {
         utility: package.utility.into(),
         account_item: row.account_item,
         agreement_price: row.agreement_price.into(),
-        price: at_scale(row.price, PRICE_SCALE),
+        price: at_scale(row.price, UNIT_PRICE_SCALE),
         price_unit: row.price_unit,
         heat_basis: row.heat_basis.into(),
         property_basis: row.property_basis.into(),
@@ -222,8 +224,8 @@ fn open_price(package: &PackageRow, row: PriceRow) -> SalePackagePrice {
         tier: row.tier.into(),
         upper_limit: row.upper_limit,
         lower_limit: row.lower_limit,
-        start_date: date_number(row.start_date),
-        stop_date: date_number(row.stop_date),
+        start_date: day_number(row.start_date),
+        stop_date: day_number(row.stop_date),
     }
 }
 
@@ -246,7 +248,7 @@ fn version(package: &PackageRow, row: PriceRow) -> SalePackageTag {
         season: row.season.into(),
         period: row.period.into(),
         tier: row.tier.into(),
-        start_date: date_number(row.start_date),
-        stop_date: date_number(row.stop_date),
+        start_date: day_number(row.start_date),
+        stop_date: day_number(row.stop_date),
     }
 }

@@ -6,17 +6,17 @@ use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::idempotency::RequestKey;
-use communal_proto::billing::v1::{
-    GarbChargeType, HeatChargeType, LadderType, NetworkType, PackStateType, TimeFeesType, YesNo,
-};
+use communal_proto::billing::v1::PackStateType;
 use rust_decimal::Decimal;
 use sqlx::PgExecutor;
 
 use super::change::{OpenRow, Plan, PricedPackage};
-use super::tariff::{Dimensions, Limits, Shape};
-use super::{PRICE_SCALE, Values};
-use crate::packages::life::{Lifetime, Step};
+use super::row::Values;
+use crate::packages::lifecycle::Step;
 use crate::packages::store::{enumerated, number};
+use crate::vocabulary::lifetime::Lifetime;
+use crate::vocabulary::quantity::at_unit_price_scale;
+use crate::vocabulary::tariff::{Dimensions, Shape, TierLimits, YesNo};
 
 /// Reads packages of the caller with their open rows, in one statement.
 ///
@@ -55,38 +55,36 @@ pub async fn read(
             lifetime: Lifetime { start: row.start_date, stop: row.stop_date },
             shape: Shape {
                 account_item: row.account_item,
-                utility: enumerated::<NetworkType>(row.utility),
-                agreement: enumerated::<YesNo>(row.agreement_price),
+                utility: enumerated(row.utility),
+                agreement_price: enumerated(row.agreement_price),
                 seasonal: enumerated::<YesNo>(row.seasonal) == YesNo::Yes,
-                heat: enumerated::<HeatChargeType>(row.heat_basis),
-                property: enumerated::<GarbChargeType>(row.property_basis),
-                time_of_use: enumerated::<TimeFeesType>(row.time_of_use),
-                ladder: enumerated::<LadderType>(row.ladder),
+                heat_basis: enumerated(row.heat_basis),
+                property_basis: enumerated(row.property_basis),
+                time_of_use: enumerated(row.time_of_use),
+                ladder: enumerated(row.ladder),
                 tiers: i32::from(row.ladder_tiers).max(1),
             },
             rows: Vec::new(),
         });
         // A package without open rows comes as one row of which this half is empty.
         let Some(price_id) = row.price_id else { continue };
-        let mut price = row.price.unwrap_or_default();
-        price.rescale(PRICE_SCALE);
         package.rows.push(OpenRow {
             price_id,
             dimensions: Dimensions {
                 account_item: row.row_account_item.unwrap_or_default(),
-                agreement: enumerated(row.row_agreement_price.unwrap_or_default()),
+                agreement_price: enumerated(row.row_agreement_price.unwrap_or_default()),
                 season: enumerated(row.season.unwrap_or_default()),
-                heat: enumerated(row.row_heat_basis.unwrap_or_default()),
-                property: enumerated(row.row_property_basis.unwrap_or_default()),
+                heat_basis: enumerated(row.row_heat_basis.unwrap_or_default()),
+                property_basis: enumerated(row.row_property_basis.unwrap_or_default()),
                 time_of_use: enumerated(row.row_time_of_use.unwrap_or_default()),
                 period: enumerated(row.period.unwrap_or_default()),
                 ladder: enumerated(row.row_ladder.unwrap_or_default()),
                 tier: enumerated(row.tier.unwrap_or_default()),
             },
             values: Values {
-                price,
+                price: at_unit_price_scale(row.price.unwrap_or_default()),
                 unit: row.price_unit.unwrap_or_default(),
-                limits: Limits {
+                limits: TierLimits {
                     lower: row.lower_limit.unwrap_or_default(),
                     upper: row.upper_limit.unwrap_or_default(),
                 },
@@ -210,10 +208,10 @@ pub async fn apply(
         &plan.closes.iter().map(|c| c.stop).collect::<Vec<_>>(),
         &plan.opens.iter().map(|o| o.package_id.clone()).collect::<Vec<_>>(),
         &plan.opens.iter().map(|o| o.dimensions.account_item.clone()).collect::<Vec<_>>(),
-        &of_opens(|d| number(d.agreement)),
+        &of_opens(|d| number(d.agreement_price)),
         &of_opens(|d| number(d.season)),
-        &of_opens(|d| number(d.heat)),
-        &of_opens(|d| number(d.property)),
+        &of_opens(|d| number(d.heat_basis)),
+        &of_opens(|d| number(d.property_basis)),
         &of_opens(|d| number(d.time_of_use)),
         &of_opens(|d| number(d.period)),
         &of_opens(|d| number(d.ladder)),

@@ -1,5 +1,4 @@
 //! The demo data: the same each time, loaded once, and worth looking at.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeSet;
 

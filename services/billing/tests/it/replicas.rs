@@ -1,22 +1,18 @@
 //! Arrears from a real replica: fresh, paused, in conflict, killed, promoted, and with the
 //! primary away. A replica that answers is told from the primary by what it has not replayed.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-#[path = "support/postgres.rs"]
-mod postgres;
-mod support;
 
 use std::time::{Duration, Instant};
 
+use crate::harness::postgres::{Place, Server};
 use communal_billing::MIGRATOR;
 use communal_kit::telemetry::metrics_handle;
 use communal_kit::test_support::TestDatabase;
 use communal_proto::billing::v1::*;
-use postgres::{Place, Server};
 use sqlx::PgPool;
-use support::*;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Status};
+
+use crate::harness::*;
 
 const HOUR: &str = "3600000";
 /// Whether somebody watches this primary.

@@ -1,16 +1,11 @@
-//! The arithmetic of tariffs: the worked examples of the domain as tables, and what holds for
-//! every ladder.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+//! Rating: the worked examples of the domain as tables, and what holds for every ladder.
 
 use std::collections::BTreeMap;
 
-use communal_billing::prices::tariff::{
-    Dimensions, Gap, Limits, Rates, Shape, TariffError, gaps, periods, price, seasons, share_out, split,
-};
-use communal_proto::billing::v1::{
-    AbundanceType, GarbChargeType, HeatChargeType, LadderLevelType, LadderType, NetworkType, TimeFeesType,
-    TimeSharingType, YesNo,
-};
+use communal_billing::rating::shares::share_out;
+use communal_billing::rating::tiers::split;
+use communal_billing::rating::{Rates, RatingError, Usage, rate};
+use communal_billing::vocabulary::tariff::{Period, Tier, TierLimits};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -18,17 +13,17 @@ fn decimal(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
-fn tier(number: i32) -> LadderLevelType {
-    LadderLevelType::try_from(number).unwrap()
+fn tier(number: i32) -> Tier {
+    Tier::try_from(number).unwrap()
 }
 
 /// A ladder from its steps and, for each tier, the price of each period.
-fn rates(steps: &[i64], periods: &[TimeSharingType], prices: &[&[&str]]) -> Rates {
+fn rates(steps: &[i64], periods: &[Period], prices: &[&[&str]]) -> Rates {
     let bounds: Vec<i64> = std::iter::once(0).chain(steps.iter().copied()).collect();
     let tiers = bounds
         .iter()
         .enumerate()
-        .map(|(i, lower)| Limits { lower: *lower, upper: bounds.get(i + 1).copied().unwrap_or(0) })
+        .map(|(i, lower)| TierLimits { lower: *lower, upper: bounds.get(i + 1).copied().unwrap_or(0) })
         .collect();
     let mut by_place = BTreeMap::new();
     for (number, row) in (1..).zip(prices) {
@@ -41,8 +36,8 @@ fn rates(steps: &[i64], periods: &[TimeSharingType], prices: &[&[&str]]) -> Rate
 
 /// (tier, quantity, fee) of each line, and their sum.
 fn bill(rates: &Rates, accumulated: &str, quantity: &str) -> (Vec<(i32, String, String)>, String) {
-    let used = [(TimeSharingType::Whole, decimal(quantity))];
-    let lines = price(rates, decimal(accumulated), &used).unwrap();
+    let usage = Usage { accumulated: decimal(accumulated), by_period: vec![(Period::Whole, decimal(quantity))] };
+    let lines = rate(rates, &usage).unwrap();
     let total: Decimal = lines.iter().map(|l| l.fee).sum();
     let lines = lines.iter().map(|l| (l.tier.into(), l.quantity.normalize().to_string(), l.fee.to_string())).collect();
     (lines, total.to_string())
@@ -51,7 +46,7 @@ fn bill(rates: &Rates, accumulated: &str, quantity: &str) -> (Vec<(i32, String, 
 /// A worked example: name, rates, used before, used now, the lines (tier, quantity, fee), the total.
 type Case<'a> = (&'a str, &'a Rates, &'a str, &'a str, &'a [(i32, &'a str, &'a str)], &'a str);
 
-const WHOLE: &[TimeSharingType] = &[TimeSharingType::Whole];
+const WHOLE: &[Period] = &[Period::Whole];
 
 #[test]
 fn ladders_bill_as_published() {
@@ -106,10 +101,11 @@ fn seasons_are_rates_of_their_own() {
 
 #[test]
 fn a_ladder_with_time_of_use_is_split_into_steps_first() {
-    use TimeSharingType::{Peak, Valley};
+    use Period::{Peak, Valley};
     let shanghai =
         rates(&[3120, 4800], &[Peak, Valley], &[&["0.617", "0.307"], &["0.677", "0.337"], &["0.977", "0.487"]]);
-    let lines = price(&shanghai, decimal("3000"), &[(Peak, decimal("180")), (Valley, decimal("120"))]).unwrap();
+    let by_period = vec![(Peak, decimal("180")), (Valley, decimal("120"))];
+    let lines = rate(&shanghai, &Usage { accumulated: decimal("3000"), by_period }).unwrap();
     let found: Vec<_> = lines
         .iter()
         .map(|l| (i32::from(l.tier), l.period, l.quantity.normalize().to_string(), l.fee.to_string()))
@@ -130,117 +126,24 @@ fn hundredths_that_are_left_go_to_the_largest_remainder() {
 
 #[test]
 fn what_cannot_be_priced_is_an_error_and_never_zero() {
-    let ends = vec![Limits { lower: 0, upper: 100 }];
-    assert_eq!(split(&ends, Decimal::ZERO, decimal("101")), Err(TariffError::NotCovered));
-    assert_eq!(split(&[], Decimal::ZERO, decimal("1")), Err(TariffError::NotCovered));
-    assert_eq!(split(&ends, Decimal::MAX, Decimal::MAX), Err(TariffError::OutOfRange));
-    assert_eq!(share_out(decimal("5"), &[Decimal::ZERO]), Err(TariffError::NoShares));
-    let no_valley = rates(&[], &[TimeSharingType::Peak], &[&["1"]]);
-    let used = [(TimeSharingType::Peak, decimal("1")), (TimeSharingType::Valley, decimal("1"))];
-    assert_eq!(price(&no_valley, Decimal::ZERO, &used), Err(TariffError::NoPrice));
-}
-
-fn shape(seasonal: bool, time_of_use: TimeFeesType, ladder: LadderType, tiers: i32) -> Shape {
-    Shape {
-        account_item: "居民生活".into(),
-        utility: NetworkType::Electricity,
-        agreement: YesNo::No,
-        seasonal,
-        heat: HeatChargeType::Unspecified,
-        property: GarbChargeType::Unspecified,
-        time_of_use,
-        ladder,
-        tiers,
-    }
-}
-
-/// The complete matrix of a shape, its tiers 100 units each.
-fn complete(shape: &Shape) -> Vec<(Dimensions, Limits)> {
-    let mut rows = Vec::new();
-    for &season in seasons(shape.seasonal) {
-        for &period in periods(shape.time_of_use) {
-            for number in 1..=shape.tiers {
-                let upper = if number == shape.tiers { 0 } else { i64::from(number) * 100 };
-                rows.push((
-                    Dimensions {
-                        account_item: shape.account_item.clone(),
-                        agreement: shape.agreement,
-                        season,
-                        heat: HeatChargeType::None,
-                        property: shape.property,
-                        time_of_use: shape.time_of_use,
-                        period,
-                        ladder: shape.ladder,
-                        tier: tier(number),
-                    },
-                    Limits { lower: i64::from(number - 1) * 100, upper },
-                ));
-            }
-        }
-    }
-    rows
-}
-
-#[test]
-fn a_matrix_is_complete_only_with_every_season_period_and_tier() {
-    let kinds = [
-        (TimeFeesType::One, 1),
-        (TimeFeesType::Two, 2),
-        (TimeFeesType::Three, 3),
-        (TimeFeesType::Four, 4),
-        (TimeFeesType::Five, 5),
-    ];
-    for (kind, count) in kinds {
-        assert_eq!(periods(kind).len(), count);
-        for seasonal in [false, true] {
-            for (ladder, tiers) in [(LadderType::None, 1), (LadderType::Year, 3), (LadderType::Month, 5)] {
-                let shape = shape(seasonal, kind, ladder, tiers);
-                let rows = complete(&shape);
-                assert_eq!(gaps(&shape, &rows), [], "{kind:?} {seasonal} {ladder:?}");
-                for missing in 0..rows.len() {
-                    let mut rows = rows.clone();
-                    let (dimensions, _) = rows.remove(missing);
-                    // Of a matrix of one row nothing is left; the package's own account item is asked for.
-                    assert!(gaps(&shape, &rows).contains(&Gap::Missing(dimensions)), "without row {missing}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn tiers_touch_begin_at_zero_and_only_the_last_has_no_end() {
-    let shape = shape(false, TimeFeesType::One, LadderType::Year, 3);
-    let with = |index: usize, limits: Limits| {
-        let mut rows = complete(&shape);
-        rows.get_mut(index).unwrap().1 = limits;
-        gaps(&shape, &rows)
-    };
-    let limits = |lower, upper| Limits { lower, upper };
-    assert!(matches!(with(0, limits(1, 100)).as_slice(), [Gap::Lower(_, 0)]), "first from 0");
-    assert!(matches!(with(1, limits(101, 200)).as_slice(), [Gap::Lower(_, 100)]), "a gap of one unit");
-    assert!(matches!(with(1, limits(99, 200)).as_slice(), [Gap::Lower(_, 100)]), "an overlap of one unit");
-    assert!(matches!(with(2, limits(200, 300)).as_slice(), [Gap::Upper(_)]), "last without end");
-    assert!(with(1, limits(100, 0)).iter().any(|gap| matches!(gap, Gap::Upper(_))), "no end in the middle");
-}
-
-#[test]
-fn prices_that_the_package_does_not_have_any_more_are_strays() {
-    let before = shape(true, TimeFeesType::Two, LadderType::None, 1);
-    let now = shape(false, TimeFeesType::Two, LadderType::None, 1);
-    let gaps = gaps(&now, &complete(&before));
-    assert_eq!(gaps.len(), 4);
-    assert!(gaps.iter().all(|gap| matches!(gap, Gap::Stray(d) if d.season != AbundanceType::Flat)));
+    let ends = vec![TierLimits { lower: 0, upper: 100 }];
+    assert_eq!(split(&ends, Decimal::ZERO, decimal("101")), Err(RatingError::NotCovered));
+    assert_eq!(split(&[], Decimal::ZERO, decimal("1")), Err(RatingError::NotCovered));
+    assert_eq!(split(&ends, Decimal::MAX, Decimal::MAX), Err(RatingError::OutOfRange));
+    assert_eq!(share_out(decimal("5"), &[Decimal::ZERO]), Err(RatingError::NoShares));
+    let no_valley = rates(&[], &[Period::Peak], &[&["1"]]);
+    let by_period = vec![(Period::Peak, decimal("1")), (Period::Valley, decimal("1"))];
+    assert_eq!(rate(&no_valley, &Usage { accumulated: Decimal::ZERO, by_period }), Err(RatingError::NoPrice));
 }
 
 /// Steps of a ladder that ends open.
-fn ladder() -> impl Strategy<Value = Vec<Limits>> {
+fn ladder() -> impl Strategy<Value = Vec<TierLimits>> {
     prop::collection::btree_set(1_i64..100_000, 0..5).prop_map(|steps| {
         let bounds: Vec<i64> = std::iter::once(0).chain(steps).collect();
         bounds
             .iter()
             .enumerate()
-            .map(|(i, lower)| Limits { lower: *lower, upper: bounds.get(i + 1).copied().unwrap_or(0) })
+            .map(|(i, lower)| TierLimits { lower: *lower, upper: bounds.get(i + 1).copied().unwrap_or(0) })
             .collect()
     })
 }

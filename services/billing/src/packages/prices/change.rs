@@ -11,9 +11,11 @@ use chrono::NaiveDate;
 use communal_proto::Coded;
 use communal_proto::billing::v1::{PackStateType, SalePackagePriceRow};
 
-use super::tariff::{Dimensions, Gap, Limits, Shape, tier_gaps};
-use super::{Grounds, Objection, Values, resolve};
-use crate::packages::life::{Lifetime, Step};
+use super::matrix::{Gap, tier_gaps};
+use super::row::{Grounds, Objection, Values, resolve};
+use crate::packages::lifecycle::Step;
+use crate::vocabulary::lifetime::Lifetime;
+use crate::vocabulary::tariff::{Dimensions, Shape, TierLimits};
 
 /// A price row that is not closed.
 #[derive(Clone, Debug)]
@@ -129,7 +131,7 @@ pub fn plan_additions(
             ));
         } else {
             let package_id = package.package_id.clone();
-            plan.opens.push(Open { package_id, dimensions, values: Values::of(row), start: None });
+            plan.opens.push(Open { package_id, dimensions, values: row.into(), start: None });
         }
     }
     finish(plan, objections)
@@ -149,7 +151,7 @@ pub fn plan_changes(
         packages.values().flat_map(|p| p.rows.iter().map(|r| ((p.package_id.as_str(), &r.dimensions), r))).collect();
     let mut plan = Plan::default();
     // What becomes of the rows on sale: package and dimensions to limits and the request's row.
-    let mut changed: HashMap<(&str, &Dimensions), (usize, Limits)> = HashMap::new();
+    let mut changed: HashMap<(&str, &Dimensions), (usize, TierLimits)> = HashMap::new();
     for Fitting { index, package, dimensions, row } in &fitting {
         let Some(open) = known.get(&(package.package_id.as_str(), dimensions)) else {
             objections.push(Objection::new(
@@ -161,7 +163,7 @@ pub fn plan_changes(
             ));
             continue;
         };
-        let values = Values::of(row);
+        let values = Values::from(*row);
         if package.state == PackStateType::OnSale {
             changed.insert((&package.package_id, dimensions), (*index, values.limits));
         }
@@ -189,12 +191,12 @@ pub fn plan_changes(
 /// Rows on sale whose tiers would no longer touch. Each is reported at a row of the request.
 fn broken_ladders(
     packages: &HashMap<String, PricedPackage>,
-    changed: &HashMap<(&str, &Dimensions), (usize, Limits)>,
+    changed: &HashMap<(&str, &Dimensions), (usize, TierLimits)>,
 ) -> Vec<Objection> {
     let mut objections = Vec::new();
     for package in packages.values().filter(|p| p.state == PackStateType::OnSale) {
         let id = package.package_id.as_str();
-        let mut columns: BTreeMap<Dimensions, Vec<(Dimensions, Limits)>> = BTreeMap::new();
+        let mut columns: BTreeMap<Dimensions, Vec<(Dimensions, TierLimits)>> = BTreeMap::new();
         for row in &package.rows {
             let limits = changed.get(&(id, &row.dimensions)).map_or(row.values.limits, |(_, limits)| *limits);
             let column = Dimensions { tier: Default::default(), ..row.dimensions.clone() };
@@ -218,8 +220,8 @@ fn broken_ladders(
 fn at_a_requested_row(
     gap: &Gap,
     package_id: &str,
-    column: &[(Dimensions, Limits)],
-    changed: &HashMap<(&str, &Dimensions), (usize, Limits)>,
+    column: &[(Dimensions, TierLimits)],
+    changed: &HashMap<(&str, &Dimensions), (usize, TierLimits)>,
 ) -> Option<(usize, Objection)> {
     let place = gap.dimensions().tier as i32;
     let (index, tier) = column
@@ -249,7 +251,7 @@ fn fit<'a>(
             Objection::new(grounds, index, "CHARGE_PACK_DID", english, chinese)
         };
         let Some(package) = packages.get(&row.package_id) else {
-            let chinese = crate::packages::NOT_FOUND.to_owned();
+            let chinese = crate::reasons::PACKAGE_NOT_FOUND.to_owned();
             objections.push(object(Grounds::UnknownPackage, "is no package of the calling company", chinese));
             continue;
         };

@@ -1,17 +1,19 @@
-//! The life of a package: draft, submitted, on sale, cancelled; and which step fits which state.
+//! The life cycle of a package: draft, submitted, on sale, cancelled; and which step fits which state.
 //!
 //! ```text
 //! draft ──submit──► submitted ──put on sale──► on sale
 //!   └────────────────────┴──────cancel───────────┴────► cancelled
 //! ```
 //!
-//! The code table also knows "approved" and "rejected". No documented call leads there for a
-//! retail package, so no step fits them.
+//! The code table has "approved" and "rejected" too. No documented call leads there for a retail
+//! package, so no step fits them. Pure: the store locks the package and passes its state in.
 
 use chrono::NaiveDate;
 use communal_proto::billing::v1::{PackStateType, StateType};
 
-/// What a call does to a package.
+use crate::vocabulary::lifetime::Lifetime;
+
+/// A step in the life of a package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Replaces the draft.
@@ -29,11 +31,11 @@ pub enum Step {
 }
 
 impl Step {
-    /// Every step; tests go through them.
+    /// All steps.
     pub const ALL: [Self; 6] =
         [Self::Edit, Self::AddPrices, Self::ChangePrices, Self::Submit, Self::PutOnSale, Self::Cancel];
 
-    /// What people call the step.
+    /// The name of the step in Chinese.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -59,7 +61,7 @@ impl Step {
         }
     }
 
-    /// Whether the step fits the state.
+    /// Returns true if a package in this state takes the step.
     #[must_use]
     pub fn fits(self, state: PackStateType) -> bool {
         use PackStateType::{Approved, Cancelled, Draft, OnSale, Rejected, Submitted, Unspecified};
@@ -72,46 +74,7 @@ impl Step {
     }
 }
 
-/// The days on which a package is in force: from `start` up to, and without, `stop`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lifetime {
-    /// First day; none while it is not decided.
-    pub start: Option<NaiveDate>,
-    /// First day no longer in force; none while open.
-    pub stop: Option<NaiveDate>,
-}
-
-impl Lifetime {
-    /// Whether the package is in force on a day.
-    #[must_use]
-    pub fn covers(self, day: NaiveDate) -> bool {
-        self.start.is_some_and(|start| start <= day) && !self.ended(day)
-    }
-
-    /// Whether the package is over on a day.
-    #[must_use]
-    pub fn ended(self, day: NaiveDate) -> bool {
-        self.stop.is_some_and(|stop| stop <= day)
-    }
-
-    /// Whether it ends after it begins, as far as both are known.
-    #[must_use]
-    pub fn is_forward(self) -> bool {
-        match (self.start, self.stop) {
-            (Some(start), Some(stop)) => stop > start,
-            _ => true,
-        }
-    }
-
-    /// The lifetime of a package that is cancelled on a day: it ends then, or never begins.
-    #[must_use]
-    pub fn cut(self, day: NaiveDate) -> Self {
-        let end = self.start.map_or(day, |start| start.max(day));
-        Self { start: self.start, stop: Some(self.stop.map_or(end, |stop| stop.min(end))) }
-    }
-}
-
-/// Whether a package can be sold on a day.
+/// Returns whether a package can be sold on a day.
 #[must_use]
 pub fn sellable(state: PackStateType, lifetime: Lifetime, day: NaiveDate) -> StateType {
     if state == PackStateType::OnSale && lifetime.covers(day) { StateType::Enabled } else { StateType::Disabled }
@@ -148,20 +111,5 @@ mod tests {
         }
         assert_eq!(sellable(PackStateType::Submitted, march, day(6)), StateType::Disabled);
         assert_eq!(sellable(PackStateType::OnSale, Lifetime::default(), day(6)), StateType::Disabled);
-    }
-
-    #[test]
-    fn cancelling_ends_today_or_before_the_first_day() {
-        let open = Lifetime { start: Some(day(5)), stop: None };
-        assert_eq!(open.cut(day(8)).stop, Some(day(8)));
-        assert_eq!(open.cut(day(1)).stop, Some(day(5)), "never begins");
-        let ended = Lifetime { start: Some(day(5)), stop: Some(day(7)) };
-        assert_eq!(ended.cut(day(20)).stop, Some(day(7)), "what is over stays as it was");
-    }
-
-    #[test]
-    fn a_lifetime_runs_forward() {
-        assert!(!Lifetime { start: Some(day(5)), stop: Some(day(5)) }.is_forward());
-        assert!(Lifetime { start: Some(day(5)), stop: None }.is_forward());
     }
 }

@@ -4,7 +4,6 @@
 //! `COMMUNAL_TEST_POSTGRES` names the folder of PostgreSQL's programs, and
 //! `COMMUNAL_TEST_POSTGRES_OWNER` the user they run as where it is another one; `./dev test` sets
 //! both.
-#![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

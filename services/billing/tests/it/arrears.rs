@@ -1,7 +1,4 @@
 //! Arrears over gRPC: who sees what, in which order, how much of it, and every documented key.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::collections::BTreeSet;
 
@@ -11,7 +8,8 @@ use communal_proto::billing::v1::*;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _};
 use sqlx::Row as _;
-use support::*;
+
+use crate::harness::*;
 
 const BOOKS: [&str; 2] = ["B000000000000001", "B000000000000002"];
 

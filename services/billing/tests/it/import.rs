@@ -1,14 +1,12 @@
 //! Taking lines over: all or none, once, with every fault named by its row.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
-
-mod support;
 
 use std::time::Duration;
 
 use communal_proto::billing::v1::*;
 use futures::StreamExt as _;
-use support::*;
 use tokio_stream::wrappers::ReceiverStream;
+
+use crate::harness::*;
 
 async fn lines_stored(world: &World) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(world.pool()).await.unwrap()

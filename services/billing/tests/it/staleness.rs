@@ -1,6 +1,5 @@
 //! How far behind a replica is at most: worked examples, and the property that matters, that
 //! it is never said to be fresher than it is.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::time::{Duration, Instant};
 

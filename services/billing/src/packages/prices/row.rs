@@ -1,26 +1,17 @@
-//! Prices of packages (零售套餐价格).
+//! A requested price row: its dimensions within its package, and its values.
 //!
-//! [`tariff`] knows what a price matrix must look like and what a quantity costs; [`change`]
-//! plans what a request does to the rows; both are pure. [`store`] keeps the versions, [`rpc`]
-//! serves the calls.
+//! A dimension that the row leaves out gets the neutral value; one that contradicts the package is an
+//! objection.
 
-pub mod change;
-pub mod rpc;
-pub mod store;
-pub mod tariff;
-
-use communal_kit::money::round;
-use communal_proto::billing::v1::{
-    AbundanceType, GarbChargeType, HeatChargeType, LadderLevelType, LadderType, NetworkType, SalePackagePriceRow,
-    TimeFeesType, TimeSharingType, YesNo,
-};
-use communal_proto::{Coded, Fault, parse_decimal};
+use communal_kit::refusal::Refusal;
+use communal_proto::billing::v1::SalePackagePriceRow;
+use communal_proto::contract::v1::Reason as Common;
+use communal_proto::{Coded, Fault};
 use rust_decimal::Decimal;
 
-use tariff::{Dimensions, Limits, Shape};
-
-/// Digits after the point of a unit price.
-pub const PRICE_SCALE: u32 = 6;
+use crate::reasons::{PACKAGE_NOT_FOUND, Reason, refuse};
+use crate::vocabulary::quantity::unit_price;
+use crate::vocabulary::tariff::{Dimensions, Ladder, Period, Season, Shape, Tier, TierLimits, or};
 
 /// Why a price row is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,79 +40,91 @@ pub struct Objection {
 }
 
 impl Objection {
-    fn new(grounds: Grounds, row: usize, field: &str, english: impl Into<String>, chinese: impl Into<String>) -> Self {
+    pub(super) fn new(
+        grounds: Grounds,
+        row: usize,
+        field: &str,
+        english: impl Into<String>,
+        chinese: impl Into<String>,
+    ) -> Self {
         Self { grounds, fault: Fault::rule(format!("COM_SALES_PRICE[{row}].{field}"), english, chinese) }
     }
 }
 
-/// What of a price row may change.
+/// Refuses for price rows: the first one gives the reason, all are named.
+#[must_use]
+pub fn refuse_rows(objections: Vec<Objection>) -> Refusal {
+    let refusal = match objections.first().map(|o| o.grounds) {
+        Some(Grounds::UnknownPackage) => refuse(Reason::PackageNotFound, PACKAGE_NOT_FOUND),
+        Some(Grounds::PackageState) => refuse(Reason::PackageState, "套餐当前状态不允许此操作"),
+        Some(Grounds::Exists) => refuse(Reason::PriceExists, "价格已存在"),
+        Some(Grounds::Unknown) => refuse(Reason::PriceNotFound, "价格不存在"),
+        Some(Grounds::Incomplete) => refuse(Reason::PricesIncomplete, "价格不完整"),
+        Some(Grounds::Field) | None => Refusal::new(Common::FieldMalformed, "价格不符合套餐"),
+    };
+    refusal.faults(objections.into_iter().map(|o| o.fault).collect())
+}
+
+/// The values of a price row: what may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values {
-    /// Unit price, at six places.
+    /// Unit price, at its scale.
     pub price: Decimal,
     /// Unit of the price, like 元/千瓦时.
     pub unit: String,
-    /// The quantities its tier covers.
-    pub limits: Limits,
+    /// The quantities that its tier covers.
+    pub limits: TierLimits,
 }
 
-impl Values {
-    fn of(row: &SalePackagePriceRow) -> Self {
-        // The field rules have read the price already; what they refuse never gets here.
-        let mut price = round(parse_decimal(&row.price).unwrap_or_default(), PRICE_SCALE);
-        price.rescale(PRICE_SCALE);
-        let limits = Limits { lower: row.lower_limit, upper: row.upper_limit };
-        Self { price, unit: row.price_unit.clone(), limits }
+impl From<&SalePackagePriceRow> for Values {
+    fn from(row: &SalePackagePriceRow) -> Self {
+        let limits = TierLimits { lower: row.lower_limit, upper: row.upper_limit };
+        Self { price: unit_price(&row.price), unit: row.price_unit.clone(), limits }
     }
 }
 
-/// The dimensions of a requested row within its package: what the row leaves out gets the
-/// neutral value, and what contradicts the package is an objection.
+/// Returns the dimensions of a requested row within its package.
 ///
 /// # Errors
-/// One objection for each field at fault.
-fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dimensions, Vec<Objection>> {
+/// Returns an objection for each field at fault.
+pub fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dimensions, Vec<Objection>> {
     let mut objections = Vec::new();
     let mut object = |field: &str, english: &str, chinese: String| {
         objections.push(Objection::new(Grounds::Field, index, field, english, chinese));
     };
 
-    let utility = NetworkType::try_from(row.utility).unwrap_or_default();
-    if utility != shape.utility {
+    if row.utility() != shape.utility {
         object("NETWORK_TYPE", "is not the package's", format!("服务类型应与套餐一致（{}）", shape.utility.title()));
     }
-    let agreement = YesNo::try_from(row.agreement_price).unwrap_or_default();
-    if agreement != shape.agreement {
+    if row.agreement_price() != shape.agreement_price {
         object(
             "AGREE_PRICE_YESNO",
             "is not the package's",
-            format!("是否协议价应与套餐一致（{}）", shape.agreement.title()),
+            format!("是否协议价应与套餐一致（{}）", shape.agreement_price.title()),
         );
     }
-    let time_of_use = TimeFeesType::try_from(row.time_of_use).unwrap_or_default();
-    if time_of_use != shape.time_of_use {
+    if row.time_of_use() != shape.time_of_use {
         object(
             "TIME_FEES_TYPE",
             "is not the package's",
             format!("分时计费类型应与套餐一致（{}）", shape.time_of_use.title()),
         );
     }
-    let ladder = LadderType::try_from(row.ladder).unwrap_or_default();
-    if ladder != shape.ladder {
+    if row.ladder() != shape.ladder {
         object("LADDER_TYPE", "is not the package's", format!("阶梯类型应与套餐一致（{}）", shape.ladder.title()));
     }
 
-    let season = match AbundanceType::try_from(row.season).unwrap_or_default() {
-        AbundanceType::Unspecified if shape.seasonal => {
+    let season = match row.season() {
+        Season::Unspecified if shape.seasonal => {
             object(
                 "ABUNDANCE_TYPE",
                 "is required in a package priced by season",
                 "套餐分枯计价，丰枯类型不能为空".into(),
             );
-            AbundanceType::Flat
+            Season::Flat
         }
-        AbundanceType::Unspecified => AbundanceType::Flat,
-        season if tariff::seasons(shape.seasonal).contains(&season) => season,
+        Season::Unspecified => Season::Flat,
+        season if shape.seasons().contains(&season) => season,
         season => {
             object(
                 "ABUNDANCE_TYPE",
@@ -131,16 +134,15 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
             season
         }
     };
-    let fitting = tariff::periods(shape.time_of_use);
-    let period = match (TimeSharingType::try_from(row.period).unwrap_or_default(), fitting) {
-        (TimeSharingType::Unspecified, [only]) => *only,
-        (TimeSharingType::Unspecified, _) => {
+    let period = match (row.period(), shape.periods()) {
+        (Period::Unspecified, [only]) => *only,
+        (Period::Unspecified, _) => {
             object(
                 "TIME_SHARING_TYPE",
                 "is required in a package with time of use",
                 "套餐分时计价，分时时段类型不能为空".into(),
             );
-            TimeSharingType::Unspecified
+            Period::Unspecified
         }
         (period, fitting) if fitting.contains(&period) => period,
         (period, fitting) => {
@@ -153,15 +155,15 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
             period
         }
     };
-    let tier = match LadderLevelType::try_from(row.tier).unwrap_or_default() {
-        LadderLevelType::Unspecified if shape.ladder == LadderType::None => LadderLevelType::First,
-        LadderLevelType::Unspecified => {
+    let tier = match row.tier() {
+        Tier::Unspecified if shape.ladder == Ladder::None => Tier::First,
+        Tier::Unspecified => {
             object(
                 "LADDER_LEVEL_TYPE",
                 "is required in a package with a ladder",
                 "套餐有阶梯，阶梯级次类型不能为空".into(),
             );
-            LadderLevelType::Unspecified
+            Tier::Unspecified
         }
         tier if (tier as i32) <= shape.tiers => tier,
         tier => {
@@ -173,14 +175,14 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
             tier
         }
     };
-    let limits = Limits { lower: row.lower_limit, upper: row.upper_limit };
+    let limits = TierLimits { lower: row.lower_limit, upper: row.upper_limit };
     if !limits.are_forward() {
         object(
             "LADDER_UPPER_LIMIT",
             "is not above the lower limit (0 means without end)",
             "阶梯上限值应大于阶梯下限值（0表示无上限）".into(),
         );
-    } else if shape.ladder == LadderType::None && limits != Limits::default() {
+    } else if shape.ladder == Ladder::None && limits != TierLimits::default() {
         object(
             "LADDER_UPPER_LIMIT",
             "and the lower limit are 0 in a package without a ladder",
@@ -188,17 +190,18 @@ fn resolve(shape: &Shape, index: usize, row: &SalePackagePriceRow) -> Result<Dim
         );
     }
 
-    let heat = match HeatChargeType::try_from(row.heat_basis).unwrap_or_default() {
-        HeatChargeType::Unspecified => tariff::neutral_heat(shape.heat),
-        heat => heat,
-    };
-    let property = match GarbChargeType::try_from(row.property_basis).unwrap_or_default() {
-        GarbChargeType::Unspecified => shape.property,
-        property => property,
-    };
     if objections.is_empty() {
-        let account_item = row.account_item.clone();
-        Ok(Dimensions { account_item, agreement, season, heat, property, time_of_use, period, ladder, tier })
+        Ok(Dimensions {
+            account_item: row.account_item.clone(),
+            agreement_price: shape.agreement_price,
+            season,
+            heat_basis: or(row.heat_basis(), shape.heat_basis_of_rows()),
+            property_basis: or(row.property_basis(), shape.property_basis),
+            time_of_use: shape.time_of_use,
+            period,
+            ladder: shape.ladder,
+            tier,
+        })
     } else {
         Err(objections)
     }

@@ -1,0 +1,47 @@
+//! Business days and account months as the documents write them: the numbers yyyyMMdd and yyyyMM,
+//! 0 for none.
+
+use chrono::{Datelike, NaiveDate};
+use communal_kit::dates;
+
+/// Returns the day of a documented number; `None` for 0 and for a day that does not exist.
+#[must_use]
+pub fn day(number: i32) -> Option<NaiveDate> {
+    dates::from_number(number)
+}
+
+/// Returns the documented number of a day; 0 for none.
+#[must_use]
+pub fn day_number(day: Option<NaiveDate>) -> i32 {
+    day.map_or(0, dates::to_number)
+}
+
+/// A month that is billed (账务年月).
+///
+/// ```
+/// use communal_billing::vocabulary::dates::{AccountMonth, day};
+/// assert_eq!(day(20_240_229).map(AccountMonth::of), AccountMonth::read(202_402));
+/// assert_eq!(AccountMonth::read(202_413), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountMonth(i32);
+
+impl AccountMonth {
+    /// Reads a documented number; `None` for 0 and for a month that does not exist.
+    #[must_use]
+    pub fn read(number: i32) -> Option<Self> {
+        ((190_001..=999_912).contains(&number) && (1..=12).contains(&(number % 100))).then_some(Self(number))
+    }
+
+    /// The month of a day.
+    #[must_use]
+    pub fn of(day: NaiveDate) -> Self {
+        Self(day.year() * 100 + day.month().cast_signed())
+    }
+
+    /// The documented number, yyyyMM.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        self.0
+    }
+}

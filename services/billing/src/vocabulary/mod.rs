@@ -1,0 +1,10 @@
+//! What more than one noun speaks of: dates and months, lifetimes, quantities and unit prices, the
+//! shape of a tariff, identifiers.
+//!
+//! A leaf: it imports nothing of the crate and does no I/O.
+
+pub mod dates;
+pub mod identifiers;
+pub mod lifetime;
+pub mod quantity;
+pub mod tariff;

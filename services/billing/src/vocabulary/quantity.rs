@@ -1,0 +1,26 @@
+//! The scales of quantities and unit prices, and how checked texts become decimals.
+
+use communal_kit::money::round;
+use communal_proto::parse_decimal;
+use rust_decimal::Decimal;
+
+/// Digits after the point of a quantity (用量).
+pub const QUANTITY_SCALE: u32 = 2;
+/// Digits after the point of a unit price (单价).
+pub const UNIT_PRICE_SCALE: u32 = 6;
+
+/// Reads a unit price at its scale. The field rules have read the text before; what they refuse
+/// never gets here.
+#[must_use]
+pub fn unit_price(text: &str) -> Decimal {
+    at_unit_price_scale(parse_decimal(text).unwrap_or_default())
+}
+
+/// The same price with exactly [`UNIT_PRICE_SCALE`] digits after the point. PostgreSQL sends a zero
+/// without any.
+#[must_use]
+pub fn at_unit_price_scale(price: Decimal) -> Decimal {
+    let mut price = round(price, UNIT_PRICE_SCALE);
+    price.rescale(UNIT_PRICE_SCALE);
+    price
+}

@@ -1,0 +1,118 @@
+//! What decides the price of a quantity: the shape of a package and the dimensions of its price
+//! rows.
+//!
+//! A package's prices are a matrix of season × period of the day × tier. The *ladder* is the kind of
+//! steps (阶梯类型: by year, by month, none), a *tier* is one step of it (阶梯级次). A tier covers the
+//! quantities (lower, upper].
+
+pub use communal_proto::billing::v1::{
+    AbundanceType as Season, GarbChargeType as PropertyBasis, HeatChargeType as HeatBasis, LadderLevelType as Tier,
+    LadderType as Ladder, NetworkType as Utility, TimeFeesType as TimeOfUse, TimeSharingType as Period, YesNo,
+};
+
+/// The properties of a package that decide which prices it must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Account item: the tariff class.
+    pub account_item: String,
+    /// Utility.
+    pub utility: Utility,
+    /// Whether the price was agreed with the customer.
+    pub agreement_price: YesNo,
+    /// Whether priced by season.
+    pub seasonal: bool,
+    /// Basis of the heat charge.
+    pub heat_basis: HeatBasis,
+    /// Basis of the property and garbage charge.
+    pub property_basis: PropertyBasis,
+    /// How many periods of the day are priced apart.
+    pub time_of_use: TimeOfUse,
+    /// Whether tiers count by year or by month.
+    pub ladder: Ladder,
+    /// How many tiers there are; 1 without a ladder.
+    pub tiers: i32,
+}
+
+impl Shape {
+    /// The seasons that are priced.
+    #[must_use]
+    pub fn seasons(&self) -> &'static [Season] {
+        if self.seasonal { &[Season::Abundant, Season::Flat, Season::Withered] } else { &[Season::Flat] }
+    }
+
+    /// The periods of the day that are priced apart.
+    #[must_use]
+    pub fn periods(&self) -> &'static [Period] {
+        periods(self.time_of_use)
+    }
+
+    /// The tiers, from the first.
+    pub fn tiers(&self) -> impl Iterator<Item = Tier> + use<> {
+        (1..=self.tiers.max(1)).filter_map(|tier| Tier::try_from(tier).ok())
+    }
+
+    /// The heat basis of a price row that names none: the package's, or no heat charge.
+    #[must_use]
+    pub fn heat_basis_of_rows(&self) -> HeatBasis {
+        if self.heat_basis == HeatBasis::Unspecified { HeatBasis::None } else { self.heat_basis }
+    }
+}
+
+/// The periods of the day that a time of use prices apart.
+#[must_use]
+pub fn periods(time_of_use: TimeOfUse) -> &'static [Period] {
+    use Period::{DeepValley, Flat, Peak, Sharp, Valley, Whole};
+    match time_of_use {
+        TimeOfUse::One | TimeOfUse::Unspecified => &[Whole],
+        TimeOfUse::Two => &[Peak, Valley],
+        TimeOfUse::Three => &[Peak, Flat, Valley],
+        TimeOfUse::Four => &[Peak, Flat, Valley, Sharp],
+        TimeOfUse::Five => &[Peak, Flat, Valley, Sharp, DeepValley],
+    }
+}
+
+/// Returns the code, or `default` if it was not given.
+#[must_use]
+pub fn or<E: Default + PartialEq>(code: E, default: E) -> E {
+    if code == E::default() { default } else { code }
+}
+
+/// The nine dimensions that name a price row within its package.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Dimensions {
+    /// Account item: the tariff class.
+    pub account_item: String,
+    /// Whether the price was agreed with the customer.
+    pub agreement_price: YesNo,
+    /// Season; flat where the package has none.
+    pub season: Season,
+    /// Basis of the heat charge.
+    pub heat_basis: HeatBasis,
+    /// Basis of the property and garbage charge.
+    pub property_basis: PropertyBasis,
+    /// How many periods of the day are priced apart.
+    pub time_of_use: TimeOfUse,
+    /// Period of the day; the whole day where the package has none.
+    pub period: Period,
+    /// Whether tiers count by year or by month.
+    pub ladder: Ladder,
+    /// Tier; the first where the package has no ladder.
+    pub tier: Tier,
+}
+
+/// The quantities that a tier covers: (lower, upper], without end where upper is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TierLimits {
+    /// Units below the tier.
+    pub lower: i64,
+    /// Last unit of the tier; 0 for no end.
+    pub upper: i64,
+}
+
+impl TierLimits {
+    /// Whether the tier covers anything.
+    #[must_use]
+    pub fn are_forward(self) -> bool {
+        self.upper == 0 || self.lower < self.upper
+    }
+}

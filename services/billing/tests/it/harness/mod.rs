@@ -1,0 +1,14 @@
+//! The support of the tests: a world to call, its credentials, packages and lines, and PostgreSQL
+//! servers of a test's own.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+mod credentials;
+mod packages;
+pub mod postgres;
+mod receivables;
+mod world;
+
+pub use credentials::*;
+pub use packages::*;
+pub use receivables::*;
+pub use world::*;

@@ -1,0 +1,158 @@
+//! A billing service over real gRPC in this process, on a PostgreSQL database of its own, with a
+//! clock that the test holds.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Days, NaiveDate, TimeZone, Utc};
+use communal_billing::{Config, MIGRATOR};
+use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::config::Reader;
+use communal_kit::dates;
+use communal_kit::test_support::TestDatabase;
+use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
+use communal_proto::billing::v1::package_service_client::PackageServiceClient;
+use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
+use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
+use sqlx::PgPool;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
+
+use super::{Caller, register};
+
+/// A running service.
+pub struct World {
+    pub database: TestDatabase,
+    pub clock: Clock,
+    pub address: SocketAddr,
+    channel: Channel,
+    stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<()>>,
+}
+
+pub type Intercepted = InterceptedService<Channel, Caller>;
+
+impl World {
+    /// A service on 2024-03-15, 10:00 in Shanghai, with two network and two retail companies.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with settings.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_on(TestDatabase::create("billing", &MIGRATOR).await, settings).await
+    }
+
+    /// The same on this database.
+    pub async fn start_on(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
+        register(&database.pool).await;
+        let mut given: BTreeMap<String, String> = [
+            ("billing_database_url", database.url.as_str()),
+            ("billing_addr", "127.0.0.1:0"),
+            ("billing_admin_addr", "127.0.0.1:0"),
+            ("drain_notice_ms", "0"),
+            ("channel_calls_per_second", "0"),
+        ]
+        .iter()
+        .chain(settings)
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+        given.entry("database_connections".into()).or_insert_with(|| "16".into());
+        let mut reader = Reader::new(given);
+        let mut config = Config::read(&mut reader);
+        reader.finish().unwrap();
+        let clock = Clock::fixed(DEFAULT_ZONE, Utc.with_ymd_and_hms(2024, 3, 15, 2, 0, 0).unwrap());
+        config.clock = clock.clone();
+        let bound = communal_billing::bind(config).await.unwrap();
+        let address = bound.address;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move { bound.serve(async move { drop(stopped.await) }).await.unwrap() });
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self { database, clock, address, channel, stop: Some(stop), serving: Some(serving) }
+    }
+
+    /// Stops the service as an operator does, and waits for its end.
+    pub async fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(serving) = self.serving.take() {
+            serving.await.unwrap();
+        }
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.database.pool
+    }
+
+    pub fn packages(&self, caller: Caller) -> PackageServiceClient<Intercepted> {
+        PackageServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn prices(&self, caller: Caller) -> PackagePriceServiceClient<Intercepted> {
+        PackagePriceServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn receivables(&self, caller: Caller) -> ReceivableServiceClient<Intercepted> {
+        ReceivableServiceClient::with_interceptor(self.channel.clone(), caller)
+            .max_decoding_message_size(64 * 1024 * 1024)
+    }
+
+    pub fn suppliers(&self, caller: Caller) -> SupplierServiceClient<Intercepted> {
+        SupplierServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    /// Lets days pass.
+    pub fn days_pass(&self, days: u64) {
+        let now: DateTime<Utc> = self.clock.now();
+        self.clock.set(now.checked_add_days(Days::new(days)).unwrap());
+    }
+
+    /// A day counted from today, as the documents write it.
+    pub fn day(&self, after: i64) -> i32 {
+        dates::to_number(self.date(after))
+    }
+
+    pub fn date(&self, after: i64) -> NaiveDate {
+        self.clock.today() + chrono::TimeDelta::days(after)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// The reason of a refused call.
+pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> String {
+    let status = outcome.expect_err("a refusal");
+    status.get_error_details().error_info().map(|i| i.reason.clone()).unwrap_or_else(|| panic!("{status:?}"))
+}
+
+/// The faulty fields that a refusal names.
+pub fn fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    details.bad_request().map(|b| b.field_violations.iter().map(|v| v.field.clone()).collect()).unwrap_or_default()
+}
+
+/// The Chinese text of a refusal.
+pub fn words(status: &Status) -> String {
+    status.get_error_details().localized_message().map(|m| m.message.clone()).unwrap_or_default()
+}
+
+/// Waits until a condition holds, for at most ten seconds.
+pub async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("did not happen within ten seconds");
+}

@@ -1,0 +1,14 @@
+//! Billing over real gRPC, on real PostgreSQL: a file a noun, and the support of all in `harness`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod arrears;
+mod harness;
+mod import;
+mod matrix;
+mod packages;
+mod prices;
+mod process;
+mod rating;
+mod replicas;
+mod seed;
+mod staleness;
