@@ -7,8 +7,6 @@ use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
 use communal_kit::server::ServerSettings;
 
-use crate::receivables::Limits;
-
 /// Where gRPC listens unless configured.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);
 /// Where metrics and health over HTTP listen unless configured.
@@ -23,8 +21,10 @@ pub struct Config {
     pub replicas: Vec<DatabaseSettings>,
     /// Ports and limits of the server.
     pub server: ServerSettings,
-    /// Limits of receivables.
-    pub limits: Limits,
+    /// Most lines of an answer to `QueryUserArrearages`.
+    pub arrears_cap: u32,
+    /// Most lines of an imported batch.
+    pub import_lines: u32,
     /// Tells the time; tests hand in one that stands still.
     pub clock: Clock,
 }
@@ -37,10 +37,8 @@ impl Config {
             replicas: database.read_replicas(reader, "billing_replica_url"),
             database,
             server: ServerSettings::read(reader, ("billing_addr", ADDRESS), ("billing_admin_addr", ADMIN_ADDRESS)),
-            limits: Limits {
-                arrears_cap: reader.parsed("arrears_cap", 10_000),
-                import_lines: reader.parsed("import_lines", 2_000_000),
-            },
+            arrears_cap: reader.parsed("arrears_cap", 10_000),
+            import_lines: reader.parsed("import_lines", 2_000_000),
             clock: Clock::system(reader.parsed("time_zone", DEFAULT_ZONE)),
         }
     }

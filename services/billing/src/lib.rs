@@ -128,7 +128,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         [] => None,
         replicas => Some(Replicas::watch(pool.driver(), replicas)?),
     };
-    let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, config.limits);
+    let limits = receivables::Limits { arrears_cap: config.arrears_cap, import_lines: config.import_lines };
+    let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, limits);
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
