@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use communal_kit::telemetry::boundary::{self, Boundary, Operation};
-use communal_kit::trace::{TRACEPARENT, TraceContext};
+use communal_kit::telemetry::trace::{TRACEPARENT, TraceContext};
 use communal_proto::contract::v1::Dialect;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;

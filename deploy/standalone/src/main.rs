@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use communal_kit::config::{EXIT_CONFIGURATION, Reader};
-use communal_kit::{server, telemetry};
+use communal_kit::cli;
+use communal_kit::config::Reader;
 use communal_standalone::{Settings, start};
 
 /// Communal in one process: billing, community and gateway.
@@ -23,42 +23,24 @@ enum Command {
     Check,
 }
 
-/// Gives memory back when a large answer is over; see docs/adr/0009.
+/// Gives memory back after a large answer; see docs/adr/0009.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
-#[allow(clippy::print_stderr)]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let settings = match Settings::read(Reader::from_environment()) {
-        Ok(settings) => settings,
-        Err(faults) => {
-            eprint!("{faults}");
-            return ExitCode::from(EXIT_CONFIGURATION);
-        }
-    };
-    let outcome = match arguments.command {
-        Command::Check => Ok(()),
-        Command::Serve => serve(settings).await,
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("communal: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::exit_code("communal", run(Arguments::parse().command, Reader::from_environment()).await)
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Listened to before anything starts, so that a signal during the start is not lost.
-    let shutdown = server::shutdown_signal()?;
-    let guard = telemetry::init("communal", &settings.telemetry)?;
-    let outcome = match start(settings).await {
-        Ok(running) => running.until(shutdown).await,
-        Err(error) => Err(error),
-    };
-    guard.shutdown().await;
-    outcome
+async fn run(command: Command, reader: Reader) -> anyhow::Result<String> {
+    let settings = Settings::read(reader)?;
+    let telemetry = settings.telemetry.clone();
+    match command {
+        Command::Serve => {
+            let serving = async |shutdown| start(settings).await?.until(shutdown).await;
+            cli::serve("communal", &telemetry, serving).await?;
+        }
+        Command::Check => {}
+    }
+    Ok(String::new())
 }

@@ -1,44 +1,34 @@
-//! The command line of billing.
+//! The command line of the service.
 
 use clap::{Args, Parser, Subcommand};
 use communal_kit::call::Call;
+use communal_kit::cli::{self, Administration, Service, ServiceCommand};
+use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
-use communal_kit::database;
-use communal_kit::identity::cli::IdentityCommand;
-use communal_kit::identity::{Tenant, TenantKind, cli, store};
-use communal_kit::server::shutdown_signal;
-use communal_kit::telemetry::{self, TelemetrySettings};
+use communal_kit::identity::store;
+use communal_kit::pool::Pool;
+use communal_kit::replicas;
+use communal_kit::write::run_as;
 use communal_proto::billing::v1::Store;
+use sqlx::migrate::Migrator;
 
-use crate::{Config, MIGRATOR, policy, replicas, suppliers};
+use crate::{Config, MIGRATOR, config, policy, seed, serve, suppliers};
 
 /// Retail-utility billing (EPEIS)
 #[derive(Debug, Parser)]
 #[command(name = "billing", version)]
-pub struct Cli {
+pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve gRPC until SIGTERM or Ctrl-C
-    Serve,
-    /// Bring the database schema up to date
-    Migrate,
-    /// Load data
-    Seed {
-        /// The demo data; does nothing where it is there already
-        #[arg(long, required = true)]
-        demo: bool,
-    },
-    /// Check configuration, database, schema and replicas, and say so
-    Check,
+    #[command(flatten)]
+    Service(ServiceCommand),
     /// Stores of suppliers
     #[command(subcommand)]
     Store(StoreCommand),
-    #[command(flatten)]
-    Identity(IdentityCommand),
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,71 +53,73 @@ struct AddStore {
     name: String,
 }
 
-/// Carries out a command; what it returns is for standard output.
+/// Retail-utility billing, as the command line runs it.
+#[derive(Debug)]
+struct Billing;
+
+impl Service for Billing {
+    const NAME: &'static str = "billing";
+    const DATABASE_URL: &'static str = config::DATABASE_URL;
+    const MIGRATOR: &'static Migrator = &MIGRATOR;
+    type Config = Config;
+
+    fn read(reader: &mut Reader) -> Config {
+        Config::read(reader)
+    }
+
+    fn administration(reader: &mut Reader) -> Administration {
+        Administration { policy: policy(), sealing: None, clock: config::clock(reader) }
+    }
+
+    async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        serve(config, shutdown).await
+    }
+
+    async fn seed(mut reader: Reader) -> anyhow::Result<bool> {
+        let clock = config::clock(&mut reader);
+        let pool = Pool::new(&cli::database_settings::<Self>(reader)?)?;
+        let loaded = seed::demo(&pool, &clock, &seed::Volume::DEMO).await?;
+        pool.close().await;
+        Ok(loaded)
+    }
+
+    async fn check(config: &Config) -> anyhow::Result<&'static str> {
+        replicas::check(&config.database, &config.replicas).await?;
+        Ok(if config.replicas.is_empty() { "" } else { ", the replicas too" })
+    }
+}
+
+/// Runs a command, and returns what it prints to standard output.
 ///
 /// # Errors
-/// What is wrong with the configuration, the command or the database.
-pub async fn run(cli: Cli) -> anyhow::Result<String> {
-    let mut reader = Reader::from_environment();
-    let config = Config::read(&mut reader);
-    let telemetry = TelemetrySettings::read(&mut reader);
-    reader.finish()?;
-    match cli.command {
-        Command::Serve => {
-            let guard = telemetry::init("billing", &telemetry)?;
-            let outcome = crate::serve(config, shutdown_signal()?).await;
-            guard.shutdown().await;
-            outcome.map(|()| String::new())
-        }
-        Command::Migrate => crate::migrate(&config).await.map(|()| "the schema is up to date\n".to_owned()),
-        Command::Seed { demo: _ } => crate::seed(&config).await.map(|()| String::new()),
-        Command::Check => check(&config).await,
-        Command::Store(command) => stores(&config, command).await,
-        Command::Identity(command) => {
-            let pool = database::connect(&config.database)?;
-            cli::run(command, &pool, &policy(), None, &config.clock).await
+/// Returns `ConfigurationFaults` if the configuration is at fault, or what else failed.
+pub async fn run(arguments: Arguments, mut reader: Reader) -> anyhow::Result<String> {
+    match arguments.command {
+        Command::Service(command) => cli::run::<Billing>(command, reader).await,
+        Command::Store(command) => {
+            let clock = config::clock(&mut reader);
+            let settings = cli::database_settings::<Billing>(reader)?;
+            stores(&Pool::new(&settings)?, &clock, command).await
         }
     }
 }
 
-async fn check(config: &Config) -> anyhow::Result<String> {
-    let pool = database::connect(&config.database)?;
-    anyhow::ensure!(
-        database::schema_is_current(&pool, &MIGRATOR).await?,
-        "the schema is not up to date: run `billing migrate`"
-    );
-    replicas::check(&config.database, &config.replicas).await?;
-    let replicas = if config.replicas.is_empty() { "" } else { ", the replicas too" };
-    Ok(format!("configuration, database and schema are in order{replicas}\n"))
-}
-
-async fn stores(config: &Config, command: StoreCommand) -> anyhow::Result<String> {
-    let pool = database::connect(&config.database)?;
+async fn stores(pool: &Pool, clock: &Clock, command: StoreCommand) -> anyhow::Result<String> {
     match command {
         StoreCommand::Add(add) => {
-            let tenant = store::tenants(&pool).await?.into_iter().find(|(t, _)| t.id == add.company_id);
-            anyhow::ensure!(tenant.is_some(), "there is no company {}: run `billing tenant add` first", add.company_id);
-            let call = command_line_call(&add.company_id, "store add");
-            let store = Store { store_id: add.store_id, name: add.name };
-            suppliers::store::register(&mut *pool.acquire().await?, &call, &[store]).await?;
+            let tenants = store::tenants(pool.driver()).await?;
+            let tenant = tenants.into_iter().map(|(tenant, _)| tenant).find(|tenant| tenant.id == add.company_id);
+            let Some(tenant) = tenant else {
+                anyhow::bail!("there is no company {}: run `billing tenant add` first", add.company_id)
+            };
+            let call = Call::internal(tenant, "command-line", clock.now());
+            let stores = [Store { store_id: add.store_id, name: add.name }];
+            run_as(pool, &call, async |tx| Ok(suppliers::store::register(tx, &call, &stores).await?)).await?;
             Ok(String::new())
         }
         StoreCommand::List { company_id } => {
-            let found = suppliers::store::list(&pool, &company_id, i64::MAX).await?;
+            let found = suppliers::store::list(pool, &company_id, i64::MAX).await?;
             Ok(found.iter().map(|s| format!("{}\t{}\n", s.store_id, s.name)).collect())
         }
-    }
-}
-
-/// What the command line does is noted as done by it.
-pub(crate) fn command_line_call(tenant_id: &str, command: &str) -> Call {
-    Call {
-        tenant: Tenant { id: tenant_id.to_owned(), kind: TenantKind::RetailCompany },
-        operator_id: "command-line".to_owned(),
-        operator_name: "command-line".to_owned(),
-        channel_id: "command-line".to_owned(),
-        request_id: None,
-        trace_id: String::new(),
-        method: command.to_owned(),
     }
 }

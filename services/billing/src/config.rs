@@ -7,6 +7,9 @@ use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
 use communal_kit::server::ServerSettings;
 
+/// The setting of the database's URL.
+pub const DATABASE_URL: &str = "billing_database_url";
+
 /// Where gRPC listens unless configured.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);
 /// Where metrics and health over HTTP listen unless configured.
@@ -32,14 +35,19 @@ pub struct Config {
 impl Config {
     /// Reads the settings; faults stay with the reader.
     pub fn read(reader: &mut Reader) -> Self {
-        let database = DatabaseSettings::read(reader, "billing_database_url");
+        let database = DatabaseSettings::read(reader, DATABASE_URL);
         Self {
             replicas: database.read_replicas(reader, "billing_replica_url"),
             database,
             server: ServerSettings::read(reader, ("billing_addr", ADDRESS), ("billing_admin_addr", ADMIN_ADDRESS)),
             arrears_cap: reader.parsed("arrears_cap", 10_000),
             import_lines: reader.parsed("import_lines", 2_000_000),
-            clock: Clock::system(reader.parsed("time_zone", DEFAULT_ZONE)),
+            clock: clock(reader),
         }
     }
+}
+
+/// The machine's clock in the configured zone.
+pub fn clock(reader: &mut Reader) -> Clock {
+    Clock::system(reader.parsed("time_zone", DEFAULT_ZONE))
 }

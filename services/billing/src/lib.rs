@@ -3,7 +3,7 @@
 //! A folder a noun: [`suppliers`], [`packages`] with their prices, [`receivables`]; inside each the
 //! rules, the store and the methods side by side. [`rating`] is the pure computation from quantities
 //! and prices to lines, [`vocabulary`] the leaf that all of them share. Every file does no I/O unless
-//! its name says otherwise (`rpc`, `store`, `import`, `watch`, `cli`, `config`, `main`, `lib`, `seed`).
+//! its name says otherwise (`rpc`, `store`, `import`, `cli`, `config`, `main`, `lib`, `seed`).
 
 pub mod cli;
 pub mod config;
@@ -11,7 +11,6 @@ pub mod packages;
 pub mod rating;
 pub mod reasons;
 pub mod receivables;
-pub mod replicas;
 pub mod seed;
 pub mod suppliers;
 pub mod vocabulary;
@@ -20,14 +19,15 @@ mod write;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use communal_kit::database;
 use communal_kit::identity::admin::IdentityRpc;
 use communal_kit::identity::policy::OperatorSource;
 use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::replicas::{self, Replicas};
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
 use communal_kit::telemetry;
+use communal_proto::billing::v1::Reason;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
@@ -38,7 +38,6 @@ use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
 pub use config::Config;
-use replicas::Replicas;
 
 /// The schema of billing.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
@@ -61,9 +60,10 @@ static WORDING: Wording = Wording {
     operator: "注册ID不存在或未实名",
     tenant: "账户ID不存在或未激活",
     method: "渠道无权调用接口{method}",
+    role: || Refusal::of(Reason::NotARetailCompany),
 };
 
-/// Whom billing lets in: EPEIS channels, by their key.
+/// The authentication policy: EPEIS channels authenticate with their key.
 #[must_use]
 pub fn policy() -> Policy {
     Policy {
@@ -74,28 +74,6 @@ pub fn policy() -> Policy {
         request_time_window: TimeDelta::zero(),
         wording: &WORDING,
     }
-}
-
-/// Brings the schema up to date.
-///
-/// # Errors
-/// Where a migration fails.
-pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let pool = database::connect(&config.database)?;
-    database::migrate(&pool, &MIGRATOR).await?;
-    pool.close().await;
-    Ok(())
-}
-
-/// Loads the demo data, unless it is there.
-///
-/// # Errors
-/// Storage faults, and data of others in its place.
-pub async fn seed(config: &Config) -> anyhow::Result<()> {
-    let pool = Pool::new(&config.database)?;
-    seed::demo(&pool, &config.clock, &seed::Volume::DEMO).await?;
-    pool.close().await;
-    Ok(())
 }
 
 /// Says what only billing measures. What has no labels begins at zero, so that its first step

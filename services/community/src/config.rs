@@ -9,8 +9,10 @@ use communal_kit::database::DatabaseSettings;
 use communal_kit::identity::policy::OperatorSource;
 use communal_kit::identity::token::SHORTEST_KEY;
 use communal_kit::identity::{Policy, Proof, SealingKey, TenantKind, Wording};
+use communal_kit::refusal::Refusal;
 use communal_kit::secret::Secret;
 use communal_kit::server::ServerSettings;
+use communal_proto::contract::v1::Reason;
 
 /// The setting of the database's URL.
 pub const DATABASE_URL: &str = "community_database_url";
@@ -24,6 +26,8 @@ static WORDING: Wording = Wording {
     operator: "您还没有登录，请先登录",
     tenant: "传入小区ID非法，请正常操作",
     method: "鉴权失败：AppId 没有权限访问 serviceCode = {method}",
+    // No method of the service is for another kind of tenant.
+    role: || Refusal::of(Reason::TenantRefused),
 };
 
 /// How far the time of a signed request may be off.

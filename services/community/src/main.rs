@@ -1,27 +1,17 @@
-//! `community`: the service of community fees, and its administration. See the library.
+//! `community`: serves, migrates, seeds and administers community fees.
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::Parser as _;
 use communal_community::cli::{Arguments, run};
-use communal_kit::config::{ConfigurationFaults, EXIT_CONFIGURATION, Reader};
+use communal_kit::cli::exit_code;
+use communal_kit::config::Reader;
 
-/// Gives memory back when a large answer is over; see docs/adr/0009.
+/// Gives memory back after a large answer; see docs/adr/0009.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[tokio::main]
-#[allow(clippy::print_stderr)]
 async fn main() -> ExitCode {
-    match run(Arguments::parse(), Reader::from_environment()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<ConfigurationFaults>() => {
-            eprint!("{error}");
-            ExitCode::from(EXIT_CONFIGURATION)
-        }
-        Err(error) => {
-            eprintln!("community: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code("community", run(Arguments::parse(), Reader::from_environment()).await)
 }

@@ -2,38 +2,12 @@
 //! its gRPC code, in one exhaustive match, and each refusal its words: the documented text
 //! where there is one.
 
-use communal_kit::refusal::{Reason as RefusalReason, Refusal};
+use communal_kit::refusal::Refusal;
 use communal_proto::Fault;
 pub use communal_proto::community::v1::Reason;
-use tonic::Code;
-
-/// A reason of the contract as the kit refuses with it.
-#[derive(Clone, Copy, Debug)]
-struct Listed(Reason);
-
-impl RefusalReason for Listed {
-    fn name(self) -> &'static str {
-        self.0.as_str_name().trim_start_matches("REASON_")
-    }
-
-    fn domain(self) -> &'static str {
-        "community.communal"
-    }
-
-    fn code(self) -> Code {
-        match self.0 {
-            Reason::FeeItemNotFound | Reason::PayerObjectNotFound => Code::NotFound,
-            Reason::FeeItemNameTaken => Code::AlreadyExists,
-            Reason::FeeItemHasRules | Reason::FeeItemInUse | Reason::FeeItemIsDefault | Reason::FeeItemStopped => {
-                Code::FailedPrecondition
-            }
-            Reason::Unspecified => Code::Internal,
-        }
-    }
-}
 
 fn refuse(reason: Reason, text: impl Into<String>) -> Refusal {
-    Refusal::new(Listed(reason), text)
+    Refusal::new(reason, text)
 }
 
 /// The community has no such live item: unknown, another community's and deleted are not told
@@ -84,18 +58,4 @@ pub fn item_is_stopped() -> Refusal {
 pub fn payer_objects_not_found(faults: Vec<Fault>) -> Refusal {
     let text = faults.first().map_or_else(|| "付费对象不存在".to_owned(), |f| f.text.clone());
     refuse(Reason::PayerObjectNotFound, text).faults(faults)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_of_the_contract_has_a_code_of_its_own() {
-        for number in 1.. {
-            let Ok(reason) = Reason::try_from(number) else { break };
-            assert_ne!(Listed(reason).code(), Code::Internal, "{reason:?}");
-            assert!(!Listed(reason).name().contains("REASON"), "{reason:?}");
-        }
-    }
 }

@@ -1,8 +1,9 @@
-//! A request that comes twice is carried out once and answered twice the same.
+//! Claims of request ids: a repeated request is carried out once and answered twice the same.
 //!
 //! The row (tenant, method, request id, request hash, reply) is written in the transaction of
-//! the change itself: there is no moment at which one exists without the other. Two of the
-//! same at once: the second waits at the row's primary key and then reads the first's reply.
+//! the change itself: there is no moment at which one exists without the other. If two of the
+//! same arrive at once, the second waits at the row's primary key and then reads the first's
+//! reply. [`crate::write::write`] is the only caller.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use communal_proto::contract::v1::Reason as Common;
 use prost::Message;
 use sha2::{Digest, Sha256};
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgConnection, PgPool};
 
 use crate::call::Call;
 use crate::database::Statement as _;
@@ -26,7 +27,7 @@ pub struct RequestKey {
 }
 
 impl Call {
-    /// The key of this call, where the caller gave a request id.
+    /// The key of this call, if the caller gave a request id.
     #[must_use]
     pub fn request_key(&self, message: &impl Message) -> Option<RequestKey> {
         let request_id = self.request_id.clone()?;
@@ -34,26 +35,30 @@ impl Call {
     }
 }
 
-/// What became of a claim.
+/// The outcome of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// The request is new, or has no id: carry it out.
+    /// The request is new.
     New,
-    /// It was answered before: answer it so again.
+    /// The request was answered before, with this reply.
     Answered(Bytes),
 }
 
-/// Claims the request inside the transaction that carries it out. Waits while the same
-/// request is being carried out elsewhere.
+/// Claims a request id and announces the actor, in one statement inside the transaction that
+/// carries the request out. Waits while the same request is being carried out elsewhere.
 ///
 /// # Errors
-/// `REQUEST_ID_REUSED` where the id came with another request.
-pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Message) -> Result<Claim, Refusal> {
-    let Some(key) = call.request_key(message) else { return Ok(Claim::New) };
+/// Returns `REQUEST_ID_REUSED` if the id came with another request.
+pub(crate) async fn claim_key(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Claim, Refusal> {
     let claimed = sqlx::query!(
-        "INSERT INTO platform.answered_request
+        "WITH actor AS MATERIALIZED (
+             SELECT set_config('communal.operator_id', $6, true), set_config('communal.operator_name', $8, true),
+                    set_config('communal.channel_id', $5, true), set_config('communal.trace_id', $7, true),
+                    set_config('communal.method', $2, true), set_config('communal.instant', $9, true)
+         )
+         INSERT INTO platform.answered_request
              (tenant_id, method, request_id, request_hash, reply, channel_id, operator_id, trace_id)
-         VALUES ($1, $2, $3, $4, '', $5, $6, $7) ON CONFLICT DO NOTHING",
+         SELECT $1, $2, $3, $4, '', $5, $6, $7 FROM actor ON CONFLICT DO NOTHING",
         call.tenant.id,
         call.method,
         key.request_id,
@@ -61,6 +66,8 @@ pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Me
         call.channel_id,
         call.operator_id,
         call.trace_id,
+        call.operator_name,
+        call.at.to_rfc3339(),
     )
     .execute(&mut *connection)
     .named("request_claim")
@@ -68,16 +75,21 @@ pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Me
     if claimed.rows_affected() == 1 {
         return Ok(Claim::New);
     }
-    answered(connection, call, &key).await.map(Claim::Answered)
+    answered(connection, call, key).await.map(Claim::Answered)
 }
 
 /// Keeps the reply of a claimed request. An empty reply needs no statement: it is what the
 /// claim wrote.
 ///
 /// # Errors
-/// Storage faults.
-pub async fn record(connection: &mut PgConnection, call: &Call, reply: &impl Message) -> Result<(), Refusal> {
-    let (Some(request_id), bytes) = (&call.request_id, reply.encode_to_vec()) else { return Ok(()) };
+/// Returns storage errors.
+pub(crate) async fn record_key(
+    connection: &mut PgConnection,
+    call: &Call,
+    key: &RequestKey,
+    reply: &impl Message,
+) -> Result<(), sqlx::Error> {
+    let bytes = reply.encode_to_vec();
     if bytes.is_empty() {
         return Ok(());
     }
@@ -85,7 +97,7 @@ pub async fn record(connection: &mut PgConnection, call: &Call, reply: &impl Mes
         "UPDATE platform.answered_request SET reply = $4 WHERE tenant_id = $1 AND method = $2 AND request_id = $3",
         call.tenant.id,
         call.method,
-        request_id,
+        key.request_id,
         bytes,
     )
     .execute(connection)
@@ -94,11 +106,11 @@ pub async fn record(connection: &mut PgConnection, call: &Call, reply: &impl Mes
     Ok(())
 }
 
-/// The reply that the request got before.
+/// Returns the reply that the request got before.
 ///
 /// # Errors
-/// `REQUEST_ID_REUSED` where the id came with another request.
-pub async fn answered(executor: impl PgExecutor<'_>, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
+/// Returns `REQUEST_ID_REUSED` if the id came with another request.
+pub async fn answered(connection: impl sqlx::PgExecutor<'_>, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
     let row = sqlx::query!(
         "SELECT request_hash, reply FROM platform.answered_request
          WHERE tenant_id = $1 AND method = $2 AND request_id = $3",
@@ -106,7 +118,7 @@ pub async fn answered(executor: impl PgExecutor<'_>, call: &Call, key: &RequestK
         call.method,
         key.request_id,
     )
-    .fetch_optional(executor)
+    .fetch_optional(connection)
     .named("request_answered")
     .await?;
     match row {
@@ -120,15 +132,15 @@ pub async fn answered(executor: impl PgExecutor<'_>, call: &Call, key: &RequestK
     }
 }
 
-/// How long a reply is kept. A caller that has not heard for longer than this asks what became
-/// of its request instead of sending it again.
+/// The time for which a reply is kept. A caller that got no reply for longer than this looks up what
+/// became of its request instead of sending it again.
 pub const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
 
-/// Forgets replies that are older than [`KEPT_FOR`], a small portion at a time, so that no
-/// statement holds many locks. Answers how many.
+/// Deletes replies that are older than [`KEPT_FOR`], a small portion at a time, so that no
+/// statement holds many locks. Returns how many.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns storage errors.
 pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
     const PORTION: i64 = 1_000;
     let mut forgotten = 0;
@@ -148,5 +160,30 @@ pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
         if done.rows_affected() < PORTION.unsigned_abs() {
             return Ok(forgotten);
         }
+    }
+}
+
+/// As `claim_key`, for a message.
+///
+/// # Errors
+/// Returns `REQUEST_ID_REUSED` if the id came with another request.
+pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Message) -> Result<Claim, Refusal> {
+    match call.request_key(message) {
+        Some(key) => claim_key(connection, call, &key).await,
+        None => crate::write::announce(connection, call).await.map(|()| Claim::New).map_err(Refusal::from),
+    }
+}
+
+/// As `record_key`, for a call.
+///
+/// # Errors
+/// Returns storage errors.
+pub async fn record(connection: &mut PgConnection, call: &Call, reply: &impl Message) -> Result<(), Refusal> {
+    match &call.request_id {
+        Some(request_id) => {
+            let key = RequestKey { request_id: request_id.clone(), hash: [0; 32] };
+            record_key(connection, call, &key, reply).await.map_err(Refusal::from)
+        }
+        None => Ok(()),
     }
 }

@@ -1,10 +1,11 @@
 //! What every Communal process needs and no business word: configuration, telemetry,
-//! credentials, idempotency, refusals, database, server with health and drain.
+//! credentials, writes, refusals, pages, database, server with health and drain.
 //!
-//! The two services and the gateway stand on this crate and on `communal-proto`, and on
-//! nothing else of each other. It may not name a tariff or a fee.
+//! The two services and the gateway depend on this crate and on `communal-proto`, and on
+//! nothing of each other. It names no tariff and no fee.
 
 pub mod call;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod database;
@@ -13,12 +14,16 @@ pub mod delivery;
 pub mod idempotency;
 pub mod identity;
 pub mod money;
+pub mod objections;
+pub mod paging;
 pub mod pool;
 pub mod refusal;
+pub mod replicas;
+pub mod request;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
 #[cfg(feature = "test-support")]
 pub mod test_support;
 pub mod tls;
-pub mod trace;
+pub mod write;

@@ -6,9 +6,9 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
+pub use communal_proto::Reason;
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Fault, FieldPath};
 use tonic::{Code, Status};
@@ -17,45 +17,6 @@ use tonic_types::{ErrorDetails, StatusExt};
 /// Details ride in HTTP trailers, and proxies cap those: more field faults than this are
 /// counted in the message and not listed.
 const MOST_LISTED_FAULTS: usize = 100;
-
-/// Why a call is refused, stable across versions.
-pub trait Reason: Copy {
-    /// The name clients see in `ErrorInfo.reason`, like `PACKAGE_STATE`.
-    fn name(self) -> &'static str;
-    /// The domain clients see in `ErrorInfo.domain`.
-    fn domain(self) -> &'static str;
-    /// The gRPC code.
-    fn code(self) -> Code;
-}
-
-impl Reason for Common {
-    fn name(self) -> &'static str {
-        self.as_str_name().trim_start_matches("REASON_")
-    }
-
-    fn domain(self) -> &'static str {
-        "communal"
-    }
-
-    fn code(self) -> Code {
-        match self {
-            Self::FieldMissing | Self::FieldMalformed | Self::FieldCodeUnknown | Self::PageInvalid => {
-                Code::InvalidArgument
-            }
-            // The documents count a bad request id or time among the failures of authentication.
-            Self::ChannelMissing | Self::CredentialsRefused | Self::OperatorRefused | Self::RequestIdInvalid => {
-                Code::Unauthenticated
-            }
-            Self::MethodNotGranted | Self::TenantRefused => Code::PermissionDenied,
-            Self::RequestIdReused | Self::AnswerTooLarge => Code::FailedPrecondition,
-            Self::Overloaded => Code::ResourceExhausted,
-            Self::Unavailable => Code::Unavailable,
-            Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::Conflict => Code::Aborted,
-            Self::Internal | Self::Unspecified => Code::Internal,
-        }
-    }
-}
 
 /// A refused call.
 #[derive(Debug)]
@@ -70,17 +31,19 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Refuses for a reason, with Chinese words for people.
+    /// Refuses for a reason, with its own message for people.
+    #[must_use]
+    pub fn of(reason: impl Reason) -> Self {
+        Self::new(reason, reason.text())
+    }
+
+    /// Refuses for a reason, with a more exact message for people, in Chinese.
     pub fn new(reason: impl Reason, text: impl Into<String>) -> Self {
-        Self {
-            code: reason.code(),
-            reason: reason.name(),
-            domain: reason.domain(),
-            text: text.into(),
-            faults: Vec::new(),
-            retry_after: None,
-            cause: None,
-        }
+        Self::with(reason.grpc(), reason.name(), reason.domain(), text)
+    }
+
+    pub(crate) fn with(code: Code, reason: &'static str, domain: &'static str, text: impl Into<String>) -> Self {
+        Self { code, reason, domain, text: text.into(), faults: Vec::new(), retry_after: None, cause: None }
     }
 
     /// Refuses for faults of fields. The first one, in documented order, gives the reason and
@@ -250,88 +213,6 @@ fn names_its_block(field: &FieldPath) -> bool {
     field.first_name().starts_with(|c: char| c.is_ascii_uppercase())
 }
 
-impl From<sqlx::Error> for Refusal {
-    /// Storage faults become reasons here and nowhere else. A violated constraint that means
-    /// something to the caller is matched by its name before (see [`crate::database::constraint`]).
-    fn from(error: sqlx::Error) -> Self {
-        let unavailable =
-            || Self::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
-        if matches!(error, sqlx::Error::PoolTimedOut) {
-            metrics::counter!("communal_database_acquire_timeouts_total").increment(1);
-        }
-        let state = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
-        let refusal = match (&error, state.as_deref()) {
-            (sqlx::Error::Database(_), Some("40001" | "40P01" | "55P03")) => {
-                Self::new(Common::Conflict, "数据正被其他请求修改，请重试").retry_after(Duration::from_millis(50))
-            }
-            (sqlx::Error::Database(_), Some("57014")) => Self::new(Common::DeadlineExceeded, "请求处理超时"),
-            // Connection trouble, too many connections, server shutting down or recovering.
-            (sqlx::Error::Database(_), Some(s))
-                if s.starts_with("08") || s.starts_with("53") || s.starts_with("57P") =>
-            {
-                unavailable()
-            }
-            // A standby that was not told that it is one any more, and a primary that now is.
-            (sqlx::Error::Database(_), Some("25006")) => unavailable(),
-            (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed, _) => {
-                unavailable()
-            }
-            _ => return Self::internal(StorageFault::from(error)),
-        };
-        refusal.cause(StorageFault::from(error))
-    }
-}
-
-/// A storage fault in words that are safe to log. PostgreSQL quotes the faulty value in the
-/// messages of some classes of errors, and the driver that of a row it cannot read: of those
-/// only the kind is told.
-pub(crate) struct StorageFault(Arc<sqlx::Error>);
-
-impl From<Arc<sqlx::Error>> for StorageFault {
-    fn from(error: Arc<sqlx::Error>) -> Self {
-        Self(error)
-    }
-}
-
-impl From<sqlx::Error> for StorageFault {
-    fn from(error: sqlx::Error) -> Self {
-        Self(Arc::new(error))
-    }
-}
-
-impl fmt::Display for StorageFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            sqlx::Error::Database(error) => {
-                let state = error.code().unwrap_or_default();
-                write!(f, "PostgreSQL says {state}")?;
-                for (what, name) in [("constraint", error.constraint()), ("table", error.table())] {
-                    if let Some(name) = name {
-                        write!(f, ", {what} {name}")?;
-                    }
-                }
-                // 22 data exception, P0 raised by a function.
-                if state.starts_with("22") || state.starts_with("P0") {
-                    return Ok(());
-                }
-                write!(f, ": {}", error.message())
-            }
-            sqlx::Error::ColumnDecode { index, .. } => write!(f, "column {index} cannot be read"),
-            sqlx::Error::Decode(_) => f.write_str("a value cannot be read"),
-            sqlx::Error::Encode(_) => f.write_str("a value cannot be sent"),
-            other => other.fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for StorageFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Error for StorageFault {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,13 +242,6 @@ mod tests {
             Refusal::for_faults(vec![fault("feeName", FaultKind::Missing, "必填，请填写收费项目")]).into();
         let words = status.get_error_details().localized_message().map(|m| m.message.clone());
         assert_eq!(words.as_deref(), Some("必填，请填写收费项目"));
-    }
-
-    #[test]
-    fn a_storage_fault_is_logged_without_the_value_at_fault() {
-        let decode = sqlx::Error::ColumnDecode { index: "name".into(), source: "13800138000 is no number".into() };
-        assert_eq!(StorageFault::from(decode).to_string(), "column name cannot be read");
-        assert_eq!(StorageFault::from(sqlx::Error::PoolTimedOut).to_string(), sqlx::Error::PoolTimedOut.to_string());
     }
 
     #[test]

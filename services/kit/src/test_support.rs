@@ -82,7 +82,7 @@ async fn template(
     migrator: &'static Migrator,
 ) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
-    hash.update(include_bytes!("../migrations/0001_identity.sql"));
+    database::PLATFORM.iter().for_each(|m| hash.update(&m.checksum));
     migrator.iter().for_each(|m| hash.update(&m.checksum));
     let name = format!("template_{service}_{}", &hex::encode(hash.finalize())[..12]);
     sqlx::query("SELECT pg_advisory_lock(7303)").execute(&mut *admin).await?;

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use communal_kit::call::{Call, begin};
+use communal_kit::call::Call;
 use communal_kit::clock::Clock;
-use communal_kit::database::{constraint, retrying};
+use communal_kit::database::constraint;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::request::begin;
+use communal_kit::write::retrying;
 use communal_proto::billing::v1::package_service_server::PackageService;
 use communal_proto::billing::v1::{
     AddSalePackageRequest, AddSalePackageResponse, ApplyPutOnSalesPackageRequest, ApplyPutOnSalesPackageResponse,
@@ -25,7 +27,7 @@ use super::prices;
 use super::prices::matrix::gaps;
 use super::store::{self, Filter, PackageRow, number};
 use crate::reasons::{PACKAGE_NOT_FOUND, Reason, package_not_found, refuse};
-use crate::suppliers::{self, require_retail_company};
+use crate::suppliers;
 use crate::vocabulary::dates::{day, day_number};
 use crate::vocabulary::lifetime::Lifetime;
 use crate::write::{Write, begin_write, finish_write};
@@ -247,7 +249,6 @@ impl PackageService for PackageRpc {
             Draft::from(package).faults().into_iter().for_each(|fault| begun.checker.push(fault));
         }
         let (call, message) = begun.accept()?;
-        require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.add(&call, &message)).await?))
     }
 
@@ -260,7 +261,6 @@ impl PackageService for PackageRpc {
             Draft::from(package).faults().into_iter().for_each(|fault| begun.checker.push(fault));
         }
         let (call, message) = begun.accept()?;
-        require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.edit(&call, &message)).await?))
     }
 
@@ -269,7 +269,6 @@ impl PackageService for PackageRpc {
         request: Request<ApplyPutOnSalesPackageRequest>,
     ) -> Result<Response<ApplyPutOnSalesPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.submit(&call, &message)).await?))
     }
 
@@ -280,7 +279,6 @@ impl PackageService for PackageRpc {
         let mut begun = begin(request)?;
         self.start_faults(&begun.message).into_iter().for_each(|fault| begun.checker.push(fault));
         let (call, message) = begun.accept()?;
-        require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.put_on_sale(&call, &message)).await?))
     }
 
@@ -289,7 +287,6 @@ impl PackageService for PackageRpc {
         request: Request<CancelSalesPackageRequest>,
     ) -> Result<Response<CancelSalesPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.cancel(&call, &message)).await?))
     }
 

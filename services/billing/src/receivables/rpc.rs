@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use communal_kit::call::{begin, begin_stream};
 use communal_kit::database::Statement as _;
 use communal_kit::pool::{Pool, Transaction};
 use communal_kit::refusal::Refusal;
+use communal_kit::request::{begin, begin_stream};
 use communal_kit::telemetry::boundary::belonging;
 use communal_proto::Fault;
 use communal_proto::billing::v1::receivable_service_server::ReceivableService;
@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::arrears::Wanted;
 use super::{Limits, import, store};
 use crate::answer_too_large;
-use crate::replicas::{Replicas, Source, staleness};
+use communal_kit::replicas::{Replicas, Source, staleness};
 
 /// Imports at once: each keeps the keys of its lines in memory and a transaction open.
 const IMPORTS_AT_ONCE: usize = 4;
@@ -68,7 +68,7 @@ impl ReceivableRpc {
     ) -> Result<Option<(Vec<Bytes>, Duration)>, Refusal> {
         let Some(replicas) = &self.replicas else { return Ok(None) };
         let reading = async {
-            let mut connection = replicas.worth_asking(limit)?.lease().await?;
+            let mut connection = replicas.pick(limit)?.lease().await?;
             let behind = replicas.prove(&mut connection, limit).await?;
             let lines = store::arrears(&mut *connection, caller, wanted, most).await?;
             connection.done();
@@ -88,7 +88,7 @@ impl ReceivableRpc {
     ) -> Result<Option<(Cursor, Duration)>, Refusal> {
         let Some(replicas) = &self.replicas else { return Ok(None) };
         let opening = async {
-            let pool = replicas.worth_asking(limit)?;
+            let pool = replicas.pick(limit)?;
             // Each statement of its own sees what was replayed by then: the cursor not less than
             // what was proved before it.
             let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
@@ -137,8 +137,8 @@ fn noted<T>(read: Result<Option<T>, Fault>, checker: &mut communal_proto::Checke
 fn answer<T>(message: T, limit: Option<Duration>, behind: Option<Duration>) -> Response<T> {
     let mut response = Response::new(message);
     if limit.is_some() {
-        let shown = behind.map_or(0, staleness::shown);
-        response.metadata_mut().insert(staleness::SHOWN, MetadataValue::from(shown));
+        let shown = behind.map_or(0, staleness::actual_ms);
+        response.metadata_mut().insert(staleness::ACTUAL, MetadataValue::from(shown));
     }
     response
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use anyhow::Context;
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::call::Tenant;
 use communal_kit::clock::Clock;
 use communal_kit::identity::store::{self as identity, IdentityError, NewChannel};
-use communal_kit::identity::{Proof, Tenant, TenantKind};
+use communal_kit::identity::{Proof, TenantKind};
 use communal_kit::pool::Pool;
 use communal_kit::secret::Secret;
 use communal_proto::billing::v1::{
@@ -222,6 +223,7 @@ pub(super) fn demo_call(tenant_id: &str, kind: TenantKind) -> Call {
         request_id: None,
         trace_id: "demo".to_owned(),
         method: "seed".to_owned(),
+        at: chrono::Utc::now(),
     }
 }
 

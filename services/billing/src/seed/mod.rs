@@ -37,14 +37,14 @@ impl Volume {
     pub const DEMO: Self = Self { accounts: 6_000, guaranteed_in_a_book: 20, years: 2 };
 }
 
-/// Loads the demo data. What is there already stays; when everything is, nothing is done.
+/// Loads the demo data, and returns whether it did: data that is there already stays.
 ///
 /// # Errors
 /// Storage faults, and data of others in its place.
-pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result<()> {
+pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result<bool> {
     let last = batch_id(NETWORK, volume.years.saturating_sub(1));
     if store::batch(pool, NETWORK, &last).await?.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     let accounts = volume.accounts * RETAILERS.len() + guaranteed_accounts(volume.guaranteed_in_a_book).count();
     let bar = ProgressBar::new(u64::try_from(accounts)? * u64::from(volume.years));
@@ -65,7 +65,7 @@ pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result
     // Without statistics the first queries after a load this size are planned blindly.
     sqlx::query("ANALYZE receivable").execute(pool).await?;
     bar.finish();
-    Ok(())
+    Ok(true)
 }
 
 fn batch_id(company_id: &str, year: u32) -> String {

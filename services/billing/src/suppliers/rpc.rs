@@ -1,9 +1,9 @@
 //! The calls of `SupplierService`.
 
-use communal_kit::call::{Call, begin};
-use communal_kit::database::retrying;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::request::begin;
+use communal_kit::write::write;
 use communal_proto::billing::v1::supplier_service_server::SupplierService;
 use communal_proto::billing::v1::{
     ListStoresRequest, ListStoresResponse, RegisterStoresRequest, RegisterStoresResponse,
@@ -11,7 +11,6 @@ use communal_proto::billing::v1::{
 use tonic::{Request, Response, Status};
 
 use super::store;
-use crate::write::{Write, begin_write, finish_write};
 use crate::{MOST_UNPAGED_ROWS, answer_too_large};
 
 /// Serves stores.
@@ -26,15 +25,6 @@ impl SupplierRpc {
     pub fn new(pool: Pool) -> Self {
         Self { pool }
     }
-
-    async fn register(&self, call: &Call, message: &RegisterStoresRequest) -> Result<RegisterStoresResponse, Refusal> {
-        let mut transaction = match begin_write(&self.pool, call, message).await? {
-            Write::Answered(reply) => return Ok(reply),
-            Write::New(transaction) => transaction,
-        };
-        store::register(&mut transaction, call, &message.stores).await?;
-        finish_write(transaction, call, RegisterStoresResponse {}).await
-    }
 }
 
 #[tonic::async_trait]
@@ -44,7 +34,11 @@ impl SupplierService for SupplierRpc {
         request: Request<RegisterStoresRequest>,
     ) -> Result<Response<RegisterStoresResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        Ok(Response::new(retrying(|| self.register(&call, &message)).await?))
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            store::register(tx, &call, &message.stores).await?;
+            Ok(RegisterStoresResponse {})
+        });
+        Ok(reply.await?)
     }
 
     async fn list_stores(&self, request: Request<ListStoresRequest>) -> Result<Response<ListStoresResponse>, Status> {

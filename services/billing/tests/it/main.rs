@@ -11,4 +11,3 @@ mod process;
 mod rating;
 mod replicas;
 mod seed;
-mod staleness;

@@ -127,9 +127,9 @@ async fn an_answer_is_as_fresh_as_its_caller_asks() {
     eventually(|| is(&on_standby, "SELECT pg_get_wal_replay_pause_state() = 'paused'")).await;
     let paused = Instant::now();
     world.import_as(NETWORK, "second", &[line(4, 202_401)]).await.unwrap();
-    let of_replica = counted("communal_billing_arrears_reads_total{from=\"replica\"}");
+    let of_replica = counted("communal_replica_reads_total{from=\"replica\"}");
     assert!(both(&world, &[HOUR]).await.1.unwrap() > 0);
-    assert!(counted("communal_billing_arrears_reads_total{from=\"replica\"}") >= of_replica + 2);
+    assert!(counted("communal_replica_reads_total{from=\"replica\"}") >= of_replica + 2);
     assert_eq!(both(&world, &[HOUR]).await.0, 3, "not replayed, not seen");
     assert_eq!(both(&world, &[]).await, (4, None));
     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -141,10 +141,7 @@ async fn an_answer_is_as_fresh_as_its_caller_asks() {
     assert!(u128::from(behind.unwrap()) <= truly + 5_000, "{behind:?} after {truly} ms");
 
     let measured = metrics_handle().unwrap().render();
-    for told in [
-        "# HELP communal_billing_replica_staleness_seconds ",
-        "communal_billing_replica_staleness_seconds{replica=\"1\"} ",
-    ] {
+    for told in ["# HELP communal_replica_staleness_seconds ", "communal_replica_staleness_seconds{replica=\"1\"} "] {
         assert!(measured.contains(told), "{told} in {measured}");
     }
 
@@ -211,7 +208,7 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
          CREATE VIEW receivable AS SELECT * FROM receivable_lines WHERE slow_on_a_replica();",
     )
     .await;
-    let conflicts = counted("communal_billing_replica_fallbacks_total{reason=\"conflict\"}");
+    let conflicts = counted("communal_replica_fallbacks_total{reason=\"conflict\"}");
     for streams in [false, true] {
         let asking = async {
             if streams { streamed(&world, NETWORK, &[HOUR]).await } else { asked(&world, NETWORK, &[HOUR]).await }
@@ -224,7 +221,7 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
         let (answer, ()) = tokio::join!(asking, locking);
         assert_eq!(answer.unwrap(), (LINES as usize, Some(0)));
     }
-    assert!(counted("communal_billing_replica_fallbacks_total{reason=\"conflict\"}") >= conflicts + 2);
+    assert!(counted("communal_replica_fallbacks_total{reason=\"conflict\"}") >= conflicts + 2);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 pub mod rpc;
 pub mod store;
 
-use crate::vocabulary::periods::Names;
+use crate::charges::Names;
 
-/// The names of the rows of a request.
-pub const NAMES: Names = Names { rows: "rules", end: "maxTime" };
+/// Where the rows are in a request.
+pub const NAMES: Names = Names { rows: "rules", stop: "maxTime" };

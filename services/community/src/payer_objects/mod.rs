@@ -2,5 +2,4 @@
 //! facts that formulas read.
 
 pub mod rpc;
-pub mod rules;
 pub mod store;

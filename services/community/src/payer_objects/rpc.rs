@@ -1,10 +1,10 @@
 //! The RPCs of payer objects.
 
-use communal_kit::call::begin_in_tenant;
 use communal_kit::clock::Clock;
 use communal_kit::money::at_scale;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::request::begin_in_tenant;
 use communal_proto::Coded;
 use communal_proto::community::v1::payer_object_service_server::PayerObjectService;
 use communal_proto::community::v1::{

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
-use communal_kit::database::{Statement as _, retrying};
+use communal_kit::database::Statement as _;
 use communal_kit::idempotency::{self, Claim};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::write::retrying;
 use communal_proto::community::v1::{PayerObject, RegisterPayerObjectsRequest};
 use communal_proto::{Coded, parse_decimal};
 use rust_decimal::Decimal;
@@ -129,27 +130,4 @@ pub async fn list(pool: &Pool, call: &Call, page: &KeyPage) -> Result<Vec<PayerO
     .named("payer_object_list")
     .await?;
     Ok(rows)
-}
-
-/// The types of payer objects, in the order in which they are named; `None` for an object that
-/// the community does not have.
-///
-/// # Errors
-/// Returns storage errors.
-pub async fn types(
-    connection: &mut PgConnection,
-    call: &Call,
-    payer_obj_ids: &[String],
-) -> Result<Vec<Option<String>>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT o.payer_obj_type AS "payer_obj_type?"
-           FROM unnest($2::text[]) WITH ORDINALITY AS asked (payer_obj_id, place)
-           LEFT JOIN payer_object o ON o.community_id = $1 AND o.payer_obj_id = asked.payer_obj_id
-           ORDER BY place"#,
-        call.tenant.id,
-        payer_obj_ids,
-    )
-    .fetch_all(connection)
-    .named("payer_object_types")
-    .await
 }

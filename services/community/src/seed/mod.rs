@@ -9,9 +9,10 @@ mod communities;
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use communal_kit::call::Call;
+use communal_kit::call::Tenant;
 use communal_kit::clock::Clock;
 use communal_kit::identity::store::{self, NewChannel};
-use communal_kit::identity::{Proof, SealingKey, Tenant, TenantKind};
+use communal_kit::identity::{Proof, SealingKey, TenantKind};
 use communal_kit::secret::Secret;
 use communal_proto::community::v1::{
     CreateBillRulesRequest, CreateFeesRequest, NewBillRule, NewFee, RegisterPayerObjectsRequest,
@@ -20,8 +21,8 @@ use communal_proto::{Checked, Checker};
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::{PgConnection, PgPool};
 
+use crate::charges::{self, Given};
 use crate::fee_items::rules;
-use crate::vocabulary::periods::{self, Row};
 use crate::{bill_rules, fee_items, fees, payer_objects};
 use communities::{Community, DemoItem};
 
@@ -93,8 +94,9 @@ async fn load(connection: &mut PgConnection, community: &Community, bar: &Progre
         operator_name: OPERATOR_NAME.into(),
         channel_id: SIGNING_APP.0.into(),
         request_id: None,
-        trace_id: String::new(),
+        trace_id: "command-line".to_owned(),
         method: "seed".into(),
+        at: Utc::now(),
     };
     let founded = Utc.with_ymd_and_hms(2023, 12, 1, 0, 0, 0).single().context("a date that exists")?;
     let rooms =
@@ -121,7 +123,7 @@ async fn charge(
     at: DateTime<Utc>,
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let row = |payer_obj_id| Row { payer_obj_id, start: item.fees_from, end: "" };
+    let given = |payer_obj_id| Given { payer_obj_id, start: item.fees_from, stop: "" };
     for objects in &item.charged {
         let request = CreateFeesRequest {
             community_id: call.tenant.id.clone(),
@@ -135,9 +137,9 @@ async fn charge(
                 })
                 .collect(),
         };
-        let rows = objects.iter().map(|id| row(id));
-        let periods = accepted(&request, |checker| periods::read(rows, fees::NAMES, checker))?;
-        fees::store::create_in(&mut *connection, call, &request, &periods, at).await?;
+        let rows = objects.iter().map(|id| given(id));
+        let charges = accepted(&request, |checker| charges::read(rows, fees::NAMES, checker))?;
+        fees::store::create_in(&mut *connection, call, &request, &charges, at).await?;
         bar.inc(1);
     }
     if !item.billed.is_empty() {
@@ -154,9 +156,9 @@ async fn charge(
                 })
                 .collect(),
         };
-        let rows = item.billed.iter().map(|id| row(id));
-        let periods = accepted(&request, |checker| periods::read(rows, bill_rules::NAMES, checker))?;
-        bill_rules::store::create_in(connection, call, &request, &periods, at).await?;
+        let rows = item.billed.iter().map(|id| given(id));
+        let charges = accepted(&request, |checker| charges::read(rows, bill_rules::NAMES, checker))?;
+        bill_rules::store::create_in(connection, call, &request, &charges, at).await?;
         bar.inc(1);
     }
     Ok(())

@@ -8,13 +8,13 @@ use communal_proto::{Checked, Fault};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
-use crate::call::begin_without_tenant;
 use crate::clock::Clock;
 use crate::identity::policy::Policy;
 use crate::identity::store::{self, IdentityError, NewChannel};
 use crate::identity::{Authenticator, SealingKey};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
+use crate::request::begin_without_tenant;
 
 /// Serves `communal.identity.v1.IdentityService`.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ use crate::identity::store::{self, ChannelRecord, OperatorRecord};
 use crate::identity::{signature, token};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
-use crate::trace::TraceContext;
+use crate::telemetry::trace::TraceContext;
 
 /// Metadata of a call's credentials.
 mod names {
@@ -149,6 +149,7 @@ impl Authenticator {
             request_id,
             trace_id: trace.trace_id(),
             method: method.to_owned(),
+            at: self.clock.now(),
             wording,
         })
     }
@@ -261,7 +262,7 @@ impl Authenticator {
 fn unavailable(error: Arc<sqlx::Error>) -> Refusal {
     // The error is shared by all who waited for the same look-up, so it cannot be taken apart.
     let refusal = Refusal::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
-    refusal.cause(crate::refusal::StorageFault::from(error))
+    refusal.cause(crate::database::errors::StorageFault::from(error))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

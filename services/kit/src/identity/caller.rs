@@ -2,22 +2,14 @@
 
 use std::sync::Arc;
 
-use communal_proto::contract::v1::Reason as Common;
+use chrono::{DateTime, Utc};
+use communal_proto::contract::v1::{Reason as Common, Role};
 use communal_proto::identity::v1::TenantKind;
 
 use crate::call::Call;
 use crate::identity::policy::Wording;
 use crate::identity::store::{ChannelRecord, OperatorRecord};
 use crate::refusal::Refusal;
-
-/// What is billed for: a supplier, a community.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tenant {
-    /// Identifier.
-    pub id: String,
-    /// Kind.
-    pub kind: TenantKind,
-}
 
 /// Who makes a call, before it is known for which tenant.
 #[derive(Debug)]
@@ -29,6 +21,7 @@ pub struct Caller {
     pub(crate) request_id: Option<String>,
     pub(crate) trace_id: String,
     pub(crate) method: String,
+    pub(crate) at: DateTime<Utc>,
     pub(crate) wording: &'static Wording,
 }
 
@@ -68,6 +61,20 @@ impl Caller {
             request_id: self.request_id.clone(),
             trace_id: self.trace_id.clone(),
             method: self.method.clone(),
+            at: self.at,
         })
+    }
+
+    /// Checks that the method is for tenants of this kind, by its `role` in the contract.
+    ///
+    /// # Errors
+    /// Returns the service's refusal of a tenant of another kind.
+    pub(crate) fn check_role(&self, call: &Call) -> Result<(), Refusal> {
+        let required = match communal_proto::required_role(&self.method) {
+            Role::Unspecified => return Ok(()),
+            Role::NetworkCompany => TenantKind::NetworkCompany,
+            Role::RetailCompany => TenantKind::RetailCompany,
+        };
+        if call.tenant.kind == required { Ok(()) } else { Err((self.wording.role)()) }
     }
 }

@@ -11,7 +11,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::identity::Authenticator;
-use crate::trace::TraceContext;
+use crate::telemetry::trace::TraceContext;
 
 /// Health and reflection are open: probes and `grpcurl list` have no credentials, and what
 /// they learn is in the documentation.

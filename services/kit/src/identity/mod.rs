@@ -1,8 +1,8 @@
 //! Who may call: channels (systems), their keys, operators (people) and tenants.
 //!
 //! The service itself authenticates each call from its metadata, so that a direct gRPC call
-//! is no back door beside REST. Whatever is wrong with credentials, the answer is the same;
-//! the log says which.
+//! is no back door beside REST. The answer to wrong credentials never tells what is wrong with
+//! them; the log does.
 
 pub mod admin;
 pub mod authenticator;
@@ -16,7 +16,7 @@ pub mod store;
 pub mod token;
 
 pub use authenticator::Authenticator;
-pub use caller::{Caller, Tenant};
+pub use caller::Caller;
 pub use communal_proto::identity::v1::{Proof, TenantKind};
 pub use keys::SealingKey;
 pub use policy::{Policy, Wording};

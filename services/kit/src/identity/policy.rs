@@ -1,16 +1,17 @@
-//! What a service asks of its callers, and in whose words it refuses them.
+//! What a service requires of its callers, and the messages with which it refuses them.
 
 use chrono::TimeDelta;
 use communal_proto::identity::v1::{Proof, TenantKind};
 
+use crate::refusal::Refusal;
 use crate::secret::Secret;
 
-/// The documented words for each refusal of credentials.
+/// The documented message of each refusal of credentials.
 #[derive(Debug)]
 pub struct Wording {
     /// No channel was named.
     pub channel_missing: &'static str,
-    /// Channel, key or signature are not accepted, whatever is wrong.
+    /// The channel, its key or its signature is not accepted, whatever is wrong.
     pub credentials: &'static str,
     /// The request id is empty or malformed.
     pub request_id: &'static str,
@@ -22,6 +23,8 @@ pub struct Wording {
     pub tenant: &'static str,
     /// The channel may not call this method; `{method}` stands for it.
     pub method: &'static str,
+    /// The method is for tenants of another kind: the service's own refusal.
+    pub role: fn() -> Refusal,
 }
 
 /// How the operator of a call is known.
@@ -33,7 +36,7 @@ pub enum OperatorSource {
     Token(Secret),
 }
 
-/// What a service asks of its callers.
+/// What a service requires of its callers.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Proofs that channels of this service may have.
@@ -44,6 +47,6 @@ pub struct Policy {
     pub operator: OperatorSource,
     /// How far a signed request's time may be off.
     pub request_time_window: TimeDelta,
-    /// Words.
+    /// Messages.
     pub wording: &'static Wording,
 }

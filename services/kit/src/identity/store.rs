@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use communal_proto::identity::v1::{Proof, TenantKind};
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::call::Tenant;
 use crate::database::Statement as _;
-use crate::identity::caller::Tenant;
 use crate::identity::keys::{self, SealingKey};
 use crate::secret::Secret;
 

@@ -23,7 +23,7 @@ use tracing::{Instrument, Span, info_span};
 
 use crate::refusal::Refusal;
 use crate::telemetry::boundary::{self, Boundary, Operation};
-use crate::trace::TraceContext;
+use crate::telemetry::trace::TraceContext;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// tonic itself ends a call at its deadline, on both sides, and says CANCELLED. Ours comes

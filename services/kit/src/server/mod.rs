@@ -292,13 +292,16 @@ fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
 ///
 /// # Errors
 /// Where the signals cannot be listened to.
-pub fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+pub fn shutdown_signal() -> anyhow::Result<Shutdown> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(async move {
+    Ok(Box::pin(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    })
+    }))
 }
+
+/// A future that ends when the process is told to stop.
+pub type Shutdown = futures::future::BoxFuture<'static, ()>;

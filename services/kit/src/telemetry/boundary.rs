@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tracing::{Instrument as _, Span};
 
-use crate::trace::TraceContext;
+use crate::telemetry::trace::TraceContext;
 
 tokio::task_local! {
     static CURRENT: Boundary;

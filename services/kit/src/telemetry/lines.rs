@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
     use crate::telemetry::boundary::Operation;
-    use crate::trace::TraceContext;
+    use crate::telemetry::trace::TraceContext;
 
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);

@@ -8,6 +8,7 @@ pub mod boundary;
 mod driver;
 mod lines;
 mod measures;
+pub mod trace;
 
 use std::sync::OnceLock;
 
@@ -23,9 +24,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::Reader;
-use crate::trace::Identifiers;
 
 pub use measures::{metrics_handle, serve_admin};
+use trace::Identifiers;
 
 /// How a process tells what it does.
 #[derive(Clone, Debug)]

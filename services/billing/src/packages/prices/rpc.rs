@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use communal_kit::call::{Call, begin};
+use communal_kit::call::Call;
 use communal_kit::clock::Clock;
-use communal_kit::database::retrying;
 use communal_kit::idempotency::{RequestKey, answered};
 use communal_kit::money::at_scale;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::request::begin;
+use communal_kit::write::retrying;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceService;
 use communal_proto::billing::v1::{
     AddSalePackagePriceRequest, AddSalePackagePriceResponse, NextYesNo, PageReply, QuerySalePackagePriceRequest,
@@ -26,7 +27,6 @@ use crate::packages;
 use crate::packages::lifecycle::Step;
 use crate::packages::store::PackageRow;
 use crate::reasons::package_not_found;
-use crate::suppliers::require_retail_company;
 use crate::vocabulary::dates::day_number;
 use crate::vocabulary::quantity::UNIT_PRICE_SCALE;
 use crate::write::{Write, begin_write, finish_write};
@@ -156,7 +156,6 @@ impl PackagePriceService for PriceRpc {
         request: Request<AddSalePackagePriceRequest>,
     ) -> Result<Response<AddSalePackagePriceResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.add(&call, &message)).await?))
     }
 
@@ -165,7 +164,6 @@ impl PackagePriceService for PriceRpc {
         request: Request<UpdateSalePackagePriceRequest>,
     ) -> Result<Response<UpdateSalePackagePriceResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        require_retail_company(&call)?;
         Ok(Response::new(retrying(|| self.change(&call, &message)).await?))
     }
 

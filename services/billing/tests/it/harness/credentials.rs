@@ -2,8 +2,9 @@
 
 use chrono::{TimeZone, Utc};
 use communal_kit::call::Call;
+use communal_kit::call::Tenant;
 use communal_kit::identity::store::{NewChannel, add_channel, register_operator, register_tenant};
-use communal_kit::identity::{Proof, Tenant, TenantKind};
+use communal_kit::identity::{Proof, TenantKind};
 use communal_kit::secret::Secret;
 use communal_proto::billing::v1::Store;
 use sqlx::PgPool;
@@ -63,6 +64,7 @@ pub fn call(tenant: &str, kind: TenantKind) -> Call {
         request_id: None,
         trace_id: "test".into(),
         method: "test".into(),
+        at: chrono::Utc::now(),
     }
 }
 

@@ -1,0 +1,474 @@
+//! What a running product tells of itself: one trace from the REST request to each SQL
+//! statement, metrics that Prometheus can read and that the rules and dashboards name, and
+//! lines in which nothing of a request stands but its trace id.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../examples/trace_printer/receiver.rs"]
+mod receiver;
+mod support;
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use communal_kit::test_support::TestDatabase;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use receiver::{Received, Span};
+use serde_json::{Value, json};
+use support::{Product, RETAIL, operator_token, sys_head};
+
+/// What a caller must never find again in what the product writes.
+const MARK: &str = "MARKED";
+
+/// A `communal serve` that is watched from all sides.
+struct Watched {
+    child: Child,
+    billing_database: TestDatabase,
+    community_database: TestDatabase,
+    billing: SocketAddr,
+    gateway: SocketAddr,
+    admin: [SocketAddr; 3],
+    received: Received,
+    output: PathBuf,
+    http: reqwest::Client,
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A folder of this run and test.
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("telemetry-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+impl Watched {
+    async fn start(name: &str) -> Self {
+        let (billing_database, community_database) = Product::databases().await;
+        let (collector, received) = receiver::receive(([127, 0, 0, 1], 0).into()).unwrap();
+        let [billing, community, gateway] = std::array::from_fn(|_| free_port());
+        let admin: [SocketAddr; 3] = std::array::from_fn(|_| free_port());
+        let output = scratch(name).join("output");
+        let file = std::fs::File::create(&output).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_communal"))
+            .arg("serve")
+            .env("COMMUNAL_BILLING_DATABASE_URL", &billing_database.url)
+            .env("COMMUNAL_COMMUNITY_DATABASE_URL", &community_database.url)
+            .env("COMMUNAL_BILLING_ADDR", billing.to_string())
+            .env("COMMUNAL_COMMUNITY_ADDR", community.to_string())
+            .env("COMMUNAL_GATEWAY_ADDR", gateway.to_string())
+            .env("COMMUNAL_BILLING_ADMIN_ADDR", admin[0].to_string())
+            .env("COMMUNAL_COMMUNITY_ADMIN_ADDR", admin[1].to_string())
+            .env("COMMUNAL_GATEWAY_ADMIN_ADDR", admin[2].to_string())
+            .env("COMMUNAL_TOKEN_KEY", support::TOKEN_KEY)
+            .env("COMMUNAL_SEALING_KEY", support::SEALING_KEY)
+            .env("COMMUNAL_DRAIN_NOTICE_MS", "10")
+            .env("COMMUNAL_LOG_FORMAT", "json")
+            .env(
+                "COMMUNAL_LOG",
+                "info,communal_kit=debug,communal_gateway=debug,communal_billing=debug,communal_community=debug",
+            )
+            .env("COMMUNAL_OTLP_ENDPOINT", format!("http://{collector}"))
+            .stdout(Stdio::from(file.try_clone().unwrap()))
+            .stderr(Stdio::from(file))
+            .spawn()
+            .unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let watched =
+            Self { child, billing_database, community_database, billing, gateway, admin, received, output, http };
+        for admin in watched.admin {
+            watched.until_ready(admin).await;
+        }
+        watched
+    }
+
+    async fn until_ready(&self, admin: SocketAddr) {
+        for _ in 0..400 {
+            let answer = self.http.get(format!("http://{admin}/readyz")).send().await;
+            if answer.is_ok_and(|a| a.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not ready in 20 s: {}", self.lines());
+    }
+
+    /// Stops the process as an operator does; its end sends what spans are left.
+    async fn stop(&mut self) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        for _ in 0..400 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(status.success(), "{}", self.lines());
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it does not stop: {}", self.lines());
+    }
+
+    /// Everything the process has written.
+    fn lines(&self) -> String {
+        std::fs::read_to_string(&self.output).unwrap()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway)
+    }
+
+    /// Sends a request; its trace, and its body.
+    async fn send(&self, request: reqwest::RequestBuilder) -> (String, String) {
+        let response = request.send().await.unwrap();
+        let trace = response.headers().get("x-trace-id").map(|id| id.to_str().unwrap().to_owned());
+        (trace.unwrap_or_default(), response.text().await.unwrap())
+    }
+
+    fn epeis(&self, interface: &str, body: &Value) -> reqwest::RequestBuilder {
+        self.http.post(self.url(&format!("/Service/v1/{interface}"))).body(body.to_string())
+    }
+
+    fn hc(&self, command: &str, body: &Value, transaction_id: &str) -> reqwest::RequestBuilder {
+        self.http
+            .post(self.url(&format!("/app/{command}")))
+            .body(body.to_string())
+            .header("app-id", "micro-community")
+            .header("transaction-id", transaction_id)
+            .header("req-time", "20240301083000")
+            .bearer_auth(operator_token())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn arrears(key: &str) -> Value {
+    let mut body = json!({"SYS_HEAD": sys_head(RETAIL), "ACC_VOLPRICE_OWE": {"BOOK_AID": "B000000000000001"}});
+    body["SYS_HEAD"]["DYNAMIC_KEY"] = key.into();
+    body
+}
+
+fn fee_item(name: &str) -> Value {
+    json!({
+        "feeTypeCd": "888800010001", "feeName": name, "feeFlag": "Y", "startTime": "2024-01-01",
+        "endTime": "2050-01-01", "computingFormula": "面积*单价", "squarePrice": "2.5", "additionalAmount": 0,
+        "communityId": "10001", "billType": "MONTHLY", "paymentCd": "PREPAID", "paymentCycle": "MONTH",
+        "state": "ENABLED", "prepaymentPeriod": "15", "feeTypeCds": [], "configId": "",
+    })
+}
+
+/// The one span of this name in a trace.
+fn one<'s>(spans: &'s [Span], name: &str) -> &'s Span {
+    let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
+    let [span] = found.as_slice() else { panic!("{name}: {} of it in {spans:#?}", found.len()) };
+    span
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_trace_leads_from_the_rest_request_to_each_statement() {
+    let mut product = Watched::start("trace").await;
+    let sent = "0af7651916cd43dd8448eb211c80319c";
+    let read = product.epeis("QueryUserArrearages", &arrears(support::KEY));
+    let read = read.header("traceparent", format!("00-{sent}-b7ad6b7169203331-01"));
+    let (of_read, body) = product.send(read).await;
+    assert!(body.contains("ACC_VOLPRICE_OWE"), "{body}");
+    assert_eq!(of_read, sent, "the caller's trace goes on");
+    let (of_write, body) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item("物业费"), "t1")).await;
+    assert!(body.contains(r#""code":"0""#), "{body}");
+    let unsampled = "1af7651916cd43dd8448eb211c80319c";
+    let quiet = product.epeis("QueryUserArrearages", &arrears(support::KEY));
+    let quiet = quiet.header("traceparent", format!("00-{unsampled}-b7ad6b7169203331-00"));
+    assert_eq!(product.send(quiet).await.0, unsampled);
+    // Long before the exporter would send by itself.
+    product.stop().await;
+
+    let spans = product.received.trace(&of_read);
+    let request = one(&spans, "POST /Service/v1/QueryUserArrearages/");
+    let call = one(&spans, "/communal.billing.v1.ReceivableService/QueryUserArrearages");
+    let statement = one(&spans, "arrears_read");
+    assert_eq!(request.parent_id, "b7ad6b7169203331");
+    assert_eq!(call.parent_id, request.span_id);
+    assert_eq!(statement.parent_id, call.span_id);
+    assert_eq!((request.kind, call.kind, statement.kind), (SpanKind::Server, SpanKind::Server, SpanKind::Client));
+    for (span, key, value) in [
+        (request, "service", "gateway"),
+        (request, "http.route", "/Service/v1/QueryUserArrearages/"),
+        (request, "http.request.method", "POST"),
+        (request, "http.response.status_code", "200"),
+        (call, "service", "billing"),
+        (call, "rpc.response.status_code", "Ok"),
+        (statement, "db.system.name", "postgresql"),
+        (statement, "db.operation.name", "arrears_read"),
+        (statement, "db.response.returned_rows", "0"),
+    ] {
+        assert_eq!(span.attributes.get(key).map(String::as_str), Some(value), "{key} of {span:#?}");
+    }
+
+    let spans = product.received.trace(&of_write);
+    let request = one(&spans, "POST /app/feeConfig.saveFeeConfig");
+    let call = one(&spans, "/communal.community.v1.FeeItemService/SaveFeeConfig");
+    let statement = one(&spans, "fee_item_insert");
+    assert_eq!(request.parent_id, "", "a trace that began here has a root");
+    assert_eq!(call.parent_id, request.span_id);
+    assert_eq!(statement.parent_id, call.span_id);
+    assert_eq!(call.attributes["service"], "community");
+    assert_eq!(statement.attributes["db.response.returned_rows"], "1");
+    // Looking the caller up belongs to the call as well.
+    assert_eq!(one(&spans, "operator_load").parent_id, call.span_id);
+
+    assert_eq!(product.received.trace(unsampled).len(), 0, "a caller who does not sample is followed");
+    // The row says which trace wrote it.
+    let written: String = sqlx::query_scalar("SELECT trace_id FROM pay_fee_config WHERE fee_name = '物业费'")
+        .fetch_one(&product.community_database.pool)
+        .await
+        .unwrap();
+    assert_eq!(written, of_write);
+}
+
+/// Metrics that the rules and the dashboards name.
+fn named_metrics() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../observability");
+    let mut names = BTreeSet::new();
+    for part in ["rules", "dashboards"] {
+        for entry in std::fs::read_dir(folder.join(part)).unwrap() {
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':')) {
+                if (word.starts_with("communal_") || word.starts_with("gateway_")) && !word.ends_with('_') {
+                    names.insert(word.to_owned());
+                }
+            }
+        }
+    }
+    assert!(names.len() > 10, "{names:?}");
+    names
+}
+
+/// A program of Prometheus: where `./dev test` put it, or in PATH.
+fn prometheus(program: &str) -> Command {
+    let folder = std::env::var("COMMUNAL_TEST_PROMETHEUS").unwrap_or_default();
+    Command::new(if folder.is_empty() { PathBuf::from(program) } else { Path::new(&folder).join(program) })
+}
+
+/// A Prometheus that scrapes the product every second.
+struct Scraping {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Scraping {
+    fn start(product: &Watched) -> Self {
+        let folder = scratch("prometheus");
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../observability/rules/*.yaml");
+        let mut config = format!(
+            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{rules:?}]\nscrape_configs:\n"
+        );
+        for (job, admin) in ["billing", "community", "gateway"].into_iter().zip(product.admin) {
+            config.push_str(&format!("  - job_name: {job}\n    static_configs: [{{targets: [\"{admin}\"]}}]\n"));
+        }
+        std::fs::write(folder.join("prometheus.yaml"), config).unwrap();
+        let address = free_port();
+        let child = prometheus("prometheus")
+            .arg(format!("--config.file={}", folder.join("prometheus.yaml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address={address}"))
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.join("output")).unwrap())
+            .spawn()
+            .expect("Prometheus is needed: ./dev test fetches it");
+        Self { child, address }
+    }
+
+    async fn ask(&self, http: &reqwest::Client, path: &str) -> Option<Value> {
+        let answer = http.get(format!("http://{}{path}", self.address)).send().await.ok()?;
+        serde_json::from_str::<Value>(&answer.text().await.ok()?).ok().map(|json| json["data"].clone())
+    }
+}
+
+impl Drop for Scraping {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
+    let mut product = Watched::start("metrics").await;
+    let mut odd = arrears(support::KEY);
+    odd["ACC_VOLPRICE_OWE"]["NOT_A_FIELD"] = 1.into();
+    odd["ACC_VOLPRICE_OWE"]["CHARGE_PACK_TYPE"] = "no such code".into();
+    for body in [arrears(support::KEY), odd, arrears("wrong")] {
+        product.send(product.epeis("QueryUserArrearages", &body)).await;
+    }
+    for _ in 0..2 {
+        product.send(product.hc("feeConfig.saveFeeConfig", &fee_item("物业费"), "t1")).await;
+    }
+    // Stopped once, however often it is said.
+    let id: String = sqlx::query_scalar("SELECT config_id FROM pay_fee_config WHERE fee_name = '物业费'")
+        .fetch_one(&product.community_database.pool)
+        .await
+        .unwrap();
+    for transaction in ["s1", "s2"] {
+        let mut stop = fee_item("物业费");
+        stop["configId"] = id.clone().into();
+        stop["state"] = "NA".into();
+        let (_, body) = product.send(product.hc("feeConfig.updateFeeConfig", &stop, transaction)).await;
+        assert!(body.contains(r#""code":"0""#), "{body}");
+    }
+    // A path is the caller's to choose, and must not become a label.
+    let mut invented = tonic::client::Grpc::new(
+        tonic::transport::Channel::from_shared(format!("http://{}", product.billing)).unwrap().connect().await.unwrap(),
+    );
+    invented.ready().await.unwrap();
+    let path = format!("/communal.billing.v1.{MARK}/Call").parse().unwrap();
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    invented.unary(tonic::Request::new(()), path, codec).await.unwrap_err();
+
+    let scraping = Scraping::start(&product);
+    let named = named_metrics();
+    let mut missing = named.clone();
+    let mut up = Value::Null;
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let found = scraping.ask(&product.http, "/api/v1/label/__name__/values").await.unwrap_or_default();
+        for name in found.as_array().into_iter().flatten().filter_map(Value::as_str) {
+            missing.remove(name);
+        }
+        up = scraping.ask(&product.http, "/api/v1/query?query=sum(up)").await.unwrap_or_default();
+        if missing.is_empty() && up["result"][0]["value"][1] == "3" {
+            break;
+        }
+    }
+    assert!(missing.is_empty(), "named and not exported: {missing:?}");
+    assert_eq!(up["result"][0]["value"][1], "3", "{up}");
+
+    let text = product.http.get(format!("http://{}/metrics", product.admin[0])).send().await.unwrap();
+    let text = text.text().await.unwrap();
+    assert!(!text.contains(MARK), "{text}");
+    for line in [
+        r#"communal_refused_credentials_total{reason="CREDENTIALS_REFUSED"} 1"#,
+        r#"communal_idempotent_replays_total{method="/communal.community.v1.FeeItemService/SaveFeeConfig"} 1"#,
+        r#"communal_calls_total{method="/communal.billing.v1.ReceivableService/QueryUserArrearages",code="Ok"} 1"#,
+        r#"communal_statement_seconds_count{statement="arrears_read"} 1"#,
+        "communal_community_item_closures_total 1",
+        "communal_calls_in_flight 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in {text}");
+    }
+    assert!(text.contains("communal_database_acquire_seconds_bucket"), "{text}");
+    lint(&text);
+    product.stop().await;
+}
+
+/// `promtool check metrics`: names, units, help.
+fn lint(text: &str) {
+    let file = scratch("promtool").join("metrics");
+    std::fs::write(&file, text).unwrap();
+    let output = prometheus("promtool")
+        .args(["check", "metrics"])
+        .stdin(std::fs::File::open(file).unwrap())
+        .output()
+        .expect("promtool is needed: ./dev test fetches it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_request_stands_in_lines_or_spans() {
+    let mut product = Watched::start("lines").await;
+    let marked = |n: usize| format!("{MARK}{n}");
+    let mut known = Vec::new();
+    // Headers of every kind, the documented ones among them.
+    let headers = product.hc("feeConfig.saveFeeConfig", &fee_item("x"), &marked(1));
+    let headers = headers
+        .header("app-id", marked(2))
+        .header("sign", marked(3))
+        .header("user-agent", marked(4))
+        .header("traceparent", marked(5))
+        .header("x-anything", marked(6))
+        .bearer_auth(marked(7));
+    known.push(product.send(headers).await.0);
+    // Credentials in the body.
+    for key in ["CHANNEL_DID", "DYNAMIC_KEY", "REGISTER_DID", "ACCOUNT_DID"] {
+        let mut body = arrears(support::KEY);
+        body["SYS_HEAD"][key] = marked(8).into();
+        known.push(product.send(product.epeis("QueryUserArrearages", &body)).await.0);
+    }
+    // Names, also one that is taken, and values that are refused.
+    for _ in 0..2 {
+        known.push(product.send(product.hc("feeConfig.saveFeeConfig", &fee_item(&marked(9)), "a")).await.0);
+        known.push(product.send(product.hc("feeConfig.saveFeeConfig", &fee_item(&marked(9)), "b")).await.0);
+    }
+    for (key, value) in [
+        ("squarePrice", marked(10)),
+        ("startTime", marked(11)),
+        ("feeFlag", marked(12)),
+        ("communityId", marked(13)),
+        ("feeName", format!("{}\u{0}", marked(14))),
+    ] {
+        let mut body = fee_item(&marked(15));
+        body[key] = value.into();
+        known.push(product.send(product.hc("feeConfig.saveFeeConfig", &body, "c")).await.0);
+    }
+    // What is no JSON, no interface, no method.
+    let broken = product.http.post(product.url("/Service/v1/QueryUserArrearages"));
+    known.push(product.send(broken.body(format!("{{\"{MARK}16\": \"{MARK}17"))).await.0);
+    product.send(product.http.get(product.url(&format!("/{MARK}18?phone={MARK}19")))).await;
+    let wrong = product.http.get(product.url(&format!("/app/feeConfig.saveFeeConfig?feeName={MARK}20")));
+    known.push(product.send(wrong).await.0);
+    // Storage that fails, with the value in its hands.
+    sqlx::query("ALTER TABLE pay_fee_config RENAME TO gone").execute(&product.community_database.pool).await.unwrap();
+    let (failed, body) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item(&marked(21)), "d")).await;
+    assert!(!body.contains("gone") && !body.contains("pay_fee_config"), "{body}");
+    sqlx::query(
+        "CREATE FUNCTION quote_it() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'no % here', NEW.fee_name; END $$",
+    )
+    .execute(&product.community_database.pool)
+    .await
+    .unwrap();
+    sqlx::raw_sql("ALTER TABLE gone RENAME TO pay_fee_config; CREATE TRIGGER quoting BEFORE INSERT ON pay_fee_config FOR EACH ROW EXECUTE FUNCTION quote_it()")
+        .execute(&product.community_database.pool)
+        .await
+        .unwrap();
+    let (quoted, _) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item(&marked(22)), "e")).await;
+    product.billing_database.pool.close().await;
+    product.stop().await;
+
+    let output = product.lines();
+    for secret in [MARK, support::KEY, support::TOKEN_KEY, support::SEALING_KEY, &operator_token()[..40]] {
+        let line = output.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret} was written");
+        let told = |span: &Span| span.name.contains(secret) || span.attributes.values().any(|v| v.contains(secret));
+        assert!(!product.received.all().iter().any(told), "{secret} is in a span");
+    }
+    let lines: Vec<Value> = output.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of = |trace: &str| -> Vec<&Value> { lines.iter().filter(|l| l["span"]["trace.id"] == trace).collect() };
+    for trace in known {
+        assert_eq!(trace.len(), 32);
+        assert!(!of(&trace).is_empty(), "a refused call has a line with its trace");
+    }
+    // One line where the call failed, with the cause; one where the request did.
+    for (trace, cause) in [(failed, "PostgreSQL says 42P01"), (quoted, "PostgreSQL says P0001")] {
+        let failures: Vec<_> = of(&trace).into_iter().filter(|l| l["message"] == "call failed").collect();
+        assert_eq!(failures.len(), 2, "{failures:#?}");
+        assert_eq!(failures[0]["level"], "ERROR");
+        assert_eq!(failures[0]["span"]["service"], "community");
+        assert!(failures[0]["refusal.cause"].as_str().unwrap().contains(cause), "{failures:#?}");
+        assert_eq!(failures[1]["span"]["service"], "gateway");
+    }
+    let loose: Vec<_> = lines
+        .iter()
+        .filter(|l| l["message"].as_str().unwrap_or_default().starts_with("call "))
+        .filter(|l| l["span"]["trace.id"].as_str().is_none_or(|id| id.len() != 32))
+        .collect();
+    assert!(loose.is_empty(), "lines of a call without its trace: {loose:#?}");
+}

@@ -1,0 +1,98 @@
+//! Computes a formula in decimals. Whatever goes wrong is an error and never an amount of
+//! 0, which would be billed.
+
+use rust_decimal::Decimal;
+
+use super::{Expression, Node, Operation, Tree, Variable};
+
+/// What went wrong with a computation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvaluationFault {
+    /// The payer object has no value for this variable.
+    Missing(Variable),
+    /// Something was divided by zero.
+    DivisionByZero,
+    /// A number does not fit into 28 digits.
+    Overflow,
+    /// The amount is negative.
+    Negative(Decimal),
+}
+
+/// Why a formula has no amount, and where in its text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} at character {position}", match .fault {
+    EvaluationFault::Missing(variable) => format!("no value for {variable}"),
+    EvaluationFault::DivisionByZero => "division by zero".to_owned(),
+    EvaluationFault::Overflow => "the number is too large".to_owned(),
+    EvaluationFault::Negative(amount) => format!("the amount is negative ({amount})"),
+})]
+pub struct EvaluationError {
+    /// Position of the operator or variable, in characters from 1.
+    pub position: usize,
+    /// What went wrong.
+    pub fault: EvaluationFault,
+}
+
+impl EvaluationError {
+    /// The error in Chinese.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let what = match &self.fault {
+            EvaluationFault::Missing(variable) => format!("{variable}没有取值"),
+            EvaluationFault::DivisionByZero => "除数为零".to_owned(),
+            EvaluationFault::Overflow => "数值过大".to_owned(),
+            EvaluationFault::Negative(amount) => format!("计算结果为负数({amount})"),
+        };
+        format!("公式第{}个字符处：{what}", self.position)
+    }
+}
+
+impl Expression {
+    /// Computes the amount, unrounded. `value_of` tells what a variable is worth for the
+    /// payer object at hand; `None` is an error.
+    ///
+    /// ```
+    /// use communal_community::formula::{Expression, Variable};
+    /// use rust_decimal::Decimal;
+    ///
+    /// let formula: Expression = "R*2.5+X*10".parse().unwrap();
+    /// let amount = formula.evaluate(|variable| match variable {
+    ///     Variable::BuiltUpArea => Some(Decimal::new(88_88, 2)),
+    ///     Variable::Coefficient => Some(Decimal::new(1_2, 1)),
+    ///     _ => None,
+    /// });
+    /// assert_eq!(amount, Ok(Decimal::new(234_20, 2)));
+    /// ```
+    ///
+    /// # Errors
+    /// A variable without a value, a division by zero, a number beyond 28 digits, or a
+    /// negative amount.
+    pub fn evaluate(&self, value_of: impl Fn(&Variable) -> Option<Decimal>) -> Result<Decimal, EvaluationError> {
+        let amount = value(&self.tree, &value_of)?;
+        if amount.is_sign_negative() && !amount.is_zero() {
+            let fault = EvaluationFault::Negative(amount.normalize());
+            return Err(EvaluationError { position: self.tree.position, fault });
+        }
+        Ok(amount)
+    }
+}
+
+fn value(tree: &Tree, value_of: &impl Fn(&Variable) -> Option<Decimal>) -> Result<Decimal, EvaluationError> {
+    let fault = |fault| EvaluationError { position: tree.position, fault };
+    match &tree.node {
+        Node::Number(number) => Ok(*number),
+        Node::Variable(variable) => value_of(variable).ok_or_else(|| fault(EvaluationFault::Missing(variable.clone()))),
+        Node::Negative(inner) => value(inner, value_of).map(|v| -v),
+        Node::Operation(operation, left, right) => {
+            let (left, right) = (value(left, value_of)?, value(right, value_of)?);
+            let result = match operation {
+                Operation::Add => left.checked_add(right),
+                Operation::Subtract => left.checked_sub(right),
+                Operation::Multiply => left.checked_mul(right),
+                Operation::Divide if right.is_zero() => return Err(fault(EvaluationFault::DivisionByZero)),
+                Operation::Divide => left.checked_div(right),
+            };
+            result.ok_or_else(|| fault(EvaluationFault::Overflow))
+        }
+    }
+}

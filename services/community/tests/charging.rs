@@ -1,0 +1,197 @@
+//! Fees, bill rules and payer objects over gRPC.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use communal_proto::community::v1::*;
+use support::*;
+
+#[tokio::test]
+async fn a_fee_is_listed_as_it_was_created() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let rooms = service.rooms(2).await;
+    let id = service.item("物业费").await;
+    let request = CreateFeesRequest {
+        community_id: HOME.into(),
+        config_id: id.clone(),
+        fees: vec![
+            NewFee {
+                payer_obj_id: rooms[1].clone(),
+                start_time: "2024-01-01".into(),
+                deadline_time: "2024-06-30".into(),
+            },
+            NewFee { payer_obj_id: rooms[0].clone(), start_time: "2024-02-01 08:00:00".into(), ..NewFee::default() },
+        ],
+    };
+    let fee_ids = caller.create_fees(request).await.unwrap();
+    let listed = caller.fees(list_fees(&id)).await.unwrap().fees;
+    let expected = Fee {
+        fee_id: fee_ids[0].clone(),
+        config_id: id.clone(),
+        community_id: HOME.into(),
+        payer_obj_id: rooms[1].clone(),
+        payer_obj_type: PayerObjectType::Room.into(),
+        fee_flag: FeeFlag::Periodic.into(),
+        state: FeeState::Charging.into(),
+        start_time: "2024-01-01 00:00:00".into(),
+        end_time: "2024-01-01 00:00:00".into(),
+        deadline_time: "2024-06-30 23:59:59".into(),
+        ended_time: String::new(),
+    };
+    assert_eq!(listed[0], expected);
+    // Without a deadline of its own: the item's end, also when that moves.
+    assert_eq!(
+        (listed[1].fee_id.as_str(), listed[1].deadline_time.as_str()),
+        (fee_ids[1].as_str(), "2050-12-31 23:59:59")
+    );
+    caller.update(UpdateFeeConfigRequest { end_time: "2030-12-31".into(), ..update(&id, "物业费") }).await.unwrap();
+    assert_eq!(caller.fees(list_fees(&id)).await.unwrap().fees[1].deadline_time, "2030-12-31 23:59:59");
+}
+
+#[tokio::test]
+async fn a_bill_rule_is_listed_as_it_was_created() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let rooms = service.rooms(1).await;
+    let id = service.item("公摊费").await;
+    let rule_ids = caller.bill(&id, &rooms).await.unwrap();
+    let expected = BillRule {
+        rule_id: rule_ids[0].clone(),
+        config_id: id.clone(),
+        community_id: HOME.into(),
+        payer_obj_id: rooms[0].clone(),
+        payer_obj_type: PayerObjectType::Room.into(),
+        fee_flag: FeeFlag::Periodic.into(),
+        state: FeeState::Charging.into(),
+        start_time: "2024-01-01 00:00:00".into(),
+        max_time: "2050-12-31 23:59:59".into(),
+        cur_year_month: "2024-01-01".into(),
+        ended_time: String::new(),
+    };
+    assert_eq!(caller.rules(&id).await.unwrap().rules, [expected]);
+}
+
+#[tokio::test]
+async fn all_rows_or_none() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let rooms = service.rooms(2).await;
+    let id = service.item("物业费").await;
+    let strangers = [rooms[0].clone(), "NOBODY".into(), rooms[1].clone(), "NOBODY2".into()];
+    let outcome = caller.charge(&id, &strangers).await;
+    assert_eq!(fields(outcome.clone()), ["fees[1].payerObjId", "fees[3].payerObjId"]);
+    assert_eq!(refusal(outcome), told("PAYER_OBJECT_NOT_FOUND", "付费对象NOBODY不存在"));
+    assert_eq!(fields(caller.bill(&id, &strangers).await), ["rules[1].payerObjId", "rules[3].payerObjId"]);
+
+    let mut request = fees(&id, &rooms);
+    request.fees[1].deadline_time = "2023-12-31".into();
+    assert_eq!(fields(caller.create_fees(request).await), ["fees[1].deadlineTime"]);
+    let mut request = fees(&id, &rooms);
+    request.fees[0].start_time = "2051-01-01".into();
+    assert_eq!(fields(caller.create_fees(request).await), ["fees[0].startTime"]);
+    let mut request = fees(&id, &rooms);
+    request.fees[1].start_time = "soon".into();
+    assert_eq!(fields(caller.create_fees(request).await), ["fees[1].startTime"]);
+    assert_eq!(refusal(caller.create_fees(fees(&id, &[])).await).0, "FIELD_MISSING");
+    assert_eq!(
+        refusal(caller.charge("920000000000000009", &rooms).await),
+        told("FEE_ITEM_NOT_FOUND", "未找到该费用项")
+    );
+    // A payer object of another community is none of this one.
+    caller.register(OTHER, vec![room("THEIRS")]).await.unwrap();
+    assert_eq!(refusal(caller.charge(&id, &["THEIRS".to_owned()]).await).0, "PAYER_OBJECT_NOT_FOUND");
+    assert_eq!(
+        service.count("SELECT count(*) FROM fee").await + service.count("SELECT count(*) FROM bill_rule").await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn pages_by_key_cover_everything_once() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let rooms = service.rooms(25).await;
+    let (id, other) = (service.item("物业费").await, service.item("停车费").await);
+    let fee_ids = caller.charge(&id, &rooms).await.unwrap();
+    caller.charge(&other, &rooms).await.unwrap();
+
+    let mut seen = Vec::new();
+    let mut asked = ListFeesRequest { page_size: 10, ..list_fees(&id) };
+    loop {
+        let page = caller.fees(asked.clone()).await.unwrap();
+        assert!(page.fees.len() <= 10);
+        seen.extend(page.fees.into_iter().map(|f| f.fee_id));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        asked.page_token = page.next_page_token;
+        // What comes meanwhile is seen at its place, and nothing twice.
+        if seen.len() == 10 {
+            caller.charge(&id, &rooms[..1]).await.unwrap();
+        }
+    }
+    assert_eq!(seen.len(), 26);
+    assert_eq!(seen[..25], fee_ids);
+
+    // A token is good for its own question alone.
+    let foreign = ListFeesRequest { config_id: other.clone(), ..asked.clone() };
+    assert_eq!(refusal(caller.fees(foreign).await).0, "PAGE_INVALID");
+    let nonsense = ListFeesRequest { page_token: "nonsense".into(), ..list_fees(&id) };
+    assert_eq!(fields(caller.fees(nonsense).await), ["pageToken"]);
+    let all = ListFeesRequest { page_size: 0, config_id: String::new(), ..list_fees("") };
+    assert_eq!(caller.fees(all).await.unwrap().fees.len(), 51);
+    let of_a_room = ListFeesRequest { payer_obj_id: rooms[0].clone(), ..list_fees("") };
+    assert_eq!(caller.fees(of_a_room).await.unwrap().fees.len(), 3);
+    let too_many = ListFeesRequest { page_size: 1_001, ..list_fees(&id) };
+    assert_eq!(fields(caller.fees(too_many).await), ["pageSize"]);
+}
+
+#[tokio::test]
+async fn a_payer_object_that_exists_is_replaced() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let full = PayerObject { room_area: "70".into(), room_rent: "2500.5".into(), layer: -1, ..room("R1") };
+    caller.register(HOME, vec![full.clone(), room("R2")]).await.unwrap();
+    let listed = |page_token: String| {
+        let caller = caller.clone();
+        async move {
+            let asked = ListPayerObjectsRequest { community_id: HOME.into(), page_size: 1, page_token };
+            let page = caller.objects(asked).await.unwrap();
+            (page.payer_objects.into_iter().next().unwrap(), page.next_page_token)
+        }
+    };
+    let (first, token) = listed(String::new()).await;
+    // Decimals have their documented scale.
+    assert_eq!(
+        first,
+        PayerObject { room_area: "70.00".into(), room_rent: "2500.50".into(), fee_coefficient: "1.20".into(), ..full }
+    );
+    let (second, end) = listed(token).await;
+    assert_eq!((second.payer_obj_id.as_str(), second.room_area.as_str(), end.as_str()), ("R2", "", ""));
+
+    let known_less = PayerObject { built_up_area: String::new(), ..room("R1") };
+    caller.register(HOME, vec![known_less]).await.unwrap();
+    let (first, _) = listed(String::new()).await;
+    assert_eq!((first.built_up_area.as_str(), first.room_rent.as_str()), ("", ""));
+
+    let twice = caller.register(HOME, vec![room("R3"), room("R3")]).await;
+    assert_eq!(fields(twice), ["payerObjects[1].payerObjId"]);
+    let negative = caller.register(HOME, vec![PayerObject { built_up_area: "-1".into(), ..room("R3") }]).await;
+    assert_eq!(fields(negative), ["payerObjects[0].builtUpArea"]);
+    assert_eq!(service.count("SELECT count(*) FROM payer_object").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_register_the_same_rooms_in_other_orders_both_succeed() {
+    let service = Service::start().await;
+    let rooms: Vec<_> = (0..500).map(|n| room(&format!("R{n:03}"))).collect();
+    let mut reversed = rooms.clone();
+    reversed.reverse();
+    for _ in 0..5 {
+        let (one, two) = (service.caller(), service.caller());
+        let (a, b) = tokio::join!(one.register(HOME, rooms.clone()), two.register(HOME, reversed.clone()));
+        a.unwrap();
+        b.unwrap();
+    }
+}

@@ -1,0 +1,108 @@
+//! Who may call. The mechanism is the kit's and tested there; here are the words and choices
+//! of this service, over every RPC.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use chrono::TimeDelta;
+use communal_proto::community::v1::*;
+use support::*;
+use tonic::Status;
+
+/// Every RPC of the service in a community, with requests that are right but for the caller.
+async fn everything(caller: &Caller, community: &str) -> Vec<Result<(), Status>> {
+    let community_id = community.to_owned();
+    let there = |m: CreateFeesRequest| CreateFeesRequest { community_id: community_id.clone(), ..m };
+    vec![
+        caller.save(SaveFeeConfigRequest { community_id: community_id.clone(), ..save("物业费") }).await,
+        caller
+            .update(UpdateFeeConfigRequest { community_id: community_id.clone(), ..update("123456", "物业费") })
+            .await,
+        caller.list(ListFeeConfigsRequest { community_id: community_id.clone(), ..list() }).await.map(drop),
+        caller.history(QueryHisFeeConfigRequest { community_id: community_id.clone(), ..history() }).await.map(drop),
+        caller.create_fees(there(fees("123456", &["R1".to_owned()]))).await.map(drop),
+        caller.fees(ListFeesRequest { community_id: community_id.clone(), ..list_fees("") }).await.map(drop),
+        caller.register(community, vec![room("R1")]).await,
+        caller
+            .objects(ListPayerObjectsRequest {
+                community_id: community_id.clone(),
+                ..ListPayerObjectsRequest::default()
+            })
+            .await
+            .map(drop),
+    ]
+}
+
+#[tokio::test]
+async fn a_community_that_is_not_the_callers_never_shows_whether_it_exists() {
+    let service = Service::start().await;
+    let refused = told("TENANT_REFUSED", "传入小区ID非法，请正常操作");
+    for community in [FOREIGN, "99999", "-1", "10001'"] {
+        for outcome in everything(&service.caller(), community).await {
+            assert_eq!(refusal(outcome), refused, "{community}");
+        }
+    }
+    // The app acts for it, the operator does not.
+    let other_operator = service.caller().with("authorization", format!("Bearer {}", service.token(OTHER_OPERATOR)));
+    for outcome in everything(&other_operator, HOME).await {
+        assert_eq!(refusal(outcome), refused);
+    }
+    // Metadata that contradicts the message.
+    for outcome in everything(&service.caller().with("x-tenant-id", OTHER), HOME).await {
+        assert_eq!(refusal(outcome), refused);
+    }
+    // Faults of the request are not told to those who may not ask.
+    let nameless = SaveFeeConfigRequest { fee_name: String::new(), community_id: FOREIGN.into(), ..save("") };
+    assert_eq!(refusal(service.caller().save(nameless).await), refused);
+    assert_eq!(service.count("SELECT count(*) FROM payer_object").await, 0);
+}
+
+#[tokio::test]
+async fn communities_of_one_operator_do_not_see_each_other() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let rooms = service.rooms(1).await;
+    let id = service.item("物业费").await;
+    caller.charge(&id, &rooms).await.unwrap();
+    caller.bill(&id, &rooms).await.unwrap();
+    let items = caller.list(ListFeeConfigsRequest { community_id: OTHER.into(), ..list() }).await.unwrap();
+    assert_eq!(items.total, 0);
+    let there = ListFeesRequest { community_id: OTHER.into(), ..list_fees(&id) };
+    assert!(caller.fees(there).await.unwrap().fees.is_empty());
+    let there = ListPayerObjectsRequest { community_id: OTHER.into(), ..ListPayerObjectsRequest::default() };
+    assert!(caller.objects(there).await.unwrap().payer_objects.is_empty());
+    let there = CreateFeesRequest { community_id: OTHER.into(), ..fees(&id, &rooms) };
+    assert_eq!(refusal(caller.create_fees(there).await).0, "FEE_ITEM_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn without_credentials_nothing_is_served() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let unknown_app = told("CREDENTIALS_REFUSED", "鉴权失败：签名失败");
+    let not_signed_in = told("OPERATOR_REFUSED", "您还没有登录，请先登录");
+    for (caller, expected) in [
+        (caller.clone().with("x-channel-id", ""), told("CHANNEL_MISSING", "鉴权失败：APP_ID 为空或不正确")),
+        (caller.clone().with("x-channel-id", "nobody"), unknown_app.clone()),
+        (caller.clone().with("authorization", ""), not_signed_in.clone()),
+        (caller.clone().with("authorization", "Bearer nonsense"), not_signed_in.clone()),
+        (caller.clone().with("authorization", format!("Base {}", service.token(OPERATOR))), not_signed_in.clone()),
+        (caller.clone().with("authorization", format!("Bearer {}", service.token("nobody"))), not_signed_in.clone()),
+        // An app with a secret must sign, or show it.
+        (caller.clone().with("x-channel-id", SIGNING_APP), unknown_app.clone()),
+        (caller.clone().with("x-channel-id", SIGNING_APP).with("x-channel-key", "SECRET124"), unknown_app),
+        (
+            caller.clone().with("x-request-time", "yesterday"),
+            told("REQUEST_ID_INVALID", "鉴权失败：requestTime 格式不对，遵循yyyyMMddHHmmss格式"),
+        ),
+    ] {
+        for outcome in everything(&caller, HOME).await {
+            assert_eq!(refusal(outcome), expected);
+        }
+    }
+    let showing = caller.clone().with("x-channel-id", SIGNING_APP).with("x-channel-key", SECRET);
+    showing.list(list()).await.unwrap();
+    // A token ends.
+    service.advance(TimeDelta::hours(2));
+    assert_eq!(refusal(caller.list(list()).await), not_signed_in);
+}

@@ -1,0 +1,265 @@
+//! The binary as an operator runs it: configuration, demo data, signals.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use communal_community::MIGRATOR;
+use communal_kit::test_support::TestDatabase;
+use communal_proto::community::v1::*;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::*;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+fn command(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_community"));
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("COMMUNAL_")) {
+        command.env_remove(key);
+    }
+    for (key, value) in settings {
+        command.env(format!("COMMUNAL_{}", key.to_uppercase()), value);
+    }
+    command.args(arguments);
+    command
+}
+
+async fn run(settings: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = command(settings, arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// A `community serve` of its own.
+struct Process {
+    child: Child,
+    channel: Channel,
+}
+
+impl Process {
+    async fn start(database_url: &str) -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (address, admin): (SocketAddr, SocketAddr) = (free(), free());
+        let (address_text, admin_text) = (address.to_string(), admin.to_string());
+        let settings = [
+            ("community_database_url", database_url),
+            ("community_addr", &address_text),
+            ("community_admin_addr", &admin_text),
+            ("token_key", TOKEN_KEY),
+            ("sealing_key", SEALING_KEY),
+            ("drain_notice_ms", "10"),
+            ("log", "warn"),
+        ];
+        let child = command(&settings, &["serve"]).stdout(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        let channel = loop {
+            match Channel::from_shared(format!("http://{address}")).unwrap().connect().await {
+                Ok(channel) => break channel,
+                Err(_) if began.elapsed() < Duration::from_secs(20) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("the service does not listen: {error}"),
+            }
+        };
+        Self { child, channel }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    async fn exit_code(mut self) -> Option<i32> {
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
+    }
+
+    fn caller(&self) -> Caller {
+        let (key, now) = (communal_kit::secret::Secret::new(TOKEN_KEY), chrono::Utc::now());
+        let life = chrono::TimeDelta::hours(1);
+        let token = communal_kit::identity::token::issue(&key, OPERATOR, now, life).unwrap();
+        Caller::new(self.channel.clone(), token)
+    }
+}
+
+#[tokio::test]
+async fn a_faulty_configuration_is_told_whole_before_a_port_opens() {
+    for arguments in [["serve"], ["check"]] {
+        let output = run(&[("token_key", "short"), ("time_zone", "Mars/Olympus")], &arguments).await;
+        assert_eq!(output.status.code(), Some(64));
+        let told = text(&output.stderr);
+        for name in ["COMMUNITY_DATABASE_URL", "TOKEN_KEY", "TIME_ZONE"] {
+            assert!(told.contains(&format!("COMMUNAL_{name}")), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_check_tells_a_schema_that_is_behind() {
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    let settings = [("community_database_url", database.url.as_str()), ("token_key", TOKEN_KEY)];
+    let output = run(&settings, &["check"]).await;
+    assert!(output.status.success() && text(&output.stdout).contains("in order"), "{}", text(&output.stderr));
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version = 3").execute(&database.pool).await.unwrap();
+    let output = run(&settings, &["check"]).await;
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains("migrate"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn the_migrate_of_an_older_release_leaves_a_newer_schema_alone() {
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    let settings = [("community_database_url", database.url.as_str()), ("token_key", TOKEN_KEY)];
+    for table in ["_sqlx_migrations", "_platform_migrations"] {
+        let newer = format!(
+            "INSERT INTO {table} (version, description, success, checksum, execution_time)
+             VALUES (9001, 'of the next release', true, '', 0)"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(newer)).execute(&database.pool).await.unwrap();
+    }
+    for command in ["migrate", "check"] {
+        let output = run(&settings, &[command]).await;
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn demo_data_is_loaded_once_and_fits_the_documents_own_example() {
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    let url = database.url.clone();
+    let settings = [("community_database_url", url.as_str()), ("token_key", TOKEN_KEY), ("sealing_key", SEALING_KEY)];
+    // Migrations were applied already; applying them again does nothing.
+    assert!(run(&settings, &["migrate"]).await.status.success());
+    let unsealed = run(&settings[..2], &["seed", "--demo"]).await;
+    assert!(!unsealed.status.success() && text(&unsealed.stderr).contains("COMMUNAL_SEALING_KEY"));
+    let first = run(&settings, &["seed", "--demo"]).await;
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert_eq!(text(&first.stdout), "demo data loaded\n");
+    let counts = "SELECT concat_ws(' ', (SELECT count(*) FROM payer_object), (SELECT count(*) FROM pay_fee_config),
+                         (SELECT count(*) FROM fee WHERE is_open), (SELECT count(DISTINCT config_id) FROM bill_rule),
+                         (SELECT max(written_at) FROM pay_fee_config))";
+    let loaded: String = sqlx::query_scalar(counts).fetch_one(&database.pool).await.unwrap();
+    assert!(loaded.starts_with("2400 24 30000 4 2023-12-01"), "{loaded}");
+    let second = run(&settings, &["seed", "--demo"]).await;
+    assert_eq!(text(&second.stdout), "demo data is there already\n");
+    assert_eq!(sqlx::query_scalar::<_, String>(counts).fetch_one(&database.pool).await.unwrap(), loaded);
+
+    let token = run(&settings, &["token", "--operator", OPERATOR]).await;
+    let token = text(&token.stdout);
+    assert_eq!(token.lines().count(), 1);
+    let process = Process::start(&url).await;
+    let caller = Caller::new(process.channel.clone(), token.trim().to_owned());
+    let open = caller.all_fees("123456", FeeState::Charging).await;
+    assert_eq!(open.len(), 1_200);
+    let example = UpdateFeeConfigRequest {
+        computing_formula: "面积 * 单价 + 附加费".into(),
+        end_time: "2024-12-31".into(),
+        state: ItemState::Stopped.into(),
+        ..update("123456", "物业费")
+    };
+    caller.update(example).await.unwrap();
+    assert_eq!(caller.all_fees("123456", FeeState::Ended).await.len(), 1_200);
+    let signing = caller.with("x-channel-id", SIGNING_APP).with("x-channel-key", SECRET);
+    assert_eq!(signing.list(list()).await.unwrap().total, 12);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.exit_code().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_runs_when_the_service_is_told_to_stop_is_finished() {
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    register(&database.pool).await;
+    let process = Process::start(&database.url).await;
+    let caller = process.caller();
+    let rooms: Vec<_> = (0..5_000).map(|n| room(&format!("R{n:04}"))).collect();
+    let ids: Vec<_> = rooms.iter().map(|r| r.payer_obj_id.clone()).collect();
+    caller.register(HOME, rooms).await.unwrap();
+    caller.save(save("物业费")).await.unwrap();
+    let config_id = caller.named("物业费").await.config_id;
+
+    // The item is locked, so that the call is certainly on its way when the signal comes.
+    let mut lock = database.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM pay_fee_config FOR UPDATE").execute(&mut *lock).await.unwrap();
+    let running = {
+        let (caller, config_id) = (caller.clone(), config_id.clone());
+        tokio::spawn(async move { caller.charge(&config_id, &ids).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.signal(Signal::SIGTERM);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!running.is_finished());
+    lock.rollback().await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap().len(), 5_000);
+    assert_eq!(process.exit_code().await, Some(0));
+    let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM fee").fetch_one(&database.pool).await.unwrap();
+    assert_eq!(stored, 5_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_killed_leaves_nothing_half_done() {
+    const ROOMS: i64 = 20;
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    register(&database.pool).await;
+    let process = Process::start(&database.url).await;
+    let caller = process.caller();
+    let rooms: Vec<_> = (0..ROOMS).map(|n| room(&format!("R{n:04}"))).collect();
+    let ids: Vec<_> = rooms.iter().map(|r| r.payer_obj_id.clone()).collect();
+    caller.register(HOME, rooms).await.unwrap();
+    let mut work = JoinSet::new();
+    for number in 0..8 {
+        let name = format!("费用{number}");
+        caller.save(save(&name)).await.unwrap();
+        let config_id = caller.named(&name).await.config_id;
+        let (caller, ids) = (caller.clone(), ids.clone());
+        // Until the connection breaks.
+        work.spawn(async move {
+            for round in 0.. {
+                let id = |what: &str| caller.id(&format!("{what}-{number}-{round}"));
+                let charged = id("charge").charge(&config_id, &ids).await.is_ok();
+                let stopped = id("stop").update(stop(&config_id, &name)).await.is_ok();
+                let reopened = id("reopen").update(reopen(&config_id, &name)).await.is_ok();
+                if !(charged && stopped && reopened) {
+                    return round;
+                }
+            }
+            0
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    process.signal(Signal::SIGKILL);
+    assert_eq!(process.exit_code().await, None);
+    let rounds: i32 = work.join_all().await.into_iter().sum();
+    assert!(rounds > 0, "nothing was done before the kill");
+
+    // The server notices the broken connections and rolls back what they had begun.
+    let settled = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'
+                   AND pid <> pg_backend_pid()";
+    while sqlx::query_scalar::<_, i64>(settled).fetch_one(&database.pool).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let broken = "SELECT count(*) FROM pay_fee_config c
+        WHERE (SELECT count(*) FROM fee f WHERE f.config_id = c.config_id) % $1 <> 0
+           -- A closure has its line, its images and its reply.
+           OR closures <> (SELECT count(*) FROM fee_item_closure k WHERE k.config_id = c.config_id)
+           OR (SELECT count(*) FROM fee_item_image i WHERE i.config_id = c.config_id AND operate = 'ADD')
+              <> 1 + (SELECT count(*) FROM fee_item_image i WHERE i.config_id = c.config_id AND operate = 'DEL')
+           OR (SELECT count(DISTINCT is_open) FROM fee f WHERE f.config_id = c.config_id AND f.epoch = c.closures) > 1";
+    assert_eq!(sqlx::query_scalar::<_, i64>(broken).bind(ROOMS).fetch_one(&database.pool).await.unwrap(), 0);
+    let unanswered = "SELECT (SELECT count(*) FROM platform.answered_request WHERE request_id LIKE 'charge-%') * $1
+                             - (SELECT count(*) FROM fee)
+                           + (SELECT count(*) FROM platform.answered_request WHERE request_id ~ '^(stop|reopen)-')
+                             - (SELECT count(*) FROM fee_item_image WHERE operate = 'DEL')";
+    assert_eq!(sqlx::query_scalar::<_, i64>(unanswered).bind(ROOMS).fetch_one(&database.pool).await.unwrap(), 0);
+
+    // A service that is started again goes on.
+    let process = Process::start(&database.url).await;
+    let config_id = process.caller().named("费用0").await.config_id;
+    process.caller().update(stop(&config_id, "费用0")).await.unwrap();
+    assert!(process.caller().all_fees(&config_id, FeeState::Charging).await.is_empty());
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.exit_code().await, Some(0));
+}

@@ -1,0 +1,173 @@
+//! The command line of a Communal process: the commands every service has, how a process serves, and
+//! what it exits with.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::ensure;
+use clap::Subcommand;
+use sqlx::migrate::Migrator;
+
+use crate::clock::Clock;
+use crate::config::{ConfigurationFaults, EXIT_CONFIGURATION, Reader};
+use crate::database::{self, DatabaseSettings};
+use crate::identity::cli::IdentityCommand;
+use crate::identity::{self, Policy, SealingKey};
+use crate::server;
+use crate::telemetry::{self, TelemetrySettings};
+
+/// The commands of every service. A service adds its own beside them.
+#[derive(Debug, Subcommand)]
+pub enum ServiceCommand {
+    /// Serve gRPC until SIGTERM or Ctrl-C
+    Serve,
+    /// Bring the database's schema up to date
+    Migrate,
+    /// Load demo data, once
+    Seed {
+        /// Confirm that demo data and its well-known credentials are wanted
+        #[arg(long, required = true)]
+        demo: bool,
+    },
+    /// Check configuration, database and schema
+    Check,
+    /// Channels, tenants and operators
+    #[command(flatten)]
+    Identity(IdentityCommand),
+}
+
+/// A service as its command line runs it.
+pub trait Service {
+    /// The name of the service, of its binary and of its database.
+    const NAME: &'static str;
+    /// The setting of the database's URL.
+    const DATABASE_URL: &'static str;
+    /// The service's own migrations.
+    const MIGRATOR: &'static Migrator;
+
+    /// Everything that serving needs.
+    type Config;
+
+    /// Reads the configuration; faults stay with the reader.
+    fn read(reader: &mut Reader) -> Self::Config;
+
+    /// Reads what administration of credentials needs.
+    fn administration(reader: &mut Reader) -> Administration;
+
+    /// Serves until `shutdown` ends.
+    ///
+    /// # Errors
+    /// Returns why it cannot be served.
+    fn serve(config: Self::Config, shutdown: impl Future<Output = ()>) -> impl Future<Output = anyhow::Result<()>>;
+
+    /// Loads the demo data, unless it is there, and returns whether it did.
+    ///
+    /// # Errors
+    /// Returns storage errors.
+    fn seed(reader: Reader) -> impl Future<Output = anyhow::Result<bool>>;
+
+    /// Checks what only this service has, and returns how to call it.
+    ///
+    /// # Errors
+    /// Returns what is not in order.
+    fn check(config: &Self::Config) -> impl Future<Output = anyhow::Result<&'static str>>;
+}
+
+/// What administration of credentials needs.
+#[derive(Debug)]
+pub struct Administration {
+    /// The policy that channels and tenants must fit.
+    pub policy: Policy,
+    /// The key under which secrets are stored.
+    pub sealing: Option<SealingKey>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Runs a command that every service has, and returns what it prints to standard output.
+///
+/// # Errors
+/// Returns [`ConfigurationFaults`] if the configuration is at fault, or what else failed.
+pub async fn run<S: Service>(command: ServiceCommand, mut reader: Reader) -> anyhow::Result<String> {
+    match command {
+        ServiceCommand::Serve => {
+            let (config, telemetry) = (S::read(&mut reader), TelemetrySettings::read(&mut reader));
+            reader.finish()?;
+            serve(S::NAME, &telemetry, async |shutdown| S::serve(config, shutdown).await).await?;
+            Ok(String::new())
+        }
+        ServiceCommand::Migrate => {
+            let pool = database::connect(&database_settings::<S>(reader)?)?;
+            database::migrate(&pool, S::MIGRATOR).await?;
+            Ok("the schema is up to date\n".to_owned())
+        }
+        ServiceCommand::Seed { demo: _ } => {
+            let loaded = S::seed(reader).await?;
+            Ok(if loaded { "demo data loaded\n" } else { "demo data is there already\n" }.to_owned())
+        }
+        ServiceCommand::Check => {
+            let config = S::read(&mut reader);
+            TelemetrySettings::read(&mut reader);
+            let database = DatabaseSettings::read(&mut reader, S::DATABASE_URL);
+            reader.finish()?;
+            let current = database::schema_is_current(&database::connect(&database)?, S::MIGRATOR).await?;
+            ensure!(current, "the schema is not up to date: run `{} migrate`", S::NAME);
+            let more = S::check(&config).await?;
+            Ok(format!("configuration, database and schema are in order{more}\n"))
+        }
+        ServiceCommand::Identity(command) => {
+            let Administration { policy, sealing, clock } = S::administration(&mut reader);
+            let pool = database::connect(&database_settings::<S>(reader)?)?;
+            identity::cli::run(command, &pool, &policy, sealing.as_ref(), &clock).await
+        }
+    }
+}
+
+/// Reads the settings of the service's database alone.
+///
+/// # Errors
+/// Returns every fault met while reading.
+pub fn database_settings<S: Service>(mut reader: Reader) -> Result<DatabaseSettings, ConfigurationFaults> {
+    let settings = DatabaseSettings::read(&mut reader, S::DATABASE_URL);
+    reader.finish().map(|()| settings)
+}
+
+/// Serves with telemetry until SIGTERM or Ctrl-C, and flushes telemetry last.
+///
+/// # Errors
+/// Returns why it cannot be served.
+pub async fn serve(
+    process: &'static str,
+    settings: &TelemetrySettings,
+    serving: impl AsyncFnOnce(server::Shutdown) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    // Registered before anything starts, so that a signal during the start is not lost.
+    let shutdown = server::shutdown_signal()?;
+    let guard = telemetry::init(process, settings)?;
+    let outcome = serving(shutdown).await;
+    guard.shutdown().await;
+    outcome
+}
+
+/// Prints what a command returned, or its error, and returns what the process exits with: keys and
+/// tokens go to standard output alone, and logging may not have started yet.
+#[must_use]
+pub fn exit_code(process: &str, outcome: anyhow::Result<String>) -> ExitCode {
+    match outcome.map(|printed| std::io::stdout().write_all(printed.as_bytes())) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(_)) => ExitCode::FAILURE,
+        Err(error) if error.is::<ConfigurationFaults>() => {
+            complain(process, &error);
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+        Err(error) => {
+            complain(process, &format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(process: &str, what: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "{process}: {what}");
+}

@@ -1,0 +1,105 @@
+//! What an error of the database means to a caller: the table from SQLSTATE to reason, and the words
+//! that are safe to log.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use communal_proto::contract::v1::Reason as Common;
+
+use crate::refusal::Refusal;
+
+impl From<sqlx::Error> for Refusal {
+    /// Turns a storage error into a reason, here and nowhere else. A violated constraint that means
+    /// something to the caller is matched by its name before (see [`crate::database::on_constraint`]).
+    fn from(error: sqlx::Error) -> Self {
+        let unavailable =
+            || Self::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            metrics::counter!("communal_database_acquire_timeouts_total").increment(1);
+        }
+        let state = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
+        let refusal = match (&error, state.as_deref()) {
+            (sqlx::Error::Database(_), Some("40001" | "40P01" | "55P03")) => {
+                Self::new(Common::Conflict, "数据正被其他请求修改，请重试").retry_after(Duration::from_millis(50))
+            }
+            (sqlx::Error::Database(_), Some("57014")) => Self::new(Common::DeadlineExceeded, "请求处理超时"),
+            // Connection trouble, too many connections, server shutting down or recovering.
+            (sqlx::Error::Database(_), Some(s))
+                if s.starts_with("08") || s.starts_with("53") || s.starts_with("57P") =>
+            {
+                unavailable()
+            }
+            // A standby that was not told that it is one any more, and a primary that now is.
+            (sqlx::Error::Database(_), Some("25006")) => unavailable(),
+            (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed, _) => {
+                unavailable()
+            }
+            _ => return Self::internal(StorageFault::from(error)),
+        };
+        refusal.cause(StorageFault::from(error))
+    }
+}
+
+/// A storage error in words that are safe to log. PostgreSQL quotes the faulty value in the
+/// messages of some classes of errors, and the driver the value of a row it cannot read: of those
+/// only the kind is logged.
+pub(crate) struct StorageFault(Arc<sqlx::Error>);
+
+impl From<Arc<sqlx::Error>> for StorageFault {
+    fn from(error: Arc<sqlx::Error>) -> Self {
+        Self(error)
+    }
+}
+
+impl From<sqlx::Error> for StorageFault {
+    fn from(error: sqlx::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
+
+impl fmt::Display for StorageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            sqlx::Error::Database(error) => {
+                let state = error.code().unwrap_or_default();
+                write!(f, "PostgreSQL says {state}")?;
+                for (what, name) in [("constraint", error.constraint()), ("table", error.table())] {
+                    if let Some(name) = name {
+                        write!(f, ", {what} {name}")?;
+                    }
+                }
+                // 22 data exception, P0 raised by a function.
+                if state.starts_with("22") || state.starts_with("P0") {
+                    return Ok(());
+                }
+                write!(f, ": {}", error.message())
+            }
+            sqlx::Error::ColumnDecode { index, .. } => write!(f, "column {index} cannot be read"),
+            sqlx::Error::Decode(_) => f.write_str("a value cannot be read"),
+            sqlx::Error::Encode(_) => f.write_str("a value cannot be sent"),
+            other => other.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for StorageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Error for StorageFault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storage_fault_is_logged_without_the_value_at_fault() {
+        let decode = sqlx::Error::ColumnDecode { index: "name".into(), source: "13800138000 is no number".into() };
+        assert_eq!(StorageFault::from(decode).to_string(), "column name cannot be read");
+        assert_eq!(StorageFault::from(sqlx::Error::PoolTimedOut).to_string(), sqlx::Error::PoolTimedOut.to_string());
+    }
+}

@@ -1,0 +1,135 @@
+//! Objections to a request: what rules have against it, gathered and told together.
+//!
+//! Rules stay pure: they push a reason with the field concerned and never decide how a call ends.
+
+use communal_proto::{Fault, Reason};
+use tonic::Code;
+
+use crate::refusal::Refusal;
+
+/// What follows from a reason, whichever service it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Grounds {
+    name: &'static str,
+    domain: &'static str,
+    code: Code,
+    text: &'static str,
+}
+
+/// An objection: the reason, and the field with the words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    grounds: Grounds,
+    fault: Fault,
+}
+
+impl Objection {
+    /// Returns the objection that a field meets for a reason.
+    #[must_use]
+    pub fn new(reason: impl Reason, fault: Fault) -> Self {
+        let grounds =
+            Grounds { name: reason.name(), domain: reason.domain(), code: reason.grpc(), text: reason.text() };
+        Self { grounds, fault }
+    }
+
+    /// The name of the reason.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.grounds.name
+    }
+
+    /// The field and the words.
+    #[must_use]
+    pub fn fault(&self) -> &Fault {
+        &self.fault
+    }
+}
+
+/// The objections to one request. The first one gives the reason and the words of the refusal; the
+/// fields of all are listed.
+///
+/// ```
+/// use communal_kit::objections::Objections;
+/// use communal_proto::Fault;
+/// use communal_proto::billing::v1::Reason;
+///
+/// let mut objections = Objections::default();
+/// objections.push(Reason::PackageState, Fault::rule("COM_SALES_PACK[0].CHARGE_PACK_DID", "is cancelled", "套餐已作废"));
+/// let refusal = objections.into_result().unwrap_err();
+/// assert_eq!(refusal.reason(), "PACKAGE_STATE");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Objections(Vec<Objection>);
+
+impl Objections {
+    /// Adds an objection.
+    pub fn push(&mut self, reason: impl Reason, fault: Fault) {
+        self.0.push(Objection::new(reason, fault));
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The objections in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Objection> {
+        self.0.iter()
+    }
+
+    /// Orders the objections by the row of the request that they concern; those of one row stay in
+    /// the order in which they were pushed.
+    pub fn sort_by_row(&mut self) {
+        self.0.sort_by_key(|objection| objection.fault.field.row());
+    }
+
+    /// Ends the judgement.
+    ///
+    /// # Errors
+    /// Returns the refusal if there is an objection.
+    pub fn into_result(self) -> Result<(), Refusal> {
+        let Some(Grounds { name, domain, code, text }) = self.0.first().map(|objection| objection.grounds) else {
+            return Ok(());
+        };
+        let faults = self.0.into_iter().map(|objection| objection.fault).collect();
+        Err(Refusal::with(code, name, domain, text).faults(faults))
+    }
+}
+
+impl Extend<Objection> for Objections {
+    fn extend<I: IntoIterator<Item = Objection>>(&mut self, objections: I) {
+        self.0.extend(objections);
+    }
+}
+
+impl IntoIterator for Objections {
+    type Item = Objection;
+    type IntoIter = std::vec::IntoIter<Objection>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use communal_proto::billing::v1::Reason;
+
+    use super::*;
+
+    #[test]
+    fn the_first_row_gives_the_reason_and_all_rows_are_listed() {
+        let mut objections = Objections::default();
+        objections.push(Reason::PriceNotFound, Fault::rule("rows[7].price", "is of no row", "价格不存在"));
+        objections.push(Reason::PackageState, Fault::rule("rows[2].package_id", "is cancelled", "套餐已作废"));
+        objections.sort_by_row();
+        let refusal = objections.into_result().unwrap_err();
+        assert_eq!(
+            (refusal.reason(), refusal.text()),
+            ("PACKAGE_STATE", communal_proto::Reason::text(Reason::PackageState))
+        );
+        assert_eq!(Objections::default().into_result().map_err(|r| r.reason()), Ok(()));
+    }
+}

@@ -1,0 +1,138 @@
+//! The request of an authenticated call, read once, with every fault of it gathered. Each handler
+//! begins here: [`begin`], then [`Begun::accept_with`].
+
+use std::sync::Arc;
+
+use communal_proto::contract::v1::{Reason as Common, TranscodingFaults};
+use communal_proto::{Checked, Checker};
+use prost::Message;
+use tonic::metadata::MetadataMap;
+use tonic::{Extensions, Request, Streaming};
+
+use crate::call::Call;
+use crate::identity::Caller;
+use crate::refusal::Refusal;
+
+/// The metadata in which the gateway names what it could not carry over.
+const TRANSCODING_FAULTS: &str = "x-transcoding-faults-bin";
+
+/// An authenticated call whose request has been checked by its field rules. Domain rules may add
+/// faults before it is accepted.
+#[derive(Debug)]
+pub struct Begun<M> {
+    caller: Arc<Caller>,
+    /// Absent if the tenant is named in a field that is itself at fault.
+    call: Option<Call>,
+    /// The request.
+    pub message: M,
+    /// The faults so far.
+    pub checker: Checker,
+}
+
+impl<M> Begun<M> {
+    /// Returns the call and its request.
+    ///
+    /// # Errors
+    /// Returns all faults of the request at once if there are any, and the service's refusal of the
+    /// tenant's kind if the method is for another.
+    pub fn accept(self) -> Result<(Call, M), Refusal> {
+        self.accept_with(|_, _| Some(())).map(|(call, message, ())| (call, message))
+    }
+
+    /// Reads the request into the domain's own type, once, and returns both with the call. `read`
+    /// pushes what it objects to into the checker and returns `None` only if something is at fault.
+    ///
+    /// ```no_run
+    /// # use communal_kit::request::begin;
+    /// # use communal_proto::billing::v1::{PutOnSalePackageRequest, SalePackageStart};
+    /// # fn f(request: tonic::Request<PutOnSalePackageRequest>) -> Result<(), tonic::Status> {
+    /// let (call, message, start) = begin(request)?.accept_with(|message, _faults| message.package.clone())?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Begun::accept`].
+    pub fn accept_with<T>(mut self, read: impl FnOnce(&M, &mut Checker) -> Option<T>) -> Result<(Call, M, T), Refusal> {
+        let value = read(&self.message, &mut self.checker);
+        let faults = self.checker.into_faults();
+        if !faults.is_empty() {
+            return Err(Refusal::for_faults(faults));
+        }
+        let call = self.call.ok_or_else(|| Refusal::new(Common::TenantRefused, self.caller.wording.tenant))?;
+        self.caller.check_role(&call)?;
+        let value = value.ok_or_else(|| Refusal::internal("a request without a fault could not be read"))?;
+        Ok((call, self.message, value))
+    }
+}
+
+/// Begins a call whose tenant is in the metadata.
+///
+/// # Errors
+/// Returns `TENANT_REFUSED` if the channel or operator does not act for the tenant.
+pub fn begin<M: Checked>(request: Request<M>) -> Result<Begun<M>, Refusal> {
+    let (metadata, extensions, message) = request.into_parts();
+    let caller = caller(&extensions)?;
+    let call = caller.for_tenant(caller.tenant_id.as_deref().unwrap_or_default())?;
+    Ok(check(caller, Some(call), &metadata, message))
+}
+
+/// Begins a call whose tenant is named in the request. If that field is empty, the field rules
+/// say so. A tenant in the metadata must be the same.
+///
+/// # Errors
+/// Returns `TENANT_REFUSED` if the channel or operator does not act for the tenant.
+pub fn begin_in_tenant<M: Checked>(request: Request<M>, tenant: impl Fn(&M) -> &str) -> Result<Begun<M>, Refusal> {
+    let (metadata, extensions, message) = request.into_parts();
+    let caller = caller(&extensions)?;
+    let named = tenant(&message);
+    if caller.tenant_id.as_deref().is_some_and(|id| !named.is_empty() && id != named) {
+        return Err(Refusal::new(Common::TenantRefused, caller.wording.tenant));
+    }
+    let call = if named.is_empty() { None } else { Some(caller.for_tenant(named)?) };
+    Ok(check(caller, call, &metadata, message))
+}
+
+/// Begins a call whose request is a stream; the tenant is in the metadata.
+///
+/// # Errors
+/// Returns `TENANT_REFUSED` if the channel or operator does not act for the tenant.
+pub fn begin_stream<M>(request: Request<Streaming<M>>) -> Result<(Call, Streaming<M>), Refusal> {
+    let (_, extensions, stream) = request.into_parts();
+    let caller = caller(&extensions)?;
+    let call = caller.for_tenant(caller.tenant_id.as_deref().unwrap_or_default())?;
+    caller.check_role(&call)?;
+    Ok((call, stream))
+}
+
+/// Begins a call of no tenant: administration.
+///
+/// # Errors
+/// Returns all faults of the request at once.
+pub fn begin_without_tenant<M: Checked>(request: Request<M>) -> Result<(Arc<Caller>, M), Refusal> {
+    let (metadata, extensions, message) = request.into_parts();
+    let caller = caller(&extensions)?;
+    let Begun { caller, checker, message, .. } = check(caller, None, &metadata, message);
+    let faults = checker.into_faults();
+    if faults.is_empty() { Ok((caller, message)) } else { Err(Refusal::for_faults(faults)) }
+}
+
+fn check<M: Checked>(caller: Arc<Caller>, call: Option<Call>, metadata: &MetadataMap, message: M) -> Begun<M> {
+    let mut checker = Checker::with_transcoding_faults(transcoding_faults(metadata));
+    message.check(&mut checker);
+    Begun { caller, call, message, checker }
+}
+
+fn transcoding_faults(metadata: &MetadataMap) -> TranscodingFaults {
+    metadata
+        .get_bin(TRANSCODING_FAULTS)
+        .and_then(|value| value.to_bytes().ok())
+        .and_then(|bytes| TranscodingFaults::decode(bytes).ok())
+        .unwrap_or_default()
+}
+
+fn caller(extensions: &Extensions) -> Result<Arc<Caller>, Refusal> {
+    extensions
+        .get::<Arc<Caller>>()
+        .cloned()
+        .ok_or_else(|| Refusal::internal("a call reached its handler without having been authenticated"))
+}

@@ -1,0 +1,154 @@
+//! W3C trace context: the identity of a request across REST, gRPC and SQL.
+//!
+//! Every request has one, made here where the caller sent none; it stands in each log line,
+//! in each row that the request writes, and goes on to the next process.
+
+use std::cell::Cell;
+
+use http::HeaderMap;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState};
+use opentelemetry_sdk::trace::IdGenerator;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::telemetry::samples;
+
+/// The header of W3C trace context, in HTTP and in gRPC metadata.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// Where a request stands in its trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    trace_id: u128,
+    span_id: u64,
+    sampled: bool,
+    remote: bool,
+}
+
+impl TraceContext {
+    /// What the caller sent, or a new trace.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        headers.get(TRACEPARENT).and_then(|h| h.to_str().ok()).and_then(Self::parse).unwrap_or_else(Self::root)
+    }
+
+    /// A new trace.
+    #[must_use]
+    pub fn root() -> Self {
+        // Zero is not a valid identifier.
+        let (trace_id, span_id) = (rand::random::<u128>() | 1, rand::random::<u64>() | 1);
+        Self { trace_id, span_id, sampled: samples(trace_id), remote: false }
+    }
+
+    /// Reads `00-<32 hex>-<16 hex>-<2 hex>`.
+    ///
+    /// ```
+    /// use communal_kit::telemetry::trace::TraceContext;
+    /// let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// assert_eq!(TraceContext::parse(text).unwrap().to_string(), text);
+    /// assert_eq!(TraceContext::parse("00-00000000000000000000000000000000-b7ad6b7169203331-01"), None);
+    /// ```
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        // Later versions may say more; this one may not.
+        if version == "00" && parts.next().is_some() {
+            return None;
+        }
+        let hex = |part: &str, length: usize| {
+            part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        };
+        if !(hex(version, 2) && version != "ff" && hex(trace, 32) && hex(span, 16) && hex(flags, 2)) {
+            return None;
+        }
+        let trace_id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
+        let span_id = u64::from_str_radix(span, 16).ok().filter(|id| *id != 0)?;
+        let sampled = u8::from_str_radix(flags, 16).ok()? & 1 == 1;
+        Some(Self { trace_id, span_id, sampled, remote: true })
+    }
+
+    /// Whether the trace is exported by those who export.
+    #[must_use]
+    pub fn is_sampled(&self) -> bool {
+        self.sampled
+    }
+
+    /// The trace as 32 hexadecimal digits.
+    #[must_use]
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+
+    /// Makes `span` a child of this context, or the root of this trace where it began here.
+    /// Does nothing where there is no span.
+    pub fn adopt(&self, span: &Span) {
+        if span.is_none() {
+            return;
+        }
+        if !self.remote {
+            // The exporter makes the identity of a root when it builds the span; it is told
+            // to take this one, which the log lines and the stored rows have as well.
+            NEXT_TRACE.set(Some(self.trace_id));
+            span.context();
+            NEXT_TRACE.set(None);
+            return;
+        }
+        let flags = if self.sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+        let parent = SpanContext::new(
+            TraceId::from(self.trace_id),
+            SpanId::from(self.span_id),
+            flags,
+            true,
+            TraceState::default(),
+        );
+        // Fails only where no exporter is installed; then there is no parent to set.
+        let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
+    }
+
+    /// The context to hand to the next process: the exported span where there is one, else
+    /// this context itself.
+    #[must_use]
+    pub fn onward(&self, span: &Span) -> Self {
+        if span.is_none() {
+            return *self;
+        }
+        let context = span.context();
+        let current = context.span().span_context().clone();
+        if current.is_valid() {
+            Self {
+                trace_id: u128::from_be_bytes(current.trace_id().to_bytes()),
+                span_id: u64::from_be_bytes(current.span_id().to_bytes()),
+                sampled: current.is_sampled(),
+                remote: self.remote,
+            }
+        } else {
+            *self
+        }
+    }
+}
+
+impl std::fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+    }
+}
+
+thread_local! {
+    /// The identity of the trace whose root is being built on this thread.
+    static NEXT_TRACE: Cell<Option<u128>> = const { Cell::new(None) };
+}
+
+/// Makes the identities of exported spans; see [`TraceContext::adopt`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identifiers;
+
+impl IdGenerator for Identifiers {
+    fn new_trace_id(&self) -> TraceId {
+        TraceId::from(NEXT_TRACE.take().unwrap_or_else(|| rand::random::<u128>() | 1))
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        SpanId::from(rand::random::<u64>() | 1)
+    }
+}

@@ -1,0 +1,164 @@
+//! How a call that changes something is carried out: once for each request id, in one transaction,
+//! by somebody.
+//!
+//! Every write has the same form. The transaction begins, one statement claims the request id and
+//! announces the actor, the work follows, the reply is recorded, the transaction commits. Nothing
+//! happens after the commit but the reply. Locks are taken in one order: the request id first, then
+//! rows in the order that the service documents.
+//!
+//! ```no_run
+//! # use communal_kit::{call::Call, pool::Pool, refusal::Refusal, write::write};
+//! # use communal_proto::billing::v1::{RegisterStoresRequest, RegisterStoresResponse};
+//! # async fn register(pool: &Pool, call: &Call, message: &RegisterStoresRequest) -> Result<(), Refusal> {
+//! let reply = write(pool, call, message, async |transaction| {
+//!     sqlx::query("SELECT 1").execute(transaction).await?;
+//!     Ok(RegisterStoresResponse {})
+//! })
+//! .await?;
+//! # Ok(()) }
+//! ```
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use prost::Message;
+use sqlx::PgConnection;
+use tonic::Response;
+
+use crate::call::Call;
+use crate::database::Statement as _;
+use crate::idempotency::{self, Claim};
+use crate::pool::Pool;
+use crate::refusal::Refusal;
+
+/// Most times a transaction is tried when the database rolls it back to resolve a conflict.
+const TRIES: u32 = 3;
+
+/// The work of a write: an async closure over the transaction's connection, whose future is `Send`.
+/// Implemented for every such closure; nobody names it.
+///
+/// `impl AsyncFn(&mut PgConnection)` alone cannot say that the future is `Send` for each lifetime of
+/// the connection, and a handler must be.
+pub trait Work<'t, T>: Fn(&'t mut PgConnection) -> Self::Running {
+    /// The future of the work.
+    type Running: Future<Output = Result<T, Refusal>> + Send;
+}
+
+impl<'t, T, W, F> Work<'t, T> for W
+where
+    W: Fn(&'t mut PgConnection) -> F,
+    F: Future<Output = Result<T, Refusal>> + Send,
+{
+    type Running = F;
+}
+
+/// Starts the work by its trait, whose future is known to be `Send`.
+fn started<'t, T, W: Work<'t, T>>(work: &W, connection: &'t mut PgConnection) -> W::Running {
+    work(connection)
+}
+
+/// Runs a write once for each request id, in one transaction. A repeated request gets the recorded
+/// reply and changes nothing. Tries again, at most three times in all, if the database rolls the
+/// transaction back to resolve a conflict (40001, 40P01), so `work` must have no effect outside the
+/// transaction.
+///
+/// # Errors
+/// Returns `REQUEST_ID_REUSED` if the request id came with another request, what `work` refuses,
+/// and `CONFLICT` if the last try was rolled back as well.
+pub fn write<'a, M, R, W>(
+    pool: &'a Pool,
+    call: &'a Call,
+    message: &M,
+    work: W,
+) -> BoxFuture<'a, Result<Response<R>, Refusal>>
+where
+    M: Message,
+    R: Message + Default + 'a,
+    W: AsyncFn(&mut PgConnection) -> Result<R, Refusal> + for<'t> Work<'t, R> + Send + Sync + 'a,
+{
+    let key = call.request_key(message);
+    Box::pin(async move {
+        retrying(|| async {
+            let mut transaction = pool.begin().named("begin").await?;
+            let claim = match &key {
+                Some(key) => idempotency::claim_key(&mut transaction, call, key).await?,
+                None => announce(&mut transaction, call).await.map(|()| Claim::New)?,
+            };
+            if let Claim::Answered(reply) = claim {
+                transaction.rollback().named("rollback").await?;
+                return R::decode(reply).map(Response::new).map_err(Refusal::internal);
+            }
+            let reply = started(&work, &mut transaction).await?;
+            if let Some(key) = &key {
+                idempotency::record_key(&mut transaction, call, key, &reply).await?;
+            }
+            transaction.commit().named("commit").await?;
+            Ok(Response::new(reply))
+        })
+        .await
+    })
+}
+
+/// Runs a write that has no request id and no reply to record: of the command line, of demo data.
+/// Otherwise as [`write`].
+///
+/// # Errors
+/// Returns what `work` refuses, and `CONFLICT` if the last try was rolled back.
+pub fn run_as<'a, T, W>(pool: &'a Pool, call: &'a Call, work: W) -> BoxFuture<'a, Result<T, Refusal>>
+where
+    T: Send + 'a,
+    W: AsyncFn(&mut PgConnection) -> Result<T, Refusal> + for<'t> Work<'t, T> + Send + Sync + 'a,
+{
+    Box::pin(async move {
+        retrying(|| async {
+            let mut transaction = pool.begin().named("begin").await?;
+            announce(&mut transaction, call).await?;
+            let outcome = started(&work, &mut transaction).await?;
+            transaction.commit().named("commit").await?;
+            Ok(outcome)
+        })
+        .await
+    })
+}
+
+/// Announces the actor to a transaction that was opened otherwise, like one that an import keeps
+/// open while its stream arrives.
+///
+/// # Errors
+/// Returns storage errors.
+pub async fn announce(connection: &mut PgConnection, call: &Call) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT set_config('communal.operator_id', $1, true) AS a, set_config('communal.operator_name', $2, true) AS b,
+                set_config('communal.channel_id', $3, true) AS c, set_config('communal.trace_id', $4, true) AS d,
+                set_config('communal.method', $5, true) AS e, set_config('communal.instant', $6, true) AS f",
+        call.operator_id,
+        call.operator_name,
+        call.channel_id,
+        call.trace_id,
+        call.method,
+        call.at.to_rfc3339(),
+    )
+    .fetch_one(connection)
+    .named("actor_announce")
+    .await?;
+    Ok(())
+}
+
+/// Runs `attempt` again if the database rolled it back (40001, 40P01), at most three times in all.
+/// The attempt must be a whole transaction.
+///
+/// # Errors
+/// Returns what the last attempt failed with.
+pub async fn retrying<T, F: Future<Output = Result<T, Refusal>>>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal> {
+    let mut tried = 1;
+    loop {
+        match attempt().await {
+            Err(refusal) if refusal.is_retryable() && tried < TRIES => {
+                metrics::counter!("communal_transaction_retries_total").increment(1);
+                tokio::time::sleep(Duration::from_millis(rand::random_range(1..=10) * u64::from(tried))).await;
+                tried += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The pool keeps connections at hand, and keeps none whose work did not end as it should.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use communal_kit::pool::Pool;
+use communal_kit::test_support::TestDatabase;
+use sqlx::Executor as _;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgPoolOptions;
+
+static NONE: Migrator = Migrator::DEFAULT;
+
+/// A pool with so many places for calls.
+async fn pool(database: &TestDatabase, places: u32) -> Pool {
+    let options = PgPoolOptions::new().max_connections(places + 1).acquire_timeout(Duration::from_millis(300));
+    Pool::over(options.connect(&database.url).await.unwrap())
+}
+
+async fn process(pool: &Pool) -> i32 {
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_whose_work_is_done_is_at_hand_for_the_next() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 4).await;
+    let first = process(&pool).await;
+    for _ in 0..20 {
+        assert_eq!(process(&pool).await, first);
+    }
+    let rows = sqlx::query("SELECT generate_series(1, 500)").fetch_all(&pool).await.unwrap();
+    assert_eq!(rows.len(), 500);
+    assert_eq!(process(&pool).await, first, "after a statement of many rows as well");
+    assert!(sqlx::query("SELECT 1 / 0").fetch_one(&pool).await.is_err());
+    assert_eq!(sqlx::query_scalar::<_, i32>("SELECT 1").fetch_one(&pool).await.unwrap(), 1, "after a failure too");
+    assert_eq!(pool.counts().1, pool.counts().0, "and nobody has one");
+}
+
+#[tokio::test]
+async fn a_transaction_lasts_when_committed_and_only_then() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 1).await;
+    (&pool).execute("CREATE TABLE written (number int PRIMARY KEY)").await.unwrap();
+    let count = async || sqlx::query_scalar::<_, i64>("SELECT count(*) FROM written").fetch_one(&pool).await.unwrap();
+
+    let mut transaction = pool.begin().await.unwrap();
+    (&mut *transaction).execute("INSERT INTO written VALUES (1)").await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(count().await, 1);
+
+    let mut transaction = pool.begin().await.unwrap();
+    (&mut *transaction).execute("INSERT INTO written VALUES (2)").await.unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(count().await, 1);
+
+    // The one place is free again only when the transaction is rolled back: nobody else's
+    // statement can become a part of it.
+    let mut transaction = pool.begin().await.unwrap();
+    (&mut *transaction).execute("INSERT INTO written VALUES (3)").await.unwrap();
+    drop(transaction);
+    assert_eq!(count().await, 1);
+
+    let mut transaction = pool.begin().await.unwrap();
+    assert!((&mut *transaction).execute("INSERT INTO written VALUES (1)").await.is_err());
+    drop(transaction);
+    assert_eq!(count().await, 1, "an aborted one is over too");
+
+    let mut transaction = pool.begin_with("BEGIN READ ONLY").await.unwrap();
+    assert!((&mut *transaction).execute("INSERT INTO written VALUES (4)").await.is_err());
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_half_way_leaves_nothing_behind() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 2).await;
+    let before = process(&pool).await;
+    for _ in 0..3 {
+        let slow = sqlx::query("SELECT pg_sleep(0.2)").execute(&pool);
+        assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err());
+        // Its answer is still under way; the next statement must not take it for its own.
+        let answer: i32 = sqlx::query_scalar("SELECT 42").fetch_one(&pool).await.unwrap();
+        assert_eq!(answer, 42);
+    }
+    let mut transaction = pool.begin().await.unwrap();
+    let slow = (&mut *transaction).execute("SELECT pg_sleep(0.2)");
+    assert!(tokio::time::timeout(Duration::from_millis(20), slow).await.is_err());
+    drop(transaction);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let open: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(open, 0);
+    assert_ne!(before, 0);
+}
+
+#[tokio::test]
+async fn who_finds_no_place_waits_and_is_told_in_time() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 2).await;
+    let (first, second) = (pool.lease().await.unwrap(), pool.lease().await.unwrap());
+    assert!(matches!(pool.lease().await, Err(sqlx::Error::PoolTimedOut)));
+    let waiting = tokio::spawn({
+        let pool = pool.clone();
+        async move { process(&pool).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    first.done();
+    waiting.await.unwrap();
+    // What is no call has a connection all the same.
+    let third = pool.lease().await.unwrap();
+    let own: i32 = sqlx::query_scalar("SELECT 1").fetch_one(pool.driver()).await.unwrap();
+    assert_eq!(own, 1);
+    drop((second, third));
+}
+
+#[tokio::test]
+async fn after_the_end_nobody_gets_one() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 2).await;
+    process(&pool).await;
+    let lease = pool.lease().await.unwrap();
+    let closing = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.close().await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!closing.is_finished(), "it waits for those that are out");
+    assert!(matches!(pool.lease().await, Err(sqlx::Error::PoolClosed)));
+    lease.done();
+    tokio::time::timeout(Duration::from_secs(5), closing).await.unwrap().unwrap();
+    assert_eq!(pool.counts().0, 0);
+}
