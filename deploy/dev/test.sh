@@ -1,13 +1,21 @@
 # shellcheck shell=bash
-# `./dev test [--keep] [filter …]`: every test of the workspace, on a PostgreSQL that lives as long as they run.
+# `./dev test [--keep] [-p PACKAGE …] [filter …]`: every test of the workspace, or of the named packages, on a PostgreSQL
+# that lives as long as they run.
 
 test_command() {
-    local keep='' status=0
+    local keep='' selection=--workspace argument status=0
     case ${1:-} in --keep)
         keep=yes
         shift
         ;;
     esac
+    # With --workspace, cargo would ignore the named packages.
+    for argument in "$@"; do
+        case $argument in
+        --) break ;;
+        -p | -p?* | --package | --package=*) selection='' ;;
+        esac
+    done
     need_compiler
     need_rust
     need_postgres
@@ -26,7 +34,7 @@ test_command() {
     # Tests of replicas start servers of their own, as this user; it is named where it is not the one who tests.
     export COMMUNAL_TEST_POSTGRES=$pg_bin
     [ "$server_owner" = "$(id -un)" ] || export COMMUNAL_TEST_POSTGRES_OWNER=$server_owner
-    interruptible in_root cargo test --workspace --locked "$@" || status=$?
+    interruptible in_root cargo test ${selection:+"$selection"} --locked "$@" || status=$?
     if [ -n "$keep" ]; then
         say "The server is kept: COMMUNAL_TEST_DATABASE_URL='$COMMUNAL_TEST_DATABASE_URL' $(env | sed -n '/^COMMUNAL_TEST_POSTGRES/p' | tr '\n' ' ')"
         say "Its log: $scratch_dir/server.log. To end it: kill -INT \$(head -n 1 $scratch_data/postmaster.pid); rm -r $scratch_dir"

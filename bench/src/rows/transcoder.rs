@@ -1,4 +1,4 @@
-//! The transcoder alone: what `benches/transcoder.rs` measured under criterion, in CPU time.
+//! The transcoder alone: what `bench/benches/transcoder.rs` measured under criterion, in CPU time.
 
 use std::path::Path;
 

@@ -1,11 +1,6 @@
 //! What a running product tells of itself: one trace from the REST request to each SQL
 //! statement, metrics that Prometheus can read and that the rules and dashboards name, and
 //! lines in which nothing of a request stands but its trace id.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-#[path = "../examples/trace_printer/receiver.rs"]
-mod receiver;
-mod support;
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
@@ -13,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::harness::{self, Product, RETAIL, operator_token, sys_head};
+use crate::receiver::{Received, Span};
 use communal_kit::test_support::TestDatabase;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use receiver::{Received, Span};
 use serde_json::{Value, json};
-use support::{Product, RETAIL, operator_token, sys_head};
 
 /// What a caller must never find again in what the product writes.
 const MARK: &str = "MARKED";
@@ -52,7 +47,7 @@ fn scratch(name: &str) -> PathBuf {
 impl Watched {
     async fn start(name: &str) -> Self {
         let (billing_database, community_database) = Product::databases().await;
-        let (collector, received) = receiver::receive(([127, 0, 0, 1], 0).into()).unwrap();
+        let (collector, received) = crate::receiver::receive(([127, 0, 0, 1], 0).into()).unwrap();
         let [billing, community, gateway] = std::array::from_fn(|_| free_port());
         let admin: [SocketAddr; 3] = std::array::from_fn(|_| free_port());
         let output = scratch(name).join("output");
@@ -67,8 +62,8 @@ impl Watched {
             .env("COMMUNAL_BILLING_ADMIN_ADDR", admin[0].to_string())
             .env("COMMUNAL_COMMUNITY_ADMIN_ADDR", admin[1].to_string())
             .env("COMMUNAL_GATEWAY_ADMIN_ADDR", admin[2].to_string())
-            .env("COMMUNAL_TOKEN_KEY", support::TOKEN_KEY)
-            .env("COMMUNAL_SEALING_KEY", support::SEALING_KEY)
+            .env("COMMUNAL_TOKEN_KEY", harness::TOKEN_KEY)
+            .env("COMMUNAL_SEALING_KEY", harness::SEALING_KEY)
             .env("COMMUNAL_DRAIN_NOTICE_MS", "10")
             .env("COMMUNAL_LOG_FORMAT", "json")
             .env(
@@ -177,7 +172,7 @@ fn one<'s>(spans: &'s [Span], name: &str) -> &'s Span {
 async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     let mut product = Watched::start("trace").await;
     let sent = "0af7651916cd43dd8448eb211c80319c";
-    let read = product.epeis("QueryUserArrearages", &arrears(support::KEY));
+    let read = product.epeis("QueryUserArrearages", &arrears(harness::KEY));
     let read = read.header("traceparent", format!("00-{sent}-b7ad6b7169203331-01"));
     let (of_read, body) = product.send(read).await;
     assert!(body.contains("ACC_VOLPRICE_OWE"), "{body}");
@@ -185,7 +180,7 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     let (of_write, body) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item("物业费"), "t1")).await;
     assert!(body.contains(r#""code":"0""#), "{body}");
     let unsampled = "1af7651916cd43dd8448eb211c80319c";
-    let quiet = product.epeis("QueryUserArrearages", &arrears(support::KEY));
+    let quiet = product.epeis("QueryUserArrearages", &arrears(harness::KEY));
     let quiet = quiet.header("traceparent", format!("00-{unsampled}-b7ad6b7169203331-00"));
     assert_eq!(product.send(quiet).await.0, unsampled);
     // Long before the exporter would send by itself.
@@ -303,10 +298,10 @@ impl Drop for Scraping {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
     let mut product = Watched::start("metrics").await;
-    let mut odd = arrears(support::KEY);
+    let mut odd = arrears(harness::KEY);
     odd["ACC_VOLPRICE_OWE"]["NOT_A_FIELD"] = 1.into();
     odd["ACC_VOLPRICE_OWE"]["CHARGE_PACK_TYPE"] = "no such code".into();
-    for body in [arrears(support::KEY), odd, arrears("wrong")] {
+    for body in [arrears(harness::KEY), odd, arrears("wrong")] {
         product.send(product.epeis("QueryUserArrearages", &body)).await;
     }
     for _ in 0..2 {
@@ -398,7 +393,7 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
     known.push(product.send(headers).await.0);
     // Credentials in the body.
     for key in ["CHANNEL_DID", "DYNAMIC_KEY", "REGISTER_DID", "ACCOUNT_DID"] {
-        let mut body = arrears(support::KEY);
+        let mut body = arrears(harness::KEY);
         body["SYS_HEAD"][key] = marked(8).into();
         known.push(product.send(product.epeis("QueryUserArrearages", &body)).await.0);
     }
@@ -444,7 +439,7 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
     product.stop().await;
 
     let output = product.lines();
-    for secret in [MARK, support::KEY, support::TOKEN_KEY, support::SEALING_KEY, &operator_token()[..40]] {
+    for secret in [MARK, harness::KEY, harness::TOKEN_KEY, harness::SEALING_KEY, &operator_token()[..40]] {
         let line = output.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret} was written");
         let told = |span: &Span| span.name.contains(secret) || span.attributes.values().any(|v| v.contains(secret));

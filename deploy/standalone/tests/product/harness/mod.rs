@@ -1,6 +1,5 @@
 //! The whole product in this process, on two databases of its own, with credentials and
 //! nothing else in them.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,30 +17,29 @@ use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-pub const NETWORK: &str = "N000000000000001";
-pub const RETAIL: &str = "S000000000000001";
-pub const OTHER_RETAIL: &str = "S000000000000002";
-pub const TOKEN_KEY: &str = "a key for the tokens of tests, 32+";
-pub const SEALING_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(crate) const NETWORK: &str = "N000000000000001";
+pub(crate) const RETAIL: &str = "S000000000000001";
+pub(crate) const OTHER_RETAIL: &str = "S000000000000002";
+pub(crate) const TOKEN_KEY: &str = "a key for the tokens of tests, 32+";
+pub(crate) const SEALING_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const OPERATOR: &str = "302023111900000001";
 
 /// A running product.
-pub struct Product {
-    pub billing_database: TestDatabase,
-    pub community_database: TestDatabase,
-    pub gateway: SocketAddr,
-    pub billing: SocketAddr,
-    pub community: SocketAddr,
-    pub http: reqwest::Client,
-    pub token: String,
+pub(crate) struct Product {
+    pub(crate) billing_database: TestDatabase,
+    pub(crate) community_database: TestDatabase,
+    pub(crate) gateway: SocketAddr,
+    pub(crate) billing: SocketAddr,
+    pub(crate) http: reqwest::Client,
+    pub(crate) token: String,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Product {
     /// Two databases with credentials.
-    pub async fn databases() -> (TestDatabase, TestDatabase) {
+    pub(crate) async fn databases() -> (TestDatabase, TestDatabase) {
         let billing = TestDatabase::create("billing", &communal_billing::MIGRATOR).await;
         let community = TestDatabase::create("community", &communal_community::MIGRATOR).await;
         billing_credentials(&billing.pool).await;
@@ -49,7 +47,7 @@ impl Product {
         (billing, community)
     }
 
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (billing_database, community_database) = Self::databases().await;
         let settings = [
             ("billing_database_url", billing_database.url.as_str()),
@@ -66,7 +64,7 @@ impl Product {
         ];
         let settings: BTreeMap<_, _> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let running = start(Settings::read(Reader::new(settings)).unwrap()).await.unwrap();
-        let (gateway, billing, community) = (running.gateway, running.billing, running.community);
+        let (gateway, billing) = (running.gateway, running.billing);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(running.until(async move { drop(stopped.await) }));
         Self {
@@ -74,7 +72,6 @@ impl Product {
             community_database,
             gateway,
             billing,
-            community,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             token: operator_token(),
             stop,
@@ -82,19 +79,19 @@ impl Product {
         }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         self.serving.await.unwrap().unwrap();
     }
 
     /// Posts a body as it is to an EPEIS interface.
-    pub async fn epeis(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn epeis(&self, path: &str, body: &Value) -> Reply {
         let request = self.http.post(format!("http://{}{path}", self.gateway)).body(body.to_string());
         Reply::of(request.send().await.unwrap()).await
     }
 
     /// Calls an HC command: a body for POST, a query for GET.
-    pub async fn hc(&self, method: &str, code: &str, request: &Value, transaction_id: &str) -> Reply {
+    pub(crate) async fn hc(&self, method: &str, code: &str, request: &Value, transaction_id: &str) -> Reply {
         let url = format!("http://{}/app/{code}", self.gateway);
         let builder = if method == "POST" {
             self.http.post(url).body(request.to_string())
@@ -112,22 +109,22 @@ impl Product {
     }
 
     /// A digest of everything that is stored, but the credentials.
-    pub async fn stored(&self) -> String {
+    pub(crate) async fn stored(&self) -> String {
         format!("{}{}", digest(&self.billing_database.pool).await, digest(&self.community_database.pool).await)
     }
 }
 
 /// A token of the operator of both communities.
-pub fn operator_token() -> String {
+pub(crate) fn operator_token() -> String {
     token::issue(&Secret::new(TOKEN_KEY), OPERATOR, Utc::now(), chrono::TimeDelta::hours(1)).unwrap()
 }
 
 /// An answer over HTTP.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub text: String,
-    pub json: Value,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) text: String,
+    pub(crate) json: Value,
 }
 
 impl Reply {
@@ -140,7 +137,7 @@ impl Reply {
 }
 
 /// The credentials that an EPEIS body carries.
-pub fn sys_head(tenant: &str) -> Value {
+pub(crate) fn sys_head(tenant: &str) -> Value {
     serde_json::json!({
         "CHANNEL_DID": "C000000000000001",
         "DYNAMIC_KEY": KEY,

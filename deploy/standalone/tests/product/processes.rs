@@ -1,13 +1,11 @@
 //! Real processes, ended in the middle of their work: by SIGTERM, and by kill -9. A call that
 //! was running has either happened whole or left nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::harness::{self, KEY, NETWORK, Product, RETAIL};
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::{ImportBatch, ImportReceivableLinesRequest, ReceivableLine};
 use communal_proto::community::v1 as community;
@@ -17,7 +15,6 @@ use communal_proto::community::v1::fee_service_client::FeeServiceClient;
 use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{KEY, NETWORK, Product, RETAIL};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
@@ -48,8 +45,8 @@ impl Process {
             .env("COMMUNAL_COMMUNITY_ADMIN_ADDR", community_admin.to_string())
             .env("COMMUNAL_GATEWAY_ADDR", gateway.to_string())
             .env("COMMUNAL_GATEWAY_ADMIN_ADDR", gateway_admin.to_string())
-            .env("COMMUNAL_TOKEN_KEY", support::TOKEN_KEY)
-            .env("COMMUNAL_SEALING_KEY", support::SEALING_KEY)
+            .env("COMMUNAL_TOKEN_KEY", harness::TOKEN_KEY)
+            .env("COMMUNAL_SEALING_KEY", harness::SEALING_KEY)
             .env("COMMUNAL_DRAIN_NOTICE_MS", "50")
             .env("COMMUNAL_DRAIN_LIMIT_MS", "3000")
             .env("COMMUNAL_LOG", "warn")
@@ -120,7 +117,7 @@ fn billing_call<M>(message: M) -> Request<M> {
 fn community_call<M>(message: M) -> Request<M> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("x-channel-id", "micro-community".parse().unwrap());
-    let token = format!("Bearer {}", support::operator_token());
+    let token = format!("Bearer {}", harness::operator_token());
     request.metadata_mut().insert("authorization", token.parse().unwrap());
     request
 }

@@ -1,17 +1,14 @@
 //! What a client does from one end to the other over REST, as the documents show it.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use std::path::Path;
 
+use crate::harness::{KEY, NETWORK, OTHER_RETAIL, Product, RETAIL, sys_head};
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
 use communal_proto::billing::v1::{
     ImportBatch, ImportReceivableLinesRequest, ReceivableLine, RegisterStoresRequest, Store,
 };
 use serde_json::{Value, json};
-use support::{KEY, NETWORK, OTHER_RETAIL, Product, RETAIL, sys_head};
 use tonic::Request;
 use tonic::transport::Channel;
 

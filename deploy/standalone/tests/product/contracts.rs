@@ -4,16 +4,13 @@
 //!
 //! The bad requests are made from the contract files and the descriptors, so a new interface is
 //! in here as soon as its file is.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use std::path::Path;
 
+use crate::harness::{NETWORK, Product, RETAIL, sys_head};
 use communal_proto::FILE_DESCRIPTOR_SET;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
-use support::{NETWORK, Product, RETAIL, sys_head};
 
 fn contracts(folder: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto/contracts").join(folder);
