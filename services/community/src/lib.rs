@@ -5,19 +5,17 @@
 //! owns its database and shares nothing with others; see its README for what it owns and
 //! what it promises.
 
+pub mod amounts;
 pub mod bill_rules;
-pub mod charges;
 pub mod cli;
 pub mod config;
-pub mod decimals;
 pub mod fee_items;
 pub mod fees;
-pub mod formula;
 pub mod paging;
 pub mod payer_objects;
 pub mod reasons;
 pub mod seed;
-pub mod times;
+pub mod vocabulary;
 
 use std::sync::Arc;
 

@@ -14,10 +14,10 @@ use tonic::{Request, Response, Status};
 
 use super::NAMES;
 use super::store::{self, RuleRow};
-use crate::charges::list::{self, Filter};
-use crate::charges::{self, Given};
+use crate::fee_items::store::{Filter, page};
 use crate::paging::KeyPage;
-use crate::times;
+use crate::vocabulary::periods::{self, Row};
+use crate::vocabulary::times;
 
 /// Serves bill rules.
 #[derive(Clone, Debug)]
@@ -35,23 +35,23 @@ impl BillRuleRpc {
 
     async fn create(&self, request: Request<CreateBillRulesRequest>) -> Result<CreateBillRulesResponse, Refusal> {
         let mut begun = begin_in_tenant(request, |m| &m.community_id)?;
-        let rows = begun.message.rules.iter().map(|rule| Given {
+        let rows = begun.message.rules.iter().map(|rule| Row {
             payer_obj_id: &rule.payer_obj_id,
             start: &rule.start_time,
-            stop: &rule.max_time,
+            end: &rule.max_time,
         });
-        let charges = charges::read(rows, NAMES, &mut begun.checker);
+        let periods = periods::read(rows, NAMES, &mut begun.checker);
         let (call, message) = begun.accept()?;
-        store::create(&self.pool, &call, &message, &charges, self.clock.now()).await
+        store::create(&self.pool, &call, &message, &periods, self.clock.now()).await
     }
 
     async fn list(&self, request: Request<ListBillRulesRequest>) -> Result<ListBillRulesResponse, Refusal> {
         let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
         let filter = Filter { config_id: &message.config_id, payer_obj_id: "", state: message.state() };
         let asked = ["rules", &call.tenant.id, filter.config_id, filter.state.code()];
-        let page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
-        let mut rows = list::page(&self.pool, &call, store::VIEW, filter, &page).await?;
-        let next_page_token = page.cut(&mut rows, |row: &RuleRow| &row.rule_id);
+        let asked_page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
+        let mut rows = page(&self.pool, &call, store::VIEW, filter, &asked_page).await?;
+        let next_page_token = asked_page.cut(&mut rows, |row: &RuleRow| &row.rule_id);
         let rules = rows.into_iter().map(|row| bill_rule(row, &call.tenant.id, &self.clock)).collect();
         Ok(ListBillRulesResponse { rules, next_page_token })
     }

@@ -11,7 +11,7 @@ use communal_proto::community::v1::QueryHisFeeConfigRequest;
 
 use super::query::{ItemRow, item_of};
 use crate::paging::Page;
-use crate::times;
+use crate::vocabulary::times;
 
 /// An image of an item.
 #[derive(Debug)]

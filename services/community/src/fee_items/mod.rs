@@ -10,3 +10,16 @@ pub mod query;
 pub mod rpc;
 pub mod rules;
 pub mod store;
+
+use chrono::NaiveDateTime;
+
+/// What those who charge by an item need to know of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemToCharge {
+    /// How often it was stopped so far.
+    pub closures: i32,
+    /// Whether it is stopped.
+    pub stopped: bool,
+    /// Its last second of validity.
+    pub end_time: NaiveDateTime,
+}

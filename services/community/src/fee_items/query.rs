@@ -13,7 +13,7 @@ use rust_decimal::Decimal;
 
 use super::rules;
 use crate::paging::Page;
-use crate::times;
+use crate::vocabulary::times;
 
 /// An item as it is stored.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use communal_kit::request::begin_in_tenant;
 use communal_proto::Coded;
 use communal_proto::community::v1::fee_item_service_server::FeeItemService;
 use communal_proto::community::v1::{
-    BillType, Choice, DecimalPlace, DefaultItem, DeleteFeeConfigRequest, DeleteFeeConfigResponse, FeeConfig,
-    FeeConfigImage, FeeFlag, FeeType, Formula, ItemState, ListFeeConfigsRequest, ListFeeConfigsResponse, PaymentTiming,
+    BillType, DecimalPlace, DefaultItem, DeleteFeeConfigRequest, DeleteFeeConfigResponse, FeeConfig, FeeConfigImage,
+    FeeFlag, FeeType, Formula, ItemState, ListFeeConfigsRequest, ListFeeConfigsResponse, PaymentTiming,
     QueryHisFeeConfigRequest, QueryHisFeeConfigResponse, Rounding, SaveFeeConfigRequest, SaveFeeConfigResponse,
     UpdateFeeConfigRequest, UpdateFeeConfigResponse,
 };
@@ -18,9 +18,10 @@ use tonic::{Request, Response, Status};
 use super::history::{self, ImageRow};
 use super::query::{self, Filter, ItemRow};
 use super::{rules, store};
-use crate::decimals::as_double_prints;
 use crate::paging::{Page, pages};
-use crate::times;
+use crate::vocabulary::codes::choice;
+use crate::vocabulary::decimals::as_double_prints;
+use crate::vocabulary::times;
 
 /// Most rows of an answer that is not paged.
 pub const UNPAGED_CAP: i64 = 10_000;
@@ -150,10 +151,6 @@ fn stored<C: Coded + Default>(code: &str) -> C {
     C::from_code(code).unwrap_or_default()
 }
 
-fn yes_or_no(yes: bool) -> i32 {
-    if yes { Choice::Yes.into() } else { Choice::No.into() }
-}
-
 fn fee_config(row: ItemRow) -> FeeConfig {
     let (fee_type, fee_flag) = (stored::<FeeType>(&row.fee_type_cd), stored::<FeeFlag>(&row.fee_flag));
     let (formula, bill_type) = (stored::<Formula>(&row.computing_formula), stored::<BillType>(&row.bill_type));
@@ -176,8 +173,8 @@ fn fee_config(row: ItemRow) -> FeeConfig {
         bill_type_name: bill_type.title().into(),
         payment_cd: stored::<PaymentTiming>(&row.payment_cd).into(),
         payment_cycle: row.payment_cycle.to_string(),
-        deduct_from: yes_or_no(row.deduct_from),
-        pay_online: yes_or_no(row.pay_online),
+        deduct_from: choice(row.deduct_from).into(),
+        pay_online: choice(row.pay_online).into(),
         scale: stored::<Rounding>(&row.scale).into(),
         decimal_place: stored::<DecimalPlace>(&row.decimal_place.to_string()).into(),
         units: row.units,

@@ -2,6 +2,7 @@
 //! or faults.
 
 use chrono::NaiveDateTime;
+use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::{
     BillType, Choice, DecimalPlace, FeeFlag, FeeType, Formula, ItemState, PaymentTiming, Rounding,
     SaveFeeConfigRequest, UpdateFeeConfigRequest,
@@ -10,8 +11,11 @@ use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Coded, Fault, parse_decimal};
 use rust_decimal::Decimal;
 
-use crate::formula::{AreaFormula, Expression};
-use crate::times;
+use super::ItemToCharge;
+use crate::amounts::formula::{AreaFormula, Expression};
+use crate::reasons;
+use crate::vocabulary::periods::{ChargedPeriod, Names, starting_after};
+use crate::vocabulary::times;
 
 /// Most months of a payment period.
 pub const LONGEST_CYCLE: i16 = 999;
@@ -100,6 +104,24 @@ pub fn formula_text_missing() -> Fault {
         description: "is required by computingFormula 7007".into(),
         text: "自定义公式文本不能为空".into(),
     }
+}
+
+/// Judges whether payer objects may be charged by an item for the periods of a request.
+///
+/// # Errors
+/// Returns `FEE_ITEM_NOT_FOUND` if there is no such item, `FEE_ITEM_STOPPED` if it is stopped,
+/// and a fault of each row that starts after the end of the item.
+pub fn chargeable(
+    item: Option<ItemToCharge>,
+    periods: &[ChargedPeriod],
+    names: Names,
+) -> Result<ItemToCharge, Refusal> {
+    let item = item.ok_or_else(reasons::item_not_found)?;
+    if item.stopped {
+        return Err(reasons::item_is_stopped());
+    }
+    let faults = starting_after(periods, item.end_time, names);
+    if faults.is_empty() { Ok(item) } else { Err(Refusal::for_faults(faults)) }
 }
 
 /// Months of a payment period: a whole number, or MONTH.

@@ -13,14 +13,18 @@ use communal_kit::refusal::Refusal;
 use communal_kit::write::retrying;
 use communal_proto::Coded;
 use communal_proto::community::v1::{
-    DecimalPlace, DeleteFeeConfigRequest, FeeFlag, Formula, PaymentTiming, Rounding, SaveFeeConfigRequest,
+    DecimalPlace, DeleteFeeConfigRequest, FeeFlag, FeeState, Formula, PaymentTiming, Rounding, SaveFeeConfigRequest,
     UpdateFeeConfigRequest,
 };
 use communal_proto::contract::v1::Reason as Common;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, PgExecutor, Postgres, QueryBuilder};
 
+use super::ItemToCharge;
 use super::rules::{PrepaymentPeriod, Terms, formula_text_missing};
+use crate::paging::KeyPage;
 use crate::reasons;
+use crate::vocabulary::codes::digits;
 
 /// The index that holds names unique among the live items of a community.
 const LIVE_NAME: &str = "pay_fee_config_live_name";
@@ -126,7 +130,7 @@ pub async fn insert(
         terms.deduct_from.unwrap_or(true),
         terms.pay_online.unwrap_or(true),
         terms.rounding.unwrap_or(Rounding::HalfUp).code(),
-        places(terms.decimal_place.unwrap_or(DecimalPlace::Two)),
+        digits(terms.decimal_place.unwrap_or(DecimalPlace::Two)),
         terms.units.as_deref().unwrap_or(defaults::UNITS),
         prepayment,
         terms.stopped.unwrap_or(false),
@@ -343,7 +347,7 @@ async fn change(
         terms.deduct_from,
         terms.pay_online,
         terms.rounding.map(Coded::code),
-        terms.decimal_place.map(places),
+        terms.decimal_place.map(digits),
         terms.units,
         sets_prepayment,
         prepayment,
@@ -464,13 +468,88 @@ fn name_taken_or(error: sqlx::Error, fee_name: &str) -> Refusal {
     }
 }
 
-/// Digits after the point.
-fn places(place: DecimalPlace) -> i16 {
-    match place {
-        DecimalPlace::Zero => 0,
-        DecimalPlace::One => 1,
-        DecimalPlace::Two | DecimalPlace::Unspecified => 2,
-        DecimalPlace::Three => 3,
-        DecimalPlace::Four => 4,
+/// Locks a live item in share mode: others may charge by it at the same time, but it cannot be
+/// stopped, changed or deleted before the transaction ends. Locks: the item.
+///
+/// # Errors
+/// Returns storage errors.
+pub async fn lock_for_charging(
+    connection: &mut PgConnection,
+    call: &Call,
+    config_id: &str,
+) -> Result<Option<ItemToCharge>, sqlx::Error> {
+    sqlx::query_as!(
+        ItemToCharge,
+        "SELECT closures, stopped, end_time FROM pay_fee_config
+         WHERE community_id = $1 AND config_id = $2 AND deleted_at IS NULL FOR SHARE",
+        call.tenant.id,
+        config_id,
+    )
+    .fetch_optional(connection)
+    .named("fee_item_share_lock")
+    .await
+}
+
+/// A view of rows that end with their item: fees, or bill rules.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// `SELECT … FROM … WHERE community_id = `
+    pub select: &'static str,
+    /// The column by which pages are ordered.
+    pub key: &'static str,
+    /// Name of the statement in traces and metrics.
+    pub name: &'static str,
+}
+
+/// The rows of a view that a list asks for; an empty field takes any.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// Fee item.
+    pub config_id: &'a str,
+    /// Payer object.
+    pub payer_obj_id: &'a str,
+    /// State.
+    pub state: FeeState,
+}
+
+/// Reads a page of a view, by key.
+///
+/// The statement is composed of the filters that are given. One statement for all of them
+/// ("$2 = '' OR config_id = $2") hides from the planner that an index has the rows in order,
+/// and a page then costs a sort of everything.
+///
+/// # Errors
+/// Returns storage errors.
+pub async fn page<R>(
+    pool: &Pool,
+    call: &Call,
+    view: View,
+    filter: Filter<'_>,
+    page: &KeyPage,
+) -> Result<Vec<R>, sqlx::Error>
+where
+    R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let mut query = QueryBuilder::<Postgres>::new(view.select);
+    query.push_bind(&call.tenant.id);
+    if !filter.config_id.is_empty() {
+        query.push(" AND config_id = ").push_bind(filter.config_id);
     }
+    if !filter.payer_obj_id.is_empty() {
+        query.push(" AND payer_obj_id = ").push_bind(filter.payer_obj_id);
+    }
+    match filter.state {
+        FeeState::Unspecified => {}
+        // Written so that the planner estimates a third of the rows. It cannot know how many
+        // items were stopped; with an estimate of few it would sort all rows for one page.
+        FeeState::Ended => {
+            query.push(" AND is_open::int < 1");
+        }
+        FeeState::NotStarted | FeeState::Charging => {
+            query.push(" AND is_open AND own_state = ").push_bind(filter.state.code());
+        }
+    }
+    query.push(" AND ").push(view.key).push(" > ").push_bind(&page.after);
+    query.push(" ORDER BY ").push(view.key).push(" LIMIT ").push_bind(page.limit());
+    query.build_query_as().fetch_all(pool).named(view.name).await
 }

@@ -3,7 +3,7 @@
 pub mod rpc;
 pub mod store;
 
-use crate::charges::Names;
+use crate::vocabulary::periods::Names;
 
-/// Where the rows are in a request.
-pub const NAMES: Names = Names { rows: "fees", stop: "deadlineTime" };
+/// The names of the rows of a request.
+pub const NAMES: Names = Names { rows: "fees", end: "deadlineTime" };

@@ -13,10 +13,10 @@ use tonic::{Request, Response, Status};
 
 use super::NAMES;
 use super::store::{self, FeeRow};
-use crate::charges::list::{self, Filter};
-use crate::charges::{self, Given};
+use crate::fee_items::store::{Filter, page};
 use crate::paging::KeyPage;
-use crate::times;
+use crate::vocabulary::periods::{self, Row};
+use crate::vocabulary::times;
 
 /// Serves fees.
 #[derive(Clone, Debug)]
@@ -34,14 +34,14 @@ impl FeeRpc {
 
     async fn create(&self, request: Request<CreateFeesRequest>) -> Result<CreateFeesResponse, Refusal> {
         let mut begun = begin_in_tenant(request, |m| &m.community_id)?;
-        let rows = begun.message.fees.iter().map(|fee| Given {
+        let rows = begun.message.fees.iter().map(|fee| Row {
             payer_obj_id: &fee.payer_obj_id,
             start: &fee.start_time,
-            stop: &fee.deadline_time,
+            end: &fee.deadline_time,
         });
-        let charges = charges::read(rows, NAMES, &mut begun.checker);
+        let periods = periods::read(rows, NAMES, &mut begun.checker);
         let (call, message) = begun.accept()?;
-        store::create(&self.pool, &call, &message, &charges, self.clock.now()).await
+        store::create(&self.pool, &call, &message, &periods, self.clock.now()).await
     }
 
     async fn list(&self, request: Request<ListFeesRequest>) -> Result<ListFeesResponse, Refusal> {
@@ -49,9 +49,9 @@ impl FeeRpc {
         let filter =
             Filter { config_id: &message.config_id, payer_obj_id: &message.payer_obj_id, state: message.state() };
         let asked = ["fees", &call.tenant.id, filter.config_id, filter.payer_obj_id, filter.state.code()];
-        let page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
-        let mut rows = list::page(&self.pool, &call, store::VIEW, filter, &page).await?;
-        let next_page_token = page.cut(&mut rows, |row: &FeeRow| &row.fee_id);
+        let asked_page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
+        let mut rows = page(&self.pool, &call, store::VIEW, filter, &asked_page).await?;
+        let next_page_token = asked_page.cut(&mut rows, |row: &FeeRow| &row.fee_id);
         let fees = rows.into_iter().map(|row| fee(row, &call.tenant.id, &self.clock)).collect();
         Ok(ListFeesResponse { fees, next_page_token })
     }

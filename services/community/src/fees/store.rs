@@ -4,7 +4,7 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
-use communal_kit::idempotency;
+use communal_kit::idempotency::{self, Claim};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::write::retrying;
@@ -14,9 +14,10 @@ use prost::Message;
 use sqlx::{FromRow, PgConnection};
 
 use super::NAMES;
-use crate::charges::Charge;
-use crate::charges::list::View;
-use crate::charges::store::{Admission, admit};
+use crate::fee_items;
+use crate::fee_items::store::View;
+use crate::payer_objects;
+use crate::vocabulary::periods::ChargedPeriod;
 
 /// Creates fees, or repeats the answer of the same request before.
 ///
@@ -26,12 +27,12 @@ pub async fn create(
     pool: &Pool,
     call: &Call,
     request: &CreateFeesRequest,
-    charges: &[Charge],
+    periods: &[ChargedPeriod],
     now: DateTime<Utc>,
 ) -> Result<CreateFeesResponse, Refusal> {
     retrying(|| async {
         let mut transaction = pool.begin().named("begin").await?;
-        let reply = create_in(&mut transaction, call, request, charges, now).await?;
+        let reply = create_in(&mut transaction, call, request, periods, now).await?;
         transaction.commit().named("commit").await?;
         Ok(reply)
     })
@@ -46,13 +47,19 @@ pub async fn create_in(
     connection: &mut PgConnection,
     call: &Call,
     request: &CreateFeesRequest,
-    charges: &[Charge],
+    periods: &[ChargedPeriod],
     now: DateTime<Utc>,
 ) -> Result<CreateFeesResponse, Refusal> {
-    let rows = match admit(connection, call, request, &request.config_id, charges, NAMES).await? {
-        Admission::Answered(reply) => return CreateFeesResponse::decode(reply).map_err(Refusal::internal),
-        Admission::New(rows) => rows,
-    };
+    let item = fee_items::store::lock_for_charging(connection, call, &request.config_id).await?;
+    if let Claim::Answered(reply) = idempotency::claim(connection, call, request).await? {
+        return CreateFeesResponse::decode(reply).map_err(Refusal::internal);
+    }
+    let item = fee_items::rules::chargeable(item, periods, NAMES)?;
+    let objects: Vec<_> = periods.iter().map(|period| period.payer_obj_id.clone()).collect();
+    let types = payer_objects::store::types(connection, call, &objects).await?;
+    let types = payer_objects::rules::known(types, periods, NAMES)?;
+    let starts: Vec<_> = periods.iter().map(|period| period.start).collect();
+    let ends: Vec<_> = periods.iter().map(|period| period.end).collect();
     let fee_ids = sqlx::query_scalar!(
         r#"WITH numbered AS MATERIALIZED (
                SELECT '90' || lpad(nextval('fee_number')::text, 16, '0') AS fee_id, given.*
@@ -69,12 +76,12 @@ pub async fn create_in(
            SELECT fee_id AS "fee_id!" FROM numbered ORDER BY place"#,
         call.tenant.id,
         request.config_id,
-        &rows.objects,
-        &rows.types,
-        &rows.starts,
-        &rows.stops as &[Option<NaiveDateTime>],
+        &objects,
+        &types,
+        &starts,
+        &ends as &[Option<NaiveDateTime>],
         FeeState::Charging.code(),
-        rows.epoch,
+        item.closures,
         now,
         call.operator_id,
         call.channel_id,

@@ -2,4 +2,5 @@
 //! facts that formulas read.
 
 pub mod rpc;
+pub mod rules;
 pub mod store;

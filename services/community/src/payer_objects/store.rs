@@ -131,3 +131,26 @@ pub async fn list(pool: &Pool, call: &Call, page: &KeyPage) -> Result<Vec<PayerO
     .await?;
     Ok(rows)
 }
+
+/// The types of payer objects, in the order in which they are named; `None` for an object that
+/// the community does not have.
+///
+/// # Errors
+/// Returns storage errors.
+pub async fn types(
+    connection: &mut PgConnection,
+    call: &Call,
+    payer_obj_ids: &[String],
+) -> Result<Vec<Option<String>>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT o.payer_obj_type AS "payer_obj_type?"
+           FROM unnest($2::text[]) WITH ORDINALITY AS asked (payer_obj_id, place)
+           LEFT JOIN payer_object o ON o.community_id = $1 AND o.payer_obj_id = asked.payer_obj_id
+           ORDER BY place"#,
+        call.tenant.id,
+        payer_obj_ids,
+    )
+    .fetch_all(connection)
+    .named("payer_object_types")
+    .await
+}

@@ -21,8 +21,8 @@ use communal_proto::{Checked, Checker};
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::{PgConnection, PgPool};
 
-use crate::charges::{self, Given};
 use crate::fee_items::rules;
+use crate::vocabulary::periods::{self, Row};
 use crate::{bill_rules, fee_items, fees, payer_objects};
 use communities::{Community, DemoItem};
 
@@ -123,7 +123,7 @@ async fn charge(
     at: DateTime<Utc>,
     bar: &ProgressBar,
 ) -> anyhow::Result<()> {
-    let given = |payer_obj_id| Given { payer_obj_id, start: item.fees_from, stop: "" };
+    let row = |payer_obj_id| Row { payer_obj_id, start: item.fees_from, end: "" };
     for objects in &item.charged {
         let request = CreateFeesRequest {
             community_id: call.tenant.id.clone(),
@@ -137,9 +137,9 @@ async fn charge(
                 })
                 .collect(),
         };
-        let rows = objects.iter().map(|id| given(id));
-        let charges = accepted(&request, |checker| charges::read(rows, fees::NAMES, checker))?;
-        fees::store::create_in(&mut *connection, call, &request, &charges, at).await?;
+        let rows = objects.iter().map(|id| row(id));
+        let periods = accepted(&request, |checker| periods::read(rows, fees::NAMES, checker))?;
+        fees::store::create_in(&mut *connection, call, &request, &periods, at).await?;
         bar.inc(1);
     }
     if !item.billed.is_empty() {
@@ -156,9 +156,9 @@ async fn charge(
                 })
                 .collect(),
         };
-        let rows = item.billed.iter().map(|id| given(id));
-        let charges = accepted(&request, |checker| charges::read(rows, bill_rules::NAMES, checker))?;
-        bill_rules::store::create_in(connection, call, &request, &charges, at).await?;
+        let rows = item.billed.iter().map(|id| row(id));
+        let periods = accepted(&request, |checker| periods::read(rows, bill_rules::NAMES, checker))?;
+        bill_rules::store::create_in(connection, call, &request, &periods, at).await?;
         bar.inc(1);
     }
     Ok(())

@@ -7,7 +7,7 @@
 //! (汉字 count as one) from 1.
 //!
 //! ```
-//! use communal_community::formula::Expression;
+//! use communal_community::amounts::formula::Expression;
 //!
 //! let formula: Expression = "面积 × 单价 ＋ 附加费".parse().unwrap();
 //! assert_eq!(formula.to_string(), "R*单价+附加费");

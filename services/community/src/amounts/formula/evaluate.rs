@@ -52,7 +52,7 @@ impl Expression {
     /// payer object at hand; `None` is an error.
     ///
     /// ```
-    /// use communal_community::formula::{Expression, Variable};
+    /// use communal_community::amounts::formula::{Expression, Variable};
     /// use rust_decimal::Decimal;
     ///
     /// let formula: Expression = "R*2.5+X*10".parse().unwrap();

@@ -1,5 +1,4 @@
 //! The pool keeps connections at hand, and keeps none whose work did not end as it should.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::Duration;
 

@@ -1,12 +1,10 @@
 //! Fee items as their documents have them: shapes, texts, aliases, filters, history.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use chrono::TimeDelta;
 use communal_proto::Coded;
 use communal_proto::community::v1::*;
-use support::*;
+
+use crate::harness::*;
 
 #[tokio::test]
 async fn a_saved_item_is_listed_as_documented() {

@@ -1,12 +1,10 @@
 //! The same request twice, and many at once.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use communal_proto::community::v1::*;
-use support::*;
 use tokio::task::JoinSet;
 use tonic::Status;
+
+use crate::harness::*;
 
 const MANY: usize = 32;
 

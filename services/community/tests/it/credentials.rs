@@ -1,13 +1,11 @@
 //! Who may call. The mechanism is the kit's and tested there; here are the words and choices
 //! of this service, over every RPC.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use chrono::TimeDelta;
 use communal_proto::community::v1::*;
-use support::*;
 use tonic::Status;
+
+use crate::harness::*;
 
 /// Every RPC of the service in a community, with requests that are right but for the caller.
 async fn everything(caller: &Caller, community: &str) -> Vec<Result<(), Status>> {

@@ -1,19 +1,16 @@
 //! Stopping an item ends its fees and bill rules: in one step, for good, in its community
 //! alone, whatever their number and whoever works on them meanwhile.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use communal_community::{bill_rules, charges, fees};
-use communal_proto::Checker;
 use communal_proto::community::v1::*;
-use support::*;
 use tokio::task::JoinSet;
+use tonic::Status;
+
+use crate::harness::*;
 
 /// The documented request of the update document, as the gateway carries it over.
 fn documented_update(config_id: &str) -> UpdateFeeConfigRequest {
@@ -217,50 +214,54 @@ async fn no_open_fee_survives_a_stop_that_races_with_its_creation() {
     assert!(admitted > 8, "{admitted} admitted, {refused} refused");
 }
 
-/// A creation whose transaction is still open when `other` begins.
+/// Runs `other` while a creation on two rooms has locked the item and cannot end: it needs a
+/// room that another transaction holds. Returns what became of both.
 async fn while_creating<T: Send + 'static>(
     service: &Service,
-    config_id: &str,
-    rules: bool,
+    creation: impl Future<Output = Result<Vec<String>, Status>> + Send + 'static,
     other: impl Future<Output = T> + Send + 'static,
-) -> T {
-    let ids = service.rooms(2).await;
-    let given = ids.iter().map(|id| charges::Given { payer_obj_id: id, start: "2024-01-01", stop: "" });
-    let rows = charges::read(given, fees::NAMES, &mut Checker::default());
-    let mut open = service.pool().begin().await.unwrap();
-    let call = service.call();
-    if rules {
-        let request = CreateBillRulesRequest { config_id: config_id.into(), ..CreateBillRulesRequest::default() };
-        bill_rules::store::create_in(&mut open, &call, &request, &rows, morning()).await.unwrap();
-    } else {
-        let request = CreateFeesRequest { config_id: config_id.into(), ..CreateFeesRequest::default() };
-        fees::store::create_in(&mut open, &call, &request, &rows, morning()).await.unwrap();
-    }
+) -> (Vec<String>, T) {
+    let mut busy = service.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM payer_object FOR UPDATE").execute(&mut *busy).await.unwrap();
+    let creation = tokio::spawn(creation);
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let other = tokio::spawn(other);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(!other.is_finished(), "the other did not wait for the creation");
-    open.commit().await.unwrap();
-    other.await.unwrap()
+    assert!(!creation.is_finished(), "the creation did not wait for the room");
+    assert!(!other.is_finished(), "the other call did not wait for the creation");
+    busy.rollback().await.unwrap();
+    (creation.await.unwrap().unwrap(), other.await.unwrap())
 }
 
 #[tokio::test]
 async fn what_waits_for_a_creation_sees_what_it_created() {
     let service = Service::start().await;
+    let rooms = service.rooms(2).await;
     let id = service.item("物业费").await;
     let caller = service.caller();
+    let charge = || {
+        let (caller, id, rooms) = (caller.clone(), id.clone(), rooms.clone());
+        async move { caller.charge(&id, &rooms).await }
+    };
+    let bill = || {
+        let (caller, id, rooms) = (caller.clone(), id.clone(), rooms.clone());
+        async move { caller.bill(&id, &rooms).await }
+    };
 
     let (stopper, request) = (caller.clone(), stop(&id, "物业费"));
-    while_creating(&service, &id, false, async move { stopper.update(request).await }).await.unwrap();
-    assert_eq!(caller.all_fees(&id, FeeState::Ended).await.len(), 2);
+    let (created, outcome) = while_creating(&service, charge(), async move { stopper.update(request).await }).await;
+    outcome.unwrap();
+    let ended: Vec<_> = caller.all_fees(&id, FeeState::Ended).await.into_iter().map(|f| f.fee_id).collect();
+    assert_eq!(ended, created);
     caller.update(reopen(&id, "物业费")).await.unwrap();
 
     let (deleter, deleted) = (caller.clone(), id.clone());
-    let outcome = while_creating(&service, &id, false, async move { deleter.delete(&deleted).await }).await;
+    let (_, outcome) = while_creating(&service, charge(), async move { deleter.delete(&deleted).await }).await;
     assert_eq!(refusal(outcome).0, "FEE_ITEM_IN_USE");
 
     let changer = caller.clone();
     let request = UpdateFeeConfigRequest { fee_flag: FeeFlag::OneOff.into(), ..update(&id, "物业费") };
-    let outcome = while_creating(&service, &id, true, async move { changer.update(request).await }).await;
+    let (_, outcome) = while_creating(&service, bill(), async move { changer.update(request).await }).await;
     assert_eq!(refusal(outcome).0, "FEE_ITEM_HAS_RULES");
 }
 

@@ -1,7 +1,4 @@
 //! The binary as an operator runs it: configuration, demo data, signals.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod support;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
@@ -12,9 +9,10 @@ use communal_kit::test_support::TestDatabase;
 use communal_proto::community::v1::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::*;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
+
+use crate::harness::*;
 
 fn command(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_community"));

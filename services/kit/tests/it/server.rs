@@ -1,7 +1,6 @@
 //! A service as its callers and operators meet it: credentials, health, deadlines, drain.
 //! The administration of credentials is the one interface every service has, so it is what
 //! is called here.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ const DATE: &str = "%Y-%m-%d";
 /// The start of a span: a date means its first second.
 ///
 /// ```
-/// use communal_community::times::{print, start};
+/// use communal_community::vocabulary::times::{print, start};
 /// assert_eq!(start("2024-01-01").map(print).as_deref(), Some("2024-01-01 00:00:00"));
 /// assert_eq!(start("2024-01-01 12:30:00").map(print).as_deref(), Some("2024-01-01 12:30:00"));
 /// assert_eq!(start("2024-02-30"), None);
@@ -23,7 +23,7 @@ pub fn start(text: &str) -> Option<NaiveDateTime> {
 /// mean that day included.
 ///
 /// ```
-/// use communal_community::times::{end, print};
+/// use communal_community::vocabulary::times::{end, print};
 /// assert_eq!(end("2024-12-31").map(print).as_deref(), Some("2024-12-31 23:59:59"));
 /// ```
 #[must_use]

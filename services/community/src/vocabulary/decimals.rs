@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 /// double would change to it at 10,000,000 is no part of the contract.
 ///
 /// ```
-/// use communal_community::decimals::as_double_prints;
+/// use communal_community::vocabulary::decimals::as_double_prints;
 /// use rust_decimal::Decimal;
 /// assert_eq!(as_double_prints(Decimal::new(25_000, 4)), "2.5");
 /// assert_eq!(as_double_prints(Decimal::new(100, 0)), "100.0");

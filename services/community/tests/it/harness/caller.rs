@@ -1,0 +1,170 @@
+//! A caller of the service, with a method for each RPC, and how tests read a refusal.
+
+use communal_proto::community::v1::bill_rule_service_client::BillRuleServiceClient;
+use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
+use communal_proto::community::v1::fee_service_client::FeeServiceClient;
+use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
+use communal_proto::community::v1::*;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tonic_types::StatusExt;
+
+use super::{APP, HOME, fees, list, list_fees};
+
+/// A client with its credentials.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    channel: Channel,
+    pub(crate) metadata: Vec<(&'static str, String)>,
+}
+
+impl Caller {
+    /// The operator of a token, through the app that proves nothing.
+    pub(crate) fn new(channel: Channel, token: String) -> Self {
+        let metadata = vec![("x-channel-id", APP.to_owned()), ("authorization", format!("Bearer {token}"))];
+        Self { channel, metadata }
+    }
+
+    /// Sets or replaces metadata; an empty value removes it.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        let value = value.into();
+        self.metadata.retain(|(n, _)| *n != name);
+        if !value.is_empty() {
+            self.metadata.push((name, value));
+        }
+        self
+    }
+
+    /// The same caller with a request id.
+    pub(crate) fn id(&self, request_id: &str) -> Self {
+        self.clone().with("x-request-id", request_id)
+    }
+
+    fn request<M>(&self, message: M) -> Request<M> {
+        let mut request = Request::new(message);
+        for (name, value) in &self.metadata {
+            request.metadata_mut().insert(*name, value.parse().unwrap());
+        }
+        request
+    }
+
+    fn items(&self) -> FeeItemServiceClient<Channel> {
+        FeeItemServiceClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    pub(crate) async fn save(&self, message: SaveFeeConfigRequest) -> Result<(), Status> {
+        self.items().save_fee_config(self.request(message)).await.map(drop)
+    }
+
+    pub(crate) async fn update(&self, message: UpdateFeeConfigRequest) -> Result<(), Status> {
+        self.items().update_fee_config(self.request(message)).await.map(drop)
+    }
+
+    pub(crate) async fn delete(&self, config_id: &str) -> Result<(), Status> {
+        let message = DeleteFeeConfigRequest { config_id: config_id.into(), community_id: HOME.into() };
+        self.items().delete_fee_config(self.request(message)).await.map(drop)
+    }
+
+    pub(crate) async fn list(&self, message: ListFeeConfigsRequest) -> Result<ListFeeConfigsResponse, Status> {
+        self.items().list_fee_configs(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn history(&self, message: QueryHisFeeConfigRequest) -> Result<QueryHisFeeConfigResponse, Status> {
+        self.items().query_his_fee_config(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    /// The live item of a name in the home community.
+    pub(crate) async fn named(&self, name: &str) -> FeeConfig {
+        let found = self.list(ListFeeConfigsRequest { fee_name_eq: name.into(), ..list() }).await.unwrap();
+        found.fee_configs.into_iter().next().unwrap()
+    }
+
+    pub(crate) async fn register(&self, community: &str, payer_objects: Vec<PayerObject>) -> Result<(), Status> {
+        let message = RegisterPayerObjectsRequest { community_id: community.into(), payer_objects };
+        let mut client = PayerObjectServiceClient::new(self.channel.clone());
+        client.register_payer_objects(self.request(message)).await.map(drop)
+    }
+
+    pub(crate) async fn objects(&self, message: ListPayerObjectsRequest) -> Result<ListPayerObjectsResponse, Status> {
+        let mut client = PayerObjectServiceClient::new(self.channel.clone());
+        client.list_payer_objects(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    /// Creates a fee on each object from 2024-01-01 on.
+    pub(crate) async fn charge(&self, config_id: &str, objects: &[String]) -> Result<Vec<String>, Status> {
+        self.create_fees(fees(config_id, objects)).await
+    }
+
+    pub(crate) async fn create_fees(&self, message: CreateFeesRequest) -> Result<Vec<String>, Status> {
+        let mut client = FeeServiceClient::new(self.channel.clone());
+        client.create_fees(self.request(message)).await.map(|r| r.into_inner().fee_ids)
+    }
+
+    pub(crate) async fn fees(&self, message: ListFeesRequest) -> Result<ListFeesResponse, Status> {
+        let mut client = FeeServiceClient::new(self.channel.clone());
+        client.list_fees(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    /// All fees of an item, page by page.
+    pub(crate) async fn all_fees(&self, config_id: &str, state: FeeState) -> Vec<Fee> {
+        let mut all = Vec::new();
+        let mut token = String::new();
+        loop {
+            let asked = ListFeesRequest { page_token: token, state: state.into(), ..list_fees(config_id) };
+            let page = self.fees(asked).await.unwrap();
+            all.extend(page.fees);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            token = page.next_page_token;
+        }
+    }
+
+    /// Creates a bill rule on each object from 2024-01-01 on.
+    pub(crate) async fn bill(&self, config_id: &str, objects: &[String]) -> Result<Vec<String>, Status> {
+        let message = CreateBillRulesRequest {
+            community_id: HOME.into(),
+            config_id: config_id.into(),
+            rules: objects
+                .iter()
+                .map(|id| NewBillRule {
+                    payer_obj_id: id.clone(),
+                    start_time: "2024-01-01".into(),
+                    ..NewBillRule::default()
+                })
+                .collect(),
+        };
+        let mut client = BillRuleServiceClient::new(self.channel.clone());
+        client.create_bill_rules(self.request(message)).await.map(|r| r.into_inner().rule_ids)
+    }
+
+    pub(crate) async fn rules(&self, config_id: &str) -> Result<ListBillRulesResponse, Status> {
+        let message = ListBillRulesRequest {
+            community_id: HOME.into(),
+            config_id: config_id.into(),
+            page_size: 1_000,
+            ..ListBillRulesRequest::default()
+        };
+        let mut client = BillRuleServiceClient::new(self.channel.clone());
+        client.list_bill_rules(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+}
+
+/// The reason and the words of a refusal.
+pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (String, String) {
+    let details = outcome.expect_err("must be refused").get_error_details();
+    let reason = details.error_info().map(|i| i.reason.clone()).unwrap_or_default();
+    (reason, details.localized_message().map(|m| m.message.clone()).unwrap_or_default())
+}
+
+/// The fields that a refusal names.
+pub(crate) fn fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<String> {
+    let details = outcome.expect_err("must be refused").get_error_details();
+    let fields = details.bad_request().map(|b| b.field_violations.iter().map(|v| v.field.clone()).collect());
+    fields.unwrap_or_default()
+}
+
+/// A refusal as [`refusal`] returns it.
+pub(crate) fn told(reason: &str, words: &str) -> (String, String) {
+    (reason.to_owned(), words.to_owned())
+}

@@ -1,0 +1,13 @@
+//! The service over real gRPC, on a PostgreSQL database of its own for each test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+mod bill_rules;
+mod credentials;
+mod fee_items;
+mod fees;
+mod payer_objects;
+mod process;
+mod repeats;
+mod stopping;
