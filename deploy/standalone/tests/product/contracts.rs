@@ -7,10 +7,12 @@
 
 use std::path::Path;
 
-use crate::harness::{NETWORK, Product, RETAIL, sys_head};
+use communal_fixtures::credentials::billing::{NETWORK, RETAIL};
 use communal_proto::FILE_DESCRIPTOR_SET;
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
+
+use crate::harness::{Product, sys_head};
 
 fn contracts(folder: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto/contracts").join(folder);
@@ -143,7 +145,7 @@ fn input_of(pool: &DescriptorPool, path: &str) -> MessageDescriptor {
 async fn every_bad_epeis_field_is_refused_by_name_and_nothing_is_written() {
     let product = Product::start().await;
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let before = product.stored().await;
+    let before = product.databases.digest().await;
     let mut tried = 0;
     for contract in contracts("epeis") {
         let path = contract["path"].as_str().unwrap();
@@ -227,7 +229,7 @@ async fn every_bad_epeis_field_is_refused_by_name_and_nothing_is_written() {
         }
     }
     assert!(tried > 800, "only {tried} bad requests were tried");
-    assert_eq!(product.stored().await, before, "something was written");
+    assert_eq!(product.databases.digest().await, before, "something was written");
     product.stop().await;
 }
 
@@ -235,7 +237,7 @@ async fn every_bad_epeis_field_is_refused_by_name_and_nothing_is_written() {
 async fn every_bad_hc_field_is_refused_by_name_and_nothing_is_written() {
     let product = Product::start().await;
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let before = product.stored().await;
+    let before = product.databases.digest().await;
     let mut tried = 0;
     for contract in contracts("hc") {
         let code = contract["service_code"].as_str().unwrap();
@@ -271,6 +273,6 @@ async fn every_bad_hc_field_is_refused_by_name_and_nothing_is_written() {
         assert_eq!(reply.json["msg"], first.missing_text, "{code}");
     }
     assert!(tried > 200, "only {tried} bad requests were tried");
-    assert_eq!(product.stored().await, before, "something was written");
+    assert_eq!(product.databases.digest().await, before, "something was written");
     product.stop().await;
 }

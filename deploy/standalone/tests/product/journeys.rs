@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::harness::{KEY, NETWORK, OTHER_RETAIL, Product, RETAIL, sys_head};
+use communal_fixtures::credentials::billing::{self, NETWORK, OTHER_RETAIL, RETAIL, STORE};
+use communal_fixtures::credentials::community::OPERATOR_NAME;
+use communal_fixtures::receivables;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
-use communal_proto::billing::v1::{
-    ImportBatch, ImportReceivableLinesRequest, ReceivableLine, RegisterStoresRequest, Store,
-};
+use communal_proto::billing::v1::{ReceivableLine, RegisterStoresRequest, Store};
 use serde_json::{Value, json};
-use tonic::Request;
-use tonic::transport::Channel;
+
+use crate::harness::{Product, sys_head};
 
 fn contract(path: &str) -> Value {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto/contracts").join(path);
@@ -24,23 +24,6 @@ fn documented_keys(interface: &str, block: &str) -> Vec<String> {
 
 fn keys(row: &Value) -> Vec<String> {
     row.as_object().unwrap().keys().cloned().collect()
-}
-
-fn billing_call<M>(tenant: &str, message: M) -> Request<M> {
-    let mut request = Request::new(message);
-    for (key, value) in [
-        ("x-channel-id", "C000000000000001"),
-        ("x-channel-key", KEY),
-        ("x-operator-id", "R000000000000001"),
-        ("x-tenant-id", tenant),
-    ] {
-        request.metadata_mut().insert(key, value.parse().unwrap());
-    }
-    request
-}
-
-async fn billing_channel(product: &Product) -> Channel {
-    Channel::from_shared(format!("http://{}", product.billing)).unwrap().connect().await.unwrap()
 }
 
 async fn post(product: &Product, tenant: &str, interface: &str, blocks: Value) -> Value {
@@ -64,13 +47,13 @@ fn price(package: &str, tier: &str, price: &str, lower: i64, upper: i64) -> Valu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_package_from_draft_to_a_second_price() {
     let product = Product::start().await;
-    let store = Store { store_id: "H000000000000001".into(), name: "营业厅".into() };
-    SupplierServiceClient::new(billing_channel(&product).await)
-        .register_stores(billing_call(RETAIL, RegisterStoresRequest { stores: vec![store] }))
+    let store = Store { store_id: STORE.into(), name: "营业厅".into() };
+    SupplierServiceClient::new(product.billing().await)
+        .register_stores(billing::request(RETAIL, RegisterStoresRequest { stores: vec![store] }))
         .await
         .unwrap();
     let package = json!({
-        "NETWORK_CO_DID": NETWORK, "RET_STORES_AID": "H000000000000001", "CHARGE_PACK_NAME": "居民阶梯",
+        "NETWORK_CO_DID": NETWORK, "RET_STORES_AID": STORE, "CHARGE_PACK_NAME": "居民阶梯",
         "PACK_REMARK": "北京居民年阶梯", "ACCOUNT_ITEM_INFO": "1122.01", "NETWORK_TYPE": "2",
         "COMP_DEVIATION_YESNO": "1", "AGREE_PRICE_YESNO": "1", "TIME_FEES_TYPE": "1", "LADDER_TYPE": "2",
         "LADDER_NUM_TYPE": "3", "ALLOW_CANCELL_YESNO": "2", "RETAIL_VOLTAGE_GRADE_TYPE": "1",
@@ -149,38 +132,23 @@ async fn a_package_from_draft_to_a_second_price() {
 async fn arrears_have_all_sixty_one_keys_in_documented_order() {
     let product = Product::start().await;
     let line = ReceivableLine {
-        network_company_id: NETWORK.into(),
-        retail_company_id: RETAIL.into(),
-        retail_store_id: "H000000000000001".into(),
-        package_id: "P000000000000001".into(),
-        book_id: "B000000000000001".into(),
-        utility: 2,
-        settlement_account_id: "A000000000000001".into(),
-        run_kind: 1,
-        customer_id: "K000000000000001".into(),
-        account_item: "1122.01".into(),
-        category_item: 1,
-        account_month: 202_401,
+        node_id: String::new(),
         quantity: "220".into(),
         unit_price: "0.5383".into(),
         fee: "118.43".into(),
-        package_kind: 3,
-        charge_off_date: 20_240_201,
-        charge_off_id: "O000000000000001".into(),
         paid_total: "18.4".into(),
         latest_paid: "18.4".into(),
         latest_paid_date: 20_240_210,
         latest_payment_id: "Y000000000000001".into(),
-        ..Default::default()
+        ..receivables::line(1, 202_401)
     };
     let mut settled = line.clone();
     settled.settlement_account_id = "A000000000000002".into();
     settled.paid_total = "118.43".into();
     settled.latest_paid = "118.43".into();
-    let batch = Some(ImportBatch { batch_id: "b1".into() });
-    let stream = tokio_stream::iter([ImportReceivableLinesRequest { batch, lines: vec![line, settled] }]);
-    let imported = ReceivableServiceClient::new(billing_channel(&product).await)
-        .import_receivable_lines(billing_call(RETAIL, stream))
+    let stream = tokio_stream::iter(receivables::import("b1", &[line, settled], 2));
+    let imported = ReceivableServiceClient::new(product.billing().await)
+        .import_receivable_lines(billing::request(RETAIL, stream))
         .await
         .unwrap()
         .into_inner();
@@ -284,7 +252,7 @@ async fn a_fee_item_from_save_to_its_history() {
     let operations: Vec<_> =
         history.json["data"].as_array().unwrap().iter().map(|r| r["operate"].as_str().unwrap()).collect();
     assert_eq!(operations, ["ADD", "DEL", "ADD"], "{}", history.text);
-    assert_eq!((&history.json["total"], &history.json["data"][0]["userName"]), (&json!(3), &json!("管理员")));
+    assert_eq!((&history.json["total"], &history.json["data"][0]["userName"]), (&json!(3), &json!(OPERATOR_NAME)));
 
     // Another community's operator channel sees nothing of it; a wrong community is refused.
     update["communityId"] = json!("10002");

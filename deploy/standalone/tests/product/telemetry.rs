@@ -3,37 +3,31 @@
 //! lines in which nothing of a request stands but its trace id.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::harness::{self, Product, RETAIL, operator_token, sys_head};
-use crate::receiver::{Received, Span};
-use communal_kit::test_support::TestDatabase;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use communal_fixtures::credentials::billing::{self, RETAIL};
+use communal_fixtures::credentials::community;
+use nix::sys::signal::Signal;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 
-/// What a caller must never find again in what the product writes.
+use crate::harness::process::{Process, free_port};
+use crate::harness::{Databases, client, connect, operator_token, sys_head};
+use crate::receiver::{self, Received, Span};
+
+/// A text that a caller must never find again in what the product writes.
 const MARK: &str = "MARKED";
 
-/// A `communal serve` that is watched from all sides.
+/// A process whose spans, metrics and logs a test reads.
 struct Watched {
-    child: Child,
-    billing_database: TestDatabase,
-    community_database: TestDatabase,
-    billing: SocketAddr,
-    gateway: SocketAddr,
-    admin: [SocketAddr; 3],
+    process: Process,
+    databases: Databases,
     received: Received,
     output: PathBuf,
     http: reqwest::Client,
-}
-
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A folder of this run and test.
@@ -46,66 +40,30 @@ fn scratch(name: &str) -> PathBuf {
 
 impl Watched {
     async fn start(name: &str) -> Self {
-        let (billing_database, community_database) = Product::databases().await;
-        let (collector, received) = crate::receiver::receive(([127, 0, 0, 1], 0).into()).unwrap();
-        let [billing, community, gateway] = std::array::from_fn(|_| free_port());
-        let admin: [SocketAddr; 3] = std::array::from_fn(|_| free_port());
+        let databases = Databases::create().await;
+        let (collector, received) = receiver::receive(([127, 0, 0, 1], 0).into()).unwrap();
         let output = scratch(name).join("output");
         let file = std::fs::File::create(&output).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_communal"))
-            .arg("serve")
-            .env("COMMUNAL_BILLING_DATABASE_URL", &billing_database.url)
-            .env("COMMUNAL_COMMUNITY_DATABASE_URL", &community_database.url)
-            .env("COMMUNAL_BILLING_ADDR", billing.to_string())
-            .env("COMMUNAL_COMMUNITY_ADDR", community.to_string())
-            .env("COMMUNAL_GATEWAY_ADDR", gateway.to_string())
-            .env("COMMUNAL_BILLING_ADMIN_ADDR", admin[0].to_string())
-            .env("COMMUNAL_COMMUNITY_ADMIN_ADDR", admin[1].to_string())
-            .env("COMMUNAL_GATEWAY_ADMIN_ADDR", admin[2].to_string())
-            .env("COMMUNAL_TOKEN_KEY", harness::TOKEN_KEY)
-            .env("COMMUNAL_SEALING_KEY", harness::SEALING_KEY)
-            .env("COMMUNAL_DRAIN_NOTICE_MS", "10")
-            .env("COMMUNAL_LOG_FORMAT", "json")
-            .env(
-                "COMMUNAL_LOG",
-                "info,communal_kit=debug,communal_gateway=debug,communal_billing=debug,communal_community=debug",
-            )
-            .env("COMMUNAL_OTLP_ENDPOINT", format!("http://{collector}"))
-            .stdout(Stdio::from(file.try_clone().unwrap()))
-            .stderr(Stdio::from(file))
-            .spawn()
-            .unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let watched =
-            Self { child, billing_database, community_database, billing, gateway, admin, received, output, http };
-        for admin in watched.admin {
-            watched.until_ready(admin).await;
-        }
-        watched
+        let process = Process::start(&databases, |command| {
+            command
+                .env("COMMUNAL_DRAIN_NOTICE_MS", "10")
+                .env("COMMUNAL_LOG_FORMAT", "json")
+                .env(
+                    "COMMUNAL_LOG",
+                    "info,communal_kit=debug,communal_gateway=debug,communal_billing=debug,communal_community=debug",
+                )
+                .env("COMMUNAL_OTLP_ENDPOINT", format!("http://{collector}"))
+                .stdout(Stdio::from(file.try_clone().unwrap()))
+                .stderr(Stdio::from(file));
+        })
+        .await;
+        Self { process, databases, received, output, http: client() }
     }
 
-    async fn until_ready(&self, admin: SocketAddr) {
-        for _ in 0..400 {
-            let answer = self.http.get(format!("http://{admin}/readyz")).send().await;
-            if answer.is_ok_and(|a| a.status().is_success()) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("not ready in 20 s: {}", self.lines());
-    }
-
-    /// Stops the process as an operator does; its end sends what spans are left.
+    /// Stops the process as an operator does; at its end it exports the remaining spans.
     async fn stop(&mut self) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
-        for _ in 0..400 {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(status.success(), "{}", self.lines());
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("it does not stop: {}", self.lines());
+        self.process.signal(Signal::SIGTERM);
+        assert!(self.process.ended().await, "{}", self.lines());
     }
 
     /// Everything the process has written.
@@ -114,7 +72,7 @@ impl Watched {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.gateway)
+        format!("http://{}{path}", self.process.gateway)
     }
 
     /// Sends a request; its trace, and its body.
@@ -132,17 +90,10 @@ impl Watched {
         self.http
             .post(self.url(&format!("/app/{command}")))
             .body(body.to_string())
-            .header("app-id", "micro-community")
+            .header("app-id", community::APP)
             .header("transaction-id", transaction_id)
             .header("req-time", "20240301083000")
             .bearer_auth(operator_token())
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -172,7 +123,7 @@ fn one<'s>(spans: &'s [Span], name: &str) -> &'s Span {
 async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     let mut product = Watched::start("trace").await;
     let sent = "0af7651916cd43dd8448eb211c80319c";
-    let read = product.epeis("QueryUserArrearages", &arrears(harness::KEY));
+    let read = product.epeis("QueryUserArrearages", &arrears(billing::KEY));
     let read = read.header("traceparent", format!("00-{sent}-b7ad6b7169203331-01"));
     let (of_read, body) = product.send(read).await;
     assert!(body.contains("ACC_VOLPRICE_OWE"), "{body}");
@@ -180,7 +131,7 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     let (of_write, body) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item("物业费"), "t1")).await;
     assert!(body.contains(r#""code":"0""#), "{body}");
     let unsampled = "1af7651916cd43dd8448eb211c80319c";
-    let quiet = product.epeis("QueryUserArrearages", &arrears(harness::KEY));
+    let quiet = product.epeis("QueryUserArrearages", &arrears(billing::KEY));
     let quiet = quiet.header("traceparent", format!("00-{unsampled}-b7ad6b7169203331-00"));
     assert_eq!(product.send(quiet).await.0, unsampled);
     // Long before the exporter would send by itself.
@@ -223,7 +174,7 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     assert_eq!(product.received.trace(unsampled).len(), 0, "a caller who does not sample is followed");
     // The row says which trace wrote it.
     let written: String = sqlx::query_scalar("SELECT trace_id FROM pay_fee_config WHERE fee_name = '物业费'")
-        .fetch_one(&product.community_database.pool)
+        .fetch_one(&product.databases.community.pool)
         .await
         .unwrap();
     assert_eq!(written, of_write);
@@ -266,7 +217,7 @@ impl Scraping {
         let mut config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{rules:?}]\nscrape_configs:\n"
         );
-        for (job, admin) in ["billing", "community", "gateway"].into_iter().zip(product.admin) {
+        for (job, admin) in ["billing", "community", "gateway"].into_iter().zip(product.process.admin) {
             config.push_str(&format!("  - job_name: {job}\n    static_configs: [{{targets: [\"{admin}\"]}}]\n"));
         }
         std::fs::write(folder.join("prometheus.yaml"), config).unwrap();
@@ -298,10 +249,10 @@ impl Drop for Scraping {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
     let mut product = Watched::start("metrics").await;
-    let mut odd = arrears(harness::KEY);
+    let mut odd = arrears(billing::KEY);
     odd["ACC_VOLPRICE_OWE"]["NOT_A_FIELD"] = 1.into();
     odd["ACC_VOLPRICE_OWE"]["CHARGE_PACK_TYPE"] = "no such code".into();
-    for body in [arrears(harness::KEY), odd, arrears("wrong")] {
+    for body in [arrears(billing::KEY), odd, arrears("wrong")] {
         product.send(product.epeis("QueryUserArrearages", &body)).await;
     }
     for _ in 0..2 {
@@ -309,7 +260,7 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
     }
     // Stopped once, however often it is said.
     let id: String = sqlx::query_scalar("SELECT config_id FROM pay_fee_config WHERE fee_name = '物业费'")
-        .fetch_one(&product.community_database.pool)
+        .fetch_one(&product.databases.community.pool)
         .await
         .unwrap();
     for transaction in ["s1", "s2"] {
@@ -320,9 +271,7 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
         assert!(body.contains(r#""code":"0""#), "{body}");
     }
     // A path is the caller's to choose, and must not become a label.
-    let mut invented = tonic::client::Grpc::new(
-        tonic::transport::Channel::from_shared(format!("http://{}", product.billing)).unwrap().connect().await.unwrap(),
-    );
+    let mut invented = tonic::client::Grpc::new(connect(product.process.billing).await);
     invented.ready().await.unwrap();
     let path = format!("/communal.billing.v1.{MARK}/Call").parse().unwrap();
     let codec = tonic_prost::ProstCodec::<(), ()>::default();
@@ -346,7 +295,7 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
     assert!(missing.is_empty(), "named and not exported: {missing:?}");
     assert_eq!(up["result"][0]["value"][1], "3", "{up}");
 
-    let text = product.http.get(format!("http://{}/metrics", product.admin[0])).send().await.unwrap();
+    let text = product.http.get(format!("http://{}/metrics", product.process.admin[0])).send().await.unwrap();
     let text = text.text().await.unwrap();
     assert!(!text.contains(MARK), "{text}");
     for line in [
@@ -393,7 +342,7 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
     known.push(product.send(headers).await.0);
     // Credentials in the body.
     for key in ["CHANNEL_DID", "DYNAMIC_KEY", "REGISTER_DID", "ACCOUNT_DID"] {
-        let mut body = arrears(harness::KEY);
+        let mut body = arrears(billing::KEY);
         body["SYS_HEAD"][key] = marked(8).into();
         known.push(product.send(product.epeis("QueryUserArrearages", &body)).await.0);
     }
@@ -420,26 +369,26 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
     let wrong = product.http.get(product.url(&format!("/app/feeConfig.saveFeeConfig?feeName={MARK}20")));
     known.push(product.send(wrong).await.0);
     // Storage that fails, with the value in its hands.
-    sqlx::query("ALTER TABLE pay_fee_config RENAME TO gone").execute(&product.community_database.pool).await.unwrap();
+    sqlx::query("ALTER TABLE pay_fee_config RENAME TO gone").execute(&product.databases.community.pool).await.unwrap();
     let (failed, body) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item(&marked(21)), "d")).await;
     assert!(!body.contains("gone") && !body.contains("pay_fee_config"), "{body}");
     sqlx::query(
         "CREATE FUNCTION quote_it() RETURNS trigger LANGUAGE plpgsql AS
          $$ BEGIN RAISE EXCEPTION 'no % here', NEW.fee_name; END $$",
     )
-    .execute(&product.community_database.pool)
+    .execute(&product.databases.community.pool)
     .await
     .unwrap();
     sqlx::raw_sql("ALTER TABLE gone RENAME TO pay_fee_config; CREATE TRIGGER quoting BEFORE INSERT ON pay_fee_config FOR EACH ROW EXECUTE FUNCTION quote_it()")
-        .execute(&product.community_database.pool)
+        .execute(&product.databases.community.pool)
         .await
         .unwrap();
     let (quoted, _) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item(&marked(22)), "e")).await;
-    product.billing_database.pool.close().await;
+    product.databases.billing.pool.close().await;
     product.stop().await;
 
     let output = product.lines();
-    for secret in [MARK, harness::KEY, harness::TOKEN_KEY, harness::SEALING_KEY, &operator_token()[..40]] {
+    for secret in [MARK, billing::KEY, community::TOKEN_KEY, community::SEALING_KEY, &operator_token()[..40]] {
         let line = output.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret} was written");
         let told = |span: &Span| span.name.contains(secret) || span.attributes.values().any(|v| v.contains(secret));

@@ -1,65 +1,68 @@
-//! The whole product in this process, on two databases of its own, with credentials and
-//! nothing else in them.
+//! What the product's tests share: two databases with credentials and nothing else in them ([`Databases`]), the whole
+//! product in this process on top of them ([`Product`]), and a process of its own ([`process`]).
+
+pub(crate) mod process;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use chrono::Utc;
-use communal_kit::clock::Clock;
+use communal_fixtures::TestDatabase;
+use communal_fixtures::credentials::{billing, community};
 use communal_kit::config::Reader;
-use communal_kit::identity::store::{self, NewChannel};
-use communal_kit::identity::{Proof, SealingKey, TenantKind, token};
-use communal_kit::secret::Secret;
-use communal_kit::test_support::TestDatabase;
 use communal_standalone::{Settings, start};
 use serde_json::Value;
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tonic::transport::Channel;
 
-pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-pub(crate) const NETWORK: &str = "N000000000000001";
-pub(crate) const RETAIL: &str = "S000000000000001";
-pub(crate) const OTHER_RETAIL: &str = "S000000000000002";
-pub(crate) const TOKEN_KEY: &str = "a key for the tokens of tests, 32+";
-pub(crate) const SEALING_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-const OPERATOR: &str = "302023111900000001";
+/// The databases of both services, with credentials.
+pub(crate) struct Databases {
+    pub(crate) billing: TestDatabase,
+    pub(crate) community: TestDatabase,
+}
 
-/// A running product.
+impl Databases {
+    pub(crate) async fn create() -> Self {
+        let billing = TestDatabase::create("billing", &communal_billing::MIGRATOR).await;
+        let community = TestDatabase::create("community", &communal_community::MIGRATOR).await;
+        billing::register(&mut billing.pool.acquire().await.unwrap()).await.unwrap();
+        community::register(&mut community.pool.acquire().await.unwrap()).await.unwrap();
+        Self { billing, community }
+    }
+
+    /// A digest of everything that is stored except credentials.
+    pub(crate) async fn digest(&self) -> String {
+        format!("{}{}", digest(&self.billing.pool).await, digest(&self.community.pool).await)
+    }
+}
+
+/// The product in this process.
 pub(crate) struct Product {
-    pub(crate) billing_database: TestDatabase,
-    pub(crate) community_database: TestDatabase,
+    pub(crate) databases: Databases,
     pub(crate) gateway: SocketAddr,
-    pub(crate) billing: SocketAddr,
     pub(crate) http: reqwest::Client,
     pub(crate) token: String,
+    billing: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Product {
-    /// Two databases with credentials.
-    pub(crate) async fn databases() -> (TestDatabase, TestDatabase) {
-        let billing = TestDatabase::create("billing", &communal_billing::MIGRATOR).await;
-        let community = TestDatabase::create("community", &communal_community::MIGRATOR).await;
-        billing_credentials(&billing.pool).await;
-        community_credentials(&community.pool).await;
-        (billing, community)
-    }
-
     pub(crate) async fn start() -> Self {
-        let (billing_database, community_database) = Self::databases().await;
+        let databases = Databases::create().await;
         let settings = [
-            ("billing_database_url", billing_database.url.as_str()),
-            ("community_database_url", &community_database.url),
+            ("billing_database_url", databases.billing.url.as_str()),
+            ("community_database_url", &databases.community.url),
             ("billing_addr", "127.0.0.1:0"),
             ("billing_admin_addr", "127.0.0.1:0"),
             ("community_addr", "127.0.0.1:0"),
             ("community_admin_addr", "127.0.0.1:0"),
             ("gateway_addr", "127.0.0.1:0"),
             ("gateway_admin_addr", "127.0.0.1:0"),
-            ("token_key", TOKEN_KEY),
-            ("sealing_key", SEALING_KEY),
+            ("token_key", community::TOKEN_KEY),
+            ("sealing_key", community::SEALING_KEY),
             ("drain_notice_ms", "10"),
         ];
         let settings: BTreeMap<_, _> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -67,21 +70,18 @@ impl Product {
         let (gateway, billing) = (running.gateway, running.billing);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(running.until(async move { drop(stopped.await) }));
-        Self {
-            billing_database,
-            community_database,
-            gateway,
-            billing,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            token: operator_token(),
-            stop,
-            serving,
-        }
+        let http = client();
+        Self { databases, gateway, http, token: operator_token(), billing, stop, serving }
     }
 
     pub(crate) async fn stop(self) {
         let _ = self.stop.send(());
         self.serving.await.unwrap().unwrap();
+    }
+
+    /// A connection to billing's gRPC port.
+    pub(crate) async fn billing(&self) -> Channel {
+        connect(self.billing).await
     }
 
     /// Posts a body as it is to an EPEIS interface.
@@ -101,22 +101,37 @@ impl Product {
             self.http.get(url).query(&pairs.map(|(k, v)| (k.clone(), text(v))).collect::<Vec<_>>())
         };
         let builder = builder
-            .header("app-id", "micro-community")
+            .header("app-id", community::APP)
             .header("transaction-id", transaction_id)
             .header("req-time", "20240301083000")
             .bearer_auth(&self.token);
         Reply::of(builder.send().await.unwrap()).await
     }
-
-    /// A digest of everything that is stored, but the credentials.
-    pub(crate) async fn stored(&self) -> String {
-        format!("{}{}", digest(&self.billing_database.pool).await, digest(&self.community_database.pool).await)
-    }
 }
 
-/// A token of the operator of both communities.
+/// A client that ignores the proxies of the environment.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+/// A connection to a gRPC port.
+pub(crate) async fn connect(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+/// A token of the operator of both communities, valid now.
 pub(crate) fn operator_token() -> String {
-    token::issue(&Secret::new(TOKEN_KEY), OPERATOR, Utc::now(), chrono::TimeDelta::hours(1)).unwrap()
+    community::token(community::OPERATOR, Utc::now())
+}
+
+/// The credentials that an EPEIS body carries.
+pub(crate) fn sys_head(tenant: &str) -> Value {
+    serde_json::json!({
+        "CHANNEL_DID": billing::CHANNEL,
+        "DYNAMIC_KEY": billing::KEY,
+        "REGISTER_DID": billing::OPERATOR,
+        "ACCOUNT_DID": tenant,
+    })
 }
 
 /// An answer over HTTP.
@@ -134,65 +149,6 @@ impl Reply {
         let json = serde_json::from_str(&text).unwrap_or_else(|e| panic!("no JSON ({e}): {text}"));
         Self { status, text, json }
     }
-}
-
-/// The credentials that an EPEIS body carries.
-pub(crate) fn sys_head(tenant: &str) -> Value {
-    serde_json::json!({
-        "CHANNEL_DID": "C000000000000001",
-        "DYNAMIC_KEY": KEY,
-        "REGISTER_DID": "R000000000000001",
-        "ACCOUNT_DID": tenant,
-    })
-}
-
-async fn billing_credentials(pool: &PgPool) {
-    let mut connection = pool.acquire().await.unwrap();
-    let now = Clock::system(communal_kit::clock::DEFAULT_ZONE).now();
-    for (tenant, kind) in [
-        (NETWORK, TenantKind::NetworkCompany),
-        (RETAIL, TenantKind::RetailCompany),
-        (OTHER_RETAIL, TenantKind::RetailCompany),
-    ] {
-        store::register_tenant(&mut connection, tenant, kind, tenant).await.unwrap();
-    }
-    let tenants = [NETWORK, RETAIL, OTHER_RETAIL].map(str::to_owned);
-    let channel = NewChannel {
-        channel_id: "C000000000000001",
-        name: "test",
-        proof: Proof::Key,
-        admin: false,
-        tenant_ids: &tenants,
-        methods: &[],
-        key: Some(Secret::new(KEY)),
-        valid_for: None,
-    };
-    store::add_channel(&mut connection, &channel, None, now).await.unwrap();
-    store::register_operator(&mut connection, "R000000000000001", "操作员", &tenants).await.unwrap();
-}
-
-async fn community_credentials(pool: &PgPool) {
-    let mut connection = pool.acquire().await.unwrap();
-    let now = Clock::system(communal_kit::clock::DEFAULT_ZONE).now();
-    let tenants = ["10001", "10002"].map(str::to_owned);
-    for tenant in &tenants {
-        store::register_tenant(&mut connection, tenant, TenantKind::Community, tenant).await.unwrap();
-    }
-    let sealing = SealingKey::parse(&Secret::new(SEALING_KEY)).unwrap();
-    for (channel_id, proof) in [("micro-community", Proof::None), ("demo-app", Proof::Signature)] {
-        let channel = NewChannel {
-            channel_id,
-            name: channel_id,
-            proof,
-            admin: false,
-            tenant_ids: &tenants,
-            methods: &[],
-            key: Some(Secret::new("SECRET123")),
-            valid_for: None,
-        };
-        store::add_channel(&mut connection, &channel, Some(&sealing), now).await.unwrap();
-    }
-    store::register_operator(&mut connection, OPERATOR, "管理员", &tenants).await.unwrap();
 }
 
 async fn digest(pool: &PgPool) -> String {

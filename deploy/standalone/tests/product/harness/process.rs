@@ -1,0 +1,87 @@
+//! The product as a process of its own, which a test can kill.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use communal_fixtures::credentials::community;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Databases, client};
+
+/// A port on which nothing listens.
+pub(crate) fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A `communal serve` on databases that outlive it. It is killed when it is dropped.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) billing: SocketAddr,
+    pub(crate) community: SocketAddr,
+    pub(crate) gateway: SocketAddr,
+    /// The admin ports of billing, community and the gateway.
+    pub(crate) admin: [SocketAddr; 3],
+}
+
+impl Process {
+    /// Starts it with settings and an output of the test's own, and waits until it is ready.
+    pub(crate) async fn start(databases: &Databases, configure: impl FnOnce(&mut Command)) -> Self {
+        let [billing, community, gateway] = std::array::from_fn(|_| free_port());
+        let admin: [SocketAddr; 3] = std::array::from_fn(|_| free_port());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_communal"));
+        command
+            .arg("serve")
+            .env("COMMUNAL_BILLING_DATABASE_URL", &databases.billing.url)
+            .env("COMMUNAL_COMMUNITY_DATABASE_URL", &databases.community.url)
+            .env("COMMUNAL_BILLING_ADDR", billing.to_string())
+            .env("COMMUNAL_COMMUNITY_ADDR", community.to_string())
+            .env("COMMUNAL_GATEWAY_ADDR", gateway.to_string())
+            .env("COMMUNAL_BILLING_ADMIN_ADDR", admin[0].to_string())
+            .env("COMMUNAL_COMMUNITY_ADMIN_ADDR", admin[1].to_string())
+            .env("COMMUNAL_GATEWAY_ADMIN_ADDR", admin[2].to_string())
+            .env("COMMUNAL_TOKEN_KEY", community::TOKEN_KEY)
+            .env("COMMUNAL_SEALING_KEY", community::SEALING_KEY);
+        configure(&mut command);
+        let process = Self { child: command.spawn().unwrap(), billing, community, gateway, admin };
+        for admin in admin {
+            until_ready(admin).await;
+        }
+        process
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    /// Waits until the process has ended; returns whether it succeeded.
+    pub(crate) async fn ended(&mut self) -> bool {
+        for _ in 0..400 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("it does not end within 20 s");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn until_ready(admin: SocketAddr) {
+    let http = client();
+    for _ in 0..400 {
+        let answer = http.get(format!("http://{admin}/readyz")).send().await;
+        if answer.is_ok_and(|a| a.status().is_success()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("not ready within 20 s");
+}
