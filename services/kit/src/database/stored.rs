@@ -12,7 +12,7 @@ use sqlx::{Decode, Encode, Postgres, Type};
 /// period cannot be read must not be billed as a whole-day price. A code that was not given is a
 /// NULL, read as `Option<Stored<E>>` and written by [`Coded::stored`].
 ///
-/// ```ignore
+/// ```text
 /// sqlx::query_as!(PackageRow, r#"SELECT state AS "state: Stored<PackStateType>" FROM sales_package"#)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
