@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use communal_fixtures::tls::{Authority, Folder};
 use communal_kit::tls::PemFiles;
 use prost::Message as _;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -201,47 +201,22 @@ async fn where_nobody_is_there_a_call_fails_at_once_as_unavailable() {
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn issue(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["billing".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-
-    /// What a service shows, and whom it lets in.
-    fn server(&self) -> ServerTlsConfig {
-        let (certificate, key) = self.issue();
-        ServerTlsConfig::new()
-            .identity(Identity::from_pem(certificate, key))
-            .client_ca_root(Certificate::from_pem(self.0.pem()))
-    }
-
-    /// What the gateway finds in its folder.
-    fn write(&self, folder: &std::path::Path) {
-        let (certificate, key) = self.issue();
-        for (name, text) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", self.0.pem())] {
-            std::fs::write(folder.join(name), text).unwrap();
-        }
-    }
+/// The certificate that a service presents, and the authority of the clients that it accepts.
+fn server_tls(authority: &Authority) -> ServerTlsConfig {
+    let (certificate, key) = authority.issue("billing");
+    ServerTlsConfig::new()
+        .identity(Identity::from_pem(certificate, key))
+        .client_ca_root(Certificate::from_pem(authority.certificate()))
 }
 
 #[tokio::test]
 async fn services_are_called_over_mutual_tls_with_files_that_are_renewed() {
-    let folder = std::env::temp_dir().join(format!("communal-gateway-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (old, new) = (Authority::new(), Authority::new());
-    old.write(&folder);
-    let file = |name: &str| Some(folder.join(name));
+    let folder = Folder::create();
+    let (old, new) = (Authority::generate(), Authority::generate());
+    folder.write("billing", &old, &old);
+    let file = |name| Some(folder.file(name));
     let files = PemFiles { certificate: file("tls.crt"), key: file("tls.key"), authorities: file("ca.crt") };
-    let first = replica_with("127.0.0.1:0", ServingStatus::Unknown, Some(old.server())).await;
+    let first = replica_with("127.0.0.1:0", ServingStatus::Unknown, Some(server_tls(&old))).await;
     let addresses = Addresses::new(Mutex::new(vec![first.address]));
     let secure = upstream_by(&addresses, "https://billing:50051", Some(&files));
     assert_eq!(call(&secure).await.unwrap(), 0);
@@ -252,8 +227,8 @@ async fn services_are_called_over_mutual_tls_with_files_that_are_renewed() {
     let stranger = upstream_by(&addresses, "https://community:50052", Some(&files));
     assert!(call(&stranger).await.is_err(), "another service's certificate is not accepted");
 
-    new.write(&folder);
-    let second = replica_with("127.0.0.1:0", ServingStatus::Serving, Some(new.server())).await;
+    folder.write("billing", &new, &new);
+    let second = replica_with("127.0.0.1:0", ServingStatus::Serving, Some(server_tls(&new))).await;
     *addresses.lock().unwrap() = vec![second.address];
     for _ in 0..100 {
         if call(&secure).await.is_ok_and(|name| name == 1) {
@@ -262,5 +237,4 @@ async fn services_are_called_over_mutual_tls_with_files_that_are_renewed() {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     assert_eq!(call(&secure).await.unwrap(), 1, "the renewed files are used without a restart");
-    std::fs::remove_dir_all(&folder).unwrap();
 }

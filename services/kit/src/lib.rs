@@ -23,7 +23,5 @@ pub mod request;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
-#[cfg(feature = "test-support")]
-pub mod test_support;
 pub mod tls;
 pub mod write;

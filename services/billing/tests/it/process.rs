@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use communal_billing::MIGRATOR;
-use communal_kit::test_support::TestDatabase;
+use communal_fixtures::TestDatabase;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::*;
 use nix::sys::signal::{Signal, kill};

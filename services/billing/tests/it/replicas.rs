@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::harness::postgres::{Place, Server};
 use communal_billing::MIGRATOR;
+use communal_fixtures::TestDatabase;
 use communal_kit::telemetry::metrics_handle;
-use communal_kit::test_support::TestDatabase;
 use communal_proto::billing::v1::*;
 use sqlx::PgPool;
 use tonic::metadata::MetadataMap;

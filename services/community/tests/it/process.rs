@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use communal_community::MIGRATOR;
-use communal_kit::test_support::TestDatabase;
+use communal_fixtures::TestDatabase;
 use communal_proto::community::v1::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

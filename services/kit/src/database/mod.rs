@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::telemetry::boundary::traced;
 
 /// The tables every service has: who may call, and which requests were answered.
-pub(crate) static PLATFORM: Migrator = sqlx::migrate!("./migrations");
+pub static PLATFORM: Migrator = sqlx::migrate!("./migrations");
 
 /// Where the platform's migrations are noted, and where the service's own are.
 const PLATFORM_MIGRATIONS: &str = "_platform_migrations";

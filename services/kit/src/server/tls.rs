@@ -145,9 +145,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::net::SocketAddr;
-    use std::path::{Path, PathBuf};
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use communal_fixtures::tls::{Authority, Folder};
     use tonic::transport::server::TcpIncoming;
     use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
     use tonic_health::pb::HealthCheckRequest;
@@ -155,49 +154,9 @@ mod tests {
 
     use super::*;
 
-    struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-    impl Authority {
-        fn new() -> Self {
-            let mut params = CertificateParams::new(Vec::new()).unwrap();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-        }
-
-        fn issue(&self) -> (String, String) {
-            let key = KeyPair::generate().unwrap();
-            let certificate =
-                CertificateParams::new(vec!["billing".to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
-            (certificate.pem(), key.serialize_pem())
-        }
-    }
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            let folder = std::env::temp_dir().join(format!("communal-tls-{:016x}", rand::random::<u64>()));
-            std::fs::create_dir(&folder).unwrap();
-            Self(folder)
-        }
-
-        fn write(&self, server: &Authority, clients: &Authority) {
-            let (certificate, key) = server.issue();
-            for (name, text) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", clients.0.pem())] {
-                std::fs::write(self.0.join(name), text).unwrap();
-            }
-        }
-
-        fn files(&self) -> PemFiles {
-            let file = |name: &str| Some(Path::new(&self.0).join(name));
-            PemFiles { certificate: file("tls.crt"), key: file("tls.key"), authorities: file("ca.crt") }
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    fn files(folder: &Folder) -> PemFiles {
+        let file = |name| Some(folder.file(name));
+        PemFiles { certificate: file("tls.crt"), key: file("tls.key"), authorities: file("ca.crt") }
     }
 
     fn serve(files: &PemFiles) -> SocketAddr {
@@ -212,7 +171,7 @@ mod tests {
 
     fn client(address: SocketAddr, server: &Authority, identity: Option<(String, String)>) -> Channel {
         let mut tls =
-            ClientTlsConfig::new().domain_name("billing").ca_certificate(Certificate::from_pem(server.0.pem()));
+            ClientTlsConfig::new().domain_name("billing").ca_certificate(Certificate::from_pem(server.certificate()));
         if let Some((certificate, key)) = identity {
             tls = tls.identity(Identity::from_pem(certificate, key));
         }
@@ -227,33 +186,33 @@ mod tests {
 
     #[tokio::test]
     async fn only_clients_of_the_named_authority_are_let_in() {
-        let (ours, theirs, folder) = (Authority::new(), Authority::new(), Folder::new());
-        folder.write(&ours, &ours);
-        let address = serve(&folder.files());
-        assert!(answers(&client(address, &ours, Some(ours.issue()))).await);
+        let (ours, theirs, folder) = (Authority::generate(), Authority::generate(), Folder::create());
+        folder.write("billing", &ours, &ours);
+        let address = serve(&files(&folder));
+        assert!(answers(&client(address, &ours, Some(ours.issue("billing")))).await);
         assert!(!answers(&client(address, &ours, None)).await, "without a certificate");
-        assert!(!answers(&client(address, &ours, Some(theirs.issue()))).await, "with somebody else's");
-        assert!(!answers(&client(address, &theirs, Some(ours.issue()))).await, "the client checks as well");
+        assert!(!answers(&client(address, &ours, Some(theirs.issue("billing")))).await, "with somebody else's");
+        assert!(!answers(&client(address, &theirs, Some(ours.issue("billing")))).await, "the client checks as well");
         let plain = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         assert!(!answers(&plain).await, "without encryption");
     }
 
     #[tokio::test]
     async fn changed_files_are_used_for_new_connections_and_unusable_ones_are_not() {
-        let (old, new, folder) = (Authority::new(), Authority::new(), Folder::new());
-        folder.write(&old, &old);
-        let address = serve(&folder.files());
-        let open = client(address, &old, Some(old.issue()));
+        let (old, new, folder) = (Authority::generate(), Authority::generate(), Folder::create());
+        folder.write("billing", &old, &old);
+        let address = serve(&files(&folder));
+        let open = client(address, &old, Some(old.issue("billing")));
         assert!(answers(&open).await);
         // A key that is not the certificate's: what was there before stays in use.
-        std::fs::write(folder.0.join("tls.key"), new.issue().1).unwrap();
+        std::fs::write(folder.file("tls.key"), new.issue("billing").1).unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(answers(&client(address, &old, Some(old.issue()))).await);
-        folder.write(&new, &new);
+        assert!(answers(&client(address, &old, Some(old.issue("billing")))).await);
+        folder.write("billing", &new, &new);
         tokio::time::sleep(Duration::from_millis(400)).await;
-        assert!(answers(&client(address, &new, Some(new.issue()))).await);
+        assert!(answers(&client(address, &new, Some(new.issue("billing")))).await);
         assert!(
-            !answers(&client(address, &new, Some(old.issue()))).await,
+            !answers(&client(address, &new, Some(old.issue("billing")))).await,
             "the former authority is not trusted any more"
         );
         assert!(answers(&open).await, "an open connection goes on");
@@ -261,10 +220,10 @@ mod tests {
 
     #[test]
     fn files_that_cannot_be_used_stop_the_start() {
-        let (ours, folder) = (Authority::new(), Folder::new());
-        folder.write(&ours, &ours);
-        std::fs::write(folder.0.join("ca.crt"), "").unwrap();
-        let error = ServerTls::load(&folder.files()).err().unwrap();
+        let (ours, folder) = (Authority::generate(), Folder::create());
+        folder.write("billing", &ours, &ours);
+        std::fs::write(folder.file("ca.crt"), "").unwrap();
+        let error = ServerTls::load(&files(&folder)).err().unwrap();
         assert!(format!("{error:#}").contains("authorities"), "{error:#}");
         assert!(ServerTls::load(&PemFiles::default()).unwrap().is_none());
     }

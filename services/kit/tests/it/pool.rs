@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use communal_fixtures::TestDatabase;
 use communal_kit::pool::Pool;
-use communal_kit::test_support::TestDatabase;
 use sqlx::Executor as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, TimeZone, Utc};
+use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::database::DatabaseSettings;
 use communal_kit::delivery::{Undelivered, undelivered};
@@ -19,7 +20,6 @@ use communal_kit::pool::{Lease, Pool};
 use communal_kit::refusal::Refusal;
 use communal_kit::secret::Secret;
 use communal_kit::server::{Server, ServerSettings};
-use communal_kit::test_support::TestDatabase;
 use communal_kit::tls::PemFiles;
 use communal_proto::contract::v1::Reason;
 use communal_proto::identity::v1 as pb;

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, TimeZone, Utc};
+use communal_fixtures::TestDatabase;
 use communal_kit::call::{Call, Tenant};
 use communal_kit::database::stored::Stored;
 use communal_kit::identity::TenantKind;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
-use communal_kit::test_support::TestDatabase;
 use communal_kit::write::{run_as, write};
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::{PackStateType, Reason};

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeZone, Utc};
 use communal_billing::{Config, MIGRATOR};
+use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::dates;
-use communal_kit::test_support::TestDatabase;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
 use communal_proto::billing::v1::package_service_client::PackageServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;

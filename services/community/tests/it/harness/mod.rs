@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use communal_community::{Config, MIGRATOR, bind};
+use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::identity::store::{self, NewChannel};
 use communal_kit::identity::{Proof, SealingKey, TenantKind, token};
 use communal_kit::secret::Secret;
-use communal_kit::test_support::TestDatabase;
 use sqlx::PgPool;
 use tonic::transport::Channel;
 
