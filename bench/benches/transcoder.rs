@@ -6,12 +6,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use communal_bench::columns::DocumentedLine;
-use communal_bench::lines::{as_arrears, line};
+use communal_bench::lines::line;
 use communal_bench::rows::{ANSWER_LINES, REQUEST_ROWS};
 use communal_bench::tariffs::{PriceBody, documented_body};
 use communal_gateway::json::{Input, Output, Strictness};
 use communal_gateway::plan::{Contract, Route};
-use communal_proto::billing::v1::{ArrearsLine, UpdateSalePackagePriceRequest};
+use communal_proto::billing::v1::{ReceivableLine, UpdateSalePackagePriceRequest};
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nix::time::{ClockId, clock_gettime};
@@ -78,7 +78,7 @@ impl ValueFormatter for Nanoseconds {
 #[derive(Clone, PartialEq, Message)]
 struct Reply {
     #[prost(message, repeated, tag = "1")]
-    lines: Vec<ArrearsLine>,
+    lines: Vec<ReceivableLine>,
 }
 
 #[derive(Serialize)]
@@ -117,7 +117,7 @@ fn transcoder(criterion: &mut Criterion<ThreadTime>) {
     let route = |name: &str| contract.routes().iter().find(|r| r.name == name).unwrap();
     let (arrears, prices) = (route("QueryUserArrearages"), route("UpdateSalePackagePrice"));
 
-    let wire = Reply { lines: (0..ANSWER_LINES).map(|i| as_arrears(&line(1, i))).collect() }.encode_to_vec();
+    let wire = Reply { lines: (0..ANSWER_LINES).map(|i| line(1, i)).collect() }.encode_to_vec();
     let (ours, theirs) = (by_plan(&contract, arrears, &wire), by_serde(&wire));
     assert_eq!(String::from_utf8(ours).unwrap(), String::from_utf8(theirs).unwrap(), "both write the same bytes");
     let body = documented_body(REQUEST_ROWS, None).into_bytes();

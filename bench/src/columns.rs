@@ -207,14 +207,14 @@ macro_rules! define {
 
             /// The message that goes to the wire.
             #[must_use]
-            pub fn into_message(self) -> ArrearsLine {
-                ArrearsLine { $($field: to_message!($kind, self.$field $(, $more)?),)* }
+            pub fn into_message(self) -> ReceivableLine {
+                ReceivableLine { $($field: to_message!($kind, self.$field $(, $more)?),)* }
             }
         }
 
         /// The line as a row in the text format of COPY.
         #[must_use]
-        pub fn copy_row(line: &ArrearsLine) -> String {
+        pub fn copy_row(line: &ReceivableLine) -> String {
             let values = [$(to_column_text!($kind, line.$field $(, $more)?)),*];
             values.join("\t")
         }
@@ -229,7 +229,7 @@ macro_rules! define {
             ///
             /// # Errors
             /// A decimal that is none.
-            pub fn of(line: &'l ArrearsLine) -> serde_json::Result<Self> {
+            pub fn of(line: &'l ReceivableLine) -> serde_json::Result<Self> {
                 Ok(Self { $($field: to_json!($kind, &line.$field $(, $more)?),)* })
             }
         }
@@ -263,7 +263,7 @@ mod tests {
     fn the_struct_has_every_field_of_the_contract() {
         assert_eq!(COLUMNS.len(), 61);
         assert_eq!(COLUMN_TYPES.len(), COLUMNS.len());
-        let row = copy_row(&lines::as_arrears(&lines::line(1, 0)));
+        let row = copy_row(&lines::line(1, 0));
         assert_eq!(row.split('\t').count(), COLUMNS.len());
     }
 }

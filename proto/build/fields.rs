@@ -21,8 +21,9 @@ pub(crate) fn write(out: &mut String, message: &MessageDescriptor) -> Outcome<()
         writeln!(out, "    /// `{documented}`")?;
         writeln!(
             out,
-            "    pub const {}: FieldName = FieldName {{ proto: {proto:?}, documented: {documented:?} }};",
-            field_constant(&field)
+            "    pub const {}: FieldName = FieldName {{ proto: {proto:?}, documented: {documented:?}, number: {} }};",
+            field_constant(&field),
+            field.number()
         )?;
     }
     writeln!(out, "}}")?;

@@ -9,6 +9,8 @@
 
 mod checks;
 mod codes;
+mod complete;
+mod dictionary;
 mod encoded;
 mod fields;
 mod names;
@@ -20,7 +22,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, EnumDescriptor, MessageDescriptor};
+use prost_types::FileDescriptorSet;
 
 use crate::options::Options;
 
@@ -37,13 +41,13 @@ fn main() -> Outcome<()> {
     let mut compiler = protox::Compiler::new(["."])?;
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(&files)?;
-    let descriptors = compiler.encode_file_descriptor_set();
+    let descriptors = complete::complete(&compiler.encode_file_descriptor_set())?;
     fs::write(out.join("contract.bin"), &descriptors)?;
 
     let pool = DescriptorPool::decode(descriptors.as_slice())?;
     let options = Options::new(&pool)?;
 
-    let mut set = compiler.file_descriptor_set();
+    let mut set = FileDescriptorSet::decode(descriptors.as_slice())?;
     encoded::hold(&mut set, &pool, &options);
     let mut config = tonic_prost_build::Config::new();
     config.bytes(["."]);

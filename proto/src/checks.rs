@@ -77,7 +77,7 @@ pub struct Rule {
 impl Rule {
     /// Allows everything; the generated rules say what differs.
     pub const ANY: Self = Self {
-        field: FieldName { proto: "", documented: "" },
+        field: FieldName { proto: "", documented: "", number: 0 },
         title: "",
         required: false,
         length: 0,
@@ -499,7 +499,7 @@ mod tests {
     use super::*;
 
     const PRICE: Rule = Rule {
-        field: FieldName { proto: "price", documented: "CAT_ITEM_PRICE" },
+        field: FieldName { proto: "price", documented: "CAT_ITEM_PRICE", number: 5 },
         title: "分类项目单价",
         required: true,
         length: 14,
@@ -553,10 +553,10 @@ mod tests {
 
     #[test]
     fn a_value_that_comes_again_is_reported_at_each_later_row() {
-        const ROWS: Rule = Rule { field: FieldName { proto: "rows", documented: "ROWS" }, ..Rule::ANY };
+        const ROWS: Rule = Rule { field: FieldName { proto: "rows", documented: "ROWS", number: 1 }, ..Rule::ANY };
         let values = ["a", "b", "a", "", "", "b", "a"].map(str::to_owned);
         let mut checker = Checker::default();
-        checker.unique(&ROWS, FieldName { proto: "id", documented: "ID" }, "编号", values.iter());
+        checker.unique(&ROWS, FieldName { proto: "id", documented: "ID", number: 1 }, "编号", values.iter());
         let faults: Vec<_> = checker.into_faults().into_iter().map(|f| (f.field.to_string(), f.text)).collect();
         let at = |row, first| (format!("ROWS[{row}].ID"), format!("编号与ROWS[{first}]重复"));
         assert_eq!(faults, [at(2, 0), at(5, 1), at(6, 0)]);

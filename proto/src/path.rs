@@ -4,13 +4,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// The names of one field of the contract; the constants are generated.
+/// The names and number of one field of the contract; the constants are generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FieldName {
     /// The protobuf name, like `price`.
     pub proto: &'static str,
     /// The documented name, as REST writes it, like `CAT_ITEM_PRICE`.
     pub documented: &'static str,
+    /// The field number, as it is on the wire.
+    pub number: u32,
 }
 
 impl FieldName {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use communal_bench::columns::{COLUMNS, StoredLine};
-use communal_proto::billing::v1::{ArrearsLine, QueryUserArrearagesRequest};
+use communal_proto::billing::v1::{QueryUserArrearagesRequest, ReceivableLine};
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgPoolOptions;
@@ -26,7 +26,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[derive(Clone, PartialEq, prost::Message)]
 struct Reply {
     #[prost(message, repeated, tag = "1")]
-    lines: Vec<ArrearsLine>,
+    lines: Vec<ReceivableLine>,
 }
 
 #[derive(Clone)]
@@ -36,7 +36,7 @@ struct Arrears {
 }
 
 impl Arrears {
-    async fn lines(&self, tenant: &str, book: &str) -> Result<Vec<ArrearsLine>, sqlx::Error> {
+    async fn lines(&self, tenant: &str, book: &str) -> Result<Vec<ReceivableLine>, sqlx::Error> {
         let rows = sqlx::query(self.statement).bind(tenant).bind(book).fetch(&self.pool);
         rows.and_then(|row| async move { StoredLine::read(&row).map(StoredLine::into_message) }).try_collect().await
     }

@@ -3,8 +3,8 @@
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use communal_proto::billing::v1::{
-    ArrearsFilter, ArrearsLine, ImportBatch, ImportReceivableLinesRequest, QueryUserArrearagesRequest,
-    QueryUserArrearagesResponse,
+    ArrearsFilter, ImportBatch, ImportReceivableLinesRequest, QueryUserArrearagesRequest, QueryUserArrearagesResponse,
+    ReceivableLine,
 };
 use prost::Message;
 use sqlx::{AssertSqlSafe, Row};
@@ -14,7 +14,7 @@ use crate::arithmetic::{Figure, Reach};
 use crate::capture::Script;
 use crate::columns::{COLUMN_TYPES, COLUMNS, copy_row};
 use crate::grpc::Client;
-use crate::lines::{as_arrears, book_id, line, total_cents};
+use crate::lines::{book_id, line, total_cents};
 use crate::load::{Repeated, open, percentiles, pgbench};
 use crate::plot::Curve;
 use crate::report::Line;
@@ -74,7 +74,7 @@ pub(super) async fn check(address: &str, service: &Service, book: u64) -> anyhow
     let reply = QueryUserArrearagesResponse::decode(reply)?;
     let mut cents = 0;
     for line in &reply.lines {
-        let line = ArrearsLine::decode(line.clone())?;
+        let line = ReceivableLine::decode(line.clone())?;
         ensure!(line.book_id == book_id(book), "a line of {}", line.book_id);
         cents += line.fee.replace('.', "").parse::<u64>()?;
     }
@@ -100,7 +100,7 @@ async fn struct_table(stage: &Stage, database: &str) -> anyhow::Result<()> {
     let copy = format!("COPY arrears_line ({}) FROM STDIN", COLUMNS.join(", "));
     let mut copy = connection.copy_in_raw(&copy).await?;
     for lines in BOOKS {
-        let rows: String = (0..lines).map(|index| copy_row(&as_arrears(&line(lines, index))) + "\n").collect();
+        let rows: String = (0..lines).map(|index| copy_row(&line(lines, index)) + "\n").collect();
         copy.send(rows.as_bytes()).await?;
     }
     copy.finish().await?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use communal_gateway::Config;
 use communal_proto::billing::v1::{
-    ArrearsLine, ChargePackType, QueryUserArrearagesRequest, QueryUserArrearagesResponse,
+    ChargePackType, QueryUserArrearagesRequest, QueryUserArrearagesResponse, ReceivableLine,
     UpdateSalePackagePriceRequest, UpdateSalePackagePriceResponse,
 };
 use communal_proto::contract::v1::FaultKind;
@@ -134,9 +134,9 @@ async fn many_faults_fit_into_the_metadata() {
 
 #[tokio::test]
 async fn an_answer_has_every_key_in_documented_order_whatever_the_bytes_order() {
-    let issued = ArrearsLine { node_id: "N1".into(), fee: "12.5".into(), settled_month: 0, ..Default::default() };
+    let issued = ReceivableLine { node_id: "N1".into(), fee: "12.5".into(), settled_month: 0, ..Default::default() };
     let changed =
-        ArrearsLine { paid_total: "2".into(), settled_month: 202_401, fee: String::new(), ..Default::default() };
+        ReceivableLine { paid_total: "2".into(), settled_month: 202_401, fee: String::new(), ..Default::default() };
     let line = [issued.encode_to_vec(), changed.encode_to_vec()].concat();
     let rig = Rig::replying(QueryUserArrearagesResponse { lines: vec![line.into(); 3] }).await;
     let reply = rig.post(ARREARS, "{}").await;

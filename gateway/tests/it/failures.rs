@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use communal_gateway::plan::Contract;
 use communal_gateway::{Config, ServiceUrls};
-use communal_proto::billing::v1::{ArrearsLine, QueryUserArrearagesResponse};
+use communal_proto::billing::v1::{QueryUserArrearagesResponse, ReceivableLine};
 use prost::Message as _;
 use serde_json::Value;
 use tonic::{Code, Status};
@@ -29,7 +29,7 @@ async fn a_service_that_cannot_be_reached_is_503_in_both_dialects() {
 
 #[tokio::test]
 async fn a_reply_that_breaks_the_contract_is_an_internal_fault_and_never_broken_json() {
-    let wrong = ArrearsLine { fee: "1.234".into(), ..Default::default() };
+    let wrong = ReceivableLine { fee: "1.234".into(), ..Default::default() };
     for reply in [
         Bytes::from_static(b"\xff\xff"),
         QueryUserArrearagesResponse { lines: vec![wrong.encode_to_vec().into()] }.encode_to_vec().into(),
@@ -66,7 +66,7 @@ async fn a_refusal_may_name_a_hundred_fields() {
 
 #[tokio::test]
 async fn a_large_answer_is_served() {
-    let line = ArrearsLine { node_id: "电".repeat(5), fee: "1".into(), ..Default::default() }.encode_to_vec();
+    let line = ReceivableLine { node_id: "电".repeat(5), fee: "1".into(), ..Default::default() }.encode_to_vec();
     let rig = Rig::replying(QueryUserArrearagesResponse { lines: vec![line.into(); 10_000] }).await;
     let reply = rig.post(ARREARS, "{}").await;
     let envelope: Value = serde_json::from_str(&reply.text).unwrap();

@@ -1,7 +1,7 @@
 -- Receivable lines (量价费欠费): what was billed and what was paid on it.
 --
 -- The columns are what is filtered, ordered, summed or changed; the line as it was billed is
--- `issued`, an encoded ArrearsLine without the fields that payments change. Open lines have a
+-- `issued`, an encoded ReceivableLine without the fields that payments change. Open lines have a
 -- partition of their own, so that what is asked for every day stays in memory however long
 -- the history grows. See docs/adr/0003-issued-lines-as-bytes.md.
 CREATE TABLE receivable (

@@ -129,7 +129,7 @@ fn an_arrears_line_with_its_changes_after_it_has_all_61_keys_in_order() {
     let contract = &Contract::load().unwrap();
     let descriptor = contract.pool().get_message_by_name("communal.billing.v1.QueryUserArrearagesResponse").unwrap();
     let route = contract.routes().iter().find(|route| route.name == "QueryUserArrearages").unwrap();
-    let line = contract.pool().get_message_by_name("communal.billing.v1.ArrearsLine").unwrap();
+    let line = contract.pool().get_message_by_name("communal.billing.v1.ReceivableLine").unwrap();
     let mut seed = stream(7);
     let mut wire = Vec::new();
     for _ in 0..3 {

@@ -1,15 +1,18 @@
 //! A receivable line: what is wrong with one, what identifies it, and how it is kept.
 //!
-//! A line is kept as it was billed: an encoded `ArrearsLine` without the fields that payments
+//! A line is kept as it was billed: an encoded `ReceivableLine` without the fields that payments
 //! change. The encoding of a merged message may be the encodings of its parts one after the
 //! other, so a reply is the kept bytes followed by the changed fields, and a line is never
-//! decoded on its way out. `ReceivableLine` (what is taken over) has the same fields under the
-//! same numbers as `ArrearsLine`; a test holds them together.
+//! decoded on its way out.
 
 use chrono::NaiveDate;
 use communal_kit::dates;
 use communal_kit::money::{CENTS, at_scale};
 use communal_proto::billing::v1::ReceivableLine;
+use communal_proto::billing::v1::fields::receivable_line::{
+    LATEST_PAID, LATEST_PAID_DATE, LATEST_PAYMENT_ID, PAID_TOTAL, PENALTY_FROM, PREVIOUS_PAID_DATE,
+    PREVIOUS_PAYMENT_ID, SETTLED_MONTH,
+};
 use communal_proto::{Checked, Checker, Fault, parse_decimal};
 use prost::Message;
 use prost::bytes::BufMut;
@@ -43,18 +46,6 @@ pub struct Payments<'a> {
     pub latest_payment_id: Option<&'a str>,
 }
 
-/// Numbers of the fields that payments change, in `ArrearsLine`.
-mod field {
-    pub(super) const SETTLED_MONTH: u32 = 44;
-    pub(super) const PENALTY_FROM: u32 = 55;
-    pub(super) const PREVIOUS_PAID_DATE: u32 = 56;
-    pub(super) const PREVIOUS_PAYMENT_ID: u32 = 57;
-    pub(super) const PAID_TOTAL: u32 = 58;
-    pub(super) const LATEST_PAID: u32 = 59;
-    pub(super) const LATEST_PAID_DATE: u32 = 60;
-    pub(super) const LATEST_PAYMENT_ID: u32 = 61;
-}
-
 impl Payments<'_> {
     /// Appends the fields to the bytes of a line as it was billed.
     pub fn append(&self, line: &mut impl BufMut) {
@@ -63,14 +54,14 @@ impl Payments<'_> {
                 int32::encode(tag, &number, line);
             }
         };
-        put_number(line, field::SETTLED_MONTH, self.settled_month);
-        put_number(line, field::PENALTY_FROM, self.penalty_from.map(dates::to_number));
-        put_number(line, field::PREVIOUS_PAID_DATE, self.previous_paid_date.map(dates::to_number));
-        put_text(line, field::PREVIOUS_PAYMENT_ID, self.previous_payment_id);
-        put_amount(line, field::PAID_TOTAL, self.paid_total);
-        put_amount(line, field::LATEST_PAID, self.latest_paid);
-        put_number(line, field::LATEST_PAID_DATE, self.latest_paid_date.map(dates::to_number));
-        put_text(line, field::LATEST_PAYMENT_ID, self.latest_payment_id);
+        put_number(line, SETTLED_MONTH.number, self.settled_month);
+        put_number(line, PENALTY_FROM.number, self.penalty_from.map(dates::to_number));
+        put_number(line, PREVIOUS_PAID_DATE.number, self.previous_paid_date.map(dates::to_number));
+        put_text(line, PREVIOUS_PAYMENT_ID.number, self.previous_payment_id);
+        put_amount(line, PAID_TOTAL.number, self.paid_total);
+        put_amount(line, LATEST_PAID.number, self.latest_paid);
+        put_number(line, LATEST_PAID_DATE.number, self.latest_paid_date.map(dates::to_number));
+        put_text(line, LATEST_PAYMENT_ID.number, self.latest_payment_id);
     }
 }
 

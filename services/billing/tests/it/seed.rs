@@ -10,7 +10,7 @@ use communal_billing::seed::{Volume, demo};
 use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::pool::Pool;
-use communal_proto::billing::v1::ArrearsLine;
+use communal_proto::billing::v1::ReceivableLine;
 use prost::Message as _;
 use sqlx::PgPool;
 
@@ -70,7 +70,7 @@ async fn fees_are_what_tiers_and_periods_cost() {
     let wanted = Wanted::default();
     let (mut tiers, mut periods) = (BTreeSet::new(), BTreeSet::new());
     let lines = arrears(&pool, "N000000000000001", &wanted, 100_000).await.unwrap();
-    for line in lines.into_iter().map(|bytes| ArrearsLine::decode(bytes).unwrap()) {
+    for line in lines.into_iter().map(|bytes| ReceivableLine::decode(bytes).unwrap()) {
         let number = |text: &str| text.parse::<rust_decimal::Decimal>().unwrap();
         let cost = communal_kit::money::round(number(&line.quantity) * number(&line.unit_price), 2);
         assert_eq!(number(&line.fee), cost, "{line:?}");

@@ -18,20 +18,20 @@ impl World {
     }
 
     /// The arrears that a caller sees, decoded.
-    pub async fn arrears(&self, tenant: &'static str, filter: ArrearsFilter) -> Result<Vec<ArrearsLine>, Status> {
+    pub async fn arrears(&self, tenant: &'static str, filter: ArrearsFilter) -> Result<Vec<ReceivableLine>, Status> {
         let request = QueryUserArrearagesRequest { filter: Some(filter) };
         let reply = self.receivables(caller(tenant)).query_user_arrearages(request).await?.into_inner();
-        Ok(reply.lines.into_iter().map(|line| ArrearsLine::decode(line).unwrap()).collect())
+        Ok(reply.lines.into_iter().map(|line| ReceivableLine::decode(line).unwrap()).collect())
     }
 
     /// The same from the stream.
-    pub async fn streamed(&self, tenant: &'static str, filter: ArrearsFilter) -> Result<Vec<ArrearsLine>, Status> {
+    pub async fn streamed(&self, tenant: &'static str, filter: ArrearsFilter) -> Result<Vec<ReceivableLine>, Status> {
         let request = StreamUserArrearagesRequest { filter: Some(filter) };
         let mut stream = self.receivables(caller(tenant)).stream_user_arrearages(request).await?.into_inner();
         let mut lines = Vec::new();
         while let Some(portion) = stream.message().await? {
             assert!(portion.lines.len() <= 500);
-            lines.extend(portion.lines.into_iter().map(|line| ArrearsLine::decode(line).unwrap()));
+            lines.extend(portion.lines.into_iter().map(|line| ReceivableLine::decode(line).unwrap()));
         }
         Ok(lines)
     }
