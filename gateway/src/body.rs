@@ -9,21 +9,21 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
-use crate::dialects::NoCall;
+use crate::dialects::NotDispatched;
 
-/// Memory is accounted for in pieces of this size.
+/// Memory is reserved in pieces of this size.
 const PIECE: usize = 1024;
 
-/// Why a body was not read.
+/// The reason why a body was not read.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// It is no body that could be taken.
-    NoCall(NoCall),
-    /// Other bodies fill the memory that there is for them.
+    /// The body is broken, too large or too slow.
+    NotDispatched(NotDispatched),
+    /// Other bodies use all memory that is reserved for bodies.
     NoRoom,
 }
 
-/// The limits, and the memory that all bodies share.
+/// The limits of bodies, and the memory that all of them share.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     most_bytes: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Bodies {
     room: Arc<Semaphore>,
 }
 
-/// A body that was read. Its share of the memory is given back when it is dropped.
+/// A body that was read. Its reserved memory is released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
@@ -39,7 +39,7 @@ pub(crate) struct ReadBody {
 }
 
 impl ReadBody {
-    /// The body of a request that needs none.
+    /// The body of a request without one.
     pub(crate) fn none() -> Self {
         Self { bytes: Bytes::new(), _room: None }
     }
@@ -54,7 +54,7 @@ impl Bodies {
     pub(crate) async fn read(&self, body: &mut Incoming) -> Result<ReadBody, Unread> {
         match tokio::time::timeout(self.time, self.collect(body)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Unread::NoCall(NoCall::TooSlow)),
+            Err(_) => Err(Unread::NotDispatched(NotDispatched::TooSlow)),
         }
     }
 
@@ -67,14 +67,14 @@ impl Bodies {
         let mut whole = BytesMut::new();
         let mut only = None;
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Unread::NoCall(NoCall::Broken))?;
+            let frame = frame.map_err(|_| Unread::NotDispatched(NotDispatched::Broken))?;
             let Ok(data) = frame.into_data() else { continue };
             let length = whole.len() + only.as_ref().map_or(0, Bytes::len) + data.len();
             if length > self.most_bytes {
                 return self.refuse(body).await;
             }
             self.reserve(&mut room, length)?;
-            // A body in one piece, which most are, is not copied.
+            // Most bodies arrive in one piece and are not copied.
             match only.take() {
                 None if whole.is_empty() => only = Some(data),
                 first => {
@@ -89,7 +89,7 @@ impl Bodies {
         Ok(ReadBody { bytes: only.unwrap_or_else(|| whole.freeze()), _room: room })
     }
 
-    /// Takes more memory until there is enough for a body of `length` bytes.
+    /// Reserves memory until there is enough for a body of `length` bytes.
     fn reserve(&self, room: &mut Option<OwnedSemaphorePermit>, length: usize) -> Result<(), Unread> {
         let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = length.div_ceil(PIECE).saturating_sub(held);
@@ -105,16 +105,16 @@ impl Bodies {
         Ok(())
     }
 
-    /// A client that is still sending would see a broken connection instead of the refusal,
-    /// so a body that is not much too large is read to its end and thrown away.
+    /// Refuses a body. A client that is still sending would see a broken connection instead of the refusal, so a body
+    /// that is not much too large is read to its end and discarded.
     async fn refuse(&self, body: &mut Incoming) -> Result<ReadBody, Unread> {
-        let mut thrown_away = 0;
+        let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {
-            thrown_away += frame.data_ref().map_or(0, Bytes::len);
-            if thrown_away > self.most_bytes {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > self.most_bytes {
                 break;
             }
         }
-        Err(Unread::NoCall(NoCall::TooLarge(self.most_bytes)))
+        Err(Unread::NotDispatched(NotDispatched::TooLarge(self.most_bytes)))
     }
 }

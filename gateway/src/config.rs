@@ -6,53 +6,53 @@ use std::time::Duration;
 use communal_kit::config::Reader;
 use communal_kit::tls::{Names, PemFiles};
 
-use crate::upstream::ServiceUrls;
+use crate::service_urls::ServiceUrls;
 
-/// Where the gateway listens, whom it calls and what it bears.
+/// Gateway configuration: listeners, upstreams and limits.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where REST is served.
+    /// The address on which REST is served.
     pub addr: SocketAddr,
-    /// Where metrics and health are served.
+    /// The address on which metrics and health are served.
     pub admin_addr: SocketAddr,
-    /// The billing service.
+    /// The URLs of the billing service.
     pub billing_url: ServiceUrls,
-    /// The community service.
+    /// The URLs of the community service.
     pub community_url: ServiceUrls,
-    /// For `https`: who vouches for the services, and what the gateway shows them.
+    /// For `https`: the authorities of the services, and the client certificate of the gateway.
     pub tls: PemFiles,
-    /// What is too much.
+    /// The limits.
     pub limits: Limits,
-    /// How the gateway ends.
+    /// The times of a graceful stop.
     pub drain: Drain,
 }
 
-/// What is too much.
+/// The limits of what the gateway accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most bytes of a body.
+    /// Largest body in bytes.
     pub body_bytes: usize,
-    /// Most bytes of all bodies that are being read or served, so that many large requests
-    /// at once are refused instead of filling the memory.
+    /// Most bytes of all bodies that are being read or served. Beyond it requests are refused, so that many large
+    /// ones at once do not fill the memory.
     pub body_memory_bytes: usize,
-    /// Longest time that a body may take to arrive, and a head as well.
+    /// Longest time until a request head has arrived, and again until its body has.
     pub body_time: Duration,
-    /// Most calls at once.
+    /// Most concurrent calls.
     pub concurrent_calls: usize,
-    /// Most connections at once; more wait to be accepted.
+    /// Most concurrent connections; further ones wait in the listener's queue.
     pub connections: usize,
-    /// Longest time that a service may take. A caller can ask for less.
+    /// Deadline of a call to a service. A caller can ask for a shorter one.
     pub deadline: Duration,
-    /// Connections to each service.
+    /// Connections to each replica of a service.
     pub channels: usize,
 }
 
-/// How the gateway ends.
+/// The times of a graceful stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
-    /// Time between "not ready" and the end of accepting, for load balancers to notice.
+    /// Time between "not ready" and the last accepted connection, in which load balancers notice.
     pub notice: Duration,
-    /// Longest time for running calls to end.
+    /// Longest time that running calls get to end.
     pub limit: Duration,
 }
 
@@ -85,8 +85,7 @@ impl Default for Limits {
 }
 
 impl Config {
-    /// Reads `COMMUNAL_GATEWAY_…` and the drain times that all processes share. Faults stay
-    /// in the reader.
+    /// Reads `COMMUNAL_GATEWAY_…` and the drain times that all processes share. Errors stay in the reader.
     pub fn read(reader: &mut Reader) -> Self {
         let default = Self::default();
         let limits = default.limits;
@@ -113,8 +112,8 @@ impl Config {
                 limit: milliseconds(reader, "drain_limit_ms", default.drain.limit),
             },
         };
-        // Without authorities every certificate would be refused, and encryption that nobody
-        // asked for by URL would be believed to be there.
+        // Without authorities every certificate would be refused. And somebody who sets certificates but no `https`
+        // URL would believe that calls are encrypted.
         let encrypted = config.billing_url.tls() || config.community_url.tls();
         if encrypted && config.tls.authorities.is_none() {
             reader.fault("gateway_tls_ca", "must be set where a service is called by https");

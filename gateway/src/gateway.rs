@@ -23,27 +23,27 @@ use tracing::{Instrument, Span};
 
 use crate::body::{Bodies, ReadBody, Unread};
 use crate::config::{Config, Limits};
-use crate::dialects::{self, Answer, NoCall};
+use crate::dialects::{self, Answer, NotDispatched};
 use crate::pages::Pages;
 use crate::plan::{Contract, Route};
-use crate::refusal::{Class, Refusal};
+use crate::refused_call::{Class, RefusedCall};
 use crate::upstream::Upstreams;
 
-/// A client's wish for a shorter deadline, in milliseconds.
+/// The header by which a client asks for a shorter deadline, in milliseconds.
 const TIMEOUT: &str = "x-timeout-ms";
-/// Tells the client what to name when it asks about a call.
+/// The header that gives the client the trace of its call.
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
-/// Tells the client how far behind its answer is at most, where it said how far it may be.
+/// The header that gives the client the greatest age of an answer, if it sent a limit.
 const STALENESS: &str = "x-data-staleness-ms";
-/// Larger bodies and replies are transcoded beside the reactor: a megabyte takes about a
-/// millisecond, and other calls should not wait for several.
+/// Larger bodies and replies are transcoded on a blocking thread: a megabyte takes about a millisecond, and other calls
+/// should not wait for that.
 const LARGE: usize = 512 * 1024;
 
-/// Everything a call needs.
+/// Everything that a call needs.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     contract: Contract,
-    /// Path without a slash at the end → index of the route.
+    /// The index of the route of a path, which has no slash at its end.
     paths: HashMap<String, usize>,
     upstreams: Upstreams,
     pages: Pages,
@@ -52,16 +52,17 @@ pub(crate) struct Gateway {
     bodies: Bodies,
 }
 
-/// How a call ended.
-enum End {
-    /// What the client is told, and what only the log is.
-    Refused(Refusal, Option<String>),
-    NoCall(NoCall),
+/// The end of a call that did not succeed.
+enum Outcome {
+    /// The client's error, and detail for the log only.
+    Refused(RefusedCall, Option<String>),
+    /// The request never became a call.
+    NotDispatched(NotDispatched),
 }
 
-impl From<NoCall> for End {
-    fn from(no_call: NoCall) -> Self {
-        Self::NoCall(no_call)
+impl From<NotDispatched> for Outcome {
+    fn from(not_dispatched: NotDispatched) -> Self {
+        Self::NotDispatched(not_dispatched)
     }
 }
 
@@ -94,7 +95,8 @@ impl Gateway {
         }
         let path = head.uri.path();
         let Some(&index) = self.paths.get(path.strip_suffix('/').unwrap_or(path)) else {
-            let answer = dialects::no_call(dialects::of_unknown_path(path), &NoCall::Unknown(path.to_owned()));
+            let answer =
+                dialects::not_dispatched(dialects::of_unknown_path(path), &NotDispatched::Unknown(path.to_owned()));
             count("unknown", &answer, Duration::ZERO);
             return respond(answer);
         };
@@ -136,15 +138,15 @@ impl Gateway {
         let (mut retry_after, mut cause) = (None, None);
         let answer = match outcome {
             Ok(answer) => answer,
-            Err(End::Refused(refusal, why)) => {
+            Err(Outcome::Refused(refusal, why)) => {
                 retry_after = refusal.retry_after;
                 cause = why;
                 dialects::refused(route.dialect, &refusal)
             }
-            Err(End::NoCall(no_call)) => dialects::no_call(route.dialect, &no_call),
+            Err(Outcome::NotDispatched(not_dispatched)) => dialects::not_dispatched(route.dialect, &not_dispatched),
         };
         count(&route.name, &answer, began.elapsed());
-        note(span, &answer, cause.as_deref());
+        log(span, &answer, cause.as_deref());
         let not_allowed = answer.status == StatusCode::METHOD_NOT_ALLOWED;
         let mut response = respond(answer);
         if not_allowed {
@@ -162,28 +164,28 @@ impl Gateway {
         head: Parts,
         mut body: Incoming,
         trace: TraceContext,
-    ) -> Result<Answer, End> {
+    ) -> Result<Answer, Outcome> {
         let route = &self.contract.routes()[index];
         if head.method != route.verb {
             let (name, used, allowed) = (route.name.clone(), head.method, route.verb.clone());
-            return Err(NoCall::WrongMethod { name, used, allowed }.into());
+            return Err(NotDispatched::WrongMethod { name, used, allowed }.into());
         }
-        // Refused before the body is read: reading it is most of the work.
+        // This is checked before the body is read, because reading is most of the work.
         let Ok(_permit) = self.calls.try_acquire() else { return Err(self.refused(Class::Overloaded)) };
         let body = if route.verb == Method::GET {
             ReadBody::none()
         } else {
             self.bodies.read(&mut body).await.map_err(|unread| match unread {
-                Unread::NoCall(no_call) => End::NoCall(no_call),
+                Unread::NotDispatched(not_dispatched) => Outcome::NotDispatched(not_dispatched),
                 Unread::NoRoom => self.refused(Class::Overloaded),
             })?
         };
         let deadline = self.deadline(&head.headers);
         let size = body.bytes.len();
         let gateway = Arc::clone(&self);
-        let prepared = beside_the_reactor(size, move || {
+        let prepared = off_the_runtime(size, move || {
             let route = &gateway.contract.routes()[index];
-            // The body and its share of the memory end here.
+            // The body and its reserved memory are released at the end of this closure.
             let body = body;
             dialects::prepare(gateway.contract.plans(), route, &head, &body.bytes)
         });
@@ -196,44 +198,44 @@ impl Gateway {
             counter!("gateway_transcoding_faults_total", "route" => route.name.clone()).increment(faults);
         }
         if let Ok(mut value) = MetadataValue::try_from(trace.to_string()) {
-            // Never the same again: not worth a place in the connection's table of headers, out of
-            // which it would drive those that come with every call.
+            // Every call has another value. As a sensitive header it takes no place in the connection's table of
+            // compressed headers, from which it would drive those that come with every call.
             value.set_sensitive(true);
             prepared.metadata.insert(TRACEPARENT, value);
         }
         let reply = self.upstreams.call(route, prepared.metadata, prepared.message, deadline).await;
         let reply = reply.map_err(|status| {
-            let refusal = Refusal::from_status(&status, self.contract.reasons());
-            End::Refused(refusal, Some(why(&status)))
+            let refusal = RefusedCall::from_status(&status, self.contract.reasons());
+            Outcome::Refused(refusal, Some(cause_of(&status)))
         })?;
         let staleness = reply.metadata().get(STALENESS).cloned();
         let reply = reply.into_inner();
         let gateway = Arc::clone(&self);
-        let answer = beside_the_reactor(reply.len(), move || {
+        let answer = off_the_runtime(reply.len(), move || {
             dialects::success(gateway.contract.plans(), &gateway.contract.routes()[index], &reply)
         });
         let mut answer = answer.await.ok_or_else(|| self.refused(Class::Internal))?.map_err(|defect| {
-            let refusal = Refusal::of(Class::Internal, self.contract.reasons());
-            End::Refused(refusal, Some(format!("the reply breaks the contract: {defect}")))
+            let refusal = RefusedCall::of(Class::Internal, self.contract.reasons());
+            Outcome::Refused(refusal, Some(format!("the reply breaks the contract: {defect}")))
         })?;
         answer.staleness = staleness.and_then(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).ok());
         Ok(answer)
     }
 
-    /// What the client waits for at most: its wish, if that is shorter.
+    /// The deadline of a call: the client's, if it is shorter than the configured one.
     fn deadline(&self, headers: &HeaderMap) -> Duration {
-        let wish = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
-        wish.map_or(self.limits.deadline, |wish: u64| Duration::from_millis(wish.max(1)).min(self.limits.deadline))
+        let asked = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+        asked.map_or(self.limits.deadline, |asked: u64| Duration::from_millis(asked.max(1)).min(self.limits.deadline))
     }
 
-    fn refused(&self, class: Class) -> End {
-        End::Refused(Refusal::of(class, self.contract.reasons()), None)
+    fn refused(&self, class: Class) -> Outcome {
+        Outcome::Refused(RefusedCall::of(class, self.contract.reasons()), None)
     }
 
     /// The answer to a call in which something panicked.
     pub(crate) fn panicked(&self, dialect: Dialect) -> Response<Full<Bytes>> {
         tracing::error!("a call panicked");
-        respond(dialects::refused(dialect, &Refusal::of(Class::Internal, self.contract.reasons())))
+        respond(dialects::refused(dialect, &RefusedCall::of(Class::Internal, self.contract.reasons())))
     }
 }
 
@@ -252,29 +254,28 @@ fn span_of(method: &'static str, route: &Route) -> Span {
     )
 }
 
-/// The verbs that interfaces are documented with.
+/// The name of a verb with which interfaces are documented.
 fn static_name(verb: &Method) -> &'static str {
     if *verb == Method::GET { "GET" } else { "POST" }
 }
 
-/// Says what is measured here.
+/// Describes the metrics of the gateway.
 pub(crate) fn describe_metrics() {
     describe_counter!("gateway_requests_total", "REST requests answered, by interface, HTTP status and envelope code");
     describe_histogram!("gateway_request_seconds", Unit::Seconds, "Time until a REST request is answered");
     describe_gauge!("gateway_in_flight", "REST requests being answered");
-    describe_gauge!("gateway_replicas", "Replicas of a service as its name resolves, by state");
-    describe_counter!("gateway_redelivered_calls_total", "Calls sent again that a replica had turned away, by service");
-    describe_counter!("gateway_unknown_keys_total", "Keys of requests that no field has, by interface");
-    describe_counter!("gateway_transcoding_faults_total", "Fields that could not be carried over, by interface");
+    describe_gauge!("gateway_replicas", "Replicas of a service by state");
+    describe_counter!("gateway_redelivered_calls_total", "Calls repeated after a replica turned them away, by service");
+    describe_counter!("gateway_unknown_keys_total", "Unknown keys in requests, by interface");
+    describe_counter!("gateway_transcoding_faults_total", "Fields that could not be transcoded, by interface");
 }
 
-/// Runs short work at once and long work where it holds up no other call. `None` when it
-/// panicked or the process ends.
-async fn beside_the_reactor<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// Runs short work here and long work on a blocking thread. Returns `None` if the work panicked or the process ends.
+async fn off_the_runtime<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if size < LARGE { Some(work()) } else { tokio::task::spawn_blocking(work).await.ok() }
 }
 
-/// Counts a call for as long as it runs, also when the client goes away in between.
+/// Counts a call while it runs, also if the client disconnects.
 struct InFlight;
 
 impl InFlight {
@@ -290,9 +291,9 @@ impl Drop for InFlight {
     }
 }
 
-/// One line a call: what came of it, and why where it failed on our side. The service that
-/// refused has a line of its own, with the same trace.
-fn note(span: &Span, answer: &Answer, cause: Option<&str>) {
+/// Logs one line for a call: its status, and the cause if it failed on our side. A service that refused logs a line of
+/// its own with the same trace.
+fn log(span: &Span, answer: &Answer, cause: Option<&str>) {
     let (status, code) = (answer.status.as_u16(), answer.code.as_str());
     if answer.status.is_server_error() {
         tracing::error!(http.status = status, code, cause, "call failed");
@@ -308,9 +309,9 @@ fn note(span: &Span, answer: &Answer, cause: Option<&str>) {
     }
 }
 
-/// Why a service refused, for the log: the code and what is behind it. The message is left
-/// out, since it names fields, and the service has it in its own line.
-fn why(status: &Status) -> String {
+/// The cause of a refusal for the log: the code and the chain of sources. The message names fields and is left out; the
+/// service logs it.
+fn cause_of(status: &Status) -> String {
     let mut text = format!("{:?}", status.code());
     let mut source = status.source();
     while let Some(error) = source {
@@ -333,7 +334,7 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    // Who may see an answer depends on more than its URL.
+    // An answer depends on the caller's credentials, not only on the URL.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(staleness) = answer.staleness {
         headers.insert(STALENESS, staleness);

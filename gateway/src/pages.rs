@@ -1,4 +1,4 @@
-//! What the gateway serves besides calls: the OpenAPI document and the page that shows it.
+//! The pages beside the interfaces: the OpenAPI document, and the documentation page that shows it.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use utoipa_swagger_ui::Config as Swagger;
 use crate::openapi;
 use crate::plan::Contract;
 
-/// The pages; the OpenAPI document is made once.
+/// The pages. The OpenAPI document is made once.
 pub(crate) struct Pages {
     document: Bytes,
     swagger: Arc<Swagger<'static>>,
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Pages {
 impl Pages {
     pub(crate) fn new(contract: &Contract) -> anyhow::Result<Self> {
         let document = serde_json::to_vec(&openapi::document(contract)?)?.into();
-        // Without a validator the page asks nothing of any other host.
+        // Without a validator the page calls no other host.
         let swagger = Swagger::new(["/openapi.json"])
             .validator_url("none")
             .deep_linking(true)
@@ -36,7 +36,7 @@ impl Pages {
         Ok(Self { document, swagger: Arc::new(swagger) })
     }
 
-    /// The page of a path, where there is one.
+    /// Returns the page of a path, if there is one.
     pub(crate) fn find(&self, head: &Parts) -> Option<Response<Full<Bytes>>> {
         let path = head.uri.path();
         let page = match path {

@@ -1,4 +1,4 @@
-//! HTTP: connections in, answers out, and an end that loses no call.
+//! The HTTP server: connections, answers, and a graceful stop that loses no call.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -28,10 +28,10 @@ use crate::dialects;
 use crate::gateway::{Gateway, describe_metrics};
 use crate::plan::Contract;
 
-/// Most bytes of a request line and its headers.
+/// Largest request line with headers, in bytes.
 const LARGEST_HEAD: usize = 32 * 1024;
 
-/// A gateway whose ports are open and which does not answer yet.
+/// A gateway with open ports that does not answer yet.
 #[derive(Debug)]
 pub struct Bound {
     gateway: Arc<Gateway>,
@@ -41,27 +41,27 @@ pub struct Bound {
     admin_stop: oneshot::Sender<()>,
     head_time: Duration,
     drain: Drain,
-    /// Where REST is served.
+    /// The address of REST.
     pub addr: SocketAddr,
-    /// Where metrics and health are served.
+    /// The address of metrics and health.
     pub admin_addr: SocketAddr,
 }
 
 /// Compiles the contract and opens the ports.
 ///
 /// # Errors
-/// The contract cannot be served, or a port is taken.
+/// Returns an error if the contract cannot be served or a port is taken.
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let contract = Contract::load().context("the contract cannot be served")?;
     bind_contract(contract, config).await
 }
 
-/// The same for another contract than that of this build.
+/// Opens the ports for another contract than that of this build.
 ///
 /// # Errors
-/// A port is taken.
+/// Returns an error if a port is taken.
 pub async fn bind_contract(contract: Contract, config: Config) -> anyhow::Result<Bound> {
-    // Counted from the first call on, not from the first look at the counters.
+    // Installed first, so that counting begins with the first call and not with the first scrape.
     telemetry::metrics_handle();
     describe_metrics();
     let gateway = Arc::new(Gateway::new(contract, &config)?);
@@ -85,20 +85,20 @@ pub async fn bind_contract(contract: Contract, config: Config) -> anyhow::Result
     })
 }
 
-/// Serves until `shutdown` ends, then lets the calls that run end.
+/// Serves until `shutdown` ends, then waits for the running calls.
 ///
 /// # Errors
-/// The contract cannot be served, or a port is taken.
+/// Returns an error if the contract cannot be served or a port is taken.
 pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     bind(config).await?.serve(shutdown).await
 }
 
 impl Bound {
-    /// Serves until `shutdown` ends, then lets the calls that run end: not ready, a notice for
-    /// load balancers, no new connections, the rest within its limit.
+    /// Serves until `shutdown` ends. Then it reports "not ready", waits until load balancers have noticed, accepts no
+    /// new connections, and waits for the running calls within the drain limit.
     ///
     /// # Errors
-    /// None so far: what clients do ends their connection and not the gateway.
+    /// Returns no error at present: an error of a client ends its connection and not the gateway.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
         self.ready.send_replace(true);
@@ -117,7 +117,7 @@ impl Bound {
         }
         drop(self.listener);
         if tokio::time::timeout(self.drain.limit, graceful.shutdown()).await.is_err() {
-            tracing::warn!("some calls did not end in time and were cut off");
+            tracing::warn!("some calls did not end in time and were aborted");
         }
         let _ = self.admin_stop.send(());
         tracing::info!("stopped");
@@ -126,13 +126,12 @@ impl Bound {
 
     async fn accept(&self, graceful: &GracefulShutdown) {
         loop {
-            // The semaphore is never closed, and a connection that nobody may have stays in
-            // the listener's queue.
+            // The semaphore is never closed. A connection beyond the limit stays in the listener's queue.
             let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok((stream, _)) => self.connection(stream, permit, graceful),
                 Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to be closed.
+                    // Probably there are no file descriptors left: wait until some are closed.
                     tracing::warn!(error = %error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
@@ -141,11 +140,11 @@ impl Bound {
     }
 
     fn connection(&self, stream: TcpStream, permit: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
-        // Without it a small answer waits for the client's delayed acknowledgement.
+        // With Nagle's algorithm a small answer would wait for the client's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let gateway = Arc::clone(&self.gateway);
         let service = ServiceBuilder::new()
-            .layer(CompressionLayer::new().gzip(true).compress_when(worth_it()))
+            .layer(CompressionLayer::new().gzip(true).compress_when(compressible()))
             .service_fn(move |request: Request<Incoming>| {
                 let gateway = Arc::clone(&gateway);
                 async move { Ok::<_, Infallible>(answer(&gateway, request).await) }
@@ -171,15 +170,14 @@ impl Bound {
     }
 }
 
-/// Small answers are not worth compressing, and images of the documentation are already.
-fn worth_it() -> And<SizeAbove, NotForContentType> {
+/// Leaves out small answers, which are not worth compressing, and images, which are compressed already.
+fn compressible() -> And<SizeAbove, NotForContentType> {
     SizeAbove::new(1024).and(NotForContentType::IMAGES)
 }
 
 async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let dialect = dialects::of_unknown_path(request.uri().path());
-    // Nothing should panic; if something does, the client is told and the connection's other
-    // calls go on.
+    // Nothing should panic. If something does, the client gets an answer and other calls on the connection go on.
     match AssertUnwindSafe(Arc::clone(gateway).answer(request)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => gateway.panicked(dialect),

@@ -1,4 +1,4 @@
-//! Compiles the contracts of the tests, which lie beside the tests of this crate.
+//! Compiles the contracts of the tests, which are in `tests/contract`.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ pub(crate) fn compile(files: &[&str]) -> Vec<u8> {
     compile_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/contract"), files)
 }
 
-/// The same of files below another folder.
+/// The descriptor set of files below another folder.
 pub(crate) fn compile_below(folder: &Path, files: &[&str]) -> Vec<u8> {
     let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
     let mut compiler = protox::Compiler::new([folder, &contract]).unwrap();

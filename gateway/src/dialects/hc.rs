@@ -1,5 +1,5 @@
-//! HC: credentials in headers (or URL parameters), answers `code`, `msg` and `data` or the
-//! legacy list shape. `code` is a string, and nearly every refusal is HTTP 200 with "404".
+//! HC: credentials in headers or URL parameters, answers with `code`, `msg` and `data` or the legacy list shape. `code` is
+//! a string, and nearly every refusal is HTTP 200 with "404".
 
 use std::borrow::Cow;
 
@@ -9,30 +9,31 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
-use super::{Answer, Forwarded, NoCall, Prepared};
-use crate::json::{Defect, Input, Output, Strictness, push_json_text};
+use super::{Answer, Forwarded, NotDispatched, Prepared};
+use crate::encoding::json::push_json_text;
+use crate::json::{Defect, Input, Output, Strictness};
 use crate::plan::{Plans, Route};
-use crate::refusal::{Class, Refusal};
+use crate::refused_call::{Class, RefusedCall};
 
-/// Most characters of an unknown code that are repeated to the caller.
+/// Most characters of an unknown code that the answer repeats.
 const LONGEST_ECHO: usize = 200;
 
-/// A header that may also be a URL parameter, and what it is called in metadata.
+/// A header that may also be a URL parameter, with its metadata key.
 struct Credential {
     header: &'static str,
     underscored: &'static str,
     metadata: &'static str,
-    /// Whether the documents oblige every call to it, whatever the app.
-    obligatory: bool,
+    /// Whether the documents require it in every call, independent of the app.
+    required: bool,
 }
 
 const APP: Credential =
-    Credential { header: "app-id", underscored: "app_id", metadata: "x-channel-id", obligatory: false };
+    Credential { header: "app-id", underscored: "app_id", metadata: "x-channel-id", required: false };
 const REQUEST: Credential =
-    Credential { header: "transaction-id", underscored: "transaction_id", metadata: "x-request-id", obligatory: true };
+    Credential { header: "transaction-id", underscored: "transaction_id", metadata: "x-request-id", required: true };
 const TIME: Credential =
-    Credential { header: "req-time", underscored: "req_time", metadata: "x-request-time", obligatory: true };
-const SIGN: Credential = Credential { header: "sign", underscored: "sign", metadata: "x-signature", obligatory: false };
+    Credential { header: "req-time", underscored: "req_time", metadata: "x-request-time", required: true };
+const SIGN: Credential = Credential { header: "sign", underscored: "sign", metadata: "x-signature", required: false };
 const CREDENTIALS: [&Credential; 4] = [&APP, &REQUEST, &TIME, &SIGN];
 
 /// The documented path with and without `/app`, dotted and slashed.
@@ -49,15 +50,15 @@ pub(super) fn paths(route: &Route) -> Vec<String> {
     paths
 }
 
-pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) -> Result<Prepared, NoCall> {
+pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) -> Result<Prepared, NotDispatched> {
     let query = head.uri.query().unwrap_or_default();
     let parameters = Parameters::read(query);
     let mut forwarded = Forwarded::default();
     for credential in CREDENTIALS {
         let value = credential.value(&head.headers, &parameters);
-        // An id or a time that is missing is sent as an empty one: the documents oblige their
-        // clients to both, and the service, which does not oblige direct callers, has to know.
-        if credential.obligatory || !value.is_empty() {
+        // The documents require an id and a time, but the service does not require them of direct gRPC callers. A missing
+        // one is therefore sent as an empty text, which the service refuses.
+        if credential.required || !value.is_empty() {
             forwarded.text(credential.metadata, &value);
         }
     }
@@ -73,7 +74,7 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
     if route.verb == Method::GET {
         input.parameters(route.input, parameters.own.into_iter());
     } else if !body.is_empty() {
-        // No body at all is a message with nothing set: the service says what is missing.
+        // A missing body is an empty message; the service reports the missing fields.
         input.body(route.input, body, None)?;
     }
     Prepared::new(input, forwarded)
@@ -84,7 +85,7 @@ impl Credential {
         [self.header, self.underscored].iter().any(|name| name.eq_ignore_ascii_case(parameter))
     }
 
-    /// The header, else the parameter, else nothing.
+    /// Returns the header, or else the parameter, or else an empty text.
     fn value<'v>(&self, headers: &'v HeaderMap, parameters: &'v Parameters<'_>) -> Cow<'v, str> {
         let header = headers.get(self.header).or_else(|| headers.get(self.underscored));
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
@@ -98,10 +99,10 @@ impl Credential {
 
 type Parameter<'q> = (Cow<'q, str>, Cow<'q, str>);
 
-/// The parameters of a URL, apart by whom they are for.
+/// URL parameters, split into credentials and payload.
 struct Parameters<'q> {
     credentials: Vec<Parameter<'q>>,
-    /// Those of the message.
+    /// The parameters of the message.
     own: Vec<Parameter<'q>>,
 }
 
@@ -117,8 +118,7 @@ impl<'q> Parameters<'q> {
     }
 }
 
-/// Percent-decodes, `+` being a space. What is no UTF-8 afterwards becomes U+FFFD, which no
-/// documented value contains.
+/// Percent-decodes a text; `+` is a space. Invalid UTF-8 becomes U+FFFD, which no documented value contains.
 fn decoded(text: &str) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
@@ -127,9 +127,9 @@ fn decoded(text: &str) -> Cow<'_, str> {
     Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
-/// What a signature may have been made over. The documents say the query string; their
-/// server puts `?` before it and reads it decoded, their client does neither. A signature
-/// that is itself a parameter cannot have been signed.
+/// Returns the payloads over which a signature may have been made. The documents say the query string; their server
+/// decodes it and puts `?` before it, their client does neither. A signature that is itself a parameter is not a part of
+/// the payload.
 fn payloads<'r>(route: &Route, query: &'r str, body: &'r Bytes) -> Vec<Cow<'r, [u8]>> {
     if route.verb != Method::GET {
         return vec![Cow::Borrowed(body)];
@@ -160,7 +160,7 @@ pub(super) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answ
     Ok(Answer::new(StatusCode::OK, output.into_bytes(), "0"))
 }
 
-pub(super) fn refused(refusal: &Refusal) -> Answer {
+pub(super) fn refused(refusal: &RefusedCall) -> Answer {
     let status = match refusal.class {
         Class::Business => StatusCode::OK,
         Class::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -169,30 +169,30 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
         Class::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Class::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    envelope(status, &refusal.codes.hc, &refusal.words)
+    envelope(status, &refusal.codes.hc, &refusal.message)
 }
 
-pub(super) fn no_call(no_call: &NoCall) -> Answer {
-    match no_call {
-        NoCall::Unknown(path) => {
+pub(super) fn not_dispatched(not_dispatched: &NotDispatched) -> Answer {
+    match not_dispatched {
+        NotDispatched::Unknown(path) => {
             let code = path.strip_prefix("/app").unwrap_or(path).trim_start_matches('/');
             let code = code.chars().take(LONGEST_ECHO).collect::<String>();
-            let words = format!("鉴权失败：AppId 没有权限访问 serviceCode = {code}");
-            envelope(StatusCode::NOT_FOUND, "404", &words)
+            let message = format!("鉴权失败：AppId 没有权限访问 serviceCode = {code}");
+            envelope(StatusCode::NOT_FOUND, "404", &message)
         }
-        NoCall::WrongMethod { name, used, .. } => {
-            let words = format!("服务【{name}】调用方式不对请检查,当前请求方式为：{used}");
-            envelope(StatusCode::OK, "404", &words)
+        NotDispatched::WrongMethod { name, used, .. } => {
+            let message = format!("服务【{name}】调用方式不对请检查,当前请求方式为：{used}");
+            envelope(StatusCode::OK, "404", &message)
         }
-        other => envelope(other.status(), other.status().as_str(), &other.words()),
+        other => envelope(other.status(), other.status().as_str(), &other.message()),
     }
 }
 
-fn envelope(status: StatusCode, code: &str, words: &str) -> Answer {
+fn envelope(status: StatusCode, code: &str, message: &str) -> Answer {
     let mut body = br#"{"code":"#.to_vec();
     push_json_text(&mut body, code);
     body.extend_from_slice(br#","msg":"#);
-    push_json_text(&mut body, words);
+    push_json_text(&mut body, message);
     body.extend_from_slice(br#","data":null}"#);
     Answer::new(status, body, code)
 }

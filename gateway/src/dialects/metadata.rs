@@ -1,17 +1,17 @@
-//! What goes to the service beside the message.
+//! The metadata that goes to the service with the message.
 
 use http::HeaderMap;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataValue, MetadataMap};
 
-use super::NoCall;
+use super::NotDispatched;
 use crate::json::Faults;
 
-/// Most bytes of credentials that are forwarded. Real ones are below 2 KB; with the faults of
-/// a request they have to stay below the 16 KB of headers that an HTTP/2 server takes.
+/// Most bytes of credentials that are forwarded. Real ones are below 2 KB. Together with the violations of the request
+/// they must stay below the 16 KB of headers that an HTTP/2 server accepts.
 const MOST_BYTES: usize = 5 * 1024;
 
-/// What is encoded in a value that is not visible ASCII throughout.
+/// The characters that are percent-encoded in a value that is not visible ASCII.
 const HIDDEN: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// Metadata under construction.
@@ -22,15 +22,15 @@ pub(crate) struct Forwarded {
 }
 
 impl Forwarded {
-    /// Forwards a text. One that is not visible ASCII could not be a header, or would lose
-    /// its spaces on the way; it goes percent-encoded and then equals no real value.
+    /// Forwards a text. A text that is not visible ASCII could not be a header or would lose its spaces; it is
+    /// percent-encoded and then equals no real value.
     pub(crate) fn text(&mut self, key: &'static str, value: &str) {
         let visible = value.bytes().all(|byte| byte.is_ascii_graphic());
         let value = if visible { value.to_owned() } else { utf8_percent_encode(value, HIDDEN).to_string() };
         self.ascii(key, value);
     }
 
-    /// Forwards a header as it is, where it is ASCII.
+    /// Forwards a header; unchanged if it is ASCII.
     pub(crate) fn header(&mut self, key: &'static str, headers: &HeaderMap) {
         let Some(value) = headers.get(key) else { return };
         match value.to_str() {
@@ -39,7 +39,7 @@ impl Forwarded {
         }
     }
 
-    /// Forwards bytes; a key may have several.
+    /// Forwards bytes. A key may have several values.
     pub(crate) fn bytes(&mut self, key: &'static str, value: &[u8]) {
         self.bytes += key.len() + value.len();
         self.metadata.append_bin(key, BinaryMetadataValue::from_bytes(value));
@@ -52,10 +52,13 @@ impl Forwarded {
         }
     }
 
-    /// Adds the faults of the request, unless there is too much already.
-    pub(crate) fn finish(mut self, faults: &Faults) -> Result<MetadataMap, NoCall> {
+    /// Adds the violations of the request.
+    ///
+    /// # Errors
+    /// Returns `CredentialsTooLarge` if the credentials are too large to be real.
+    pub(crate) fn finish(mut self, faults: &Faults) -> Result<MetadataMap, NotDispatched> {
         if self.bytes > MOST_BYTES {
-            return Err(NoCall::CredentialsTooLarge);
+            return Err(NotDispatched::CredentialsTooLarge);
         }
         if let Some(faults) = faults.encode() {
             self.metadata.insert_bin("x-transcoding-faults-bin", BinaryMetadataValue::from_bytes(&faults));

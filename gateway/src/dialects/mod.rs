@@ -1,6 +1,5 @@
-//! The two families of REST shapes. What differs between them is written here by hand:
-//! where credentials travel, the envelope, and what a refusal looks like. What they share,
-//! the shapes themselves, comes from the plans.
+//! The two families of REST shapes. Their differences are written here by hand: the place of credentials, the envelope,
+//! and the form of a refusal. The shapes themselves come from the plans.
 
 mod epeis;
 mod hc;
@@ -17,31 +16,31 @@ use metadata::Forwarded;
 
 use crate::json::{Defect, Input, Malformed};
 use crate::plan::{Plans, Route};
-use crate::refusal::Refusal;
+use crate::refused_call::RefusedCall;
 
 /// A request, ready to be sent to its service.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) metadata: MetadataMap,
     pub(crate) message: Bytes,
-    /// How many fields could not be carried over.
+    /// The number of fields that could not be carried over.
     pub(crate) faults: usize,
-    /// How many keys were ignored.
+    /// The number of ignored keys.
     pub(crate) unknown_keys: u64,
 }
 
 impl Prepared {
-    fn new(input: Input<'_>, forwarded: Forwarded) -> Result<Self, NoCall> {
+    fn new(input: Input<'_>, forwarded: Forwarded) -> Result<Self, NotDispatched> {
         let (message, faults, unknown_keys) = input.finish();
         let metadata = forwarded.finish(&faults)?;
         Ok(Self { metadata, message: message.into(), faults: faults.count(), unknown_keys })
     }
 }
 
-/// Why a request is no valid call at all.
+/// The reason why a request does not become a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoCall {
-    /// No interface has this path; what was asked for.
+pub(crate) enum NotDispatched {
+    /// No interface has this path.
     Unknown(String),
     /// The interface exists and is called with another HTTP method.
     WrongMethod {
@@ -52,19 +51,19 @@ pub(crate) enum NoCall {
         /// The method that is documented.
         allowed: Method,
     },
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     Malformed(Malformed),
-    /// The body is too large; the limit.
+    /// The body is larger than this limit in bytes.
     TooLarge(usize),
     /// The body did not arrive in time.
     TooSlow,
     /// The connection broke while the body was read.
     Broken,
-    /// The credentials are larger than any could be.
+    /// The credentials are too large to be real.
     CredentialsTooLarge,
 }
 
-impl NoCall {
+impl NotDispatched {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unknown(_) => StatusCode::NOT_FOUND,
@@ -76,7 +75,7 @@ impl NoCall {
         }
     }
 
-    fn words(&self) -> String {
+    fn message(&self) -> String {
         match self {
             Self::Unknown(path) => format!("接口不存在：{path}"),
             Self::WrongMethod { used, allowed, .. } => format!("请求方式{used}不正确，请使用{allowed}"),
@@ -93,19 +92,19 @@ impl NoCall {
     }
 }
 
-impl From<Malformed> for NoCall {
+impl From<Malformed> for NotDispatched {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)
     }
 }
 
-/// An answer: its HTTP status, its body, and what the envelope's code says.
+/// An answer: its HTTP status, its body, and the code in its envelope.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Vec<u8>,
     pub(crate) code: String,
-    /// How far behind it is at most, where the service says so. No envelope has a place for it.
+    /// The greatest age of the answer, if the service states it. No envelope has a place for it.
     pub(crate) staleness: Option<HeaderValue>,
 }
 
@@ -116,7 +115,7 @@ impl Answer {
 }
 
 /// Turns a request into a message and its metadata.
-pub(crate) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) -> Result<Prepared, NoCall> {
+pub(crate) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) -> Result<Prepared, NotDispatched> {
     match route.dialect {
         Dialect::Hc => hc::prepare(plans, route, head, body),
         Dialect::Epeis | Dialect::Unspecified => epeis::prepare(plans, route, head, body),
@@ -132,18 +131,18 @@ pub(crate) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answ
 }
 
 /// Wraps a refusal.
-pub(crate) fn refused(dialect: Dialect, refusal: &Refusal) -> Answer {
+pub(crate) fn refused(dialect: Dialect, refusal: &RefusedCall) -> Answer {
     match dialect {
         Dialect::Hc => hc::refused(refusal),
         Dialect::Epeis | Dialect::Unspecified => epeis::refused(refusal),
     }
 }
 
-/// Answers what is no valid call.
-pub(crate) fn no_call(dialect: Dialect, no_call: &NoCall) -> Answer {
+/// Answers a request that does not become a call.
+pub(crate) fn not_dispatched(dialect: Dialect, not_dispatched: &NotDispatched) -> Answer {
     match dialect {
-        Dialect::Hc => hc::no_call(no_call),
-        Dialect::Epeis | Dialect::Unspecified => epeis::no_call(no_call),
+        Dialect::Hc => hc::not_dispatched(not_dispatched),
+        Dialect::Epeis | Dialect::Unspecified => epeis::not_dispatched(not_dispatched),
     }
 }
 
@@ -155,7 +154,7 @@ pub(crate) fn paths(route: &Route) -> Vec<String> {
     }
 }
 
-/// The dialect in which a path that no route has is answered.
+/// The dialect of the answer for an unknown path.
 pub(crate) fn of_unknown_path(path: &str) -> Dialect {
     if path == "/Service" || path.starts_with("/Service/") { Dialect::Epeis } else { Dialect::Hc }
 }

@@ -7,12 +7,12 @@ use std::borrow::Cow;
 /// up to here the service says what is wrong with it, beyond it is named as too long.
 const LONGEST: usize = 64;
 
-/// Why a text is no number that could be carried.
+/// The reason why a text is not a number that can be carried over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberFault {
-    /// Not written as JSON writes numbers.
+    /// Not the JSON syntax of a number.
     Syntax,
-    /// More digits than anything documented.
+    /// More digits than any documented field.
     Length,
 }
 
@@ -23,15 +23,15 @@ pub struct Number<'t> {
 }
 
 impl<'t> Number<'t> {
-    /// Reads the text of a JSON number and writes an exponent out.
+    /// Reads the text of a JSON number and expands an exponent.
     ///
     /// # Errors
-    /// Says whether the text is no number or too long a one.
+    /// Returns an error if the text is not a number or is too long.
     pub fn parse(text: &'t str) -> Result<Self, NumberFault> {
         let parts = Parts::split(text).ok_or(NumberFault::Syntax)?;
         let digits_are_zero = |part: &str| part.bytes().all(|digit| digit == b'0');
         if parts.exponent.is_none() {
-            // The common case: it is plain already.
+            // The common case: the text is plain notation already.
             return if text.len() <= LONGEST {
                 Ok(Self { plain: Cow::Borrowed(text) })
             } else {
@@ -59,7 +59,7 @@ impl<'t> Number<'t> {
         &self.plain
     }
 
-    /// The plain notation, taken out.
+    /// Returns the plain notation.
     #[must_use]
     pub fn into_plain(self) -> Cow<'t, str> {
         self.plain

@@ -1,15 +1,15 @@
-//! The faults of a request that the service will report.
+//! The violations that transcoding finds in a request and that the service reports.
 
 use communal_proto::contract::v1::{FaultKind, TranscodingFault, TranscodingFaults};
 use prost::Message as _;
 
-/// More are not carried; nobody reads them.
+/// Most violations that are sent to the service; no client reads more.
 const MOST_FAULTS: usize = 200;
-/// Nor more bytes: they travel in a header, a third longer for being text there, and HTTP/2
-/// servers take 16 KB of headers unless told otherwise.
+/// Most bytes that are sent. They travel in a header, where base64 makes them a third longer, and HTTP/2 servers accept
+/// 16 KB of headers by default.
 const MOST_BYTES: usize = 7 * 1024;
 
-/// Gathers faults up to a limit.
+/// Gathers violations up to a limit.
 #[derive(Debug, Default)]
 pub struct Faults {
     carried: TranscodingFaults,
@@ -20,7 +20,7 @@ pub struct Faults {
 impl Faults {
     pub(crate) fn push(&mut self, field: String, kind: FaultKind) {
         self.count += 1;
-        // Two tags and lengths around each text, and the kind.
+        // Two tags and lengths for each text, and the kind.
         let bytes = field.len() + 8;
         if self.carried.faults.len() < MOST_FAULTS && self.bytes + bytes <= MOST_BYTES {
             self.bytes += bytes;
@@ -28,19 +28,19 @@ impl Faults {
         }
     }
 
-    /// How many there were, carried or not.
+    /// The number of violations, sent or not.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Those that are carried.
+    /// The violations that are sent.
     #[must_use]
     pub fn carried(&self) -> &[TranscodingFault] {
         &self.carried.faults
     }
 
-    /// The message for `x-transcoding-faults-bin`; `None` when there is nothing to report.
+    /// Encodes the message for `x-transcoding-faults-bin`; returns `None` if there is nothing to report.
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         (self.count > 0).then(|| self.carried.encode_to_vec())

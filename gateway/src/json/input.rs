@@ -1,8 +1,8 @@
 //! JSON text to protobuf bytes.
 //!
-//! Fields are written in the order in which they arrive; protobuf does not mind. What cannot
-//! be carried over is left out and named, so that the service, which knows the caller by
-//! then, can report it among its own faults.
+//! Fields are written in the order in which they arrive, which protobuf allows. A value that cannot be carried over is
+//! left out and named, so that the service, which has authenticated the caller by then, can report it among its own
+//! violations.
 
 use std::borrow::Cow;
 
@@ -11,22 +11,20 @@ use communal_proto::contract::v1::FaultKind;
 use super::decimal::{Number, NumberFault};
 use super::faults::Faults;
 use super::path::Path;
-use super::push_varint;
-use super::reader::{Malformed, Next, Reader};
+use super::reader::{JsonReader, Malformed, Next};
+use crate::encoding::protobuf::push_varint;
 use crate::plan::{FieldPlan, Kind, MessageId, Plans};
 
 /// How much a value may differ from its documented JSON type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
-    /// A Number is a JSON number and a String a JSON string.
+    /// A documented number is a JSON number, a documented string is a JSON string.
     Strict,
-    /// Numbers may come as strings and strings as numbers; an empty string where a number or
-    /// a code is meant is absent.
+    /// Numbers may be strings and strings may be numbers; an empty string in place of a number or a code means absent.
     Lenient,
 }
 
-/// A block of texts that stands in the body but does not belong to the message, like the
-/// credentials of EPEIS.
+/// A block of texts in the body that does not belong to the message, like the credentials of EPEIS.
 #[derive(Debug)]
 pub struct Block {
     key: &'static str,
@@ -36,28 +34,27 @@ pub struct Block {
 }
 
 impl Block {
-    /// A block of this name, with the names of its texts and their greatest lengths in
-    /// characters.
+    /// A block of this name, with the names of its texts and their maximum lengths in characters.
     #[must_use]
     pub fn new(key: &'static str, fields: &'static [(&'static str, usize)]) -> Self {
         Self { key, fields, values: vec![None; fields.len()], seen: false }
     }
 
-    /// What was found, in the order of the names.
+    /// Returns the texts that were found, in the order of the names.
     #[must_use]
     pub fn into_values(self) -> Vec<Option<String>> {
         self.values
     }
 }
 
-/// Where the value of a key belongs.
+/// The destination of a key's value.
 enum Target {
     Field(usize),
     Block,
     Nowhere,
 }
 
-/// What a scalar turned out to be.
+/// A scalar that was read.
 enum Scalar<'v> {
     Absent,
     Bytes(Cow<'v, str>),
@@ -70,7 +67,7 @@ pub struct Input<'p> {
     plans: &'p Plans,
     strictness: Strictness,
     path: Path<'p>,
-    /// The fields met in the objects that are open, innermost last.
+    /// The fields that were met in the open objects, innermost last.
     seen: Vec<bool>,
     wire: Vec<u8>,
     faults: Faults,
@@ -78,7 +75,7 @@ pub struct Input<'p> {
 }
 
 impl<'p> Input<'p> {
-    /// A reader with room for a message of about `capacity` bytes.
+    /// An empty message with a capacity of about this many bytes.
     #[must_use]
     pub fn new(plans: &'p Plans, strictness: Strictness, capacity: usize) -> Self {
         Self {
@@ -92,15 +89,15 @@ impl<'p> Input<'p> {
         }
     }
 
-    /// Reads a body: an object that is the message, and perhaps a block beside its fields.
+    /// Reads a body: an object that is the message, with an optional block beside its fields.
     ///
     /// # Errors
-    /// The body is no JSON, no object or nested too deep.
+    /// Returns an error if the body is not JSON, not an object or nested too deep.
     pub fn body(&mut self, id: MessageId, body: &[u8], block: Option<&mut Block>) -> Result<(), Malformed> {
-        let mut reader = Reader::new(body);
+        let mut reader = JsonReader::new(body);
         let next = reader.peek()?;
         if next != Next::Object {
-            // Rather a fault of syntax, where there is one, than of kind.
+            // A syntax error is reported rather than the wrong kind.
             reader.skip()?;
             reader.finish()?;
             return Err(Malformed::NotAnObject);
@@ -109,7 +106,7 @@ impl<'p> Input<'p> {
         reader.finish()
     }
 
-    /// Reads the parameters of a query, which are all text.
+    /// Reads the parameters of a query, which are all texts.
     pub fn parameters<'v>(&mut self, id: MessageId, parameters: impl Iterator<Item = (Cow<'v, str>, Cow<'v, str>)>) {
         let plan = self.plans.message(id);
         let mut seen = vec![false; plan.fields.len()];
@@ -134,13 +131,13 @@ impl<'p> Input<'p> {
         }
     }
 
-    /// The message, what is wrong with the request, and how many keys were ignored.
+    /// Returns the message, the violations of the request, and the number of ignored keys.
     #[must_use]
     pub fn finish(self) -> (Vec<u8>, Faults, u64) {
         (self.wire, self.faults, self.unknown_keys)
     }
 
-    /// Names a fault that lies outside the message.
+    /// Names a violation outside the message.
     pub fn fault_at(&mut self, field: String, kind: FaultKind) {
         self.faults.push(field, kind);
     }
@@ -151,7 +148,7 @@ impl<'p> Input<'p> {
 
     fn object(
         &mut self,
-        reader: &mut Reader<'_>,
+        reader: &mut JsonReader<'_>,
         id: MessageId,
         mut block: Option<&mut Block>,
     ) -> Result<(), Malformed> {
@@ -175,7 +172,7 @@ impl<'p> Input<'p> {
                     let field = &plan.fields[index];
                     self.path.enter(&field.key);
                     if std::mem::replace(&mut self.seen[base + index], true) {
-                        // The first value stays in the message, which is refused anyway.
+                        // The first value stays in the message; the call is refused anyway.
                         self.fault(FaultKind::Repeated);
                         reader.skip()?;
                     } else {
@@ -194,7 +191,7 @@ impl<'p> Input<'p> {
         Ok(())
     }
 
-    fn block(&mut self, reader: &mut Reader<'_>, block: &mut Block) -> Result<(), Malformed> {
+    fn block(&mut self, reader: &mut JsonReader<'_>, block: &mut Block) -> Result<(), Malformed> {
         self.path.enter(block.key);
         if std::mem::replace(&mut block.seen, true) {
             self.fault(FaultKind::Repeated);
@@ -213,7 +210,7 @@ impl<'p> Input<'p> {
         Ok(())
     }
 
-    fn block_fields(&mut self, reader: &mut Reader<'_>, block: &mut Block) -> Result<(), Malformed> {
+    fn block_fields(&mut self, reader: &mut JsonReader<'_>, block: &mut Block) -> Result<(), Malformed> {
         let mut seen = vec![false; block.fields.len()];
         let mut begun = false;
         loop {
@@ -251,7 +248,7 @@ impl<'p> Input<'p> {
         }
     }
 
-    fn value(&mut self, reader: &mut Reader<'_>, field: &'p FieldPlan) -> Result<(), Malformed> {
+    fn value(&mut self, reader: &mut JsonReader<'_>, field: &'p FieldPlan) -> Result<(), Malformed> {
         match reader.peek()? {
             Next::Null => reader.skip(),
             Next::Array if field.repeated => self.rows(reader, field),
@@ -263,7 +260,7 @@ impl<'p> Input<'p> {
         }
     }
 
-    fn rows(&mut self, reader: &mut Reader<'_>, field: &'p FieldPlan) -> Result<(), Malformed> {
+    fn rows(&mut self, reader: &mut JsonReader<'_>, field: &'p FieldPlan) -> Result<(), Malformed> {
         let mut row = 0;
         let mut more = reader.first_row()?;
         while more {
@@ -286,7 +283,7 @@ impl<'p> Input<'p> {
 
     fn single(
         &mut self,
-        reader: &mut Reader<'_>,
+        reader: &mut JsonReader<'_>,
         field: &'p FieldPlan,
         next: Next,
         in_array: bool,
@@ -312,7 +309,7 @@ impl<'p> Input<'p> {
             Err(kind) => {
                 self.fault(kind);
                 if in_array {
-                    // An empty row keeps the others at their places.
+                    // An empty row keeps the indexes of the others.
                     write_scalar(&mut self.wire, field, &Scalar::Absent, true);
                 }
             }
@@ -354,11 +351,11 @@ fn scalar_of_number<'v>(
 }
 
 fn code(number: Option<i32>) -> Result<Scalar<'static>, FaultKind> {
-    // Codes are numbered from zero up, so nothing is lost.
+    // Codes are numbered from zero up, so no value is lost.
     number.map(|number| Scalar::Varint(u64::from(number.unsigned_abs()))).ok_or(FaultKind::Code)
 }
 
-/// The text of a number as what the field is: a whole number, or else its plain notation.
+/// Reads the text of a number as the field's kind: an integer, or the plain notation.
 fn number(kind: Kind, text: &str) -> Result<Scalar<'_>, FaultKind> {
     let whole = matches!(kind, Kind::Int32 | Kind::Int64);
     let number = match Number::parse(text) {
@@ -377,8 +374,8 @@ fn number(kind: Kind, text: &str) -> Result<Scalar<'_>, FaultKind> {
     Ok(Scalar::Varint(value.cast_unsigned()))
 }
 
-/// Writes a field. In an array, and where being set to nothing means something, nothing is
-/// written out too; elsewhere it is what protobuf leaves off.
+/// Writes a field. A default value is written too in an array, and in a field where presence has a meaning; elsewhere
+/// protobuf leaves it out.
 fn write_scalar(wire: &mut Vec<u8>, field: &FieldPlan, scalar: &Scalar<'_>, in_array: bool) {
     let nothing = match scalar {
         Scalar::Absent => !in_array,
@@ -399,8 +396,8 @@ fn write_scalar(wire: &mut Vec<u8>, field: &FieldPlan, scalar: &Scalar<'_>, in_a
     }
 }
 
-/// Writes the length of a message whose bytes begin after the one byte kept for it at
-/// `start`, and moves them where one byte is not enough.
+/// Writes the length of a message into the byte that was kept for it at `start`, and moves the message if one byte is not
+/// enough.
 fn close_length(wire: &mut Vec<u8>, start: usize) {
     let length = wire.len() - start - 1;
     if length < 0x80 {

@@ -1,21 +1,19 @@
 //! Protobuf bytes to JSON text.
 //!
-//! Every documented key is written, in documented order. The bytes mostly come in that
-//! order and are then written as they are read. Rows that are stored encoded come as the
-//! stored bytes followed by the fields that changed since, so that a field may come later
-//! than its place, or twice with the last one counting; such a message is surveyed first
-//! and written from the survey. Once one message of a kind needed that, its siblings in the
-//! same answer are surveyed without trying.
+//! Every documented key is written, in documented order. Most messages arrive in that order and are written while they
+//! are read. Rows that are stored encoded arrive as the stored bytes followed by the fields that changed since, so a field
+//! may come after its place, or twice, in which case the last one counts. Such a message is surveyed first and written
+//! from the survey. Once a message of a kind needed this, its siblings in the same answer are surveyed immediately.
 
 use super::decimal::push_decimal;
-use super::text::{push_integer, push_json_bytes};
-use super::wire::{BYTES, VARINT, WireReader};
+use crate::encoding::json::{push_integer, push_json_bytes};
+use crate::encoding::protobuf::{BYTES, VARINT, WireReader};
 use crate::plan::{FieldPlan, Kind, MessageId, MessagePlan, Plans};
 
-/// Bytes of a service that break the contract: a fault of ours, never of the client.
+/// Bytes of a service that break the contract: our error, never the client's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
-    /// Not protobuf, or a field with another wire type than the contract says.
+    /// The bytes are not protobuf, or a field has another wire type than the contract says.
     #[error("the reply is no valid {message}")]
     Wire {
         /// Name of the message.
@@ -43,14 +41,14 @@ impl Defect {
     }
 }
 
-/// Where the values of a field were met.
+/// The places of a field's values.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
     /// Start of the first tag.
     first: usize,
     /// Start of the last tag.
     last: usize,
-    /// How often.
+    /// The number of values.
     count: usize,
 }
 
@@ -59,7 +57,7 @@ struct Place {
 pub struct Output<'p> {
     plans: &'p Plans,
     out: Vec<u8>,
-    /// By message: whether it came out of order before.
+    /// By kind of message: whether one came out of order before.
     out_of_order: Vec<bool>,
     /// The surveys of the messages being written, innermost last.
     places: Vec<Place>,
@@ -72,7 +70,7 @@ impl<'p> Output<'p> {
         Self { plans, out, out_of_order: vec![false; plans.len()], places: Vec::new() }
     }
 
-    /// What was written.
+    /// Returns the bytes that were written.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.out
@@ -86,7 +84,7 @@ impl<'p> Output<'p> {
     /// Appends a message as an object.
     ///
     /// # Errors
-    /// The bytes are not what the contract says.
+    /// Returns a `Defect` if the bytes break the contract.
     pub fn object(&mut self, id: MessageId, wire: &[u8]) -> Result<(), Defect> {
         let start = self.out.len();
         self.fields(id, wire)?;
@@ -102,7 +100,7 @@ impl<'p> Output<'p> {
     /// Appends the fields of a message, each with a comma before it.
     ///
     /// # Errors
-    /// The bytes are not what the contract says.
+    /// Returns a `Defect` if the bytes break the contract.
     pub fn fields(&mut self, id: MessageId, wire: &[u8]) -> Result<(), Defect> {
         let plan = self.plans.message(id);
         if !self.out_of_order[id.0] {
@@ -116,7 +114,7 @@ impl<'p> Output<'p> {
         self.by_survey(plan, wire)
     }
 
-    /// Writes while reading. `false` when a field came after its place.
+    /// Writes while reading. Returns `false` if a field came after its place.
     fn as_it_comes(&mut self, plan: &'p MessagePlan, wire: &[u8]) -> Result<bool, Defect> {
         let mut reader = WireReader::new(wire);
         let mut next = 0;
@@ -147,8 +145,7 @@ impl<'p> Output<'p> {
         Ok(true)
     }
 
-    /// Writes the values of a repeated field as far as they follow each other. The tag of
-    /// the first is read already.
+    /// Writes the values of a repeated field that follow each other directly. The first tag has been read.
     fn run<'w>(
         &mut self,
         plan: &'p MessagePlan,
@@ -175,7 +172,7 @@ impl<'p> Output<'p> {
         Ok(reader)
     }
 
-    /// Writes from a survey of where each field is.
+    /// Writes from a survey of the fields' places.
     fn by_survey(&mut self, plan: &'p MessagePlan, wire: &[u8]) -> Result<(), Defect> {
         let base = self.places.len();
         self.places.resize(base + plan.fields.len(), Place::default());
@@ -217,7 +214,7 @@ impl<'p> Output<'p> {
         Ok(())
     }
 
-    /// Writes the values of a repeated field that other fields may stand between.
+    /// Writes the values of a repeated field with other fields between them.
     fn scattered(
         &mut self,
         plan: &'p MessagePlan,
@@ -240,7 +237,7 @@ impl<'p> Output<'p> {
         Ok(())
     }
 
-    /// Writes one value of a repeated field, or several where numbers are packed.
+    /// Writes one value of a repeated field, or several packed numbers.
     fn elements(
         &mut self,
         plan: &'p MessagePlan,
@@ -267,7 +264,7 @@ impl<'p> Output<'p> {
         }
     }
 
-    /// Writes one value, its tag being read already.
+    /// Writes one value whose tag has been read.
     fn single(
         &mut self,
         plan: &'p MessagePlan,
@@ -285,7 +282,7 @@ impl<'p> Output<'p> {
                     let code = self.plans.codes(codes).json(value);
                     self.out.extend_from_slice(code.ok_or_else(|| Defect::value(plan, field, "documented code"))?);
                 }
-                // An int32 is the low half, as every protobuf reader has it.
+                // As in every protobuf reader, an int32 is the low half.
                 Kind::Int32 => push_integer(&mut self.out, i64::from(value as i32)),
                 _ => push_integer(&mut self.out, value.cast_signed()),
             }
@@ -295,7 +292,7 @@ impl<'p> Output<'p> {
         match field.kind {
             Kind::Message(inner) => self.object(inner, value),
             Kind::Decimal { scale } => {
-                // Set to nothing is what proto3 calls zero.
+                // In proto3 an unset value is zero.
                 let text = if value.is_empty() { b"0" } else { value };
                 push_decimal(&mut self.out, text, scale).ok_or_else(|| Defect::value(plan, field, "decimal"))
             }
@@ -304,8 +301,7 @@ impl<'p> Output<'p> {
     }
 }
 
-/// A message field that was set several times is the merge of them all, and messages are
-/// merged by putting their bytes one after the other.
+/// Merges the values of a message field that was set several times: protobuf merges messages by concatenating their bytes.
 fn merged(plan: &MessagePlan, field: &FieldPlan, wire: &[u8], place: Place) -> Result<Vec<u8>, Defect> {
     let mut merged = Vec::new();
     let mut reader = WireReader::at(wire, place.first);

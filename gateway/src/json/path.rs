@@ -1,9 +1,9 @@
-//! Where in a request the transcoder is.
+//! The place in a request at which the transcoder is.
 
 use std::fmt::{self, Display};
 
-/// A path by documented names, like `COM_SALES_PRICE[3].CAT_ITEM_PRICE`. It is kept as
-/// steps and only written out when a fault has to be named.
+/// A path of documented names, like `COM_SALES_PRICE[3].CAT_ITEM_PRICE`. It is kept as steps and formatted only if a
+/// violation has to be named.
 #[derive(Debug, Default)]
 pub(crate) struct Path<'p> {
     steps: Vec<Step<'p>>,

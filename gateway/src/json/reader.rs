@@ -1,30 +1,30 @@
-//! A pull parser with a limit on nesting, also inside what is ignored.
+//! A pull parser of JSON with a limit on nesting that also holds inside ignored values.
 
 use jiter::{Jiter, JiterError, Peek};
 
 /// Deepest nesting of objects and arrays in a request. The documented shapes have four.
 pub const MOST_NESTING: usize = 32;
 
-/// A body that is no JSON which could be read.
+/// An error in a body that cannot be read as a JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// A fault of syntax, invalid UTF-8 and lone surrogates included.
+    /// A syntax error, including invalid UTF-8 and lone surrogates.
     #[error("not JSON at byte {offset}")]
     Syntax {
-        /// Bytes before the fault.
+        /// The position of the error in bytes.
         offset: usize,
     },
-    /// Objects and arrays inside each other beyond [`MOST_NESTING`].
+    /// Objects and arrays are nested deeper than [`MOST_NESTING`].
     #[error("nested deeper than {MOST_NESTING}")]
     TooDeep,
-    /// JSON, but no object.
+    /// The body is JSON, but not an object.
     #[error("not an object")]
     NotAnObject,
 }
 
 impl From<JiterError> for Malformed {
     fn from(error: JiterError) -> Self {
-        // Types are looked at before a value is taken, so syntax is all that can fail.
+        // Types are peeked before a value is taken, so only the syntax can fail.
         Self::Syntax { offset: error.index }
     }
 }
@@ -42,19 +42,19 @@ pub(crate) enum Next {
 
 /// Reads a body from the front.
 #[derive(Debug)]
-pub(crate) struct Reader<'b> {
+pub(crate) struct JsonReader<'b> {
     jiter: Jiter<'b>,
     depth: usize,
 }
 
-impl<'b> Reader<'b> {
+impl<'b> JsonReader<'b> {
     pub(crate) fn new(body: &'b [u8]) -> Self {
-        // A byte order mark is no JSON, but some clients send one.
+        // Some clients send a byte order mark, which is not JSON.
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         Self { jiter: Jiter::new(body), depth: 0 }
     }
 
-    /// What comes next; nothing is consumed.
+    /// Returns the kind of the next value without consuming it.
     pub(crate) fn peek(&mut self) -> Result<Next, Malformed> {
         Ok(match self.jiter.peek()? {
             Peek::Null => Next::Null,
@@ -62,7 +62,7 @@ impl<'b> Reader<'b> {
             Peek::String => Next::Text,
             Peek::Array => Next::Array,
             Peek::Object => Next::Object,
-            // Anything else is a number or fails when it is taken as one.
+            // Anything else is a number, or fails when it is taken as one.
             _ => Next::Number,
         })
     }
@@ -79,7 +79,7 @@ impl<'b> Reader<'b> {
         std::str::from_utf8(digits).map_err(|_| Malformed::Syntax { offset })
     }
 
-    /// Enters an object that was peeked; `None` when it is empty and left again.
+    /// Enters an object that was peeked and returns its first key; returns `None` if it is empty, and leaves it.
     pub(crate) fn first_key(&mut self) -> Result<Option<&str>, Malformed> {
         self.enter()?;
         let key = self.jiter.known_object()?;
@@ -89,7 +89,7 @@ impl<'b> Reader<'b> {
         Ok(key)
     }
 
-    /// The next key of the object that is open; `None` when it ends.
+    /// Returns the next key of the open object, or `None` at its end.
     pub(crate) fn next_key(&mut self) -> Result<Option<&str>, Malformed> {
         let key = self.jiter.next_key()?;
         if key.is_none() {
@@ -98,7 +98,7 @@ impl<'b> Reader<'b> {
         Ok(key)
     }
 
-    /// Enters an array that was peeked; `false` when it is empty and left again.
+    /// Enters an array that was peeked; returns `false` if it is empty, and leaves it.
     pub(crate) fn first_row(&mut self) -> Result<bool, Malformed> {
         self.enter()?;
         let any = self.jiter.known_array()?.is_some();
@@ -108,7 +108,7 @@ impl<'b> Reader<'b> {
         Ok(any)
     }
 
-    /// Whether the array that is open has another value; it is left when not.
+    /// Returns whether the open array has another value; leaves it if not.
     pub(crate) fn next_row(&mut self) -> Result<bool, Malformed> {
         let more = self.jiter.array_step()?.is_some();
         if !more {
@@ -117,11 +117,10 @@ impl<'b> Reader<'b> {
         Ok(more)
     }
 
-    /// Steps over a value, however deep, without calling itself. What is ignored still has
-    /// to be JSON.
+    /// Skips a value of any depth without recursion. An ignored value still has to be JSON.
     pub(crate) fn skip(&mut self) -> Result<(), Malformed> {
         let outside = self.depth;
-        // One bit for each level that is open inside the value; set for an array.
+        // One bit for each open level inside the value; set for an array.
         let mut arrays: u64 = 0;
         loop {
             let opened = match self.peek()? {
@@ -139,7 +138,7 @@ impl<'b> Reader<'b> {
                 arrays = arrays << 1 | array;
                 continue;
             }
-            // A value has ended: go on with the innermost level that has another.
+            // A value has ended: continue with the innermost level that has another.
             loop {
                 if self.depth == outside {
                     return Ok(());
@@ -153,7 +152,7 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Fails unless nothing but white space is left.
+    /// Checks that only white space is left.
     pub(crate) fn finish(&mut self) -> Result<(), Malformed> {
         Ok(self.jiter.finish()?)
     }

@@ -1,5 +1,4 @@
-//! The rules of the transcoder. What an answer must look like is told by a second, slow
-//! implementation over reflection ([`expected`]).
+//! The rules of the transcoder. A second, slow implementation over reflection ([`expected`]) gives the expected answers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod input;
@@ -10,7 +9,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Re
 
 use crate::plan::{Contract, MessageId};
 
-/// The contract of the fixture: every shape there is.
+/// A contract with every supported shape.
 pub(super) fn fixture() -> &'static Contract {
     static FIXTURE: std::sync::OnceLock<Contract> = std::sync::OnceLock::new();
     FIXTURE.get_or_init(|| {
@@ -35,7 +34,7 @@ fn scale(field: &FieldDescriptor) -> Option<usize> {
     rules.has_field_by_name("scale").then(|| rules.get_field_by_name("scale").unwrap().as_u32().unwrap() as usize)
 }
 
-/// A message as the documents want it, written by walking descriptors.
+/// The documented JSON of a message, written by walking its descriptors.
 pub(super) fn expected(message: &DynamicMessage) -> String {
     let mut parts = Vec::new();
     let descriptor = message.descriptor();

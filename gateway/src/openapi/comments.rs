@@ -52,7 +52,7 @@ impl Comments {
     }
 }
 
-/// The lines of a comment as one paragraph each.
+/// Joins the lines of each paragraph of a comment.
 fn joined(text: &str) -> String {
     let paragraphs = text.trim().split("\n\n");
     let line = |paragraph: &str| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! What surrounds the messages in each dialect: credentials, envelopes and refusals.
+//! The parts around the messages of each dialect: credentials, envelopes and refusals.
 
 use communal_proto::contract::v1::Dialect;
 use serde_json::{Map, Value, json};
@@ -30,7 +30,7 @@ pub(super) fn parameters(dialect: Dialect) -> Vec<Value> {
             header(
                 "transaction-id",
                 true,
-                "请求流水号: the same one again with the same request is answered as the first time",
+                "请求流水号: a repeated request with the same id gets the same answer",
                 "1000000000202403010830000001",
             ),
             header("req-time", true, "请求时间 yyyyMMddHHmmss", "20240301083000"),
@@ -43,19 +43,19 @@ pub(super) fn parameters(dialect: Dialect) -> Vec<Value> {
             ),
         ],
         _ => vec![
-            header("x-request-id", false, "The same one again with the same request is answered as the first time", ""),
+            header("x-request-id", false, "A repeated request with the same id gets the same answer", ""),
             header(
                 "x-max-staleness-ms",
                 false,
-                "How many milliseconds the answer may be behind, 1 to 86400000, where it can be read from a replica; \
-                 the header x-data-staleness-ms of the answer says how far behind it is at most, 0 being not at all",
+                "The greatest age of the answer in milliseconds, 1 to 86400000, which allows it to be read from a replica; \
+                 the header x-data-staleness-ms of the answer gives its actual greatest age, 0 for current data",
                 "",
             ),
         ],
     }
 }
 
-/// Puts SYS_HEAD into the schema of a request.
+/// Adds SYS_HEAD to the schema of a request.
 pub(super) fn add_head(body: &mut Value) {
     if let Some(required) = body["required"].as_array_mut() {
         required.insert(0, EPEIS_HEAD.into());
@@ -77,7 +77,7 @@ pub(super) fn epeis_reply(data: Value) -> Value {
     })
 }
 
-/// The fields of the reply stand beside `code` and `msg`; a reply without fields has `data`.
+/// Adds `code` and `msg` beside the fields of the reply; a reply without fields has `data`.
 pub(super) fn hc_reply(mut message: Value) -> Value {
     let none = message["properties"].as_object().is_none_or(Map::is_empty);
     let mut properties = Map::new();
@@ -106,17 +106,17 @@ pub(super) fn responses(dialect: Dialect, reply: &Value) -> Value {
     let answer = |description: &str, schema: &Value| json!({ "description": description, "content": { "application/json": { "schema": schema } } });
     let mut responses = Map::new();
     responses.insert("200".into(), answer(business, &json!({ "oneOf": [reply, reference] })));
-    let mut refused = vec![("400", "The request is no JSON object")];
+    let mut refused = vec![("400", "The request is not a JSON object")];
     match dialect {
         Dialect::Hc => refused.extend([("401", "The app, its signature or the token is not accepted")]),
-        _ => refused.extend([("405", "Called with another method than POST")]),
+        _ => refused.extend([("405", "The method is not POST")]),
     }
     refused.extend([
         ("413", "The request is too large"),
-        ("429", "Too much at once; come back after Retry-After"),
-        ("500", "Something failed that is no fault of the caller"),
+        ("429", "Too many calls; repeat after Retry-After"),
+        ("500", "An internal error"),
         ("503", "The service cannot be reached"),
-        ("504", "It took too long; whether a change was made has to be asked"),
+        ("504", "The deadline was exceeded; a change may have been made: repeat with the same request id"),
     ]);
     for (status, description) in refused {
         responses.insert(status.into(), answer(description, &reference));
@@ -124,7 +124,7 @@ pub(super) fn responses(dialect: Dialect, reply: &Value) -> Value {
     responses.into()
 }
 
-/// The schemas that stand in no descriptor: the envelopes, with the table of their codes.
+/// The schemas that no descriptor has: the envelopes, with the table of their codes.
 pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, Value> {
     let mut fields = Map::new();
     for ((name, length), title) in EPEIS_HEAD_FIELDS.iter().zip(HEAD_TITLES) {
@@ -142,7 +142,7 @@ pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, V
                 "not": { "const": 0 },
                 "description": reasons(contract, comments, Owner::Billing, |codes| codes.epeis.to_string()),
             },
-            "MESSAGE": { "type": "string", "description": "What is wrong, in Chinese, naming each faulty field" },
+            "MESSAGE": { "type": "string", "description": "The error in Chinese, with every violating field" },
             "DATA": { "type": "object", "maxProperties": 0 },
         },
     });
@@ -156,7 +156,7 @@ pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, V
                 "not": { "const": "0" },
                 "description": reasons(contract, comments, Owner::Community, |codes| codes.hc.clone()),
             },
-            "msg": { "type": "string", "description": "What is wrong, in Chinese: the first fault" },
+            "msg": { "type": "string", "description": "The error in Chinese: the first violation" },
             "data": { "type": "null" },
         },
     });

@@ -1,5 +1,5 @@
-//! The OpenAPI 3.1 document, from the same descriptors that the calls are served by: paths,
-//! documented Chinese titles, comments, lengths, codes and examples.
+//! The OpenAPI 3.1 document, made from the descriptors by which calls are served: paths, documented Chinese titles,
+//! comments, lengths, codes and examples.
 
 mod comments;
 mod envelopes;
@@ -16,10 +16,10 @@ use self::comments::Comments;
 use self::schemas::{Direction, Schemas};
 use crate::plan::{Contract, ContractError, Options, Route};
 
-/// The document.
+/// Makes the document.
 ///
 /// # Errors
-/// An option of the contract cannot be read.
+/// Returns an error if an option of the contract cannot be read.
 pub fn document(contract: &Contract) -> Result<Value, ContractError> {
     let options = Options::new(contract.pool())?;
     let comments = Comments::new(contract.pool());
@@ -41,8 +41,8 @@ pub fn document(contract: &Contract) -> Result<Value, ContractError> {
         "info": {
             "title": "Communal",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Billing of what people pay for the place they live and work in: retail utilities \
-                (EPEIS) and community fees (HC), over REST as documented. The same calls are served over gRPC.",
+            "description": "Billing for the place where people live and work: retail utilities (EPEIS) and community fees (HC), over \
+                REST as documented. The same calls are served over gRPC.",
         },
         "servers": [{ "url": "/" }],
         "tags": tags,

@@ -9,15 +9,14 @@ use serde_json::{Map, Value, json};
 use super::comments::Comments;
 use crate::plan::{ContractError, Options};
 
-/// Which way a message goes: a request may leave fields out and use aliases, a reply has
-/// every key and canonical codes.
+/// The direction of a message: a request may leave fields out and use aliases, a reply has every key and canonical codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Request(Dialect),
     Reply,
 }
 
-/// Gathers the schemas that others refer to.
+/// Gathers the schemas to which others refer.
 pub(super) struct Schemas<'c> {
     options: &'c Options,
     comments: &'c Comments,
@@ -33,7 +32,7 @@ impl<'c> Schemas<'c> {
         self.named.into_iter().collect()
     }
 
-    /// A reference to the schema of a message, which is made when it is met first.
+    /// Returns a reference to the schema of a message; makes the schema at the first call.
     pub(super) fn reference(
         &mut self,
         message: &MessageDescriptor,
@@ -119,7 +118,7 @@ impl<'c> Schemas<'c> {
         Ok(one)
     }
 
-    /// The document's name of the field, and what our comment adds.
+    /// The documented title of the field, and our comment.
     fn description(&self, field: &FieldDescriptor, rules: &FieldRules) -> String {
         let comment = self.comments.of_field(field);
         if rules.title.is_empty() { comment } else { format!("{}. {comment}", rules.title) }
@@ -144,7 +143,7 @@ impl<'c> Schemas<'c> {
             table.push(line);
         }
         if direction == Direction::Reply {
-            // Nothing set is an empty string.
+            // An unset code is an empty string.
             taken.push(String::new());
         }
         push(description, &format!("Codes: {}.", table.join(", ")));
@@ -188,18 +187,18 @@ fn integer(field: &FieldDescriptor, rules: &FieldRules, direction: Direction, de
     schema
 }
 
-/// Bounds that are whole go into the schema, others would pass through a float and are told.
+/// Adds bounds. A whole bound goes into the schema; another one would pass through a float and goes into the description.
 fn bounds(schema: &mut Value, rules: &FieldRules, description: &mut String) {
-    for (key, words, bound) in [("minimum", "At least", &rules.minimum), ("maximum", "At most", &rules.maximum)] {
+    for (key, label, bound) in [("minimum", "At least", &rules.minimum), ("maximum", "At most", &rules.maximum)] {
         match bound.parse::<i64>() {
             Ok(bound) => schema[key] = bound.into(),
             Err(_) if bound.is_empty() => {}
-            Err(_) => push(description, &format!("{words} {bound}.")),
+            Err(_) => push(description, &format!("{label} {bound}.")),
         }
     }
 }
 
-/// HC takes numbers as strings and strings as numbers.
+/// HC accepts numbers as strings and strings as numbers.
 fn types(documented: &str, direction: Direction) -> Value {
     match (direction, documented) {
         (Direction::Request(Dialect::Hc), "string") => json!(["string", "number"]),
@@ -214,7 +213,7 @@ fn example(field: &FieldDescriptor, rules: &FieldRules) -> Option<Value> {
     }
     let text = rules.example.as_str();
     let is_number = rules.scale.is_some() || matches!(field.kind(), Kind::Int32 | Kind::Int64);
-    // A number that is not whole stays a text: an example is not worth a float.
+    // A number that is not whole stays a text, so that no float is involved.
     Some(text.parse::<i64>().ok().filter(|_| is_number).map_or_else(|| text.into(), Value::from))
 }
 

@@ -1,4 +1,4 @@
-//! What the document says, and that it is one.
+//! The content of the OpenAPI document, and its form.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use serde_json::Value;
@@ -10,7 +10,7 @@ fn of_this_build() -> Value {
     document(&Contract::load().unwrap()).unwrap()
 }
 
-/// Every value below, with its path.
+/// Every value of a document, with its path.
 fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
     visit(path, value);
     match value {
@@ -23,7 +23,7 @@ fn walk(value: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_has_a_target() {
     let document = of_this_build();
     let mut references = 0;
     walk(&document, "", &mut |path, value| {
@@ -69,7 +69,7 @@ fn every_schema_and_operation_is_well_formed() {
 }
 
 #[test]
-fn the_documents_names_lengths_and_codes_are_told() {
+fn documented_names_lengths_and_codes_are_described() {
     let document = of_this_build();
     let update = &document["paths"]["/Service/v1/UpdateSalePackagePrice/"]["post"];
     assert_eq!(update["summary"], "销售公司修改零售套餐价格");
@@ -90,7 +90,7 @@ fn the_documents_names_lengths_and_codes_are_told() {
 }
 
 #[test]
-fn hc_tells_its_headers_aliases_and_legacy_lists() {
+fn headers_aliases_and_legacy_lists_of_hc_are_described() {
     let document = of_this_build();
     let list = &document["paths"]["/app/feeConfig.listFeeConfigs"]["get"];
     let names: Vec<_> = list["parameters"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();

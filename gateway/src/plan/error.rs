@@ -4,13 +4,13 @@
 #[derive(Debug, thiserror::Error)]
 pub enum ContractError {
     /// The bytes are no descriptor set.
-    #[error("the descriptor set cannot be read: {0}")]
+    #[error("the descriptor set cannot be read")]
     Descriptors(#[source] prost_reflect::DescriptorError),
     /// The descriptor set was stripped of the options, or is another one.
     #[error("the descriptor set does not define the option or enum {0}")]
     Undefined(&'static str),
     /// An option has another shape than this build knows.
-    #[error("an option of {element} cannot be read: {source}")]
+    #[error("an option of {element} cannot be read")]
     Option {
         /// Full name of what carries the option.
         element: String,

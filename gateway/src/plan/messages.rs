@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use prost_reflect::{Cardinality, EnumDescriptor, FieldDescriptor, Kind as WireKind, MessageDescriptor};
 
 use super::{ContractError, Options};
-use crate::json::{push_json_text, push_varint};
+use crate::encoding::json::push_json_text;
+use crate::encoding::protobuf::push_varint;
 
 /// Field and enum numbers above this are refused, so that lookups can be plain tables.
 const HIGHEST_NUMBER: u32 = 1 << 12;

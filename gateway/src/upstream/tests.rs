@@ -1,5 +1,5 @@
-//! Replicas that come, stop, die and refuse, each a gRPC server on a port of its own. Each
-//! tells by its health status which one it is, so the calls of these tests are health checks.
+//! Replicas that appear, stop, die and refuse, each a gRPC server on its own port. The calls of these tests are health
+//! checks, because the health status of a replica identifies it.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -19,10 +19,11 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::replicas::Resolve;
+use super::service_replicas::Resolve;
 use super::*;
+use crate::service_urls::ServiceUrls;
 
-/// What a name resolves to; tests change it.
+/// The addresses that a name resolves to; tests change them.
 type Addresses = Arc<Mutex<Vec<SocketAddr>>>;
 
 fn upstream(addresses: &Addresses) -> Upstream {
@@ -37,7 +38,7 @@ fn upstream_by(addresses: &Addresses, url: &str, tls: Option<&PemFiles>) -> Upst
     });
     let urls: ServiceUrls = url.parse().unwrap();
     let transport = Transport::new(2, tls).unwrap();
-    let replicas = Replicas::keep("billing", &urls, transport, resolve, Some(Duration::from_millis(50)));
+    let replicas = ServiceReplicas::keep("billing", &urls, transport, resolve, Some(Duration::from_millis(50)));
     Upstream { service: "billing", replicas }
 }
 
@@ -47,7 +48,7 @@ struct Server {
     ended: JoinHandle<()>,
 }
 
-/// A replica whose answers are its name.
+/// A replica whose answer is its name.
 async fn replica(address: &str, name: ServingStatus) -> Server {
     replica_with(address, name, None).await
 }
@@ -75,7 +76,7 @@ impl Server {
     }
 }
 
-/// Which replica answered.
+/// Makes a call; returns the name of the replica that answered.
 async fn call(upstream: &Upstream) -> Result<i32, Status> {
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     let message = HealthCheckRequest { service: "name".into() }.encode_to_vec().into();
@@ -103,7 +104,7 @@ async fn until_answering(upstream: &Upstream, names: &[i32]) {
 }
 
 #[tokio::test]
-async fn replicas_that_come_get_calls_and_those_that_go_get_none() {
+async fn new_replicas_get_calls_and_vanished_ones_get_none() {
     let first = replica("127.0.0.1:0", ServingStatus::Unknown).await;
     let second = replica("127.0.0.1:0", ServingStatus::Serving).await;
     let addresses = Addresses::new(Mutex::new(vec![first.address]));
@@ -158,7 +159,7 @@ async fn no_call_fails_while_replicas_are_replaced_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_call_that_a_replica_took_is_never_made_again() {
+async fn a_call_that_a_replica_accepted_is_never_repeated() {
     let hanging_up = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let good = replica("127.0.0.1:0", ServingStatus::Serving).await;
     let taken = Arc::new(Mutex::new(0));
@@ -193,7 +194,7 @@ async fn a_call_that_a_replica_took_is_never_made_again() {
 }
 
 #[tokio::test]
-async fn where_nobody_is_there_a_call_fails_at_once_as_unavailable() {
+async fn without_a_replica_a_call_fails_immediately_as_unavailable() {
     let nobody: Vec<SocketAddr> = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().unwrap()).into();
     let upstream = upstream(&Addresses::new(Mutex::new(nobody)));
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! How connections to a service are made: their limits, and TLS from files that may change.
+//! Connections to a service: their limits, and TLS with files that are renewed while the process runs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use communal_kit::tls::{PemFiles, Pems};
 use http::Uri;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-/// A refusal can name a hundred fields in its trailers.
+/// Largest trailers: a refusal can name a hundred fields in them.
 const LARGEST_TRAILERS: u32 = 256 * 1024;
 /// Longest wait for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// The settings of connections to one service.
 #[derive(Debug)]
 pub(super) struct Transport {
     channels: usize,
@@ -26,10 +26,10 @@ struct Tls {
 }
 
 impl Transport {
-    /// Connections of a number to each replica; over TLS where there are files for it.
+    /// Makes this number of connections to each replica, over TLS if files are given.
     ///
     /// # Errors
-    /// The files cannot be read or used.
+    /// Returns an error if the files cannot be read or used.
     pub(super) fn new(channels: usize, tls: Option<&PemFiles>) -> anyhow::Result<Self> {
         let tls = match tls {
             Some(files) => {
@@ -44,7 +44,7 @@ impl Transport {
         Ok(transport)
     }
 
-    /// Looks at the files again; whether connections made from now on differ.
+    /// Reads the files again; returns whether new connections must be made.
     pub(super) fn reload(&mut self) -> bool {
         let Some(tls) = &mut self.tls else { return false };
         let found = match tls.files.read() {
@@ -56,7 +56,7 @@ impl Transport {
             }
         };
         let before = std::mem::replace(&mut tls.current, found);
-        // Certificate and key may be of different moments; the next look sees both.
+        // Certificate and key may have been read while they were being replaced; the next reload sees both.
         if let Err(error) = self.endpoint(SocketAddr::from(([127, 0, 0, 1], 1)), "localhost") {
             tracing::warn!(error = %error, "the certificates cannot be used; the former ones stay in use");
             if let Some(tls) = &mut self.tls {
@@ -68,8 +68,7 @@ impl Transport {
         true
     }
 
-    /// Connections to an address; each is opened by the first call that needs it, and again
-    /// when it breaks.
+    /// Returns connections to an address. Each is opened by the first call that needs it, and again after it broke.
     pub(super) fn channels(&self, address: SocketAddr, host: &str) -> anyhow::Result<Vec<Channel>> {
         let endpoint = self.endpoint(address, host)?;
         Ok((0..self.channels).map(|_| endpoint.connect_lazy()).collect())

@@ -11,7 +11,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::service::{Rig, fixture, refusal};
+use crate::harness::{Rig, fixture, refusal};
 
 const ARREARS: &str = "/Service/v1/QueryUserArrearages/";
 const PRICE: &str = "/Service/v1/UpdateSalePackagePrice/";
@@ -25,7 +25,7 @@ async fn credentials_go_into_metadata_and_blocks_into_the_message() {
                      "DYNAMIC_KEY": "0123456789abcdef", "REGISTER_DID": "R000000000000001", "MORE": 1}
     }"#;
     let request = rig.client.post(format!("{}{ARREARS}", rig.url)).header("x-request-id", "order-7").body(body);
-    let reply = crate::service::Reply::of(request).await;
+    let reply = crate::harness::Reply::of(request).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.text, r#"{"CODE":0,"MESSAGE":"成功","DATA":{"ACC_VOLPRICE_OWE":[]}}"#);
     assert_eq!(reply.header("content-type"), "application/json; charset=utf-8");
@@ -43,12 +43,12 @@ async fn credentials_go_into_metadata_and_blocks_into_the_message() {
 }
 
 #[tokio::test]
-async fn how_far_behind_an_answer_may_be_and_is_passes_in_headers() {
+async fn the_allowed_and_actual_age_of_an_answer_pass_in_headers() {
     let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
     let request = || rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
-    let reply = crate::service::Reply::of(request().header("x-max-staleness-ms", "5000")).await;
+    let reply = crate::harness::Reply::of(request().header("x-max-staleness-ms", "5000")).await;
     assert_eq!((reply.status, reply.header("x-data-staleness-ms")), (200, "5000"));
-    let reply = crate::service::Reply::of(request()).await;
+    let reply = crate::harness::Reply::of(request()).await;
     assert!(reply.status == 200 && !reply.headers.contains_key("x-data-staleness-ms"));
     let limits: Vec<_> = rig.received().iter().map(|r| r.header("x-max-staleness-ms").map(str::to_owned)).collect();
     assert_eq!(limits, [Some("5000".to_owned()), None]);
@@ -88,20 +88,20 @@ async fn credentials_that_cannot_be_real_are_named_and_not_sent() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_not_visible_ascii_are_sent_so_that_they_equal_no_real_one() {
+async fn credentials_that_are_not_visible_ascii_are_encoded_and_equal_no_real_ones() {
     let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
     let head = json!({"CHANNEL_DID": " C1", "DYNAMIC_KEY": "密钥", "REGISTER_DID": "R1\r\nx-tenant-id: T", "ACCOUNT_DID": "S%20"});
     rig.post(PRICE, json!({ "SYS_HEAD": head }).to_string()).await;
     let call = rig.call();
     assert_eq!(call.header("x-channel-id"), Some("%20C1"));
     assert_eq!(call.header("x-channel-key"), Some("%E5%AF%86%E9%92%A5"));
-    // Longer than 16 characters, so named instead; and no way to smuggle another header in.
+    // A text longer than 16 characters is named instead, and no text can smuggle in another header.
     assert_eq!(call.header("x-operator-id"), None);
     assert_eq!(call.header("x-tenant-id"), Some("S%20"));
 }
 
 #[tokio::test]
-async fn faulty_fields_are_left_out_and_named_by_row() {
+async fn invalid_fields_are_left_out_and_named_by_row() {
     let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
     let row = |price: Value| json!({"CHARGE_PACK_DID": "P1", "CAT_ITEM_PRICE": price, "NETWORK_TYPE": "2"});
     let mut rows = vec![row(json!(1)); 18];
@@ -122,7 +122,7 @@ async fn faulty_fields_are_left_out_and_named_by_row() {
 }
 
 #[tokio::test]
-async fn many_faults_fit_into_the_metadata() {
+async fn many_violations_fit_into_the_metadata() {
     let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
     let body = json!({ "COM_SALES_PRICE": vec![json!({"LADDER_UPPER_LIMIT": "x", "CAT_ITEM_PRICE": {}}); 1000] });
     let reply = rig.post(PRICE, body.to_string()).await;
@@ -133,7 +133,7 @@ async fn many_faults_fit_into_the_metadata() {
 }
 
 #[tokio::test]
-async fn an_answer_has_every_key_in_documented_order_whatever_the_bytes_order() {
+async fn an_answer_has_every_key_in_documented_order_in_any_order_of_the_bytes() {
     let issued = ReceivableLine { node_id: "N1".into(), fee: "12.5".into(), settled_month: 0, ..Default::default() };
     let changed =
         ReceivableLine { paid_total: "2".into(), settled_month: 202_401, fee: String::new(), ..Default::default() };
@@ -172,7 +172,7 @@ async fn refusals_are_http_200_with_the_code_of_their_reason() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_carried_out_has_a_status_of_its_own() {
+async fn a_failed_call_has_an_http_status_of_its_own() {
     for (code, reason, status, expected) in [
         (Code::ResourceExhausted, "OVERLOADED", 429, 9001),
         (Code::Unavailable, "UNAVAILABLE", 503, 9002),
@@ -198,7 +198,7 @@ async fn what_could_not_be_carried_out_has_a_status_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_no_call_at_all_is_refused_in_the_envelope_and_does_not_reach_the_service() {
+async fn an_invalid_request_is_refused_in_the_envelope_and_does_not_reach_the_service() {
     let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
     let deep = format!("{{\"x\":{}", "[".repeat(1_000_000));
     for (body, status) in [

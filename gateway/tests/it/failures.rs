@@ -9,7 +9,7 @@ use serde_json::Value;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::service::{Reply, Rig};
+use crate::harness::{Reply, Rig};
 
 const ARREARS: &str = "/Service/v1/QueryUserArrearages/";
 
@@ -19,7 +19,7 @@ async fn a_service_that_cannot_be_reached_is_503_in_both_dialects() {
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let config =
         Config { addr: any, admin_addr: any, billing_url: nobody.clone(), community_url: nobody, ..Config::default() };
-    let rig = Rig::in_front_of_nobody(Contract::load().unwrap(), config, Default::default()).await;
+    let rig = Rig::without_service(Contract::load().unwrap(), config, Default::default()).await;
     let reply = rig.post(ARREARS, "{}").await;
     assert_eq!((reply.status, reply.header("retry-after")), (503, "1"));
     assert!(reply.text.starts_with(r#"{"CODE":9002,"#), "{}", reply.text);
@@ -28,7 +28,7 @@ async fn a_service_that_cannot_be_reached_is_503_in_both_dialects() {
 }
 
 #[tokio::test]
-async fn a_reply_that_breaks_the_contract_is_an_internal_fault_and_never_broken_json() {
+async fn a_reply_that_breaks_the_contract_is_an_internal_error_and_never_broken_json() {
     let wrong = ReceivableLine { fee: "1.234".into(), ..Default::default() };
     for reply in [
         Bytes::from_static(b"\xff\xff"),
@@ -75,7 +75,7 @@ async fn a_large_answer_is_served() {
 }
 
 #[tokio::test]
-async fn a_trace_goes_through_and_one_is_begun_where_there_is_none() {
+async fn a_trace_is_passed_on_and_one_is_begun_if_there_is_none() {
     let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let request = rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");

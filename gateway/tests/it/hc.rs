@@ -12,7 +12,7 @@ use communal_proto::contract::v1::FaultKind;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::service::{Reply, Rig, fixture, refusal};
+use crate::harness::{Reply, Rig, fixture, refusal};
 
 const UPDATE: &str = "/app/feeConfig.updateFeeConfig";
 const LIST: &str = "/app/feeConfig.listFeeConfigs";
@@ -44,7 +44,7 @@ async fn headers_go_into_metadata_and_the_body_into_the_message() {
     assert_eq!((message.config_id.as_str(), message.square_price.as_str()), ("123456", "2.5"));
     assert_eq!(message.additional_amount, "10.0");
     assert_eq!(communal_proto::Coded::code(message.bill_type()), "002");
-    // Given and empty clears it; absent leaves it as it is.
+    // An empty value clears the field; an absent one leaves it unchanged.
     assert_eq!(message.prepayment_period.as_deref(), Some(""));
 }
 
@@ -66,7 +66,7 @@ async fn an_interface_has_four_paths() {
 }
 
 #[tokio::test]
-async fn a_query_is_decoded_and_each_parameter_may_come_once() {
+async fn a_query_is_decoded_and_each_parameter_may_occur_once() {
     let row = FeeConfig { config_id: "9".into(), square_price: "2.5".into(), ..Default::default() };
     let rig =
         Rig::replying(ListFeeConfigsResponse { fee_configs: vec![row], records: 1, total: 1, ..Default::default() })
@@ -96,7 +96,7 @@ async fn a_query_is_decoded_and_each_parameter_may_come_once() {
 }
 
 #[tokio::test]
-async fn a_parameter_that_is_no_number_is_named() {
+async fn a_parameter_that_is_not_a_number_is_named() {
     let rig = Rig::replying(ListFeeConfigsResponse::default()).await;
     rig.get(&format!("{LIST}?page=one&row=99999999999&communityId=1")).await;
     assert_eq!(rig.call().faults(), [("page".into(), FaultKind::Type), ("row".into(), FaultKind::Range)]);
@@ -117,7 +117,7 @@ async fn signatures_of_the_documents_vectors_can_be_checked_by_the_service() {
     Reply::of(signed(get(), "954eae7270d6349fee0c30d807746f75")).await;
     let escaped = rig.client.get(format!("{}{LIST}?page=1&feeName=%E7%89%A9", rig.url));
     Reply::of(signed(escaped, "x")).await;
-    // A signature that is a parameter itself was made over the others.
+    // A signature in a parameter was made over the other parameters.
     Reply::of(
         rig.client
             .get(format!("{}{LIST}?page=1&row=10&communityId=10001&sign=954eae7270d6349fee0c30d807746f75", rig.url))
@@ -192,14 +192,14 @@ async fn a_body_that_is_no_json_is_400_in_the_envelope() {
 }
 
 #[tokio::test]
-async fn no_body_is_a_message_with_nothing_set() {
+async fn a_missing_body_is_an_empty_message() {
     let rig = Rig::replying(UpdateFeeConfigResponse::default()).await;
     rig.post("/app/feeConfig.saveFeeConfig", "").await;
     assert_eq!(rig.call().message::<SaveFeeConfigRequest>(), SaveFeeConfigRequest::default());
 }
 
 #[tokio::test]
-async fn booleans_and_blocks_where_texts_are_meant_are_named() {
+async fn booleans_and_blocks_in_place_of_texts_are_named() {
     let rig = Rig::replying(UpdateFeeConfigResponse::default()).await;
     rig.post(UPDATE, r#"{"configId":true,"feeName":{},"squarePrice":[1],"feeFlag":"never","additionalAmount":"1,5","feeTypeCd":1001}"#).await;
     let call = rig.call();
@@ -213,12 +213,12 @@ async fn booleans_and_blocks_where_texts_are_meant_are_named() {
             ("additionalAmount".into(), FaultKind::Type)
         ]
     );
-    // A code may come as a number.
+    // A code may be a number.
     assert_eq!(communal_proto::Coded::code(call.message::<UpdateFeeConfigRequest>().fee_type_cd()), "888800010001");
 }
 
 #[tokio::test]
-async fn headers_that_could_be_no_credentials_are_refused() {
+async fn headers_that_are_too_large_to_be_credentials_are_refused() {
     let rig = Rig::replying(UpdateFeeConfigResponse::default()).await;
     let post = |value: &str| rig.client.post(format!("{}{UPDATE}", rig.url)).header("app-id", value).body("{}");
     let reply = Reply::of(post(&"x".repeat(8_000))).await;
@@ -228,7 +228,7 @@ async fn headers_that_could_be_no_credentials_are_refused() {
 }
 
 #[tokio::test]
-async fn the_largest_credentials_and_faults_fit_into_the_headers_of_a_call() {
+async fn the_largest_credentials_and_violations_fit_into_the_headers_of_a_call() {
     let rig = Rig::new(fixture(), Config::default(), |_| Ok(Bytes::new())).await;
     let row = json!({ "NAME": true, "PRICE": "x", "LEAVES": vec![json!({"COUNT": "x"}); 100] });
     let body = json!({ "ROWS": vec![row; 5] }).to_string();

@@ -1,4 +1,4 @@
-//! Limits, and the end.
+//! Limits, and a graceful stop.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 
-use crate::service::{Received, Rig, SOON};
+use crate::harness::{Received, Rig, SOON};
 
 const PRICE: &str = "/Service/v1/UpdateSalePackagePrice/";
 
@@ -22,7 +22,7 @@ fn limited(limits: impl FnOnce(&mut Limits)) -> Config {
     config
 }
 
-/// A service that answers when it is let.
+/// A service that answers when the test allows it.
 async fn held(config: Config) -> (Rig, Arc<Semaphore>) {
     let gate = Arc::new(Semaphore::new(0));
     let opened = Arc::clone(&gate);
@@ -46,7 +46,7 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn ten_megabytes_are_taken_and_one_byte_more_is_not() {
+async fn ten_megabytes_are_accepted_and_one_byte_more_is_not() {
     let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
     let limit = 10 * 1024 * 1024;
     let body = |bytes: usize| {
@@ -58,7 +58,7 @@ async fn ten_megabytes_are_taken_and_one_byte_more_is_not() {
     assert!(rig.call().message::<UpdateSalePackagePriceRequest>().rows[0].price_unit.len() > limit - 100);
     let reply = rig.post(PRICE, body(limit + 1)).await;
     assert_eq!((reply.status, &reply.text[..12]), (413, r#"{"CODE":413,"#));
-    // Also when the length is not told beforehand.
+    // The same holds if the length is not declared.
     let pieces = futures::stream::iter((0..11).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 1024 * 1024]))));
     let stream =
         http_body_util::StreamBody::new(futures::StreamExt::map(pieces, |piece| piece.map(hyper::body::Frame::data)));
@@ -68,7 +68,7 @@ async fn ten_megabytes_are_taken_and_one_byte_more_is_not() {
 }
 
 #[tokio::test]
-async fn more_calls_than_the_limit_are_told_to_come_back() {
+async fn calls_beyond_the_limit_are_asked_to_repeat_later() {
     let (rig, gate) = held(limited(|limits| limits.concurrent_calls = 2)).await;
     let calls = join_all((0..2).map(|_| rig.post(PRICE, "{}")));
     let refused = async {
@@ -81,7 +81,7 @@ async fn more_calls_than_the_limit_are_told_to_come_back() {
     assert_eq!((refused.status, refused.header("retry-after")), (429, "1"));
     assert!(refused.text.starts_with(r#"{"CODE":9001,"MESSAGE":""#));
     assert!(served.iter().all(|reply| reply.status == 200));
-    // The share comes back, also when the client went away in between.
+    // The memory is released, also if the client disconnected.
     let gone = rig.client.post(format!("{}{PRICE}", rig.url)).body("{}").timeout(Duration::from_millis(50)).send();
     assert!(gone.await.is_err());
     gate.add_permits(100);
@@ -92,7 +92,7 @@ async fn more_calls_than_the_limit_are_told_to_come_back() {
 #[tokio::test]
 async fn bodies_share_a_bounded_memory() {
     let (rig, gate) = held(limited(|limits| limits.body_memory_bytes = 64 * 1024)).await;
-    // A client that promises more and does not send it holds what it sent.
+    // A client that declares more than it sends reserves only what it sent.
     let mut slow = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
     let head = format!("POST {PRICE} HTTP/1.1\r\nhost: x\r\ncontent-length: 70000\r\n\r\n");
     slow.write_all(head.as_bytes()).await.unwrap();
@@ -109,7 +109,7 @@ async fn bodies_share_a_bounded_memory() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
+async fn a_body_that_does_not_arrive_times_out() {
     let (rig, _gate) = held(limited(|limits| limits.body_time = Duration::from_millis(100))).await;
     let mut slow = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
     slow.write_all(format!("POST {PRICE} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{{").as_bytes())
@@ -118,7 +118,7 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
     let mut answer = String::new();
     tokio::time::timeout(SOON, slow.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains(r#"{"CODE":408,"#), "{answer}");
-    // Nor is a head.
+    // The same holds for a head.
     let mut slow = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
     slow.write_all(b"POST / HTTP/1.1\r\nhost:").await.unwrap();
     let mut answer = Vec::new();
@@ -135,14 +135,14 @@ async fn heads_are_limited() {
 }
 
 #[tokio::test]
-async fn a_deadline_is_told_to_the_service_and_kept_by_the_gateway() {
+async fn a_deadline_is_sent_to_the_service_and_kept_by_the_gateway() {
     let (rig, _gate) = held(limited(|limits| limits.deadline = Duration::from_millis(300))).await;
     let began = Instant::now();
     let reply = rig.post(PRICE, "{}").await;
     assert_eq!((reply.status, reply.text.starts_with(r#"{"CODE":9003,"MESSAGE":""#)), (504, true), "{}", reply.text);
     assert!(began.elapsed() >= Duration::from_millis(290));
     assert!(rig.received()[0].header("grpc-timeout").is_some());
-    // A caller can ask for less, not for more.
+    // A caller can ask for a shorter deadline, not for a longer one.
     for (wish, at_most) in [("20", 250), ("99999", 2_000)] {
         let began = Instant::now();
         let request = rig.client.post(format!("{}{PRICE}", rig.url)).header("x-timeout-ms", wish).body("{}");
@@ -152,7 +152,7 @@ async fn a_deadline_is_told_to_the_service_and_kept_by_the_gateway() {
 }
 
 #[tokio::test]
-async fn calls_that_run_when_the_end_comes_are_answered() {
+async fn calls_that_run_during_a_stop_are_answered() {
     let (mut rig, gate) = held(limited(|_| {})).await;
     let ready = |rig: &Rig| rig.client.get(format!("{}/readyz", rig.admin)).send();
     assert_eq!(ready(&rig).await.unwrap().status(), 200);
@@ -171,7 +171,7 @@ async fn calls_that_run_when_the_end_comes_are_answered() {
 }
 
 #[tokio::test]
-async fn calls_ignored_keys_and_faults_are_counted() {
+async fn calls_ignored_keys_and_violations_are_counted() {
     let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
     rig.post(PRICE, json!({ "NONSENSE": 1, "MORE": [], "COM_SALES_PRICE": "x" }).to_string()).await;
     rig.get("/nowhere").await;

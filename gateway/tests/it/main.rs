@@ -3,7 +3,7 @@
 
 mod epeis;
 mod failures;
+mod harness;
 mod hc;
 mod limits;
 mod pages;
-mod service;

@@ -1,10 +1,10 @@
-//! The OpenAPI document and the page that shows it.
+//! The OpenAPI document and the documentation page.
 
 use communal_gateway::plan::Contract;
 use communal_proto::billing::v1::UpdateSalePackagePriceResponse;
 use serde_json::Value;
 
-use crate::service::Rig;
+use crate::harness::Rig;
 
 #[tokio::test]
 async fn the_document_is_served() {
@@ -20,7 +20,7 @@ async fn the_document_is_served() {
 }
 
 #[tokio::test]
-async fn the_page_comes_from_the_binary_and_asks_no_other_host() {
+async fn the_page_is_served_from_the_binary_and_calls_no_other_host() {
     let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
     for (path, to) in [("/", "/docs/"), ("/docs", "/docs/")] {
         let reply = rig.get(path).await;

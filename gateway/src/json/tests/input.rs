@@ -1,4 +1,4 @@
-//! Requests: what is carried, what is named as a fault, and what is no request at all.
+//! Requests: values that are carried over, violations that are named, and bodies that are refused.
 
 use communal_proto::contract::v1::FaultKind;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ fn lenient(body: impl AsRef<[u8]>) -> Read {
     read(Strictness::Lenient, body).unwrap()
 }
 
-/// The one fault of a body.
+/// The only violation of a body.
 fn fault(strictness: Strictness, body: &str) -> (String, FaultKind) {
     let mut read = read(strictness, body).unwrap();
     assert_eq!(read.faults.len(), 1, "{body}: {:?}", read.faults);
@@ -67,7 +67,7 @@ proptest! {
         let _ = read(Strictness::Lenient, &text);
     }
 
-    /// What is taken is JSON, and what is JSON (and no deeper) is taken.
+    /// The transcoder accepts exactly the bodies that are JSON and not nested too deep.
     #[test]
     fn exactly_json_objects_are_taken(text in r#"\{"(TEXT|x)":(\[|\{"a":|"|null|1|-|\.|\]|\}|,| |\\u[0-9a-f]{4}|"){0,9}\}"#) {
         let is_json = serde_json::from_str::<serde_json::Value>(&text).is_ok();
@@ -114,14 +114,14 @@ fn null_is_absent() {
 }
 
 #[test]
-fn set_to_nothing_is_carried_where_it_means_something() {
+fn an_explicit_default_is_carried_where_presence_matters() {
     let read = strict(r#"{"TEXT":"","OPTIONAL_TEXT":"","OPTIONAL_LARGE":0}"#);
     let json = read.json();
     assert_eq!((&json["OPTIONAL_TEXT"], &json["OPTIONAL_LARGE"]), (&"".into(), &0.into()));
 }
 
 #[test]
-fn a_known_key_twice_is_a_fault_even_when_null() {
+fn a_repeated_known_key_is_a_violation_even_if_null() {
     assert_eq!(fault(Strictness::Strict, r#"{"TEXT":"a","TEXT":"b"}"#), ("TEXT".into(), FaultKind::Repeated));
     assert_eq!(fault(Strictness::Lenient, r#"{"TEXT":null,"TEXT":"b"}"#), ("TEXT".into(), FaultKind::Repeated));
     assert_eq!(
@@ -172,17 +172,17 @@ fn lenient_values_are_numbers_as_strings_and_strings_as_numbers() {
 }
 
 #[test]
-fn an_empty_string_is_absent_where_a_number_or_code_is_meant() {
+fn an_empty_string_in_place_of_a_number_or_code_is_absent() {
     let read =
         lenient(r#"{"MONEY":"","SMALL":"","LARGE":"","COLOUR":"","OPTIONAL_COLOUR":"","OPTIONAL_LARGE":"","TEXT":""}"#);
     assert_eq!(read.faults, []);
     assert_eq!(expected(&read.message), expected(&lenient("{}").message));
-    // A code is a string in the documents, so an empty one is no wrong type there either.
+    // A code is documented as a string, so an empty string has the right type.
     assert_eq!(strict(r#"{"COLOUR":""}"#).faults, []);
 }
 
 #[test]
-fn lenient_has_limits() {
+fn lenience_has_limits() {
     for (key, value, kind) in [
         ("SMALL", r#""ten""#, FaultKind::Type),
         ("SMALL", r#"" 1""#, FaultKind::Type),
@@ -205,7 +205,7 @@ fn lenient_has_limits() {
 }
 
 #[test]
-fn a_faulty_row_keeps_its_place() {
+fn an_invalid_row_keeps_its_index() {
     let read = strict(
         r#"{"ROWS":[{"NAME":"a"},7,{"NAME":"c"},null],"TEXTS":["x",1,"z"],"NUMBERS":[1,"2",3],"COLOURS":["01","zz"]}"#,
     );
@@ -234,7 +234,7 @@ fn rows_beyond_the_limit_are_not_carried() {
     assert_eq!(read.faults[5], ("ROWS".into(), FaultKind::Rows));
     assert_eq!(read.json()["ROWS"].as_array().unwrap().len(), 5);
     assert_eq!(strict(rows(5)).faults.len(), 5);
-    // Without a documented limit there still is one: ten million empty rows fit into a body.
+    // There is a limit even if none is documented: ten million empty rows fit into a body.
     let texts = format!(r#"{{"TEXTS":[{}]}}"#, vec![r#""""#; 20_000].join(","));
     let read = strict(texts);
     assert_eq!(read.faults, [("TEXTS".into(), FaultKind::Rows)]);
@@ -242,7 +242,7 @@ fn rows_beyond_the_limit_are_not_carried() {
 }
 
 #[test]
-fn faults_are_carried_up_to_a_limit_and_all_are_counted() {
+fn violations_are_sent_up_to_a_limit_and_all_are_counted() {
     let contract = fixture();
     let (id, _) = shape(contract);
     let body = format!(r#"{{"TEXTS":[{}]}}"#, vec!["1"; 5_000].join(","));
@@ -284,13 +284,13 @@ fn a_block_beside_the_message_is_taken_off() {
             ("HEAD".into(), FaultKind::Repeated)
         ]
     );
-    // Only beside the message, not inside it.
+    // The block is taken only beside the message, not inside it.
     let (values, _, _) = take(r#"{"ROW":{"HEAD":{"A":"a"}},"HEAD":7}"#);
     assert_eq!(values, [None, None, None, None]);
 }
 
 #[test]
-fn nesting_is_limited_also_in_what_is_ignored() {
+fn nesting_is_limited_in_ignored_values_too() {
     let nested = |open: &str, close: &str, depth: usize| {
         format!(r#"{{"ignored":{}{}}}"#, open.repeat(depth), close.repeat(depth))
     };
@@ -299,12 +299,12 @@ fn nesting_is_limited_also_in_what_is_ignored() {
     assert_eq!(read(Strictness::Strict, "[".repeat(5_000_000)).err(), Some(Malformed::TooDeep));
     assert_eq!(read(Strictness::Strict, r#"{"a":"#.repeat(1_000_000)).err(), Some(Malformed::TooDeep));
     assert_eq!(read(Strictness::Strict, format!(r#"{{"ROWS":[{}"#, "[".repeat(100))).err(), Some(Malformed::TooDeep));
-    // Wide is not deep.
+    // A wide body is not nested deep.
     assert!(read(Strictness::Strict, format!(r#"{{"x":[{}[]]}}"#, r#"[],{"a":{}},"#.repeat(100_000))).is_ok());
 }
 
 #[test]
-fn what_is_no_json_is_refused_whole() {
+fn a_body_that_is_not_json_is_refused() {
     for body in [
         &b""[..],
         b" ",
@@ -352,7 +352,7 @@ fn ten_megabytes_are_read() {
 }
 
 #[test]
-fn parameters_are_text_and_each_may_come_once() {
+fn parameters_are_texts_and_each_may_occur_once() {
     let contract = fixture();
     let (id, descriptor) = shape(contract);
     let mut input = Input::new(contract.plans(), Strictness::Lenient, 0);

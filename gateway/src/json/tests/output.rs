@@ -1,4 +1,4 @@
-//! Answers: every documented key in documented order, whatever order the bytes have.
+//! Answers: every documented key in documented order, independent of the order of the bytes.
 
 use proptest::prelude::*;
 use prost::Message as _;
@@ -38,7 +38,7 @@ pub(super) fn random(descriptor: &MessageDescriptor, seed: &mut impl FnMut() -> 
             Kind::Int32 => Value::I32(seed() as i32),
             Kind::Int64 => Value::I64(seed() as i64),
             Kind::Enum(codes) => {
-                // JSON cannot say that a code was set to nothing.
+                // JSON has no form for a code that is set to its default.
                 let values: Vec<_> = codes.values().map(|v| v.number()).filter(|&n| n != 0 || !is_optional).collect();
                 Value::EnumNumber(values[seed() as usize % values.len()])
             }
@@ -63,7 +63,7 @@ pub(super) fn stream(seed: u64) -> impl FnMut() -> u64 {
 
 /// The fields of an encoded message in another order.
 fn shuffled(wire: &[u8], seed: &mut impl FnMut() -> u64) -> Vec<u8> {
-    let mut reader = crate::json::wire::WireReader::new(wire);
+    let mut reader = crate::encoding::protobuf::WireReader::new(wire);
     let mut fields = Vec::new();
     while !reader.is_done() {
         let start = reader.position();
@@ -89,8 +89,8 @@ proptest! {
         prop_assert_eq!(write(contract, id, &message.encode_to_vec()).unwrap(), expected(&message));
     }
 
-    /// Protobuf merges by putting bytes one after the other; a stored row and the fields that
-    /// changed since are such a pair.
+    /// Protobuf merges messages by concatenating their bytes; a stored row and the fields that changed since are such a
+    /// pair.
     #[test]
     fn merged_and_shuffled_bytes_are_written_as_their_merge(seed: u64) {
         let contract = fixture();
@@ -137,7 +137,7 @@ fn an_arrears_line_with_its_changes_after_it_has_all_61_keys_in_order() {
         let changed = random(&line, &mut seed).encode_to_vec();
         let row = [issued, changed].concat();
         wire.push(0x0a);
-        crate::json::push_varint(&mut wire, row.len() as u64);
+        crate::encoding::protobuf::push_varint(&mut wire, row.len() as u64);
         wire.extend(row);
     }
     let merged = DynamicMessage::decode(descriptor, wire.as_slice()).unwrap();
@@ -152,7 +152,7 @@ fn an_arrears_line_with_its_changes_after_it_has_all_61_keys_in_order() {
 }
 
 #[test]
-fn an_optional_field_is_left_out_when_unset_and_written_when_set_to_nothing() {
+fn an_optional_field_is_left_out_when_unset_and_written_when_set_to_its_default() {
     let contract = fixture();
     let (id, _) = shape(contract);
     let unset = write(contract, id, &[]).unwrap();

@@ -1,9 +1,9 @@
-//! Strings, integers and decimals by themselves.
+//! Strings, integers and decimals.
 
 use proptest::prelude::*;
 
+use crate::encoding::json::{push_integer, push_json_bytes, push_json_text};
 use crate::json::decimal::{Number, NumberFault, push_decimal};
-use crate::json::text::{push_integer, push_json_bytes, push_json_text};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
@@ -29,7 +29,7 @@ proptest! {
         prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
     }
 
-    /// Moving the point and back changes nothing but zeros at the ends.
+    /// Moving the point there and back changes only zeros at the ends.
     #[test]
     fn an_exponent_is_written_out_exactly(digits in "[1-9][0-9]{0,12}", fraction in "[0-9]{1,12}", exponent in -20_i32..20) {
         let text = format!("{digits}.{fraction}e{exponent}");
@@ -65,7 +65,7 @@ fn decimals_have_exactly_the_documented_digits() {
 }
 
 #[test]
-fn what_is_no_decimal_of_that_scale_is_never_written() {
+fn a_text_that_is_not_a_decimal_of_the_scale_is_never_written() {
     for text in [
         "", "-", ".", "1.", ".5", "1,5", "NaN", "1e3", "+1", "01", "--1", "1.2.3", " 1", "1 ", "0x1", "1\"", "٣",
         "2.505",
@@ -95,7 +95,7 @@ fn numbers_are_kept_as_they_are_written_unless_they_have_an_exponent() {
 }
 
 #[test]
-fn numbers_that_would_need_unbounded_room_are_too_long() {
+fn numbers_that_would_need_unbounded_memory_are_too_long() {
     let long = "1".repeat(65);
     for text in ["1e65", "1e-65", "1e999999999999999999999", "-1e2147483648", &long, &format!("0.{long}e1")] {
         assert_eq!(Number::parse(text), Err(NumberFault::Length), "{text}");
@@ -103,7 +103,7 @@ fn numbers_that_would_need_unbounded_room_are_too_long() {
 }
 
 #[test]
-fn what_json_would_not_take_is_no_number() {
+fn a_text_that_json_does_not_accept_is_not_a_number() {
     for text in [
         "", " ", "-", "+1", "1.", ".1", "01", "1e", "1e+", "e1", "0x10", "1_000", "Infinity", "NaN", "1 ", "１", "--1",
         "1e1.0",
@@ -113,7 +113,7 @@ fn what_json_would_not_take_is_no_number() {
 }
 
 #[test]
-fn only_whole_values_are_whole() {
+fn only_whole_values_are_integers() {
     assert_eq!(Number::parse("20240101.000").unwrap().whole(), Some(Ok(20_240_101)));
     assert_eq!(Number::parse("-9223372036854775808").unwrap().whole(), Some(Ok(i64::MIN)));
     assert_eq!(Number::parse("2.5").unwrap().whole(), None);

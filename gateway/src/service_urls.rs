@@ -1,4 +1,4 @@
-//! Where a service is found, as its setting says it.
+//! The URLs of a service, as a setting gives them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -6,9 +6,8 @@ use std::str::FromStr;
 
 use http::Uri;
 
-/// Where the replicas of a service are found: one URL or several with commas between. A host
-/// name stands for all addresses that it resolves to, so with a headless Service one URL is
-/// enough; several are for places without such a name.
+/// The replicas of a service: one URL, or several separated by commas. A host name stands for all addresses that it
+/// resolves to, so one URL is enough for a headless Kubernetes Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceUrls {
     endpoints: Vec<ServiceHost>,
@@ -23,13 +22,13 @@ pub(crate) struct ServiceHost {
     pub(crate) port: u16,
 }
 
-/// What is wrong with the URLs of a service.
+/// An error in the URLs of a service.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceUrlsFault {
-    /// No URL of a host.
+    /// A part that is not the URL of a host.
     #[error("{0}: must be http://host:port or https://host:port")]
     Url(String),
-    /// Some are encrypted and some are not.
+    /// Some URLs are encrypted and some are not.
     #[error("all must be http or all must be https")]
     Mixed,
 }
@@ -42,7 +41,7 @@ impl ServiceUrls {
         Self { endpoints, tls: false }
     }
 
-    /// Whether the service is called over TLS.
+    /// Returns whether the service is called over TLS.
     #[must_use]
     pub fn tls(&self) -> bool {
         self.tls
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_host_is_refused() {
+    fn a_url_that_names_no_host_is_refused() {
         for text in ["", "billing:50051", "ftp://a", "http://a/b", "http://a,,http://b", "http://a?b"] {
             assert!(matches!(text.parse::<ServiceUrls>(), Err(ServiceUrlsFault::Url(_))), "{text}");
         }

@@ -1,5 +1,5 @@
-//! A refused call as the dialects write it: the codes of its reason, words for people, and
-//! the class that decides the HTTP status.
+//! A refused call as the dialects write it: the codes of its reason, its message, and the class that decides the HTTP
+//! status.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -9,28 +9,28 @@ use tonic_types::StatusExt;
 
 use crate::plan::{ReasonCodes, Reasons};
 
-/// The domain of what the gateway itself refuses.
+/// The reason domain of the gateway's own refusals.
 const DOMAIN: &str = "gateway.communal";
 
-/// What kind of refusal it is.
+/// The kind of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// The service understood and said no.
+    /// The service understood the call and refused it.
     Business,
-    /// The caller is not accepted.
+    /// The credentials are refused.
     Unauthenticated,
-    /// Too much at once.
+    /// Too many calls.
     Overloaded,
     /// The service cannot be reached.
     Unavailable,
-    /// It took too long.
+    /// The call took too long.
     DeadlineExceeded,
-    /// A fault of ours.
+    /// An error of ours.
     Internal,
 }
 
 impl Class {
-    /// The reason that stands for the class where a status names none.
+    /// The reason of a status that names none.
     fn reason(self) -> &'static str {
         match self {
             Self::Business => "METHOD_NOT_GRANTED",
@@ -42,8 +42,8 @@ impl Class {
         }
     }
 
-    /// Words where the service sent none.
-    fn words(self) -> &'static str {
+    /// The message of a status that has none.
+    fn message(self) -> &'static str {
         match self {
             Self::Business => "无权访问",
             Self::Unauthenticated => "鉴权失败",
@@ -55,13 +55,13 @@ impl Class {
     }
 
     fn of_code(status: &Status) -> Self {
-        // A status that was made here, because the connection failed, has a source.
+        // A status has a source if tonic made it here because the connection failed.
         let of_transport = status.source().is_some();
         match status.code() {
-            // tonic says CANCELLED when its own clock ran out before ours.
+            // tonic reports CANCELLED if its own timer ends before ours.
             Code::DeadlineExceeded | Code::Cancelled => Self::DeadlineExceeded,
             Code::Unavailable => Self::Unavailable,
-            // An older service that does not know the method yet.
+            // An older service does not know the method yet.
             Code::Unimplemented => Self::Unavailable,
             Code::Unknown | Code::Internal if of_transport => Self::Unavailable,
             Code::ResourceExhausted => Self::Overloaded,
@@ -74,23 +74,23 @@ impl Class {
 
 /// A refused call.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct RefusedCall {
     pub(crate) class: Class,
     pub(crate) codes: ReasonCodes,
-    pub(crate) words: String,
-    /// Seconds after which the call may be made again.
+    pub(crate) message: String,
+    /// Seconds after which the call may be repeated.
     pub(crate) retry_after: Option<u64>,
 }
 
-impl Refusal {
-    /// What the gateway itself refuses.
+impl RefusedCall {
+    /// A refusal by the gateway itself.
     pub(crate) fn of(class: Class, reasons: &Reasons) -> Self {
         let codes = reasons.codes(DOMAIN, class.reason()).cloned().unwrap_or_default();
         let retry_after = matches!(class, Class::Overloaded | Class::Unavailable).then_some(1);
-        Self { class, codes, words: class.words().to_owned(), retry_after }
+        Self { class, codes, message: class.message().to_owned(), retry_after }
     }
 
-    /// What a service refused.
+    /// A refusal by a service.
     pub(crate) fn from_status(status: &Status, reasons: &Reasons) -> Self {
         let details = status.get_error_details();
         let info = details.error_info();
@@ -106,18 +106,18 @@ impl Refusal {
             (None, Code::Unauthenticated) => Class::Unauthenticated,
             (None, _) => Class::Business,
         };
-        let words = details.localized_message().map(|words| words.message.clone()).filter(|words| !words.is_empty());
+        let message = details.localized_message().map(|text| text.message.clone()).filter(|text| !text.is_empty());
         let delay = details.retry_info().and_then(|retry| retry.retry_delay);
         Self {
             class,
             codes: codes.clone(),
-            words: words.unwrap_or_else(|| class.words().to_owned()),
+            message: message.unwrap_or_else(|| class.message().to_owned()),
             retry_after: delay.map(seconds).or_else(|| Self::of(class, reasons).retry_after),
         }
     }
 }
 
-/// Whole seconds, not fewer than asked for.
+/// The delay in whole seconds, rounded up.
 fn seconds(delay: Duration) -> u64 {
     delay.as_secs() + u64::from(delay.subsec_nanos() > 0)
 }

@@ -1,8 +1,8 @@
-//! The protobuf wire format, as far as the documented shapes use it.
+//! The part of the protobuf wire format that the documented shapes use.
 
 /// Wire type of a varint.
 pub(crate) const VARINT: u8 = 0;
-/// Wire type of a length and as many bytes.
+/// Wire type of a length-delimited value.
 pub(crate) const BYTES: u8 = 2;
 
 /// Appends a varint.
@@ -14,8 +14,7 @@ pub(crate) fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Reads protobuf bytes from the front. Every method answers `None` when the bytes are no
-/// valid protobuf.
+/// Reads protobuf bytes from the front. Every method returns `None` if the bytes are not valid protobuf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WireReader<'w> {
     bytes: &'w [u8],
@@ -58,14 +57,14 @@ impl<'w> WireReader<'w> {
         None
     }
 
-    /// The number and wire type of the next field.
+    /// Reads the number and wire type of the next field.
     pub(crate) fn tag(&mut self) -> Option<(u32, u8)> {
         let tag = u32::try_from(self.varint()?).ok()?;
         let number = tag >> 3;
         (number != 0).then_some((number, (tag & 7) as u8))
     }
 
-    /// The bytes of a length-delimited value.
+    /// Reads the bytes of a length-delimited value.
     pub(crate) fn bytes(&mut self) -> Option<&'w [u8]> {
         let length = usize::try_from(self.varint()?).ok()?;
         let end = self.position.checked_add(length)?;
@@ -74,7 +73,7 @@ impl<'w> WireReader<'w> {
         Some(value)
     }
 
-    /// Steps over a value that is not wanted. Groups are not skipped: nobody sends them.
+    /// Skips a value. Groups are not supported; no service sends them.
     pub(crate) fn skip(&mut self, wire_type: u8) -> Option<()> {
         let fixed = match wire_type {
             VARINT => return self.varint().map(drop),

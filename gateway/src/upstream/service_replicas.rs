@@ -1,8 +1,8 @@
-//! The replicas of one service: which there are, which can be reached, and whose turn it is.
+//! The replicas of one service: their addresses, their health, and the choice of one for a call.
 //!
-//! Names are resolved every few seconds, and at once when a call could not be delivered, so
-//! that new replicas get calls and gone ones are forgotten without a restart. A replica that
-//! could not be reached rests until its health check says that it serves.
+//! Names are resolved every few seconds, and immediately when a call could not be delivered, so that new replicas get
+//! calls and vanished ones are forgotten without a restart. A replica that could not be reached is suspended until its
+//! health check reports that it serves.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use communal_proto::raw_codec::RawCodec;
 use futures::future::{BoxFuture, join_all};
 use http::uri::PathAndQuery;
 use metrics::gauge;
@@ -23,45 +24,45 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::service_urls::{ServiceHost, ServiceUrls};
+use super::LARGEST_REPLY;
 use super::transport::Transport;
-use super::{Encoded, LARGEST_REPLY};
+use crate::service_urls::{ServiceHost, ServiceUrls};
 
-/// How long names are believed.
+/// Time between two resolutions of the names.
 const RESOLVED_FOR: Duration = Duration::from_secs(5);
 /// Longest wait for the first resolution.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
-/// Failures of many calls at once are one reason to look.
+/// Time in which the failures of several calls lead to one resolution.
 const GATHERING: Duration = Duration::from_millis(50);
-/// Pauses between health checks of a resting replica: from, to.
+/// Shortest and longest pause between health checks of a suspended replica.
 const PROBES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
-/// Longest wait for the answer of a health check.
+/// Deadline of a health check.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The replicas that are known at a moment.
-pub(super) type Known = Arc<[Arc<Replica>]>;
+/// The replicas that are known at an instant.
+pub(super) type Known = Arc<[Arc<ServiceReplica>]>;
 
 /// Turns a host into addresses.
 pub(super) type Resolve = Arc<dyn Fn(ServiceHost) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// By the system's resolver.
+/// Resolves by the operating system.
 pub(super) fn by_system() -> Resolve {
     Arc::new(|ServiceHost { host, port }| {
         Box::pin(async move { Ok(tokio::net::lookup_host((host.as_str(), port)).await?.collect()) })
     })
 }
 
-/// See the module.
+/// The replicas of one service; a task in the background keeps them up to date.
 #[derive(Debug)]
-pub(super) struct Replicas {
+pub(super) struct ServiceReplicas {
     known: watch::Receiver<Known>,
     trouble: Arc<Notify>,
     turn: AtomicUsize,
     keeper: JoinHandle<()>,
 }
 
-impl Replicas {
-    /// Begins to look for replicas. Addresses that need no resolution are known at once.
+impl ServiceReplicas {
+    /// Starts the background task. Addresses that need no resolution are known immediately.
     pub(super) fn keep(
         service: &'static str,
         urls: &ServiceUrls,
@@ -88,7 +89,10 @@ impl Replicas {
         Self { known, trouble, turn: AtomicUsize::new(0), keeper: tokio::spawn(keeper.run()) }
     }
 
-    /// The replicas; waits for the first resolution.
+    /// Returns the replicas; waits for the first resolution.
+    ///
+    /// # Errors
+    /// Returns `UNAVAILABLE` if the names resolve to no address.
     pub(super) async fn known(&self) -> Result<Known, Status> {
         let known = Arc::clone(&self.known.borrow());
         if !known.is_empty() {
@@ -102,47 +106,47 @@ impl Replicas {
         }
     }
 
-    /// The replica whose turn it is: of those not tried yet the one with the fewest calls,
-    /// and a resting one only where there is no other.
-    pub(super) fn pick<'a>(&self, known: &'a Known, tried: &[SocketAddr]) -> Option<&'a Arc<Replica>> {
+    /// Picks a replica that was not tried yet: the one with the fewest running calls, and a suspended one only if there
+    /// is no other.
+    pub(super) fn pick<'a>(&self, known: &'a Known, tried: &[SocketAddr]) -> Option<&'a Arc<ServiceReplica>> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % known.len().max(1);
-        let among = |resting: bool| {
+        let among = |suspended: bool| {
             let (before, after) = known.split_at(turn.min(known.len()));
             let candidates = after.iter().chain(before);
             candidates
-                .filter(|r| r.resting.load(Ordering::Relaxed) == resting && !tried.contains(&r.address))
+                .filter(|r| r.suspended.load(Ordering::Relaxed) == suspended && !tried.contains(&r.address))
                 .min_by_key(|r| r.running.load(Ordering::Relaxed))
         };
         among(false).or_else(|| among(true))
     }
 
-    /// No connection to this replica could be made.
-    pub(super) fn unreachable(&self, replica: &Replica) {
-        replica.resting.store(true, Ordering::Relaxed);
+    /// Suspends a replica to which no connection could be made.
+    pub(super) fn unreachable(&self, replica: &ServiceReplica) {
+        replica.suspended.store(true, Ordering::Relaxed);
         self.trouble.notify_one();
     }
 }
 
-impl Drop for Replicas {
+impl Drop for ServiceReplicas {
     fn drop(&mut self) {
         self.keeper.abort();
     }
 }
 
-/// One replica, by several connections in turn: a single one is served by one thread and is
-/// held up by a large reply.
+/// One replica, called over several connections in turn. A single connection would be served by one thread and be
+/// blocked by one large reply.
 #[derive(Debug)]
-pub(super) struct Replica {
+pub(super) struct ServiceReplica {
     pub(super) address: SocketAddr,
-    /// The name that its certificate must have.
+    /// The name in its certificate.
     host: String,
     channels: Vec<Channel>,
     turn: AtomicUsize,
     running: AtomicUsize,
-    resting: AtomicBool,
+    suspended: AtomicBool,
 }
 
-impl Replica {
+impl ServiceReplica {
     pub(super) async fn call(
         &self,
         request: Request<bytes::Bytes>,
@@ -152,10 +156,10 @@ impl Replica {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.channels.len();
         let mut client = Grpc::new(self.channels[turn].clone()).max_decoding_message_size(LARGEST_REPLY);
         client.ready().await.map_err(|error| Status::from_error(error.into()))?;
-        client.unary(request, path, Encoded).await
+        client.unary(request, path, RawCodec).await
     }
 
-    /// Whether it serves. One that has no health check and answers does.
+    /// Returns whether it serves. A replica without a health check serves if it answers.
     async fn serves(&self) -> bool {
         let Some(channel) = self.channels.first() else { return false };
         let mut client = HealthClient::new(channel.clone());
@@ -168,7 +172,7 @@ impl Replica {
     }
 }
 
-/// Counts a call for as long as it runs, also when the client goes away in between.
+/// Counts a call while it runs, also if the client disconnects.
 struct Running<'a>(&'a AtomicUsize);
 
 impl<'a> Running<'a> {
@@ -184,7 +188,7 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Looks after the replicas of one service until it is dropped.
+/// The background task of the replicas of one service.
 struct Keeper {
     service: &'static str,
     hosts: Vec<ServiceHost>,
@@ -205,9 +209,9 @@ impl Keeper {
             }
             let began = Instant::now();
             loop {
-                let resting = self.probe().await;
-                let pause = if resting { probe_pause } else { self.resolved_for };
-                probe_pause = if resting { (probe_pause * 2).min(PROBES.1) } else { PROBES.0 };
+                let suspended = self.probe().await;
+                let pause = if suspended { probe_pause } else { self.resolved_for };
+                probe_pause = if suspended { (probe_pause * 2).min(PROBES.1) } else { PROBES.0 };
                 tokio::select! {
                     () = tokio::time::sleep(pause.min(self.resolved_for)) => {}
                     () = self.trouble.notified() => {
@@ -222,7 +226,7 @@ impl Keeper {
         }
     }
 
-    /// All addresses; `None`, and what is known stays, where a name cannot be resolved.
+    /// Resolves all names. Returns `None` if one cannot be resolved; the known replicas stay.
     async fn resolve(&self) -> Option<Vec<(SocketAddr, String)>> {
         let mut addresses: Vec<(SocketAddr, String)> = Vec::new();
         for host in &self.hosts {
@@ -239,8 +243,7 @@ impl Keeper {
         (!addresses.is_empty()).then_some(addresses)
     }
 
-    /// Calls in progress keep the connections of a replica that is not known any more until
-    /// they end.
+    /// Publishes the replicas of these addresses. Running calls keep the connections of a replica that has vanished.
     fn become_known(&mut self, addresses: Vec<(SocketAddr, String)>, renewed: bool) {
         let before = Arc::clone(&self.tell.borrow());
         let mut changed = before.len() != addresses.len();
@@ -259,15 +262,15 @@ impl Keeper {
                 }
             };
             changed = true;
-            // One that comes while others serve shows first that it does as well.
-            let resting = same.map_or(!before.is_empty(), |same| same.resting.load(Ordering::Relaxed));
-            known.push(Arc::new(Replica {
+            // A new replica beside others gets calls after its first successful health check.
+            let suspended = same.map_or(!before.is_empty(), |same| same.suspended.load(Ordering::Relaxed));
+            known.push(Arc::new(ServiceReplica {
                 address,
                 host,
                 channels,
                 turn: AtomicUsize::new(0),
                 running: AtomicUsize::new(0),
-                resting: AtomicBool::new(resting),
+                suspended: AtomicBool::new(suspended),
             }));
         }
         if changed && !known.is_empty() {
@@ -276,22 +279,22 @@ impl Keeper {
         }
     }
 
-    /// Asks those that rest whether they serve again. Whether some still do not.
+    /// Checks the health of suspended replicas; returns whether some are still suspended.
     async fn probe(&self) -> bool {
         let known = Arc::clone(&self.tell.borrow());
-        let resting = known.iter().filter(|r| r.resting.load(Ordering::Relaxed));
-        join_all(resting.map(|replica| async move {
+        let suspended = known.iter().filter(|r| r.suspended.load(Ordering::Relaxed));
+        join_all(suspended.map(|replica| async move {
             if replica.serves().await {
-                replica.resting.store(false, Ordering::Relaxed);
+                replica.suspended.store(false, Ordering::Relaxed);
                 tracing::info!(service = self.service, replica.address = %replica.address, "a replica serves again");
             }
         }))
         .await;
-        let resting = known.iter().filter(|r| r.resting.load(Ordering::Relaxed)).count();
-        for (state, count) in [("reachable", known.len() - resting), ("unreachable", resting)] {
+        let suspended = known.iter().filter(|r| r.suspended.load(Ordering::Relaxed)).count();
+        for (state, count) in [("reachable", known.len() - suspended), ("unreachable", suspended)] {
             let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
             gauge!("gateway_replicas", "service" => self.service, "state" => state).set(count);
         }
-        resting > 0
+        suspended > 0
     }
 }

@@ -1,33 +1,30 @@
 //! Calls to the services: encoded messages out, encoded messages back.
 //!
-//! Calls are spread over the replicas of a service. One that certainly did not reach a service
-//! is tried again, on another replica where there is one; any other failure may have happened
-//! after the service did its work, and is told to the client.
+//! Calls are spread over the replicas of a service. A call that certainly did not reach the service is tried again, on
+//! another replica if there is one. Any other failure may have happened after the service did its work, and is returned
+//! to the client.
 
-mod replicas;
-mod service_urls;
+mod service_replicas;
 mod transport;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use communal_kit::delivery::{Undelivered, undelivered};
 use http::uri::PathAndQuery;
 use metrics::counter;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::config::Config;
 use crate::plan::{Owner, Route};
-use replicas::Replicas;
-pub use service_urls::{ServiceUrls, ServiceUrlsFault};
+use service_replicas::ServiceReplicas;
 use transport::Transport;
 
-/// Largest reply: as much as the services send.
+/// Largest reply; the services send no larger one.
 const LARGEST_REPLY: usize = 64 * 1024 * 1024;
-/// Most times a call is tried where nobody took it.
+/// Most attempts for a call that no replica accepts.
 const TRIES: usize = 4;
 
 /// The services.
@@ -38,10 +35,10 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstreams {
-    /// Connections are opened by the first call that needs them, and again when they break.
+    /// The configured services. A connection is opened by the first call that needs it, and again after it broke.
     ///
     /// # Errors
-    /// The certificates cannot be used.
+    /// Returns an error if the certificates cannot be used.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
         let upstream = |owner| Upstream::new(config, owner);
         Ok(Self { billing: upstream(Owner::Billing)?, community: upstream(Owner::Community)? })
@@ -67,7 +64,7 @@ impl Upstreams {
 #[derive(Debug)]
 struct Upstream {
     service: &'static str,
-    replicas: Replicas,
+    replicas: ServiceReplicas,
 }
 
 impl Upstream {
@@ -77,7 +74,10 @@ impl Upstream {
             Owner::Community => ("community", &config.community_url),
         };
         let transport = Transport::new(config.limits.channels, urls.tls().then_some(&config.tls))?;
-        Ok(Self { service, replicas: Replicas::keep(service, urls, transport, replicas::by_system(), None) })
+        Ok(Self {
+            service,
+            replicas: ServiceReplicas::keep(service, urls, transport, service_replicas::by_system(), None),
+        })
     }
 
     async fn call(
@@ -105,8 +105,8 @@ impl Upstream {
         let mut last = None;
         for attempt in 0..TRIES {
             let known = self.replicas.known().await?;
-            // One that turned the call away is stopping, or wants a new connection: it may do
-            // where there is no other.
+            // A replica that turned a call away is stopping or wants a new connection; it is tried again only if there
+            // is no other.
             let untried = self.replicas.pick(&known, &tried);
             let Some(replica) = untried.or_else(|| self.replicas.pick(&known, &unreachable)) else { break };
             if attempt > 0 {
@@ -130,54 +130,16 @@ impl Upstream {
             tracing::debug!(service = self.service, replica.address = %replica.address, error = %status, "a call was not delivered");
             last = Some(status);
         }
-        // Whatever tonic calls it, to the client it means one thing.
+        // tonic has several codes for this; to the client they mean the same.
         let message = last.map_or_else(|| "there is no replica".to_owned(), |status| status.message().to_owned());
         Err(Status::unavailable(message))
     }
 }
 
-/// What is left, in a precision in which most calls have the same, so that the connection's
-/// table of headers knows it.
+/// The remaining time in whole milliseconds: most calls have the same value, which the connection's header compression
+/// then knows already.
 fn whole_milliseconds(left: Duration) -> Duration {
     left - Duration::from_nanos(u64::from(left.subsec_nanos() % 1_000_000))
-}
-
-/// Messages that stay encoded.
-#[derive(Clone, Copy, Debug, Default)]
-struct Encoded;
-
-impl Codec for Encoded {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        Self
-    }
-}
-
-impl Encoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(message.copy_to_bytes(message.remaining())))
-    }
 }
 
 #[cfg(test)]

@@ -7,22 +7,22 @@ pub(crate) fn push_json_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// Appends bytes that should be UTF-8 as a JSON string. `None` when they are not UTF-8.
+/// Appends bytes that should be UTF-8 as a JSON string. Returns `None` if they are not UTF-8.
 pub(crate) fn push_json_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
     out.push(b'"');
-    match survey(bytes) {
-        Survey::Plain => out.extend_from_slice(bytes),
-        Survey::NotAscii => {
+    match classify(bytes) {
+        Content::Plain => out.extend_from_slice(bytes),
+        Content::NotAscii => {
             std::str::from_utf8(bytes).ok()?;
             out.extend_from_slice(bytes);
         }
-        Survey::Escapes => push_escaped(out, std::str::from_utf8(bytes).ok()?.as_bytes()),
+        Content::Escapes => push_escaped(out, std::str::from_utf8(bytes).ok()?.as_bytes()),
     }
     out.push(b'"');
     Some(())
 }
 
-enum Survey {
+enum Content {
     /// ASCII without anything to escape.
     Plain,
     /// Nothing to escape, but not only ASCII.
@@ -34,16 +34,16 @@ enum Survey {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Looks at eight bytes at a time; most values need nothing but a copy.
-fn survey(bytes: &[u8]) -> Survey {
+/// Classifies bytes, eight at a time; most values are then copied as they are.
+fn classify(bytes: &[u8]) -> Content {
     let mut seen_high = 0;
     let mut seen_escape = 0;
     let (chunks, rest) = bytes.as_chunks::<8>();
     for chunk in chunks {
         let word = u64::from_le_bytes(*chunk);
         seen_high |= word;
-        // A byte below 0x20, a quote or a backslash sets its high bit; so may a byte after
-        // one that did, which only costs a closer look.
+        // A byte below 0x20, a quote or a backslash sets its high bit. The byte after such a byte may set it too, which
+        // only costs a slower second pass.
         let control = word.wrapping_sub(ONES * 0x20);
         let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
         let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
@@ -56,9 +56,9 @@ fn survey(bytes: &[u8]) -> Survey {
         escape |= byte < 0x20 || byte == b'"' || byte == b'\\';
     }
     match (escape, high) {
-        (true, _) => Survey::Escapes,
-        (false, true) => Survey::NotAscii,
-        (false, false) => Survey::Plain,
+        (true, _) => Content::Escapes,
+        (false, true) => Content::NotAscii,
+        (false, false) => Content::Plain,
     }
 }
 

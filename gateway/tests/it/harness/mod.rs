@@ -1,5 +1,5 @@
-//! A service of the tests: it answers any method with what it is told to, over gRPC, and
-//! remembers what it was sent. And a gateway in front of it.
+//! A gateway in front of a service of the test: the service answers every gRPC method as the test says, and keeps the
+//! calls that it received.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -8,21 +8,21 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use communal_gateway::plan::Contract;
 use communal_gateway::{Config, ServiceUrls, bind_contract};
 use communal_proto::contract::v1::{FaultKind, TranscodingFaults};
+use communal_proto::raw_codec::RawCodec;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::sync::oneshot;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-/// What the service was sent.
+/// A call that the service received.
 #[derive(Clone, Debug)]
 pub(crate) struct Received {
     pub(crate) method: String,
@@ -54,7 +54,7 @@ impl Received {
 pub(crate) type Outcome = Pin<Box<dyn Future<Output = Result<Bytes, Status>> + Send>>;
 type Answer = Arc<dyn Fn(Received) -> Outcome + Send + Sync>;
 
-/// A gateway, its service, and a client.
+/// A gateway, its service and a client.
 pub(crate) struct Rig {
     pub(crate) url: String,
     pub(crate) addr: SocketAddr,
@@ -77,6 +77,7 @@ impl Rig {
         Self::new(Contract::load().unwrap(), Config::default(), move |_| Err(status())).await
     }
 
+    /// The service answers each call as a function says.
     pub(crate) async fn new(
         contract: Contract,
         config: Config,
@@ -90,6 +91,7 @@ impl Rig {
         .await
     }
 
+    /// The service answers when the future of the test ends.
     pub(crate) async fn slow(
         contract: Contract,
         config: Config,
@@ -100,10 +102,11 @@ impl Rig {
         let url = ServiceUrls::of_address(service);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { addr: any, admin_addr: any, billing_url: url.clone(), community_url: url, ..config };
-        Self::in_front_of_nobody(contract, config, received).await
+        Self::without_service(contract, config, received).await
     }
 
-    pub(crate) async fn in_front_of_nobody(
+    /// A gateway whose service the test runs itself, or not at all.
+    pub(crate) async fn without_service(
         contract: Contract,
         config: Config,
         received: Arc<Mutex<Vec<Received>>>,
@@ -123,12 +126,12 @@ impl Rig {
         }
     }
 
-    /// The calls that the service got.
+    /// The calls that the service received.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 
-    /// The only call that the service got.
+    /// The only call that the service received.
     pub(crate) fn call(&self) -> Received {
         let mut received = self.received();
         assert_eq!(received.len(), 1, "{received:?}");
@@ -144,7 +147,7 @@ impl Rig {
     }
 }
 
-/// What the client got.
+/// The answer that the client received.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -164,7 +167,7 @@ impl Reply {
     }
 }
 
-/// A refusal as the services make them.
+/// A refusal in the form that the services give it.
 pub(crate) fn refusal(code: Code, domain: &str, reason: &str, words: &str) -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, domain, []).set_localized_message("zh-CN", words);
@@ -182,7 +185,7 @@ async fn serve(received: Arc<Mutex<Vec<Received>>>, answer: Answer) -> SocketAdd
                 let method = request.uri().path().to_owned();
                 let handler = Handler { method, received: Arc::clone(&received), answer: Arc::clone(&answer) };
                 async move {
-                    let mut grpc = tonic::server::Grpc::new(Raw).max_decoding_message_size(64 << 20);
+                    let mut grpc = tonic::server::Grpc::new(RawCodec).max_decoding_message_size(64 << 20);
                     Ok::<_, Infallible>(grpc.unary(handler, request).await)
                 }
             });
@@ -211,49 +214,12 @@ impl tonic::server::UnaryService<Bytes> for Handler {
         let answer = (self.answer)(received);
         Box::pin(async move {
             let mut response = Response::new(answer.await?);
-            // As far behind as it may be.
+            // The answer is exactly as old as the caller allows.
             if let Some(limit) = limit {
                 response.metadata_mut().insert("x-data-staleness-ms", limit);
             }
             Ok(response)
         })
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(source.copy_to_bytes(source.remaining())))
     }
 }
 
@@ -266,5 +232,5 @@ pub(crate) fn fixture() -> Contract {
     Contract::compile(&compiler.encode_file_descriptor_set()).unwrap()
 }
 
-/// Time that is long enough for anything that should happen soon.
+/// The longest wait for anything that should happen soon.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
