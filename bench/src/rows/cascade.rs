@@ -9,7 +9,7 @@ use communal_proto::community::v1::ItemState;
 use prost::Message;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::fee_items::{UPDATE, item_id, items, update_message};
+use super::fee_items::{ACTOR, UPDATE, item_id, items, update_message};
 use super::{Run, figure};
 use crate::arithmetic::{Figure, Reach};
 use crate::grpc::Client;
@@ -25,11 +25,11 @@ const OBJECTS: u64 = 1_000;
 /// Statements that charge `count` fees by an item.
 fn fees(item: u64, count: u64) -> String {
     format!(
-        "INSERT INTO pay_fee (
-             community_id, fee_id, config_id, payer_obj_id, payer_obj_type, state, epoch, start_time, end_time,
-             created_at, operator_id, channel_id, trace_id)
+        "{ACTOR};
+         INSERT INTO pay_fee (
+             community_id, fee_id, config_id, payer_obj_id, payer_obj_type, state, epoch, start_time, end_time)
          SELECT '{COMMUNITY}', '{item}-' || lpad(n::text, 8, '0'), '{}', 'room' || n % {OBJECTS}, '3333', '2008001', 0,
-             '2025-01-01', '2025-01-01', now(), '', '', ''
+             '2025-01-01', '2025-01-01'
          FROM generate_series(1, {count}) AS n",
         item_id(item)
     )
@@ -37,10 +37,9 @@ fn fees(item: u64, count: u64) -> String {
 
 fn payer_objects() -> String {
     format!(
-        "INSERT INTO payer_object (
-             community_id, payer_obj_id, payer_obj_type, name, built_up_area, layer, written_at, operator_id, channel_id,
-             trace_id)
-         SELECT '{COMMUNITY}', 'room' || n, '3333', '1栋' || n || '室', 89.5, 3, now(), '', '', ''
+        "{ACTOR};
+         INSERT INTO payer_object (community_id, payer_obj_id, payer_obj_type, name, built_up_area, layer)
+         SELECT '{COMMUNITY}', 'room' || n, '3333', '1栋' || n || '室', 89.5, 3
          FROM generate_series(0, {OBJECTS} - 1) AS n"
     )
 }

@@ -90,8 +90,8 @@ pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()
     let pool = databases.pool("community")?;
     for (item, price) in replayed.iter().filter(|(kind, _)| kind != "package") {
         let changed: Option<DateTime<Utc>> = sqlx::query_scalar(
-            "SELECT min(changed_at) FROM fee_item_image
-             WHERE operate = 'ADD' AND config_id = $1 AND trim_scale(square_price)::text = $2",
+            "SELECT min(changed_at) FROM platform.change
+             WHERE noun = 'fee_item' AND key = $1 AND trim_scale((after ->> 'square_price')::numeric)::text = $2",
         )
         .bind(item)
         .bind(price)

@@ -169,11 +169,11 @@ async fn nothing_lost(
 async fn one_moment(report: &mut Report, databases: &Databases) -> anyhow::Result<()> {
     let community: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM platform.answered_request WHERE method LIKE '%/UpdateFeeConfig')
-              - (SELECT count(*) FROM fee_item_image WHERE operate = 'DEL')
+              - (SELECT count(*) FROM platform.change WHERE noun = 'fee_item' AND operation = 'UPDATE')
               + (SELECT count(*) FROM pay_fee_config c WHERE c.square_price <>
-                    (SELECT i.square_price FROM fee_item_image i
-                     WHERE i.community_id = c.community_id AND i.config_id = c.config_id AND i.operate = 'ADD'
-                     ORDER BY i.change_number DESC LIMIT 1))",
+                    (SELECT (h.after ->> 'square_price')::numeric FROM platform.change h
+                     WHERE h.tenant_id = c.community_id AND h.noun = 'fee_item' AND h.key = c.config_id
+                     ORDER BY h.change_number DESC LIMIT 1))",
     )
     .fetch_one(&databases.pool("community")?)
     .await?;
@@ -251,11 +251,11 @@ async fn replays(
 
 /// How many changes of fee items and lines there are.
 async fn changes(databases: &Databases) -> anyhow::Result<i64> {
-    let images: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM fee_item_image").fetch_one(&databases.pool("community")?).await?;
+    let items: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM platform.change").fetch_one(&databases.pool("community")?).await?;
     let lines: i64 =
         sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(&databases.pool("billing")?).await?;
-    Ok(images + lines)
+    Ok(items + lines)
 }
 
 /// New identifiers are new: sequences were restored as well.

@@ -163,21 +163,21 @@ pub(crate) async fn verdict(databases: &Databases, tallies: &Tallies) -> anyhow:
     verdict_on(databases, tallies.values().flat_map(|tally| &tally.acknowledged)).await
 }
 
-/// The same for some of the writes. The history of items has one image for each change,
+/// The same for some of the writes. The change log has one entry for each change of an item,
 /// packages are rows, and a batch is there whole or not at all.
 pub(crate) async fn verdict_on(
     databases: &Databases,
     acknowledged: impl Iterator<Item = &Write>,
 ) -> anyhow::Result<Verdict> {
     let mut stored: HashMap<Key, i64> = HashMap::new();
-    let images: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT config_id, trim_scale(square_price)::text, count(*) FROM fee_item_image
-         WHERE operate = 'ADD' AND community_id = $1 GROUP BY 1, 2",
+    let changes: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT key, trim_scale((after ->> 'square_price')::numeric)::text, count(*) FROM platform.change
+         WHERE noun = 'fee_item' AND tenant_id = $1 GROUP BY 1, 2",
     )
     .bind(crate::stage::COMMUNITY)
     .fetch_all(&databases.pool("community")?)
     .await?;
-    stored.extend(images.into_iter().map(|(item, price, count)| ((item, price), count)));
+    stored.extend(changes.into_iter().map(|(item, price, count)| ((item, price), count)));
     let billing = databases.pool("billing")?;
     let packages: Vec<(String, i64)> =
         sqlx::query_as("SELECT name, count(*) FROM sales_package GROUP BY 1").fetch_all(&billing).await?;

@@ -1,6 +1,7 @@
 -- Rooms, cars and contracts on which fees are charged, with the facts that formulas read.
--- Every table leads with community_id: it is what each query is bound by, and the key by
--- which the data can be spread over servers.
+-- Every table leads with community_id: each query is bound by it, and by it the data can be
+-- spread over servers. Columns of an actor take their values from the transaction
+-- (platform.actor); codes are the documented ones.
 CREATE TABLE payer_object (
     community_id    text NOT NULL CHECK (length(community_id) BETWEEN 1 AND 30),
     payer_obj_id    text NOT NULL CHECK (length(payer_obj_id) BETWEEN 1 AND 30),
@@ -13,10 +14,11 @@ CREATE TABLE payer_object (
     fee_coefficient numeric(12, 2) CHECK (fee_coefficient BETWEEN 0 AND 9999999999.99),
     layer           integer NOT NULL CHECK (layer BETWEEN -99 AND 999),
     room_rent       numeric(12, 2) CHECK (room_rent BETWEEN 0 AND 9999999999.99),
-    -- Who wrote this version of the row, and when.
-    written_at      timestamptz NOT NULL,
-    operator_id     text NOT NULL,
-    channel_id      text NOT NULL,
-    trace_id        text NOT NULL,
+    -- The actor who wrote this version of the row, and when. Thousands of rows arrive at once,
+    -- so they are not in the change log.
+    written_at      timestamptz NOT NULL DEFAULT platform.instant(),
+    operator_id     text NOT NULL DEFAULT platform.actor('operator_id'),
+    channel_id      text NOT NULL DEFAULT platform.actor('channel_id'),
+    trace_id        text NOT NULL DEFAULT platform.actor('trace_id'),
     PRIMARY KEY (community_id, payer_obj_id)
 );

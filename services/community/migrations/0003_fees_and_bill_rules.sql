@@ -1,7 +1,7 @@
 -- Fees (费用): what is charged on a payer object by a fee item.
 --
--- Nothing but INSERT may name pay_fee and pay_fee_rule: whether one is ended, and its fee
--- flag, follow from its item as well, and only the views below know how.
+-- Only INSERT may name pay_fee and pay_fee_rule: whether a row is ended, and its fee flag,
+-- follow from its item as well, and only the views below know how.
 CREATE SEQUENCE fee_number;
 
 CREATE TABLE pay_fee (
@@ -9,10 +9,10 @@ CREATE TABLE pay_fee (
     fee_id         text NOT NULL,
     config_id      text NOT NULL,
     payer_obj_id   text NOT NULL,
-    payer_obj_type text NOT NULL,
+    payer_obj_type text NOT NULL CHECK (payer_obj_type IN ('3333', '6666', '7777', '9999')),
     -- NULL: as the item says, also when the item changes.
     fee_flag       text CHECK (fee_flag IN ('1003006', '2006012', '4012024')),
-    -- Of the fee alone; its item may have ended it.
+    -- Of the fee alone: its item may have ended it.
     state          text NOT NULL CHECK (state IN ('2007001', '2008001', '2009001')),
     -- The item's count of closures when the fee was created.
     epoch          integer NOT NULL CHECK (epoch >= 0),
@@ -22,10 +22,10 @@ CREATE TABLE pay_fee (
     -- NULL: the end of the item, also when that changes.
     deadline_time  timestamp,
     ended_at       timestamptz,
-    created_at     timestamptz NOT NULL,
-    operator_id    text NOT NULL,
-    channel_id     text NOT NULL,
-    trace_id       text NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT platform.instant(),
+    operator_id    text NOT NULL DEFAULT platform.actor('operator_id'),
+    channel_id     text NOT NULL DEFAULT platform.actor('channel_id'),
+    trace_id       text NOT NULL DEFAULT platform.actor('trace_id'),
     PRIMARY KEY (community_id, fee_id),
     FOREIGN KEY (community_id, config_id) REFERENCES pay_fee_config,
     FOREIGN KEY (community_id, payer_obj_id) REFERENCES payer_object,
@@ -44,15 +44,15 @@ SELECT f.community_id,
        f.payer_obj_type,
        coalesce(f.fee_flag, c.fee_flag)                                          AS fee_flag,
        CASE WHEN f.epoch < c.closures THEN '2009001' ELSE f.state END            AS state,
-       -- The same as state <> '2009001', in words an index can answer.
+       -- The same as state <> '2009001', in a form that an index can answer.
        (f.state <> '2009001' AND f.epoch = c.closures)                           AS is_open,
-       -- The state of an open one, in a word the planner has statistics of.
+       -- The state of an open one, as a column of which the planner has statistics.
        f.state                                                                   AS own_state,
        f.epoch,
        f.start_time,
        f.end_time,
        coalesce(f.deadline_time, c.end_time)                                     AS deadline_time,
-       -- Where both ended it, the fee itself was first: an ended one cannot be ended again.
+       -- If both ended it, the fee itself was first: an ended one cannot be ended again.
        coalesce(f.ended_at, k.ended_at)                                          AS ended_at
 FROM pay_fee f
 JOIN pay_fee_config c ON c.community_id = f.community_id AND c.config_id = f.config_id
@@ -67,8 +67,8 @@ CREATE TABLE pay_fee_rule (
     rule_id        text NOT NULL,
     config_id      text NOT NULL,
     payer_obj_id   text NOT NULL,
-    payer_obj_type text NOT NULL,
-    -- Of the rule alone; its item may have ended it.
+    payer_obj_type text NOT NULL CHECK (payer_obj_type IN ('3333', '6666', '7777', '9999')),
+    -- Of the rule alone: its item may have ended it.
     state          text NOT NULL CHECK (state IN ('2007001', '2008001', '2009001')),
     -- The item's count of closures when the rule was created.
     epoch          integer NOT NULL CHECK (epoch >= 0),
@@ -78,10 +78,10 @@ CREATE TABLE pay_fee_rule (
     -- Start of the next span to bill.
     cur_year_month date NOT NULL,
     ended_at       timestamptz,
-    created_at     timestamptz NOT NULL,
-    operator_id    text NOT NULL,
-    channel_id     text NOT NULL,
-    trace_id       text NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT platform.instant(),
+    operator_id    text NOT NULL DEFAULT platform.actor('operator_id'),
+    channel_id     text NOT NULL DEFAULT platform.actor('channel_id'),
+    trace_id       text NOT NULL DEFAULT platform.actor('trace_id'),
     PRIMARY KEY (community_id, rule_id),
     FOREIGN KEY (community_id, config_id) REFERENCES pay_fee_config,
     FOREIGN KEY (community_id, payer_obj_id) REFERENCES payer_object,
@@ -97,7 +97,7 @@ SELECT r.community_id,
        r.config_id,
        r.payer_obj_id,
        r.payer_obj_type,
-       -- An item that has rules keeps its flag, so it is the rules' flag too.
+       -- An item that has rules keeps its flag, so it is the flag of the rules as well.
        c.fee_flag,
        CASE WHEN r.epoch < c.closures THEN '2009001' ELSE r.state END            AS state,
        (r.state <> '2009001' AND r.epoch = c.closures)                           AS is_open,

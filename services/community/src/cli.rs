@@ -10,7 +10,7 @@ use communal_kit::identity::token;
 use communal_kit::secret::Secret;
 use sqlx::migrate::Migrator;
 
-use crate::{Config, MIGRATOR, config, seed, serve};
+use crate::{Config, MIGRATOR, config, policy, seed, serve};
 
 /// Community fees: fee items, fees and bill rules.
 #[derive(Debug, Parser)]
@@ -51,8 +51,11 @@ impl Service for Community {
 
     fn administration(reader: &mut Reader) -> Administration {
         // Administration of records needs no key of tokens.
-        let policy = config::policy(Secret::default());
-        Administration { policy, sealing: config::sealing_key(reader), clock: config::clock(reader) }
+        Administration {
+            policy: policy(Secret::default()),
+            sealing: config::sealing_key(reader),
+            clock: config::clock(reader),
+        }
     }
 
     async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {

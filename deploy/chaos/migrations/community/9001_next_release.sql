@@ -1,7 +1,6 @@
 -- What a release might add: `./dev chaos upgrade` applies it to a schema that serves. It expands
 -- and does nothing else, as docs/runbook.md asks of every migration.
 ALTER TABLE pay_fee_config ADD COLUMN invoice_title text;
-ALTER TABLE fee_item_image ADD COLUMN invoice_title text;
 ALTER TABLE platform.answered_request ADD COLUMN gateway_id text NOT NULL DEFAULT '';
 
 CREATE TABLE fee_bill (

@@ -167,16 +167,14 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     assert_eq!(call.parent_id, request.span_id);
     assert_eq!(statement.parent_id, call.span_id);
     assert_eq!(call.attributes["service"], "community");
-    assert_eq!(statement.attributes["db.response.returned_rows"], "1");
+    assert_eq!(statement.attributes["db.response.affected_rows"], "1");
     // Looking the caller up belongs to the call as well.
     assert_eq!(one(&spans, "operator_load").parent_id, call.span_id);
 
     assert_eq!(product.received.trace(unsampled).len(), 0, "a caller who does not sample is followed");
-    // The row says which trace wrote it.
-    let written: String = sqlx::query_scalar("SELECT trace_id FROM pay_fee_config WHERE fee_name = '物业费'")
-        .fetch_one(&product.databases.community.pool)
-        .await
-        .unwrap();
+    // The change log says which trace wrote it.
+    let written = "SELECT trace_id FROM platform.change WHERE after ->> 'fee_name' = '物业费'";
+    let written: String = sqlx::query_scalar(written).fetch_one(&product.databases.community.pool).await.unwrap();
     assert_eq!(written, of_write);
 }
 

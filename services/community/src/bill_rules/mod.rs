@@ -1,9 +1,5 @@
-//! Bill rules (出账规则): by them, bills on payer objects will be made period by period.
+//! Bill rules (出账规则): by them, bills on payer objects will be made span after span.
 
 pub mod rpc;
+pub mod rules;
 pub mod store;
-
-use crate::vocabulary::periods::Names;
-
-/// The names of the rows of a request.
-pub const NAMES: Names = Names { rows: "rules", end: "maxTime" };

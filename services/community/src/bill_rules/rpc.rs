@@ -1,23 +1,23 @@
 //! The RPCs of bill rules.
 
 use communal_kit::clock::Clock;
+use communal_kit::paging::KeyPage;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin_in_tenant;
-use communal_proto::Coded;
+use communal_kit::write::write;
+use communal_proto::Coded as _;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleService;
 use communal_proto::community::v1::{
-    BillRule, CreateBillRulesRequest, CreateBillRulesResponse, FeeFlag, FeeState, ListBillRulesRequest,
-    ListBillRulesResponse, PayerObjectType,
+    BillRule, CreateBillRulesRequest, CreateBillRulesResponse, ListBillRulesRequest, ListBillRulesResponse,
 };
 use tonic::{Request, Response, Status};
 
-use super::NAMES;
+use super::rules::{self, FIELDS};
 use super::store::{self, RuleRow};
-use crate::fee_items::store::{Filter, page};
-use crate::paging::KeyPage;
-use crate::vocabulary::periods::{self, Row};
+use crate::fee_items::store::{ViewFilter, lock_for_charging, view_page};
 use crate::vocabulary::times;
+use crate::{fees, payer_objects};
 
 /// Serves bill rules.
 #[derive(Clone, Debug)]
@@ -32,29 +32,6 @@ impl BillRuleRpc {
     pub fn new(pool: Pool, clock: Clock) -> Self {
         Self { pool, clock }
     }
-
-    async fn create(&self, request: Request<CreateBillRulesRequest>) -> Result<CreateBillRulesResponse, Refusal> {
-        let mut begun = begin_in_tenant(request, |m| &m.community_id)?;
-        let rows = begun.message.rules.iter().map(|rule| Row {
-            payer_obj_id: &rule.payer_obj_id,
-            start: &rule.start_time,
-            end: &rule.max_time,
-        });
-        let periods = periods::read(rows, NAMES, &mut begun.checker);
-        let (call, message) = begun.accept()?;
-        store::create(&self.pool, &call, &message, &periods, self.clock.now()).await
-    }
-
-    async fn list(&self, request: Request<ListBillRulesRequest>) -> Result<ListBillRulesResponse, Refusal> {
-        let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
-        let filter = Filter { config_id: &message.config_id, payer_obj_id: "", state: message.state() };
-        let asked = ["rules", &call.tenant.id, filter.config_id, filter.state.code()];
-        let asked_page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
-        let mut rows = page(&self.pool, &call, store::VIEW, filter, &asked_page).await?;
-        let next_page_token = asked_page.cut(&mut rows, |row: &RuleRow| &row.rule_id);
-        let rules = rows.into_iter().map(|row| bill_rule(row, &call.tenant.id, &self.clock)).collect();
-        Ok(ListBillRulesResponse { rules, next_page_token })
-    }
 }
 
 #[tonic::async_trait]
@@ -63,29 +40,57 @@ impl BillRuleService for BillRuleRpc {
         &self,
         request: Request<CreateBillRulesRequest>,
     ) -> Result<Response<CreateBillRulesResponse>, Status> {
-        Ok(Response::new(self.create(request).await?))
+        let (call, message, spans) = begin_in_tenant(request, |m| &m.community_id)?.accept_with(rules::of_create)?;
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            let item = lock_for_charging(tx, &call, &message.config_id).await?;
+            let types = payer_objects::store::types(tx, &call, &spans).await?;
+            let rows = fees::rules::admit(item, types, &spans, FIELDS)?;
+            let rule_ids = store::insert(tx, &call, &message.config_id, &rows).await?;
+            Ok(CreateBillRulesResponse { rule_ids })
+        });
+        Ok(reply.await?)
     }
 
     async fn list_bill_rules(
         &self,
         request: Request<ListBillRulesRequest>,
     ) -> Result<Response<ListBillRulesResponse>, Status> {
-        Ok(Response::new(self.list(request).await?))
+        let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
+        let filter = ViewFilter { config_id: &message.config_id, payer_obj_id: "", state: message.state() };
+        let asked = ["rules", &call.tenant.id, filter.config_id, filter.state.code()];
+        let page = KeyPage::read(message.page_size, &message.page_token, &asked)?;
+        let rows = view_page(&self.pool, &call, store::VIEW, filter, &page).await;
+        let mut rows: Vec<RuleRow> = rows.map_err(Refusal::from)?;
+        let next_page_token = page.cut(&mut rows, |row| &row.rule_id);
+        let rules = rows.into_iter().map(|row| bill_rule(row, &call.tenant.id, &self.clock)).collect();
+        Ok(Response::new(ListBillRulesResponse { rules, next_page_token }))
     }
 }
 
 fn bill_rule(row: RuleRow, community_id: &str, clock: &Clock) -> BillRule {
+    let RuleRow {
+        rule_id,
+        config_id,
+        payer_obj_id,
+        payer_obj_type,
+        fee_flag,
+        state,
+        start_time,
+        max_time,
+        cur_year_month,
+        ended_at,
+    } = row;
     BillRule {
-        rule_id: row.rule_id,
-        config_id: row.config_id,
+        rule_id,
+        config_id,
         community_id: community_id.to_owned(),
-        payer_obj_id: row.payer_obj_id,
-        payer_obj_type: PayerObjectType::from_code(&row.payer_obj_type).unwrap_or_default().into(),
-        fee_flag: FeeFlag::from_code(&row.fee_flag).unwrap_or_default().into(),
-        state: FeeState::from_code(&row.state).unwrap_or_default().into(),
-        start_time: times::print(row.start_time),
-        max_time: times::print(row.max_time),
-        cur_year_month: times::print_date(row.cur_year_month),
-        ended_time: row.ended_at.map(|at| times::print(clock.local(at))).unwrap_or_default(),
+        payer_obj_id,
+        payer_obj_type: payer_obj_type.0.into(),
+        fee_flag: fee_flag.0.into(),
+        state: state.0.into(),
+        start_time: times::print(start_time),
+        max_time: times::print(max_time),
+        cur_year_month: times::print_date(cur_year_month),
+        ended_time: ended_at.map(|at| times::print(clock.local(at))).unwrap_or_default(),
     }
 }

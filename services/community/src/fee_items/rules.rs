@@ -1,132 +1,187 @@
-//! The rules of what a fee item may say. Pure: from a request to terms that can be stored,
-//! or faults.
+//! The rules of fee items: how a request is read, and which changes and charges an item admits.
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, TimeDelta};
+use communal_kit::clock::Clock;
 use communal_kit::refusal::Refusal;
+use communal_proto::community::v1::fields::{list_fee_configs_request, update_fee_config_request as fields};
 use communal_proto::community::v1::{
-    BillType, Choice, DecimalPlace, FeeFlag, FeeType, Formula, ItemState, PaymentTiming, Rounding,
-    SaveFeeConfigRequest, UpdateFeeConfigRequest,
+    Choice, DecimalPlace, DefaultItem, Formula, ItemState, ListFeeConfigsRequest, PaymentTiming,
+    QueryHisFeeConfigRequest, Reason, Rounding, SaveFeeConfigRequest, UpdateFeeConfigRequest,
 };
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Coded, Fault, parse_decimal};
 use rust_decimal::Decimal;
 
-use super::ItemToCharge;
+use super::{HistoryFilter, ListFilter, PrepaymentWindow, StoredItem, Terms};
 use crate::amounts::formula::{AreaFormula, Expression};
-use crate::reasons;
-use crate::vocabulary::periods::{ChargedPeriod, Names, starting_after};
+use crate::vocabulary::codes::given;
+use crate::vocabulary::messages::carry_over;
+use crate::vocabulary::spans::{ChargedSpan, RowFields, starting_after};
 use crate::vocabulary::times;
 
-/// Most months of a payment period.
+/// Most months of a period.
 pub const LONGEST_CYCLE: i16 = 999;
-/// How the save document writes a payment period of one month.
+/// A payment cycle of one month, as the save document writes it.
 const MONTH: &str = "MONTH";
 
-/// What a save or an update says of an item. `None` in an optional field: not said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
-    /// What is charged for.
-    pub fee_type: FeeType,
-    /// Name.
-    pub fee_name: String,
-    /// How often it falls due.
-    pub fee_flag: FeeFlag,
-    /// First second of validity.
-    pub start_time: NaiveDateTime,
-    /// Last second of validity.
-    pub end_time: NaiveDateTime,
-    /// How an amount is computed.
-    pub formula: Formula,
-    /// The custom formula, which parses.
-    pub formula_text: Option<String>,
-    /// Unit price.
-    pub square_price: Decimal,
-    /// Additional amount.
-    pub additional_amount: Decimal,
-    /// When bills are made.
-    pub bill_type: BillType,
-    /// Whether a period is paid before or after.
-    pub payment: Option<PaymentTiming>,
-    /// Months in a payment period.
-    pub payment_cycle: Option<i16>,
-    /// Whether the item is stopped.
-    pub stopped: Option<bool>,
-    /// Whether the owner's account may pay it.
-    pub deduct_from: Option<bool>,
-    /// Whether it may be paid on-line.
-    pub pay_online: Option<bool>,
-    /// How the amount is rounded.
-    pub rounding: Option<Rounding>,
-    /// Digits kept after the point.
-    pub decimal_place: Option<DecimalPlace>,
-    /// Unit of the amount.
-    pub units: Option<String>,
-    /// Days before the paid-through date at which the next period opens.
-    pub prepayment_period: PrepaymentPeriod,
-}
-
-/// What is said of the prepayment period, the one optional field that can be cleared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrepaymentPeriod {
-    /// Nothing.
-    Unsaid,
-    /// That there is none.
-    Cleared,
-    /// So many days.
-    Days(i16),
-}
-
-/// The terms of a new item.
-///
-/// Faults go to the checker, where those of the field rules already are; `None` where there
-/// are any, of either kind.
+/// Reads the terms of a new item; `None` if anything is at fault. Faults go to the checker, which
+/// has those of the field rules already.
 pub fn of_save(request: &SaveFeeConfigRequest, checker: &mut Checker) -> Option<Terms> {
-    let terms = terms(&Given::from(request), checker)?;
+    let terms = terms(&as_update(request), checker)?;
     if terms.formula == Formula::Custom && terms.formula_text.is_none() {
         checker.push(formula_text_missing());
         return None;
     }
-    Some(terms)
+    Some(with_defaults(terms))
 }
 
-/// The new terms of an item that exists; otherwise as [`of_save`]. Whether a custom formula
-/// that is not given is there already, only the store knows.
+/// Reads the new terms of an item that exists; otherwise as [`of_save`]. Whether a custom formula
+/// that is not given is there already is judged by [`may_change`].
 pub fn of_update(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<Terms> {
-    terms(&Given::from(request), checker)
+    terms(request, checker)
 }
 
-/// The fault of a custom formula that is nowhere.
+/// Fills in what the save of an item does not have.
+fn with_defaults(terms: Terms) -> Terms {
+    Terms {
+        payment: terms.payment.or(Some(PaymentTiming::Prepaid)),
+        payment_cycle: terms.payment_cycle.or(Some(1)),
+        state: terms.state.or(Some(ItemState::InUse)),
+        deduct_from: terms.deduct_from.or(Some(Choice::Yes)),
+        pay_online: terms.pay_online.or(Some(Choice::Yes)),
+        rounding: terms.rounding.or(Some(Rounding::HalfUp)),
+        decimal_place: terms.decimal_place.or(Some(DecimalPlace::Two)),
+        units: terms.units.or_else(|| Some("元".to_owned())),
+        ..terms
+    }
+}
+
+/// Reads what a list asks for; `None` if anything is at fault. `now` is the local time.
+pub fn of_list(request: &ListFeeConfigsRequest, now: NaiveDateTime, checker: &mut Checker) -> Option<ListFilter> {
+    let payment_cycle = payment_cycle(&request.payment_cycle);
+    if payment_cycle.is_none() && !request.payment_cycle.is_empty() {
+        checker.push(payment_cycle_fault());
+    }
+    // The documents have 1 alone; other systems that were written for them may send 0.
+    let flags = [
+        (&request.valid, list_fee_configs_request::VALID, "有效"),
+        (&request.is_flag, list_fee_configs_request::IS_FLAG, "不分页标志"),
+    ];
+    for (flag, field, title) in flags {
+        if !matches!(flag.as_str(), "" | "0" | "1") {
+            checker.push(Fault::rule(field, "is not 0 or 1", format!("{title}只能是0或1")));
+        }
+    }
+    checker.is_clean().then(|| ListFilter {
+        config_id: text(&request.config_id),
+        name_part: text(&request.fee_name),
+        name: text(&request.fee_name_eq),
+        fee_type: given(request.fee_type_cd()),
+        fee_flag: given(request.fee_flag()),
+        bill_type: given(request.bill_type()),
+        payment: given(request.payment_cd()),
+        payment_cycle,
+        formula: given(request.computing_formula()),
+        is_default: given(request.is_default()),
+        deduct_from: given(request.deduct_from()),
+        prepayment_window: request.prepayment_period.parse().ok(),
+        state: given(request.state()),
+        start_time: times::start(&request.start_time),
+        end_time: times::end(&request.end_time),
+        ends_after: (request.valid == "1").then_some(now),
+    })
+}
+
+/// Reads what a history asks for. An end day is taken to its last second.
 #[must_use]
-pub fn formula_text_missing() -> Fault {
+pub fn of_history(request: &QueryHisFeeConfigRequest, clock: &Clock) -> HistoryFilter {
+    // The end is a whole second, and changes are finer.
+    let second = TimeDelta::seconds(1);
+    HistoryFilter {
+        config_id: text(&request.config_id),
+        name_part: text(&request.fee_name_like),
+        operator_part: text(&request.staff_name_like),
+        from: times::start(&request.log_start_time).map(|t| clock.instant(t)),
+        before: times::end(&request.log_end_time).map(|t| clock.instant(t) + second),
+    }
+}
+
+/// A text that was given.
+fn text(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Returns the refusal of a name that another live item of the community has.
+#[must_use]
+pub fn name_taken(fee_name: &str) -> Refusal {
+    Refusal::new(Reason::FeeItemNameTaken, format!("{fee_name}已存在"))
+}
+
+/// Returns whether the new terms have another fee flag than the item.
+#[must_use]
+pub fn changes_flag(item: &StoredItem, terms: &Terms) -> bool {
+    item.fee_flag.0 != terms.fee_flag
+}
+
+/// Returns whether the new terms stop an item that is in use.
+#[must_use]
+pub fn closes(item: &StoredItem, terms: &Terms) -> bool {
+    item.state.0 == ItemState::InUse && terms.state == Some(ItemState::Stopped)
+}
+
+/// Judges whether an item may have new terms. `has_rules` says whether bill rules use it.
+///
+/// # Errors
+/// Returns `FEE_ITEM_HAS_RULES` if the fee flag would change while bill rules use the item, and the
+/// fault of a custom formula that neither the request nor the item has.
+pub fn may_change(item: &StoredItem, terms: &Terms, has_rules: bool) -> Result<(), Refusal> {
+    if has_rules && changes_flag(item, terms) {
+        return Err(Refusal::of(Reason::FeeItemHasRules));
+    }
+    if terms.formula == Formula::Custom && terms.formula_text.is_none() && !item.has_formula_text {
+        return Err(Refusal::for_faults(vec![formula_text_missing()]));
+    }
+    Ok(())
+}
+
+/// Judges whether an item may be deleted. `in_use` says whether it has open fees or bill rules.
+///
+/// # Errors
+/// Returns `FEE_ITEM_IS_DEFAULT` if the item came with the system, and `FEE_ITEM_IN_USE` if it is in
+/// use.
+pub fn may_delete(item: &StoredItem, in_use: bool) -> Result<(), Refusal> {
+    if item.is_default.0 == DefaultItem::System {
+        return Err(Refusal::of(Reason::FeeItemIsDefault));
+    }
+    if in_use { Err(Refusal::of(Reason::FeeItemInUse)) } else { Ok(()) }
+}
+
+/// Judges whether payer objects may be charged by an item for the spans of a request.
+///
+/// # Errors
+/// Returns `FEE_ITEM_NOT_FOUND` if there is no such item, `FEE_ITEM_STOPPED` if it is stopped, and
+/// the faults of rows that start after the end of the item.
+pub fn chargeable(item: Option<StoredItem>, spans: &[ChargedSpan], fields: RowFields) -> Result<StoredItem, Refusal> {
+    let item = item.ok_or_else(|| Refusal::of(Reason::FeeItemNotFound))?;
+    if item.state.0 == ItemState::Stopped {
+        return Err(Refusal::of(Reason::FeeItemStopped));
+    }
+    let faults = starting_after(spans, item.end_time, fields);
+    if faults.is_empty() { Ok(item) } else { Err(Refusal::for_faults(faults)) }
+}
+
+/// The fault of a custom formula that neither the request nor the item has.
+fn formula_text_missing() -> Fault {
     Fault {
-        field: "computingFormulaText".into(),
+        field: fields::COMPUTING_FORMULA_TEXT.into(),
         kind: FaultKind::Missing,
         description: "is required by computingFormula 7007".into(),
         text: "自定义公式文本不能为空".into(),
     }
 }
 
-/// Judges whether payer objects may be charged by an item for the periods of a request.
-///
-/// # Errors
-/// Returns `FEE_ITEM_NOT_FOUND` if there is no such item, `FEE_ITEM_STOPPED` if it is stopped,
-/// and a fault of each row that starts after the end of the item.
-pub fn chargeable(
-    item: Option<ItemToCharge>,
-    periods: &[ChargedPeriod],
-    names: Names,
-) -> Result<ItemToCharge, Refusal> {
-    let item = item.ok_or_else(reasons::item_not_found)?;
-    if item.stopped {
-        return Err(reasons::item_is_stopped());
-    }
-    let faults = starting_after(periods, item.end_time, names);
-    if faults.is_empty() { Ok(item) } else { Err(Refusal::for_faults(faults)) }
-}
-
-/// Months of a payment period: a whole number, or MONTH.
-#[must_use]
-pub fn payment_cycle(text: &str) -> Option<i16> {
+/// Reads a payment cycle: a whole number of months, or MONTH.
+fn payment_cycle(text: &str) -> Option<i16> {
     if text == MONTH {
         return Some(1);
     }
@@ -134,85 +189,30 @@ pub fn payment_cycle(text: &str) -> Option<i16> {
     text.parse().ok().filter(|months| digits && (1..=LONGEST_CYCLE).contains(months))
 }
 
-/// The fault of a payment period that is none.
-#[must_use]
-pub fn payment_cycle_fault() -> Fault {
+/// The fault of a payment cycle that cannot be read.
+fn payment_cycle_fault() -> Fault {
     Fault::rule(
-        "paymentCycle",
+        fields::PAYMENT_CYCLE,
         format!("is not MONTH or a whole number of months from 1 to {LONGEST_CYCLE}"),
         format!("缴费周期必须是1到{LONGEST_CYCLE}的整数(月)"),
     )
 }
 
-/// The fields that both requests have.
-struct Given<'a> {
-    fee_type: FeeType,
-    fee_name: &'a str,
-    fee_flag: FeeFlag,
-    start_time: &'a str,
-    end_time: &'a str,
-    formula: &'a str,
-    formula_text: &'a str,
-    square_price: &'a str,
-    additional_amount: &'a str,
-    bill_type: BillType,
-    payment: PaymentTiming,
-    payment_cycle: &'a str,
-    state: ItemState,
-    deduct_from: Choice,
-    pay_online: Choice,
-    rounding: Rounding,
-    decimal_place: DecimalPlace,
-    units: &'a str,
-    prepayment_period: Option<&'a str>,
+/// A save as the update that says the same: both requests have the same fields.
+fn as_update(request: &SaveFeeConfigRequest) -> UpdateFeeConfigRequest {
+    carry_over!(request.clone(), SaveFeeConfigRequest => UpdateFeeConfigRequest { config_id: String::new(), }
+        fee_type_cd fee_name fee_flag start_time end_time computing_formula square_price additional_amount
+        community_id bill_type payment_cd payment_cycle state computing_formula_text deduct_from pay_online scale
+        decimal_place units prepayment_period)
 }
 
-/// The two requests have the same fields and share no type.
-macro_rules! given {
-    ($request:ident) => {
-        Self {
-            fee_type: $request.fee_type_cd(),
-            fee_name: &$request.fee_name,
-            fee_flag: $request.fee_flag(),
-            start_time: &$request.start_time,
-            end_time: &$request.end_time,
-            formula: &$request.computing_formula,
-            formula_text: &$request.computing_formula_text,
-            square_price: &$request.square_price,
-            additional_amount: &$request.additional_amount,
-            bill_type: $request.bill_type(),
-            payment: $request.payment_cd(),
-            payment_cycle: &$request.payment_cycle,
-            state: $request.state(),
-            deduct_from: $request.deduct_from(),
-            pay_online: $request.pay_online(),
-            rounding: $request.scale(),
-            decimal_place: $request.decimal_place(),
-            units: &$request.units,
-            prepayment_period: $request.prepayment_period.as_deref(),
-        }
-    };
-}
-
-impl<'a> From<&'a SaveFeeConfigRequest> for Given<'a> {
-    fn from(request: &'a SaveFeeConfigRequest) -> Self {
-        given!(request)
-    }
-}
-
-impl<'a> From<&'a UpdateFeeConfigRequest> for Given<'a> {
-    fn from(request: &'a UpdateFeeConfigRequest) -> Self {
-        given!(request)
-    }
-}
-
-fn terms(given: &Given<'_>, checker: &mut Checker) -> Option<Terms> {
-    let name = fee_name(given.fee_name, checker);
-    let span = span(given, checker);
-    // A malformed amount is the field rules' to report.
-    let amounts = parse_decimal(given.square_price).zip(parse_decimal(given.additional_amount));
-    let formula = formula(given, amounts.map(|(_, additional)| additional), checker);
-    let cycle = match given.payment_cycle {
+fn terms(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<Terms> {
+    let name = fee_name(&request.fee_name, checker);
+    let span = span(request, checker);
+    // A malformed amount is reported by the field rules.
+    let amounts = parse_decimal(&request.square_price).zip(parse_decimal(&request.additional_amount));
+    let formula = formula(request, amounts.map(|(_, additional)| additional), checker);
+    let cycle = match request.payment_cycle.as_str() {
         "" => Some(None),
         text => {
             let months = payment_cycle(text);
@@ -222,46 +222,41 @@ fn terms(given: &Given<'_>, checker: &mut Checker) -> Option<Terms> {
             months.map(Some)
         }
     };
-    let prepayment = match given.prepayment_period {
-        None => Some(PrepaymentPeriod::Unsaid),
-        Some("") => Some(PrepaymentPeriod::Cleared),
-        Some(days) => days.parse().ok().map(PrepaymentPeriod::Days),
+    let window = match request.prepayment_period.as_deref() {
+        None => Some(PrepaymentWindow::Absent),
+        Some("") => Some(PrepaymentWindow::Cleared),
+        Some(days) => days.parse().ok().map(PrepaymentWindow::Days),
     };
     let ((start_time, end_time), (square_price, additional_amount)) = span.zip(amounts)?;
     let (formula, formula_text) = formula?;
     checker.is_clean().then_some(Terms {
-        fee_type: given.fee_type,
+        fee_type: request.fee_type_cd(),
         fee_name: name?,
-        fee_flag: given.fee_flag,
+        fee_flag: request.fee_flag(),
         start_time,
         end_time,
         formula,
         formula_text,
         square_price,
         additional_amount,
-        bill_type: given.bill_type,
-        payment: said(given.payment),
+        bill_type: request.bill_type(),
+        payment: given(request.payment_cd()),
         payment_cycle: cycle?,
-        stopped: said(given.state).map(|state| state == ItemState::Stopped),
-        deduct_from: said(given.deduct_from).map(|choice| choice == Choice::Yes),
-        pay_online: said(given.pay_online).map(|choice| choice == Choice::Yes),
-        rounding: said(given.rounding),
-        decimal_place: said(given.decimal_place),
-        units: (!given.units.is_empty()).then(|| given.units.to_owned()),
-        prepayment_period: prepayment?,
+        state: given(request.state()),
+        deduct_from: given(request.deduct_from()),
+        pay_online: given(request.pay_online()),
+        rounding: given(request.scale()),
+        decimal_place: given(request.decimal_place()),
+        units: text(&request.units),
+        prepayment_window: window?,
     })
 }
 
-/// A code that was given; the unspecified value is every enum's default.
-fn said<C: Default + PartialEq>(code: C) -> Option<C> {
-    (code != C::default()).then_some(code)
-}
-
-/// A name of spaces alone is none; nobody could tell two of them apart.
+/// Reads the name. One of spaces alone is missing: no one could tell two of them apart.
 fn fee_name(name: &str, checker: &mut Checker) -> Option<String> {
     if !name.is_empty() && name.trim().is_empty() {
         checker.push(Fault {
-            field: "feeName".into(),
+            field: fields::FEE_NAME.into(),
             kind: FaultKind::Missing,
             description: "is blank".into(),
             text: "必填，请填写收费项目".into(),
@@ -271,55 +266,55 @@ fn fee_name(name: &str, checker: &mut Checker) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn span(given: &Given<'_>, checker: &mut Checker) -> Option<(NaiveDateTime, NaiveDateTime)> {
-    let (start, end) = times::start(given.start_time).zip(times::end(given.end_time))?;
+fn span(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<(NaiveDateTime, NaiveDateTime)> {
+    let (start, end) = times::start(&request.start_time).zip(times::end(&request.end_time))?;
     if start > end {
-        checker.push(Fault::rule("endTime", "is before startTime", "计费终止时间不能早于计费起始时间"));
+        checker.push(Fault::rule(fields::END_TIME, "is before startTime", "计费终止时间不能早于计费起始时间"));
         return None;
     }
     Some((start, end))
 }
 
-/// The code of the formula and its text: a documented code, or the formula itself, which
-/// becomes 1001 where it is that formula and 7007 otherwise.
+/// Reads the code of the formula and its text: a documented code, or the formula itself, which
+/// becomes 1001 if it is that formula and 7007 otherwise.
 fn formula(
-    given: &Given<'_>,
+    request: &UpdateFeeConfigRequest,
     additional_amount: Option<Decimal>,
     checker: &mut Checker,
 ) -> Option<(Formula, Option<String>)> {
     // A text that is given is parsed whatever the code is: what is stored always parses, and
     // a later change to 7007 may rely on it.
-    let text = match given.formula_text {
+    let text = match request.computing_formula_text.as_str() {
         "" => None,
         text => match text.parse::<Expression>() {
             Ok(expression) => Some((text, expression)),
             Err(error) => {
-                checker.push(Fault::rule("computingFormulaText", error.to_string(), error.text()));
+                checker.push(Fault::rule(fields::COMPUTING_FORMULA_TEXT, error.to_string(), error.text()));
                 return None;
             }
         },
     };
     let as_stored = |text: Option<(&str, Expression)>| text.map(|(text, _)| text.to_owned());
-    if let Some(code) = Formula::from_code(given.formula) {
+    if let Some(code) = Formula::from_code(&request.computing_formula) {
         return Some((code, as_stored(text)));
     }
-    if given.formula.is_empty() {
+    if request.computing_formula.is_empty() {
         return None;
     }
-    if given.formula.bytes().all(|b| b.is_ascii_digit()) {
-        // It would parse, as an amount; but it is a code that nobody knows.
+    if request.computing_formula.bytes().all(|b| b.is_ascii_digit()) {
+        // It would parse, as an amount; but it is meant as a code, and an unknown one.
         checker.push(Fault {
-            field: "computingFormula".into(),
+            field: fields::COMPUTING_FORMULA.into(),
             kind: FaultKind::Code,
             description: "is not one of the documented codes".into(),
             text: "计费公式不在规定的代码范围内".into(),
         });
         return None;
     }
-    let expression = match given.formula.parse::<Expression>() {
+    let expression = match request.computing_formula.parse::<Expression>() {
         Ok(expression) => expression,
         Err(error) => {
-            checker.push(Fault::rule("computingFormula", error.to_string(), error.text()));
+            checker.push(Fault::rule(fields::COMPUTING_FORMULA, error.to_string(), error.text()));
             return None;
         }
     };
@@ -333,19 +328,20 @@ fn formula(
     }
     if text.is_some_and(|(_, other)| other != expression) {
         checker.push(Fault::rule(
-            "computingFormulaText",
+            fields::COMPUTING_FORMULA_TEXT,
             "is another formula than computingFormula",
             "自定义公式文本与计费公式不一致",
         ));
         return None;
     }
-    Some((Formula::Custom, Some(given.formula.to_owned())))
+    Some((Formula::Custom, Some(request.computing_formula.clone())))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use communal_proto::Checked;
+    use communal_proto::community::v1::{BillType, FeeFlag, FeeType};
 
     use super::*;
 
@@ -373,7 +369,7 @@ mod tests {
         request.check(&mut checker);
         let terms = of_update(&request, &mut checker);
         let faults = checker.into_faults();
-        // Terms and faults exclude each other, so that accepting a call without faults has terms.
+        // Terms and faults exclude each other, so that a request without faults can be read.
         assert_eq!(terms.is_some(), faults.is_empty(), "{faults:?}");
         terms.ok_or(faults)
     }
@@ -448,7 +444,7 @@ mod tests {
         assert_eq!(both("7007", "R*2"), Ok((Formula::Custom, Some("R*2".into()))));
         assert_eq!(both("R*2", "面积 × 2.0"), Ok((Formula::Custom, Some("R*2".into()))));
         assert_eq!(both("R*2", "R*3").unwrap_err().len(), 1);
-        // An update may rely on the stored text; the store knows it.
+        // An update may rely on the stored text.
         assert_eq!(both("7007", ""), Ok((Formula::Custom, None)));
     }
 
@@ -483,14 +479,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_told_from_what_is_cleared() {
+    fn an_absent_field_is_told_from_a_cleared_one() {
         let terms = read(|_| ()).unwrap();
-        assert_eq!((terms.payment, terms.payment_cycle, terms.stopped, terms.units), (None, None, None, None));
-        assert_eq!(terms.prepayment_period, PrepaymentPeriod::Unsaid);
-        let period = |text: &str| read(|r| r.prepayment_period = Some(text.into())).unwrap().prepayment_period;
+        assert_eq!((terms.payment, terms.payment_cycle, terms.state, terms.units), (None, None, None, None));
+        assert_eq!(terms.prepayment_window, PrepaymentWindow::Absent);
+        let period = |text: &str| read(|r| r.prepayment_period = Some(text.into())).unwrap().prepayment_window;
         assert_eq!(
             [period(""), period("15"), period("0000")],
-            [PrepaymentPeriod::Cleared, PrepaymentPeriod::Days(15), PrepaymentPeriod::Days(0)]
+            [PrepaymentWindow::Cleared, PrepaymentWindow::Days(15), PrepaymentWindow::Days(0)]
         );
         assert_eq!(only_fault(|r| r.prepayment_period = Some("1x".into())).1, FaultKind::Format);
     }
@@ -502,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_fields_and_of_rules_are_told_together() {
+    fn faults_of_fields_and_of_rules_are_listed_together() {
         let faults = read(|r| {
             r.fee_name = String::new();
             r.square_price = "2.55555".into();
@@ -516,7 +512,7 @@ mod tests {
 
     #[test]
     fn states_are_stopped_or_not() {
-        assert_eq!(read(|r| r.state = ItemState::Stopped.into()).unwrap().stopped, Some(true));
-        assert_eq!(read(|r| r.state = ItemState::InUse.into()).unwrap().stopped, Some(false));
+        assert_eq!(read(|r| r.state = ItemState::Stopped.into()).unwrap().state, Some(ItemState::Stopped));
+        assert_eq!(read(|r| r.state = ItemState::InUse.into()).unwrap().state, Some(ItemState::InUse));
     }
 }

@@ -1,68 +1,34 @@
 //! Payer objects in the database.
 
-use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
-use communal_kit::idempotency::{self, Claim};
-use communal_kit::pool::Pool;
-use communal_kit::refusal::Refusal;
-use communal_kit::write::retrying;
-use communal_proto::community::v1::{PayerObject, RegisterPayerObjectsRequest};
-use communal_proto::{Coded, parse_decimal};
+use communal_kit::database::stored::Stored;
+use communal_kit::paging::KeyPage;
+use communal_proto::community::v1::{PayerObject, PayerObjectType};
+use communal_proto::parse_decimal;
 use rust_decimal::Decimal;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 
-use crate::paging::KeyPage;
+use crate::vocabulary::spans::ChargedSpan;
 
-/// Registers payer objects, replacing those that exist, or repeats the answer of the same
-/// request before.
+/// Stores payer objects and replaces those that exist. Locks: the objects, in the order of their
+/// identifiers, so that two calls with the same objects do not wait for each other.
 ///
 /// # Errors
-/// `REQUEST_ID_REUSED`.
-pub async fn register(
-    pool: &Pool,
-    call: &Call,
-    request: &RegisterPayerObjectsRequest,
-    now: DateTime<Utc>,
-) -> Result<(), Refusal> {
-    retrying(|| async {
-        let mut transaction = pool.begin().named("begin").await?;
-        register_in(&mut transaction, call, request, now).await?;
-        transaction.commit().named("commit").await?;
-        Ok(())
-    })
-    .await
-}
-
-/// As [`register`], in a transaction of the caller's. Locks: the request id, then the objects
-/// in order of their identifiers, so that two that register the same ones do not block each
-/// other for good.
-///
-/// # Errors
-/// As [`register`].
-pub async fn register_in(
-    connection: &mut PgConnection,
-    call: &Call,
-    request: &RegisterPayerObjectsRequest,
-    now: DateTime<Utc>,
-) -> Result<(), Refusal> {
-    if let Claim::Answered(_) = idempotency::claim(connection, call, request).await? {
-        return Ok(());
-    }
-    let objects = &request.payer_objects;
+/// Returns the database's error.
+pub async fn upsert(connection: &mut PgConnection, call: &Call, objects: &[PayerObject]) -> Result<(), sqlx::Error> {
     let texts = |of: fn(&PayerObject) -> &str| objects.iter().map(of).collect::<Vec<_>>();
     // An empty decimal is an unknown one.
     let decimals = |of: fn(&PayerObject) -> &str| {
         objects.iter().map(|object| parse_decimal(of(object))).collect::<Vec<Option<Decimal>>>()
     };
-    let types: Vec<&str> = objects.iter().map(|object| object.payer_obj_type().code()).collect();
+    let types: Vec<_> = objects.iter().map(|object| Stored(object.payer_obj_type())).collect();
     let layers: Vec<i32> = objects.iter().map(|object| object.layer).collect();
     sqlx::query!(
         "INSERT INTO payer_object
              (community_id, payer_obj_id, payer_obj_type, name, built_up_area, room_area, fee_coefficient, layer,
-              room_rent, written_at, operator_id, channel_id, trace_id)
-         SELECT $1, payer_obj_id, payer_obj_type, name, built_up_area, room_area, fee_coefficient, layer, room_rent,
-                $10, $11, $12, $13
+              room_rent)
+         SELECT $1, payer_obj_id, payer_obj_type, name, built_up_area, room_area, fee_coefficient, layer, room_rent
          FROM unnest($2::text[], $3::text[], $4::text[], $5::numeric[], $6::numeric[], $7::numeric[], $8::int[],
                      $9::numeric[])
               AS given (payer_obj_id, payer_obj_type, name, built_up_area, room_area, fee_coefficient, layer, room_rent)
@@ -74,17 +40,13 @@ pub async fn register_in(
              channel_id = excluded.channel_id, trace_id = excluded.trace_id",
         call.tenant.id,
         &texts(|o| &o.payer_obj_id) as &[&str],
-        &types as &[&str],
+        &types as &[Stored<PayerObjectType>],
         &texts(|o| &o.name) as &[&str],
         &decimals(|o| &o.built_up_area) as &[Option<Decimal>],
         &decimals(|o| &o.room_area) as &[Option<Decimal>],
         &decimals(|o| &o.fee_coefficient) as &[Option<Decimal>],
         &layers,
         &decimals(|o| &o.room_rent) as &[Option<Decimal>],
-        now,
-        call.operator_id,
-        call.channel_id,
-        call.trace_id,
     )
     .execute(connection)
     .named("payer_object_upsert")
@@ -97,58 +59,63 @@ pub async fn register_in(
 pub struct PayerObjectRow {
     /// Identifier.
     pub payer_obj_id: String,
-    /// Code.
-    pub payer_obj_type: String,
+    /// Kind of payer object.
+    pub payer_obj_type: Stored<PayerObjectType>,
     /// Name.
     pub name: String,
-    /// R.
+    /// Built-up area: R in formulas.
     pub built_up_area: Option<Decimal>,
     /// Indoor area.
     pub room_area: Option<Decimal>,
-    /// X.
+    /// Charge coefficient: X in formulas.
     pub fee_coefficient: Option<Decimal>,
-    /// L.
+    /// Storey: L in formulas.
     pub layer: i32,
     /// Rent.
     pub room_rent: Option<Decimal>,
 }
 
-/// Payer objects after a key, by identifier.
+/// Reads a page of payer objects, by identifier.
 ///
 /// # Errors
-/// Storage faults.
-pub async fn list(pool: &Pool, call: &Call, page: &KeyPage) -> Result<Vec<PayerObjectRow>, Refusal> {
-    let rows = sqlx::query_as!(
+/// Returns the database's error.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    call: &Call,
+    page: &KeyPage,
+) -> Result<Vec<PayerObjectRow>, sqlx::Error> {
+    sqlx::query_as!(
         PayerObjectRow,
-        "SELECT payer_obj_id, payer_obj_type, name, built_up_area, room_area, fee_coefficient, layer, room_rent
-         FROM payer_object WHERE community_id = $1 AND payer_obj_id > $2 ORDER BY payer_obj_id LIMIT $3",
+        r#"SELECT payer_obj_id, payer_obj_type AS "payer_obj_type: Stored<PayerObjectType>", name, built_up_area,
+                  room_area, fee_coefficient, layer, room_rent
+           FROM payer_object WHERE community_id = $1 AND payer_obj_id > $2 ORDER BY payer_obj_id LIMIT $3"#,
         call.tenant.id,
         page.after,
         page.limit(),
     )
-    .fetch_all(pool)
+    .fetch_all(executor)
     .named("payer_object_list")
-    .await?;
-    Ok(rows)
+    .await
 }
 
-/// The types of payer objects, in the order in which they are named; `None` for an object that
-/// the community does not have.
+/// Reads the types of the payer objects of charged spans, in the order of the spans; `None` for
+/// an object that the community does not have.
 ///
 /// # Errors
-/// Returns storage errors.
+/// Returns the database's error.
 pub async fn types(
     connection: &mut PgConnection,
     call: &Call,
-    payer_obj_ids: &[String],
-) -> Result<Vec<Option<String>>, sqlx::Error> {
+    spans: &[ChargedSpan],
+) -> Result<Vec<Option<Stored<PayerObjectType>>>, sqlx::Error> {
+    let payer_obj_ids: Vec<_> = spans.iter().map(|span| span.payer_obj_id.as_str()).collect();
     sqlx::query_scalar!(
-        r#"SELECT o.payer_obj_type AS "payer_obj_type?"
+        r#"SELECT o.payer_obj_type AS "payer_obj_type?: Stored<PayerObjectType>"
            FROM unnest($2::text[]) WITH ORDINALITY AS asked (payer_obj_id, place)
            LEFT JOIN payer_object o ON o.community_id = $1 AND o.payer_obj_id = asked.payer_obj_id
            ORDER BY place"#,
         call.tenant.id,
-        payer_obj_ids,
+        &payer_obj_ids as &[&str],
     )
     .fetch_all(connection)
     .named("payer_object_types")

@@ -1,4 +1,4 @@
-//! What the demo communities consist of.
+//! The demo communities: their rooms and fee items.
 
 use communal_proto::community::v1::{
     BillType, DecimalPlace, FeeFlag, FeeType, PayerObject, PayerObjectType, PaymentTiming, Rounding,
@@ -18,14 +18,14 @@ pub(super) struct Community {
     pub(super) items: Vec<DemoItem>,
 }
 
-/// A fee item and what is charged by it.
+/// A fee item, and what is charged by it.
 pub(super) struct DemoItem {
     pub(super) config_id: String,
     pub(super) request: SaveFeeConfigRequest,
     pub(super) fees_from: &'static str,
-    /// Objects that get a fee, a batch each.
+    /// The payer objects of each batch of fees.
     pub(super) charged: Vec<Vec<String>>,
-    /// Objects that get a bill rule.
+    /// The payer objects that get a bill rule.
     pub(super) billed: Vec<String>,
 }
 
@@ -60,8 +60,8 @@ fn rooms(community: &str) -> Vec<PayerObject> {
     rooms
 }
 
-/// The areas differ by building and place, the coefficient and the rent by storey; all by
-/// plain arithmetic, so that anyone can check an amount by hand.
+/// A room. Areas differ by building and place, the coefficient and the rent by storey; all by plain
+/// arithmetic, so that an amount can be checked by hand.
 fn the_room(community: &str, building: i32, unit: i32, storey: i32, room: i32) -> PayerObject {
     let whole_area = 60 + 12 * room + 2 * building;
     let cents_of_area = 25 * (storey % 4);
@@ -77,7 +77,7 @@ fn the_room(community: &str, building: i32, unit: i32, storey: i32, room: i32) -
     }
 }
 
-/// Kinds of fee with names that a newcomer recognises.
+/// A kind of fee, with a name that a newcomer recognises.
 struct Kind {
     name: &'static str,
     fee_type: FeeType,
@@ -106,8 +106,8 @@ const PERIODIC: Kind = Kind {
 
 const ONE_OFF: Kind = Kind { flag: FeeFlag::OneOff, ..PERIODIC };
 
-/// The first is the one that the update document's own example changes; it has no bill rules,
-/// since they would forbid some of what people try with it.
+/// The kinds of fee. The first is the item that the example of the update document changes; it has
+/// no bill rules, because they would forbid some changes that people try with it.
 const KINDS: [Kind; 12] = [
     Kind { name: "物业费", price: "2.20", ..PERIODIC },
     Kind { name: "停车费", fee_type: FeeType::Parking, formula: "2002", additional: "150.00", ..PERIODIC },

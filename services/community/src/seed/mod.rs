@@ -1,19 +1,19 @@
-//! Demo data: two communities as a newcomer can try them, with well-known credentials. The
-//! same each time: nothing in it is random or depends on today.
+//! Demo data: two communities to try, with well-known credentials. The same each time: nothing in
+//! it is random or depends on today.
 //!
-//! It is written by the same checks and the same store code as the calls of clients, in one
-//! transaction: it is there whole or not at all.
+//! It is made by the same rules and statements as the calls of clients, in one transaction: it is
+//! there whole or not at all.
 
 mod communities;
 
 use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
-use communal_kit::call::Call;
-use communal_kit::call::Tenant;
+use communal_kit::call::{Call, Tenant};
 use communal_kit::clock::Clock;
 use communal_kit::identity::store::{self, NewChannel};
 use communal_kit::identity::{Proof, SealingKey, TenantKind};
 use communal_kit::secret::Secret;
+use communal_kit::write::announce;
 use communal_proto::community::v1::{
     CreateBillRulesRequest, CreateFeesRequest, NewBillRule, NewFee, RegisterPayerObjectsRequest,
 };
@@ -21,8 +21,8 @@ use communal_proto::{Checked, Checker};
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::{PgConnection, PgPool};
 
-use crate::fee_items::rules;
-use crate::vocabulary::periods::{self, Row};
+use crate::fees::AdmittedRows;
+use crate::vocabulary::spans::{ChargedSpan, RowFields};
 use crate::{bill_rules, fee_items, fees, payer_objects};
 use communities::{Community, DemoItem};
 
@@ -31,16 +31,16 @@ pub const OPERATOR_ID: &str = "302023111900000001";
 const OPERATOR_NAME: &str = "演示管理员";
 /// The app that signs, and its secret.
 pub const SIGNING_APP: (&str, &str) = ("demo-app", "SECRET123");
-/// The app that the operator's token alone speaks for, as in HC's browser.
+/// The app whose calls need the operator's token alone, as from HC's browser.
 pub const OPEN_APP: &str = "micro-community";
 
-/// Two loaders at once must not both find nothing.
+/// The advisory lock of loading: two loaders at once must not both find an empty database.
 const LOCK: i64 = 7_304;
 
-/// Loads the demo data; false where it is there already.
+/// Loads the demo data, unless it is there already, and returns whether it did.
 ///
 /// # Errors
-/// Where something of another origin is in its place, or the database fails.
+/// Returns an error if other data is in its place, or the database fails.
 pub async fn demo(pool: &PgPool, sealing: &SealingKey, clock: &Clock) -> anyhow::Result<bool> {
     let mut transaction = pool.begin().await.context("the database does not answer")?;
     sqlx::query!("SELECT pg_advisory_xact_lock($1)", LOCK).execute(&mut *transaction).await?;
@@ -88,88 +88,89 @@ async fn credentials(
 }
 
 async fn load(connection: &mut PgConnection, community: &Community, bar: &ProgressBar) -> anyhow::Result<()> {
+    let founded = Utc.with_ymd_and_hms(2023, 12, 1, 0, 0, 0).single().context("a date that exists")?;
+    let tenant = Tenant { id: community.id.to_owned(), kind: TenantKind::Community };
     let call = Call {
-        tenant: Tenant { id: community.id.to_owned(), kind: TenantKind::Community },
         operator_id: OPERATOR_ID.into(),
         operator_name: OPERATOR_NAME.into(),
         channel_id: SIGNING_APP.0.into(),
-        request_id: None,
-        trace_id: "command-line".to_owned(),
-        method: "seed".into(),
-        at: Utc::now(),
+        trace_id: "seed".into(),
+        ..Call::internal(tenant, "seed", founded)
     };
-    let founded = Utc.with_ymd_and_hms(2023, 12, 1, 0, 0, 0).single().context("a date that exists")?;
+    announce(connection, &call).await?;
     let rooms =
         RegisterPayerObjectsRequest { community_id: community.id.to_owned(), payer_objects: community.rooms.clone() };
-    accepted(&rooms, |_| ())?;
-    payer_objects::store::register_in(connection, &call, &rooms, founded).await?;
+    accepted(&rooms, |_, _| Some(()))?;
+    payer_objects::store::upsert(connection, &call, &rooms.payer_objects).await?;
     bar.inc(1);
     for (number, item) in (1..).zip(&community.items) {
-        let at = founded + TimeDelta::hours(number);
-        let terms = accepted(&item.request, |checker| rules::of_save(&item.request, checker))?;
-        let terms = terms.context("an accepted item has terms")?;
-        fee_items::store::insert(&mut *connection, &call, None, Some(&item.config_id), &terms, at).await?;
+        let call = Call { at: founded + TimeDelta::hours(number), ..call.clone() };
+        announce(connection, &call).await?;
+        let terms = accepted(&item.request, fee_items::rules::of_save)?;
+        fee_items::store::insert(connection, &call, Some(&item.config_id), &terms).await?;
         bar.inc(1);
-        charge(connection, &call, item, at, bar).await?;
+        charge(connection, &call, item, bar).await?;
     }
     Ok(())
 }
 
 /// Creates the fees and bill rules of an item.
-async fn charge(
-    connection: &mut PgConnection,
-    call: &Call,
-    item: &DemoItem,
-    at: DateTime<Utc>,
-    bar: &ProgressBar,
-) -> anyhow::Result<()> {
-    let row = |payer_obj_id| Row { payer_obj_id, start: item.fees_from, end: "" };
+async fn charge(connection: &mut PgConnection, call: &Call, item: &DemoItem, bar: &ProgressBar) -> anyhow::Result<()> {
+    let (community_id, config_id) = (&call.tenant.id, &item.config_id);
     for objects in &item.charged {
-        let request = CreateFeesRequest {
-            community_id: call.tenant.id.clone(),
-            config_id: item.config_id.clone(),
-            fees: objects
-                .iter()
-                .map(|id| NewFee {
-                    payer_obj_id: id.clone(),
-                    start_time: item.fees_from.into(),
-                    deadline_time: String::new(),
-                })
-                .collect(),
+        let fee = |id: &String| NewFee {
+            payer_obj_id: id.clone(),
+            start_time: item.fees_from.into(),
+            deadline_time: String::new(),
         };
-        let rows = objects.iter().map(|id| row(id));
-        let periods = accepted(&request, |checker| periods::read(rows, fees::NAMES, checker))?;
-        fees::store::create_in(&mut *connection, call, &request, &periods, at).await?;
+        let request = CreateFeesRequest {
+            community_id: community_id.clone(),
+            config_id: config_id.clone(),
+            fees: objects.iter().map(fee).collect(),
+        };
+        let spans = accepted(&request, fees::rules::of_create)?;
+        let rows = admitted(connection, call, config_id, &spans, fees::rules::FIELDS).await?;
+        fees::store::insert(connection, call, config_id, &rows).await?;
         bar.inc(1);
     }
     if !item.billed.is_empty() {
-        let request = CreateBillRulesRequest {
-            community_id: call.tenant.id.clone(),
-            config_id: item.config_id.clone(),
-            rules: item
-                .billed
-                .iter()
-                .map(|id| NewBillRule {
-                    payer_obj_id: id.clone(),
-                    start_time: item.fees_from.into(),
-                    max_time: String::new(),
-                })
-                .collect(),
+        let rule = |id: &String| NewBillRule {
+            payer_obj_id: id.clone(),
+            start_time: item.fees_from.into(),
+            max_time: String::new(),
         };
-        let rows = item.billed.iter().map(|id| row(id));
-        let periods = accepted(&request, |checker| periods::read(rows, bill_rules::NAMES, checker))?;
-        bill_rules::store::create_in(connection, call, &request, &periods, at).await?;
+        let request = CreateBillRulesRequest {
+            community_id: community_id.clone(),
+            config_id: config_id.clone(),
+            rules: item.billed.iter().map(rule).collect(),
+        };
+        let spans = accepted(&request, bill_rules::rules::of_create)?;
+        let rows = admitted(connection, call, config_id, &spans, bill_rules::rules::FIELDS).await?;
+        bill_rules::store::insert(connection, call, config_id, &rows).await?;
         bar.inc(1);
     }
     Ok(())
 }
 
-/// Checks a request by its field rules and those of the domain, as a call's would be.
-fn accepted<T>(request: &impl Checked, rules: impl FnOnce(&mut Checker) -> T) -> anyhow::Result<T> {
+/// The rows that an item admits, as for a call. Locks: the item.
+async fn admitted(
+    connection: &mut PgConnection,
+    call: &Call,
+    config_id: &str,
+    spans: &[ChargedSpan],
+    fields: RowFields,
+) -> anyhow::Result<AdmittedRows> {
+    let item = fee_items::store::lock_for_charging(connection, call, config_id).await?;
+    let types = payer_objects::store::types(connection, call, spans).await?;
+    Ok(fees::rules::admit(item, types, spans, fields)?)
+}
+
+/// Checks a request by its field rules and reads it by those of the domain, as for a call.
+fn accepted<M: Checked, T>(request: &M, read: impl FnOnce(&M, &mut Checker) -> Option<T>) -> anyhow::Result<T> {
     let mut checker = Checker::default();
     request.check(&mut checker);
-    let read = rules(&mut checker);
+    let value = read(request, &mut checker);
     let faults = checker.into_faults();
     ensure!(faults.is_empty(), "demo data breaks a rule: {faults:?}");
-    Ok(read)
+    value.context("a request without a fault can be read")
 }

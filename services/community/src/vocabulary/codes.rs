@@ -1,21 +1,15 @@
-//! Codes of the contract that mean a plain value.
+//! Codes of the contract that stand for a plain value.
 
-use communal_proto::community::v1::{Choice, DecimalPlace};
+use communal_proto::Coded;
 
-/// The answer to a question, as the documents write it.
+/// A code that was given; `None` for the unspecified value, which is the default of every enum.
 #[must_use]
-pub fn choice(yes: bool) -> Choice {
-    if yes { Choice::Yes } else { Choice::No }
+pub fn given<C: Coded + Default + PartialEq>(code: C) -> Option<C> {
+    (code != C::default()).then_some(code)
 }
 
-/// The digits after the point; two where none are given.
+/// A count in the width of the documents.
 #[must_use]
-pub fn digits(place: DecimalPlace) -> i16 {
-    match place {
-        DecimalPlace::Zero => 0,
-        DecimalPlace::One => 1,
-        DecimalPlace::Two | DecimalPlace::Unspecified => 2,
-        DecimalPlace::Three => 3,
-        DecimalPlace::Four => 4,
-    }
+pub fn count(rows: i64) -> i32 {
+    i32::try_from(rows).unwrap_or(i32::MAX)
 }

@@ -1,7 +1,8 @@
-//! What more than one noun speaks of: times, decimals, codes and charged periods, as the
-//! documents write them. Pure, and imports nothing of this crate.
+//! Types that several nouns share: times, decimals and codes as the documents write them, and the
+//! spans for which payer objects are charged. Imports nothing of this crate.
 
 pub mod codes;
 pub mod decimals;
-pub mod periods;
+pub(crate) mod messages;
+pub mod spans;
 pub mod times;

@@ -1,4 +1,4 @@
-//! Who may call. The mechanism is the kit's and tested there; here are the words and choices
+//! Authentication. The mechanism belongs to the kit and is tested there; here are the messages and choices
 //! of this service, over every RPC.
 
 use chrono::TimeDelta;
@@ -34,24 +34,24 @@ async fn everything(caller: &Caller, community: &str) -> Vec<Result<(), Status>>
 #[tokio::test]
 async fn a_community_that_is_not_the_callers_never_shows_whether_it_exists() {
     let service = Service::start().await;
-    let refused = told("TENANT_REFUSED", "传入小区ID非法，请正常操作");
+    let other_tenant = refused("TENANT_REFUSED", "传入小区ID非法，请正常操作");
     for community in [FOREIGN, "99999", "-1", "10001'"] {
         for outcome in everything(&service.caller(), community).await {
-            assert_eq!(refusal(outcome), refused, "{community}");
+            assert_eq!(refusal(outcome), other_tenant, "{community}");
         }
     }
     // The app acts for it, the operator does not.
     let other_operator = service.caller().with("authorization", format!("Bearer {}", service.token(OTHER_OPERATOR)));
     for outcome in everything(&other_operator, HOME).await {
-        assert_eq!(refusal(outcome), refused);
+        assert_eq!(refusal(outcome), other_tenant);
     }
     // Metadata that contradicts the message.
     for outcome in everything(&service.caller().with("x-tenant-id", OTHER), HOME).await {
-        assert_eq!(refusal(outcome), refused);
+        assert_eq!(refusal(outcome), other_tenant);
     }
-    // Faults of the request are not told to those who may not ask.
+    // A caller who may not ask gets no faults of the request.
     let nameless = SaveFeeConfigRequest { fee_name: String::new(), community_id: FOREIGN.into(), ..save("") };
-    assert_eq!(refusal(service.caller().save(nameless).await), refused);
+    assert_eq!(refusal(service.caller().save(nameless).await), other_tenant);
     assert_eq!(service.count("SELECT count(*) FROM payer_object").await, 0);
 }
 
@@ -77,10 +77,10 @@ async fn communities_of_one_operator_do_not_see_each_other() {
 async fn without_credentials_nothing_is_served() {
     let service = Service::start().await;
     let caller = service.caller();
-    let unknown_app = told("CREDENTIALS_REFUSED", "鉴权失败：签名失败");
-    let not_signed_in = told("OPERATOR_REFUSED", "您还没有登录，请先登录");
+    let unknown_app = refused("CREDENTIALS_REFUSED", "鉴权失败：签名失败");
+    let not_signed_in = refused("OPERATOR_REFUSED", "您还没有登录，请先登录");
     for (caller, expected) in [
-        (caller.clone().with("x-channel-id", ""), told("CHANNEL_MISSING", "鉴权失败：APP_ID 为空或不正确")),
+        (caller.clone().with("x-channel-id", ""), refused("CHANNEL_MISSING", "鉴权失败：APP_ID 为空或不正确")),
         (caller.clone().with("x-channel-id", "nobody"), unknown_app.clone()),
         (caller.clone().with("authorization", ""), not_signed_in.clone()),
         (caller.clone().with("authorization", "Bearer nonsense"), not_signed_in.clone()),
@@ -91,7 +91,7 @@ async fn without_credentials_nothing_is_served() {
         (caller.clone().with("x-channel-id", SIGNING_APP).with("x-channel-key", "SECRET124"), unknown_app),
         (
             caller.clone().with("x-request-time", "yesterday"),
-            told("REQUEST_ID_INVALID", "鉴权失败：requestTime 格式不对，遵循yyyyMMddHHmmss格式"),
+            refused("REQUEST_ID_INVALID", "鉴权失败：requestTime 格式不对，遵循yyyyMMddHHmmss格式"),
         ),
     ] {
         for outcome in everything(&caller, HOME).await {

@@ -56,7 +56,7 @@ async fn all_rows_or_none() {
     let strangers = [rooms[0].clone(), "NOBODY".into(), rooms[1].clone(), "NOBODY2".into()];
     let outcome = caller.charge(&id, &strangers).await;
     assert_eq!(fields(outcome.clone()), ["fees[1].payerObjId", "fees[3].payerObjId"]);
-    assert_eq!(refusal(outcome), told("PAYER_OBJECT_NOT_FOUND", "付费对象NOBODY不存在"));
+    assert_eq!(refusal(outcome), refused("PAYER_OBJECT_NOT_FOUND", "付费对象NOBODY不存在"));
     assert_eq!(fields(caller.bill(&id, &strangers).await), ["rules[1].payerObjId", "rules[3].payerObjId"]);
 
     let mut request = fees(&id, &rooms);
@@ -71,7 +71,7 @@ async fn all_rows_or_none() {
     assert_eq!(refusal(caller.create_fees(fees(&id, &[])).await).0, "FIELD_MISSING");
     assert_eq!(
         refusal(caller.charge("920000000000000009", &rooms).await),
-        told("FEE_ITEM_NOT_FOUND", "未找到该费用项")
+        refused("FEE_ITEM_NOT_FOUND", "未找到该费用项")
     );
     // A payer object of another community is none of this one.
     caller.register(OTHER, vec![room("THEIRS")]).await.unwrap();
@@ -101,7 +101,7 @@ async fn pages_by_key_cover_everything_once() {
             break;
         }
         asked.page_token = page.next_page_token;
-        // What comes meanwhile is seen at its place, and nothing twice.
+        // A row that is added meanwhile is seen at its place, and no row twice.
         if seen.len() == 10 {
             caller.charge(&id, &rooms[..1]).await.unwrap();
         }
@@ -109,7 +109,7 @@ async fn pages_by_key_cover_everything_once() {
     assert_eq!(seen.len(), 26);
     assert_eq!(seen[..25], fee_ids);
 
-    // A token is good for its own question alone.
+    // A token is valid for its own list alone.
     let foreign = ListFeesRequest { config_id: other.clone(), ..asked.clone() };
     assert_eq!(refusal(caller.fees(foreign).await).0, "PAGE_INVALID");
     let nonsense = ListFeesRequest { page_token: "nonsense".into(), ..list_fees(&id) };

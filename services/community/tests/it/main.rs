@@ -10,4 +10,5 @@ mod fees;
 mod payer_objects;
 mod process;
 mod repeats;
+mod schema;
 mod stopping;

@@ -86,19 +86,19 @@ impl Process {
 }
 
 #[tokio::test]
-async fn a_faulty_configuration_is_told_whole_before_a_port_opens() {
+async fn all_configuration_errors_are_reported_before_a_port_opens() {
     for arguments in [["serve"], ["check"]] {
         let output = run(&[("token_key", "short"), ("time_zone", "Mars/Olympus")], &arguments).await;
         assert_eq!(output.status.code(), Some(64));
-        let told = text(&output.stderr);
+        let reported = text(&output.stderr);
         for name in ["COMMUNITY_DATABASE_URL", "TOKEN_KEY", "TIME_ZONE"] {
-            assert!(told.contains(&format!("COMMUNAL_{name}")), "{told}");
+            assert!(reported.contains(&format!("COMMUNAL_{name}")), "{reported}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_check_tells_a_schema_that_is_behind() {
+async fn the_check_reports_a_schema_that_is_behind() {
     let database = TestDatabase::create("community", &MIGRATOR).await;
     let settings = [("community_database_url", database.url.as_str()), ("token_key", TOKEN_KEY)];
     let output = run(&settings, &["check"]).await;
@@ -139,7 +139,7 @@ async fn demo_data_is_loaded_once_and_fits_the_documents_own_example() {
     assert_eq!(text(&first.stdout), "demo data loaded\n");
     let counts = "SELECT concat_ws(' ', (SELECT count(*) FROM payer_object), (SELECT count(*) FROM pay_fee_config),
                          (SELECT count(*) FROM fee WHERE is_open), (SELECT count(DISTINCT config_id) FROM bill_rule),
-                         (SELECT max(written_at) FROM pay_fee_config))";
+                         (SELECT max(changed_at) FROM platform.change))";
     let loaded: String = sqlx::query_scalar(counts).fetch_one(&database.pool).await.unwrap();
     assert!(loaded.starts_with("2400 24 30000 4 2023-12-01"), "{loaded}");
     let second = run(&settings, &["seed", "--demo"]).await;
@@ -241,16 +241,17 @@ async fn a_service_that_is_killed_leaves_nothing_half_done() {
     }
     let broken = "SELECT count(*) FROM pay_fee_config c
         WHERE (SELECT count(*) FROM fee f WHERE f.config_id = c.config_id) % $1 <> 0
-           -- A closure has its line, its images and its reply.
+           -- A closure has its row, its changes and its reply.
            OR closures <> (SELECT count(*) FROM fee_item_closure k WHERE k.config_id = c.config_id)
-           OR (SELECT count(*) FROM fee_item_image i WHERE i.config_id = c.config_id AND operate = 'ADD')
-              <> 1 + (SELECT count(*) FROM fee_item_image i WHERE i.config_id = c.config_id AND operate = 'DEL')
+           OR closures <> (SELECT count(*) FROM platform.change h WHERE h.key = c.config_id
+                           AND h.before ->> 'state' = 'N' AND h.after ->> 'state' = 'NA')
+           OR (SELECT count(*) FROM platform.change h WHERE h.key = c.config_id AND operation = 'INSERT') <> 1
            OR (SELECT count(DISTINCT is_open) FROM fee f WHERE f.config_id = c.config_id AND f.epoch = c.closures) > 1";
     assert_eq!(sqlx::query_scalar::<_, i64>(broken).bind(ROOMS).fetch_one(&database.pool).await.unwrap(), 0);
     let unanswered = "SELECT (SELECT count(*) FROM platform.answered_request WHERE request_id LIKE 'charge-%') * $1
                              - (SELECT count(*) FROM fee)
                            + (SELECT count(*) FROM platform.answered_request WHERE request_id ~ '^(stop|reopen)-')
-                             - (SELECT count(*) FROM fee_item_image WHERE operate = 'DEL')";
+                             - (SELECT count(*) FROM platform.change WHERE operation = 'UPDATE')";
     assert_eq!(sqlx::query_scalar::<_, i64>(unanswered).bind(ROOMS).fetch_one(&database.pool).await.unwrap(), 0);
 
     // A service that is started again goes on.

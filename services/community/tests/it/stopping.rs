@@ -1,5 +1,5 @@
-//! Stopping an item ends its fees and bill rules: in one step, for good, in its community
-//! alone, whatever their number and whoever works on them meanwhile.
+//! Stopping an item ends its fees and bill rules: in one step, permanently, in its community
+//! alone, whatever their number and whatever else is at work on them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ async fn stopping_ends_open_fees_and_rules_and_reopening_revives_none() {
     assert!(open.len() == 3 && open.iter().all(|f| f.ended_time.is_empty()), "{open:?}");
 
     // Nothing can be charged by it, until it is in use again; then only what is new is open.
-    let stopped = || told("FEE_ITEM_STOPPED", "该费用项已停用，不能再收费");
+    let stopped = || refused("FEE_ITEM_STOPPED", "该费用项已停用，不能再收费");
     assert_eq!(refusal(caller.charge(&id, &rooms).await), stopped());
     assert_eq!(refusal(caller.bill(&id, &rooms).await), stopped());
     caller.update(reopen(&id, "物业费")).await.unwrap();
@@ -88,7 +88,7 @@ async fn the_same_item_elsewhere_goes_on() {
         let request = SaveFeeConfigRequest { community_id: community.into(), ..save("物业费") };
         caller.save(request).await.unwrap();
     }
-    sqlx::query("UPDATE pay_fee_config SET config_id = '123456'").execute(service.pool()).await.unwrap();
+    service.execute("UPDATE pay_fee_config SET config_id = '123456'").await;
     for community in [HOME, OTHER] {
         let request = CreateFeesRequest { community_id: community.into(), ..fees("123456", &["R1".to_owned()]) };
         caller.create_fees(request).await.unwrap();
@@ -101,7 +101,7 @@ async fn the_same_item_elsewhere_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_thousand_fees_end_by_one_row_and_nobody_waits() {
+async fn a_hundred_thousand_fees_end_by_one_row_and_no_one_waits() {
     let service = Service::start().await;
     let caller = service.caller();
     let rooms = service.rooms(5_000).await;
@@ -112,8 +112,8 @@ async fn a_hundred_thousand_fees_end_by_one_row_and_nobody_waits() {
     const VERSIONS: &str = "SELECT sum(hashtext(ctid::text || xmin::text)) FROM pay_fee";
     let before = service.count(VERSIONS).await;
 
-    // Someone is at work on a fee of the item, and on a bill rule's payer object, and will be
-    // for long: a cascade that wrote the fees would wait here.
+    // Another transaction holds a fee of the item for long: a cascade that wrote the fees would
+    // wait here.
     let mut busy = service.pool().begin().await.unwrap();
     sqlx::query("SELECT FROM pay_fee WHERE config_id = $1 ORDER BY fee_id LIMIT 1 FOR UPDATE")
         .bind(&id)
@@ -284,7 +284,7 @@ async fn a_new_fee_flag_is_the_fees_flag_unless_there_are_rules() {
 
     caller.bill(&id, &rooms).await.unwrap();
     let before = caller.named("物业费").await;
-    let has_rules = || told("FEE_ITEM_HAS_RULES", "该费用项已有出账规则，不能修改费用标识");
+    let has_rules = || refused("FEE_ITEM_HAS_RULES", "该费用项已有出账规则，不能修改费用标识");
     let whole =
         UpdateFeeConfigRequest { square_price: "9".into(), state: ItemState::Stopped.into(), ..one_off("新名") };
     assert_eq!(refusal(caller.update(whole).await), has_rules());
@@ -302,7 +302,7 @@ async fn an_item_in_use_is_not_deleted() {
     let service = Service::start().await;
     let caller = service.caller();
     let rooms = service.rooms(1).await;
-    let in_use = || told("FEE_ITEM_IN_USE", "该费用项还有未结束的费用或出账规则，不能删除");
+    let in_use = || refused("FEE_ITEM_IN_USE", "该费用项还有未结束的费用或出账规则，不能删除");
     let charged = service.item("物业费").await;
     caller.charge(&charged, &rooms).await.unwrap();
     let billed = service.item("公摊费").await;

@@ -1,4 +1,4 @@
-//! The type check of a formula: what its parts measure.
+//! The type check of a formula: the dimensions of its parts.
 //!
 //! A dimension is money to some power times area to some power. Most things have one:
 //!
@@ -8,7 +8,7 @@
 //! | X, L | a plain number |
 //! | 附加费 | money |
 //! | 单价 | money for an area, or money for a unit: the document uses it both ways |
-//! | a number, RL… | whatever its place needs, because documents write `R*2.5+X*10` |
+//! | a number, RL… | the one that its place needs, because documents write `R*2.5+X*10` |
 //!
 //! So the type of an expression is the set of dimensions it can be read as. + and − need a
 //! dimension that both sides can have; × and ÷ combine each with each; and the whole must be
@@ -73,7 +73,7 @@ fn of_variable(variable: &Variable) -> Readings {
     Readings::Some(set.iter().copied().collect())
 }
 
-/// What both sides of a sum can be.
+/// The dimensions that both sides of a sum can have.
 fn common(sides: (Readings, Readings)) -> Option<Readings> {
     match sides {
         (Readings::All, other) | (other, Readings::All) => Some(other),
@@ -84,7 +84,7 @@ fn common(sides: (Readings, Readings)) -> Option<Readings> {
     }
 }
 
-/// What a product (`sign` 1) or quotient (`sign` -1) can be. Powers stay small: a formula of
+/// The dimensions of a product (`sign` 1) or quotient (`sign` -1). Powers stay small: a formula of
 /// the allowed length has a few hundred factors.
 fn combined(sides: (Readings, Readings), sign: i16) -> Readings {
     match sides {

@@ -1,11 +1,11 @@
-//! Computes a formula in decimals. Whatever goes wrong is an error and never an amount of
-//! 0, which would be billed.
+//! Computes a formula in decimals. A failure is an error and never an amount of 0, which would be
+//! billed.
 
 use rust_decimal::Decimal;
 
 use super::{Expression, Node, Operation, Tree, Variable};
 
-/// What went wrong with a computation.
+/// The fault of a computation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvaluationFault {
     /// The payer object has no value for this variable.
@@ -18,7 +18,7 @@ pub enum EvaluationFault {
     Negative(Decimal),
 }
 
-/// Why a formula has no amount, and where in its text.
+/// The error of a formula without an amount, with its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} at character {position}", match .fault {
     EvaluationFault::Missing(variable) => format!("no value for {variable}"),
@@ -29,7 +29,7 @@ pub enum EvaluationFault {
 pub struct EvaluationError {
     /// Position of the operator or variable, in characters from 1.
     pub position: usize,
-    /// What went wrong.
+    /// The fault.
     pub fault: EvaluationFault,
 }
 
@@ -48,8 +48,8 @@ impl EvaluationError {
 }
 
 impl Expression {
-    /// Computes the amount, unrounded. `value_of` tells what a variable is worth for the
-    /// payer object at hand; `None` is an error.
+    /// Computes the amount, unrounded. `value_of` returns the value of a variable for a payer
+    /// object; `None` is an error.
     ///
     /// ```
     /// use communal_community::amounts::formula::{Expression, Variable};
@@ -65,8 +65,8 @@ impl Expression {
     /// ```
     ///
     /// # Errors
-    /// A variable without a value, a division by zero, a number beyond 28 digits, or a
-    /// negative amount.
+    /// Returns an error if a variable has no value, a divisor is zero, a number does not fit into 28
+    /// digits, or the amount is negative.
     pub fn evaluate(&self, value_of: impl Fn(&Variable) -> Option<Decimal>) -> Result<Decimal, EvaluationError> {
         let amount = value(&self.tree, &value_of)?;
         if amount.is_sign_negative() && !amount.is_zero() {

@@ -20,14 +20,14 @@ pub(super) enum Token {
     Close,
 }
 
-/// A token and where it stands, counted in characters from 1.
+/// A token and its position, counted in characters from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Placed {
     pub(super) token: Token,
     pub(super) position: usize,
 }
 
-/// The Chinese words, the longest first so that 建筑面积 is not read as 面积 with something
+/// The Chinese variables, the longest first so that 建筑面积 is not read as 面积 with something
 /// unknown before it.
 const WORDS: [(&str, Variable); 5] = [
     ("建筑面积", Variable::BuiltUpArea),
@@ -59,7 +59,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, FormulaError> {
     Ok(found)
 }
 
-/// The token at the start of `rest`, and how many characters it takes.
+/// Returns the token at the start of `rest`, and the number of its characters.
 fn next_token(character: char, rest: &[char]) -> Result<(Token, usize), FormulaFault> {
     let operator = match character {
         '+' => Some(Token::Plus),
@@ -116,7 +116,7 @@ fn letters(rest: &[char]) -> Result<(Token, usize), FormulaFault> {
     Ok((Token::Variable(variable), taken))
 }
 
-/// One of the Chinese words.
+/// A Chinese variable.
 fn word(rest: &[char]) -> Option<(Token, usize)> {
     WORDS.iter().find_map(|(word, variable)| {
         let length = word.chars().count();

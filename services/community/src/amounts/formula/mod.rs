@@ -1,5 +1,5 @@
-//! Formulas (计费公式): a small grammar of our own, because running a formula as a script,
-//! as the reference system does, executes whatever people type and bills 0 when it fails.
+//! Formulas (计费公式): a small grammar of our own. A formula that runs as a script, as in the
+//! reference system, executes any text that people type, and bills 0 when it fails.
 //!
 //! A formula is parsed and type-checked when it is stored ([`Expression::from_str`]), so
 //! that what is stored can be computed, and computed in decimals later
@@ -36,7 +36,7 @@ pub const LONGEST: usize = 500;
 /// Most parentheses and signs around a place.
 pub const DEEPEST: usize = 32;
 
-/// What a formula can ask of a payer object and its fee item.
+/// A fact of a payer object or its fee item that a formula can use.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Variable {
     /// C: area of the community (小区面积).
@@ -75,10 +75,10 @@ impl fmt::Display for Variable {
     }
 }
 
-/// What is wrong with a formula.
+/// The fault of a formula.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FormulaFault {
-    /// Nothing is there.
+    /// The text is empty.
     Empty,
     /// It has more than [`LONGEST`] characters.
     TooLong,
@@ -110,13 +110,13 @@ pub enum FormulaFault {
     ZeroDivisor,
 }
 
-/// Why a text is no formula, and where.
+/// The error of a text that is no formula, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} at character {position}", self.description())]
 pub struct FormulaError {
     /// Position of the cause, in characters from 1.
     pub position: usize,
-    /// What is wrong there.
+    /// The fault.
     pub fault: FormulaFault,
 }
 
@@ -183,12 +183,12 @@ impl FromStr for Expression {
     }
 }
 
-/// A formula that the documented code 1001 stands for.
+/// A form of the documented formula 1001.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AreaFormula {
     /// 面积 × 单价 ＋ 附加费, in any order.
     WithAdditionalAmount,
-    /// 面积 × 单价, in any order: the same as 1001 where the additional amount is 0.
+    /// 面积 × 单价, in any order: the same as 1001 if the additional amount is 0.
     WithoutAdditionalAmount,
 }
 
@@ -222,14 +222,14 @@ impl fmt::Display for Expression {
     }
 }
 
-/// A part of a formula and where it stands: of an operation, the place of its operator.
+/// A part of a formula and its position: of an operation, the position of its operator.
 #[derive(Clone, Debug)]
 struct Tree {
     node: Node,
     position: usize,
 }
 
-/// Two formulas are the same when they compute the same way, wherever their parts stand.
+/// Two formulas are equal if they compute the same way; positions do not matter.
 impl PartialEq for Tree {
     fn eq(&self, other: &Self) -> bool {
         self.node == other.node
@@ -255,7 +255,7 @@ enum Operation {
     Divide,
 }
 
-/// How strongly a place binds: what binds less needs parentheses there.
+/// Binding strength of a place: a part that binds less needs parentheses there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Strength {
     Sum,
@@ -268,7 +268,7 @@ impl Tree {
         Self { node: Node::Operation(operation, Box::new(left), Box::new(right)), position }
     }
 
-    /// Where the text of this part begins.
+    /// Position of the first character of this part.
     fn start(&self) -> usize {
         match &self.node {
             Node::Operation(_, left, _) => left.start(),

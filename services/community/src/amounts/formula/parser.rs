@@ -28,7 +28,7 @@ pub(super) fn tree(tokens: &[Placed], length: usize) -> Result<Tree, FormulaErro
 
 struct Parser<'a> {
     rest: &'a [Placed],
-    /// Where the text ends: the position of what is missing there.
+    /// Position after the text: that of a part that is missing at the end.
     end: usize,
     /// Parentheses and signs around the place being read.
     depth: usize,
@@ -96,7 +96,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Goes past a token and tells where it stood.
+    /// Takes a token and returns its position.
     fn step(&mut self) -> usize {
         let position = self.position();
         self.rest = self.rest.get(1..).unwrap_or_default();

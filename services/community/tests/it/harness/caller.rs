@@ -150,7 +150,7 @@ impl Caller {
     }
 }
 
-/// The reason and the words of a refusal.
+/// The reason and the message of a refusal.
 pub(crate) fn refusal<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (String, String) {
     let details = outcome.expect_err("must be refused").get_error_details();
     let reason = details.error_info().map(|i| i.reason.clone()).unwrap_or_default();
@@ -165,6 +165,6 @@ pub(crate) fn fields<T: std::fmt::Debug>(outcome: Result<T, Status>) -> Vec<Stri
 }
 
 /// A refusal as [`refusal`] returns it.
-pub(crate) fn told(reason: &str, words: &str) -> (String, String) {
-    (reason.to_owned(), words.to_owned())
+pub(crate) fn refused(reason: &str, message: &str) -> (String, String) {
+    (reason.to_owned(), message.to_owned())
 }

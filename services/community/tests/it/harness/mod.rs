@@ -1,5 +1,5 @@
-//! What the tests stand on: the service in this process, over real gRPC, on a database of its
-//! own; a caller of it; and requests that are right.
+//! The service in this process, over real gRPC, on a database of its own; a caller of it; and
+//! requests that are right.
 
 mod caller;
 mod samples;
@@ -9,31 +9,20 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use communal_community::{Config, MIGRATOR, bind};
 use communal_fixtures::TestDatabase;
+use communal_fixtures::credentials::community as credentials;
+use communal_kit::call::{Call, Tenant};
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
-use communal_kit::identity::store::{self, NewChannel};
-use communal_kit::identity::{Proof, SealingKey, TenantKind, token};
-use communal_kit::secret::Secret;
-use sqlx::PgPool;
+use communal_kit::identity::TenantKind;
+use communal_kit::write::announce;
+use sqlx::{AssertSqlSafe, PgPool};
 use tonic::transport::Channel;
 
-pub(crate) use caller::{Caller, fields, refusal, told};
+pub(crate) use caller::{Caller, fields, refusal, refused};
+pub(crate) use communal_fixtures::credentials::community::{
+    APP, FOREIGN, HOME, OPERATOR, OPERATOR_NAME, OTHER, OTHER_OPERATOR, SEALING_KEY, SECRET, SIGNING_APP, TOKEN_KEY,
+};
 pub(crate) use samples::*;
-
-pub(crate) const TOKEN_KEY: &str = "a key for the tokens of tests, 32+";
-pub(crate) const SEALING_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
-/// The community of most tests; the app and the operator act for it and for OTHER.
-pub(crate) const HOME: &str = "10001";
-pub(crate) const OTHER: &str = "10002";
-/// A community for which no one in these tests acts.
-pub(crate) const FOREIGN: &str = "10003";
-pub(crate) const APP: &str = "micro-community";
-pub(crate) const SIGNING_APP: &str = "demo-app";
-pub(crate) const SECRET: &str = "SECRET123";
-pub(crate) const OPERATOR: &str = "302023111900000001";
-/// Acts for OTHER alone.
-pub(crate) const OTHER_OPERATOR: &str = "302023111900000002";
-pub(crate) const OPERATOR_NAME: &str = "王小明";
 
 /// 2024-03-20 10:30:00 in Shanghai.
 pub(crate) fn morning() -> DateTime<Utc> {
@@ -53,30 +42,10 @@ pub(crate) fn settings(database_url: &str) -> BTreeMap<String, String> {
     given.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
+/// Registers the communities, apps and operators of the tests.
 pub(crate) async fn register(pool: &PgPool) {
     let mut connection = pool.acquire().await.unwrap();
-    for (id, name) in [(HOME, "阳光花园"), (OTHER, "翠湖雅苑"), (FOREIGN, "别家小区")] {
-        store::register_tenant(&mut connection, id, TenantKind::Community, name).await.unwrap();
-    }
-    let ours = [HOME.to_owned(), OTHER.to_owned()];
-    let sealing = SealingKey::parse(&Secret::new(SEALING_KEY)).unwrap();
-    for (channel_id, proof, key) in
-        [(APP, Proof::None, None), (SIGNING_APP, Proof::Signature, Some(Secret::new(SECRET)))]
-    {
-        let new = NewChannel {
-            channel_id,
-            name: channel_id,
-            proof,
-            admin: false,
-            tenant_ids: &ours,
-            methods: &[],
-            key,
-            valid_for: None,
-        };
-        store::add_channel(&mut connection, &new, Some(&sealing), morning()).await.unwrap();
-    }
-    store::register_operator(&mut connection, OPERATOR, OPERATOR_NAME, &ours).await.unwrap();
-    store::register_operator(&mut connection, OTHER_OPERATOR, "李四", &[OTHER.to_owned()]).await.unwrap();
+    credentials::register(&mut connection).await.unwrap();
 }
 
 /// A running service.
@@ -111,7 +80,7 @@ impl Service {
     }
 
     pub(crate) fn token(&self, operator: &str) -> String {
-        token::issue(&Secret::new(TOKEN_KEY), operator, self.clock.now(), TimeDelta::hours(2)).unwrap()
+        credentials::token(operator, self.clock.now())
     }
 
     pub(crate) fn advance(&self, by: TimeDelta) {
@@ -132,6 +101,15 @@ impl Service {
     pub(crate) async fn item(&self, name: &str) -> String {
         self.caller().save(save(name)).await.unwrap();
         self.caller().named(name).await.config_id
+    }
+
+    /// Runs a statement that no call makes, as an actor of its own.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        let tenant = Tenant { id: HOME.into(), kind: TenantKind::Community };
+        let mut transaction = self.pool().begin().await.unwrap();
+        announce(&mut transaction, &Call::internal(tenant, "test", self.clock.now())).await.unwrap();
+        sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
     }
 
     pub(crate) async fn count(&self, sql: &'static str) -> i64 {

@@ -1,49 +1,25 @@
 //! Requests that are right, for tests to vary.
 
+use communal_fixtures::fee_items;
 use communal_proto::community::v1::*;
+
+pub(crate) use communal_fixtures::fee_items::room;
 
 use super::HOME;
 
-/// A complete save.
+/// A complete save of an item in the home community.
 pub(crate) fn save(name: &str) -> SaveFeeConfigRequest {
-    SaveFeeConfigRequest {
-        fee_type_cd: FeeType::Property.into(),
-        fee_name: name.into(),
-        fee_flag: FeeFlag::Periodic.into(),
-        start_time: "2024-01-01".into(),
-        end_time: "2050-12-31".into(),
-        computing_formula: "1001".into(),
-        square_price: "2.5".into(),
-        additional_amount: "100".into(),
-        community_id: HOME.into(),
-        bill_type: BillType::Monthly.into(),
-        payment_cd: PaymentTiming::Prepaid.into(),
-        payment_cycle: "1".into(),
-        ..SaveFeeConfigRequest::default()
-    }
+    fee_items::save(HOME, name)
 }
 
-/// An update that says what [`save`] said.
+/// An update that has what [`save`] had.
 pub(crate) fn update(config_id: &str, name: &str) -> UpdateFeeConfigRequest {
-    UpdateFeeConfigRequest {
-        config_id: config_id.into(),
-        fee_type_cd: FeeType::Property.into(),
-        fee_name: name.into(),
-        fee_flag: FeeFlag::Periodic.into(),
-        start_time: "2024-01-01".into(),
-        end_time: "2050-12-31".into(),
-        computing_formula: "1001".into(),
-        square_price: "2.5".into(),
-        additional_amount: "100".into(),
-        community_id: HOME.into(),
-        bill_type: BillType::Monthly.into(),
-        ..UpdateFeeConfigRequest::default()
-    }
+    fee_items::update(HOME, config_id, name)
 }
 
 /// The same update that stops the item.
 pub(crate) fn stop(config_id: &str, name: &str) -> UpdateFeeConfigRequest {
-    UpdateFeeConfigRequest { state: ItemState::Stopped.into(), ..update(config_id, name) }
+    fee_items::stop(HOME, config_id, name)
 }
 
 /// The same update that takes the item into use again.
@@ -80,18 +56,5 @@ pub(crate) fn fees(config_id: &str, objects: &[String]) -> CreateFeesRequest {
             .iter()
             .map(|id| NewFee { payer_obj_id: id.clone(), start_time: "2024-01-01".into(), ..NewFee::default() })
             .collect(),
-    }
-}
-
-/// A room.
-pub(crate) fn room(id: &str) -> PayerObject {
-    PayerObject {
-        payer_obj_id: id.into(),
-        payer_obj_type: PayerObjectType::Room.into(),
-        name: format!("{id}室"),
-        built_up_area: "88.88".into(),
-        fee_coefficient: "1.2".into(),
-        layer: 3,
-        ..PayerObject::default()
     }
 }
