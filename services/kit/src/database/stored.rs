@@ -18,6 +18,14 @@ use sqlx::{Decode, Encode, Postgres, Type};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored<E>(pub E);
 
+impl<E: Default> Stored<E> {
+    /// Returns the code of a nullable column, or the unspecified value for NULL.
+    #[must_use]
+    pub fn given(code: Option<Self>) -> E {
+        code.map_or_else(E::default, |Self(code)| code)
+    }
+}
+
 impl<E> Type<Postgres> for Stored<E> {
     fn type_info() -> PgTypeInfo {
         <str as Type<Postgres>>::type_info()
