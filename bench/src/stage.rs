@@ -125,6 +125,11 @@ pub struct Stage {
     pub postgres: Group,
 }
 
+/// Announces an actor to a transaction.
+const ACTOR: &str = "SELECT set_config('communal.' || field, 'bench', true)
+     FROM unnest(ARRAY['operator_id', 'operator_name', 'channel_id', 'trace_id', 'method']) AS field;
+     SELECT set_config('communal.instant', now()::text, true)";
+
 impl Stage {
     /// A stage with nothing on it.
     #[must_use]
@@ -314,7 +319,8 @@ impl Stage {
     async fn fill(&self, database: &str, statements: &[&str]) -> anyhow::Result<PgPool> {
         let pool = self.pool(database).await?;
         for statement in statements {
-            sqlx::raw_sql(AssertSqlSafe((*statement).to_owned()))
+            // In one transaction with its actor: a write without one fails.
+            sqlx::raw_sql(AssertSqlSafe(format!("{ACTOR}; {statement}")))
                 .execute(&pool)
                 .await
                 .with_context(|| (*statement).to_owned())?;

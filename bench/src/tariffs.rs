@@ -57,27 +57,25 @@ pub fn request(rows: u64, round: u64) -> UpdateSalePackagePriceRequest {
 pub fn packages_on_sale(rows: u64) -> [String; 2] {
     let packages = rows.div_ceil(ROWS_A_PACKAGE);
     let package = format!(
-        "INSERT INTO sales_package (
-             retail_company_id, package_id, network_company_id, retail_store_id, package_kind, supply_kind, name, remark,
-             account_item, utility, resident, deviation, seasonal, agreement_price, heat_basis, property_basis,
-             basic_fee_kind, time_of_use, ladder, ladder_tiers, population, may_cancel, property_grade, retail_level,
-             delivery_price_kind, by_power, power_range, delivery_level, voltage, state, start_date)
-         SELECT '{RETAIL_COMPANY}', 'P' || lpad(n::text, 15, '0'), '{NETWORK_COMPANY}', '{STORE}', 1, 1,
-             '阶梯水价' || n, '', '{ACCOUNT_ITEM}', 1, 2, 1, 2, 1, 0, 0, 0, 1, 2, 5, 0, 1, '', '', 0, 0, '', '', 0, 5,
+        "INSERT INTO package (
+             retail_company_id, package_id, network_company_id, retail_store_id, kind, supply_kind, name, remark,
+             account_item, utility, resident, deviation, seasonal, agreement_price, time_of_use, ladder, tiers,
+             population, may_cancel, property_grade, retail_voltage_grade, power_range, delivery_grade, state, start_date)
+         SELECT '{RETAIL_COMPANY}', 'P' || lpad(n::text, 15, '0'), '{NETWORK_COMPANY}', '{STORE}', '3', '1',
+             '阶梯水价' || n, '', '{ACCOUNT_ITEM}', '1', '2', '1', '2', '1', '1', '2', '5', 0, '1', '', '', '', '', '5',
              '2025-01-01'
          FROM generate_series(1, {packages}) AS n"
     );
     let price = format!(
-        "INSERT INTO sales_price (
-             retail_company_id, package_id, account_item, agreement_price, season, heat_basis, property_basis,
-             time_of_use, period, ladder, tier, price, price_unit, lower_limit, upper_limit, start_date, operator_id,
-             channel_id, trace_id)
-         SELECT p.retail_company_id, p.package_id, p.account_item, 1, season, {heat}, 0, 1, {whole}, 2, tier, 1.5,
-             '元/立方米', (ARRAY[0, 60, 120, 240, 480])[tier], (ARRAY[60, 120, 240, 480, 0])[tier], '2025-01-01', '',
-             '', ''
-         FROM sales_package AS p, generate_series(1, 3) AS season, generate_series(1, 5) AS tier",
-        heat = HeatChargeType::None as i32,
-        whole = TimeSharingType::Whole as i32,
+        "INSERT INTO package_price (
+             retail_company_id, package_id, account_item, agreement_price, season, heat_basis, time_of_use, period,
+             ladder, tier, price, price_unit, lower_limit, upper_limit, start_date)
+         SELECT p.retail_company_id, p.package_id, p.account_item, '1', season::text, '{heat}', '1', '{whole}', '2',
+             tier::text, 1.5, '元/立方米', (ARRAY[0, 60, 120, 240, 480])[tier], (ARRAY[60, 120, 240, 480, 0])[tier],
+             '2025-01-01'
+         FROM package AS p, generate_series(1, 3) AS season, generate_series(1, 5) AS tier",
+        heat = HeatChargeType::None.code(),
+        whole = TimeSharingType::Whole.code(),
     );
     [package, price]
 }

@@ -53,11 +53,12 @@ async fn of_size(run: &Run<'_>, rows: u64, rounds: usize) -> anyhow::Result<Foun
         Ok(())
     };
     let all = stage.capture(database, call).await?;
-    let statements: Vec<Statement> =
-        all.into_iter().filter(|s| s.text.contains("sales_") || s.text.starts_with("BEGIN")).collect();
-    let round_trips = statements.len();
+    // The claim of the request id is part of the call, the statements of its readiness are not.
+    let of_call = |s: &Statement, words: &[&str]| words.iter().any(|word| s.text.contains(word));
+    let round_trips = all.iter().filter(|s| of_call(s, &["package", "answered_request", "BEGIN", "COMMIT"])).count();
+    let statements: Vec<_> = all.into_iter().filter(|s| of_call(s, &["package", "answered_request"])).collect();
     let changed: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sales_price WHERE stop_date IS NOT NULL").fetch_one(&pool).await?;
+        sqlx::query_scalar("SELECT count(*) FROM package_price WHERE stop_date IS NOT NULL").fetch_one(&pool).await?;
     ensure!(u64::try_from(changed)? >= rows, "only {changed} of {rows} rows were closed");
 
     // Rolled back, so that the same statements find the same state again; the commit behind
@@ -82,7 +83,7 @@ async fn of_size(run: &Run<'_>, rows: u64, rounds: usize) -> anyhow::Result<Foun
         // Both leave the same number of dead rows behind; neither shall pay for the other's.
         for database in [database, bare] {
             let pool = stage.pool(database).await?;
-            sqlx::raw_sql("VACUUM ANALYZE sales_price").execute(&pool).await?;
+            sqlx::raw_sql("VACUUM ANALYZE package_price").execute(&pool).await?;
             pool.close().await;
         }
     }
@@ -101,7 +102,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     }
     let lines = &mut run.report.lines;
     let trips = Figure::single(found.round_trips as f64);
-    lines.push(Line::alone("prices", "round trips to PostgreSQL, 500 rows", "", trips, Reach::AtMost(3.0)));
+    lines.push(Line::alone("prices", "round trips to PostgreSQL, 500 rows", "", trips, Reach::AtMost(8.0)));
     lines.push(
         Line::alone("prices", "time of a call, 500 rows on sale", "ms", found.ours, Reach::AtMost(1.5))
             .to_limit("bare statements", found.bare),

@@ -101,12 +101,11 @@ fn call_of_epeis(name: &'static str, body: &mut Value) -> Call {
 async fn package(clients: &Clients, gateway: &Slot, databases: &Databases) -> anyhow::Result<String> {
     let name = "静默套餐";
     epeis(clients, gateway, "AddSalePackage", json!({"COM_SALES_PACK": new_package_json(name)})).await?;
-    let id: String =
-        sqlx::query_scalar("SELECT package_id FROM sales_package WHERE retail_company_id = $1 AND name = $2")
-            .bind(QUIET_RETAIL)
-            .bind(name)
-            .fetch_one(&databases.pool("billing")?)
-            .await?;
+    let id: String = sqlx::query_scalar("SELECT package_id FROM package WHERE retail_company_id = $1 AND name = $2")
+        .bind(QUIET_RETAIL)
+        .bind(name)
+        .fetch_one(&databases.pool("billing")?)
+        .await?;
     let price = |tier: i32, price: f64, lower: i64, upper: i64| {
         json!({
             "CHARGE_PACK_DID": id, "ACCOUNT_ITEM_INFO": "1122.01", "NETWORK_TYPE": "2", "AGREE_PRICE_YESNO": "1",

@@ -182,9 +182,9 @@ async fn one_moment(report: &mut Report, databases: &Databases) -> anyhow::Resul
                  WHERE lines <> (SELECT count(*) FROM receivable r WHERE r.batch_id = b.batch_id))
               + (SELECT count(*) FROM receivable r WHERE NOT EXISTS
                     (SELECT FROM receivable_batch b WHERE b.batch_id = r.batch_id))
-              + (SELECT count(*) FROM sales_package p WHERE version <>
-                    (SELECT max(e.version) FROM sales_package_event e
-                     WHERE e.retail_company_id = p.retail_company_id AND e.package_id = p.package_id))",
+              + (SELECT count(*) FROM package p WHERE version <>
+                    (SELECT max((c.after ->> 'version')::bigint) FROM platform.change c
+                     WHERE c.tenant_id = p.retail_company_id AND c.noun = 'package' AND c.key = p.package_id))",
     )
     .fetch_one(&databases.pool("billing")?)
     .await?;
@@ -261,7 +261,7 @@ async fn changes(databases: &Databases) -> anyhow::Result<i64> {
 /// New identifiers are new: sequences were restored as well.
 async fn goes_on(report: &mut Report, clients: &Arc<Clients>, databases: &Databases) -> anyhow::Result<()> {
     let pool = databases.pool("billing")?;
-    let last = "SELECT max(package_id) FROM sales_package";
+    let last = "SELECT max(package_id) FROM package";
     let before: Option<String> = sqlx::query_scalar(last).fetch_one(&pool).await?;
     let answer = clients.add_package("恢复之后", false).await;
     let after: Option<String> = sqlx::query_scalar(last).fetch_one(&pool).await?;

@@ -180,7 +180,7 @@ pub(crate) async fn verdict_on(
     stored.extend(changes.into_iter().map(|(item, price, count)| ((item, price), count)));
     let billing = databases.pool("billing")?;
     let packages: Vec<(String, i64)> =
-        sqlx::query_as("SELECT name, count(*) FROM sales_package GROUP BY 1").fetch_all(&billing).await?;
+        sqlx::query_as("SELECT name, count(*) FROM package GROUP BY 1").fetch_all(&billing).await?;
     stored.extend(packages.into_iter().map(|(name, count)| (("package".to_owned(), name), count)));
     // How often the batch is there; a part of one is a count that nobody expects.
     let batches: Vec<(String, i64)> = sqlx::query_as(

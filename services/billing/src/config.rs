@@ -1,4 +1,4 @@
-//! The settings of billing. See `communal_kit::config` for where they come from.
+//! The settings of billing. `communal_kit::config` reads them from the environment and a file.
 
 use std::net::SocketAddr;
 
@@ -10,17 +10,17 @@ use communal_kit::server::ServerSettings;
 /// The setting of the database's URL.
 pub const DATABASE_URL: &str = "billing_database_url";
 
-/// Where gRPC listens unless configured.
+/// Default address of gRPC.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);
-/// Where metrics and health over HTTP listen unless configured.
+/// Default address of metrics and health over HTTP.
 const ADMIN_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_051);
 
-/// Everything billing needs to know to run.
+/// Everything that billing needs to run.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Database.
     pub database: DatabaseSettings,
-    /// Its replicas that may answer queries of arrears; none: the primary answers all.
+    /// Its replicas, which may answer queries of arrears. If empty, the primary answers all.
     pub replicas: Vec<DatabaseSettings>,
     /// Ports and limits of the server.
     pub server: ServerSettings,
@@ -28,7 +28,7 @@ pub struct Config {
     pub arrears_cap: u32,
     /// Most lines of an imported batch.
     pub import_lines: u32,
-    /// Tells the time; tests hand in one that stands still.
+    /// The clock; tests pass in a fixed one.
     pub clock: Clock,
 }
 
@@ -47,7 +47,7 @@ impl Config {
     }
 }
 
-/// The machine's clock in the configured zone.
+/// Returns the machine's clock in the configured zone.
 pub fn clock(reader: &mut Reader) -> Clock {
     Clock::system(reader.parsed("time_zone", DEFAULT_ZONE))
 }

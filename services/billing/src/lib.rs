@@ -14,7 +14,6 @@ pub mod receivables;
 pub mod seed;
 pub mod suppliers;
 pub mod vocabulary;
-mod write;
 
 use std::sync::Arc;
 
@@ -32,7 +31,6 @@ use communal_proto::billing::v1::package_price_service_server::PackagePriceServi
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
 use communal_proto::billing::v1::supplier_service_server::SupplierServiceServer;
-use communal_proto::contract::v1::Reason as Common;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
@@ -42,16 +40,8 @@ pub use config::Config;
 /// The schema of billing.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
-/// Most rows of an unpaged answer other than arrears, whose cap is configured.
-pub(crate) const MOST_UNPAGED_ROWS: i64 = 10_000;
-
-/// Refuses an answer beyond its cap; it is never cut short.
-pub(crate) fn answer_too_large(cap: i64, hint: &str) -> Refusal {
-    Refusal::new(Common::AnswerTooLarge, format!("查询结果超过{cap}行，{hint}"))
-}
-
-/// EPEIS has no documented words for refused credentials; these are ours. Whatever is wrong
-/// with a channel, operator or tenant, the words do not tell.
+/// The messages for refused credentials. EPEIS documents none. They do not tell what is wrong with a
+/// channel, operator or tenant.
 static WORDING: Wording = Wording {
     channel_missing: "渠道号不能为空",
     credentials: "渠道号或动态请求密钥不正确",
@@ -76,24 +66,19 @@ pub fn policy() -> Policy {
     }
 }
 
-/// Says what only billing measures. What has no labels begins at zero, so that its first step
-/// is seen as one.
+/// Describes the metrics of billing. Counters without labels start at zero, so that their first increment
+/// is visible.
 fn describe_metrics() {
     replicas::describe_metrics();
     metrics::describe_histogram!("communal_billing_arrears_lines", "Lines of an answer to a query of arrears");
-    for (name, what) in [
-        ("communal_billing_lines_imported_total", "Receivable lines taken over"),
-        ("communal_billing_price_changes_replanned_total", "Price changes planned again because the prices moved"),
-    ] {
-        metrics::describe_counter!(name, what);
-        metrics::counter!(name).increment(0);
-    }
+    metrics::describe_counter!("communal_billing_lines_imported_total", "Imported receivable lines");
+    metrics::counter!("communal_billing_lines_imported_total").increment(0);
 }
 
 /// Opens the ports of billing.
 ///
 /// # Errors
-/// Where a port is taken or a database URL cannot be read.
+/// Returns an error if a port is in use or a database URL cannot be read.
 pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     telemetry::metrics_handle();
     describe_metrics();
@@ -125,7 +110,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
 /// Serves billing until `shutdown` ends.
 ///
 /// # Errors
-/// Where it cannot be served.
+/// Returns why it cannot be served.
 pub async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     bind(config).await?.serve(shutdown).await
 }

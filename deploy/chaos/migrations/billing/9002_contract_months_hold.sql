@@ -1,1 +1,1 @@
-ALTER TABLE sales_package VALIDATE CONSTRAINT sales_package_contract_months;
+ALTER TABLE package VALIDATE CONSTRAINT package_contract_months;

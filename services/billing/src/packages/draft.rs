@@ -1,11 +1,13 @@
-//! What a retail company says about a package while it is a draft, and which of it contradicts
-//! itself.
+//! The content of a draft, read from the requests, and its contradictions.
 
-use communal_proto::Fault;
+use communal_proto::billing::v1::fields::changed_sale_package as fields;
+use communal_proto::billing::v1::fields::update_sale_package_request::PACKAGE;
 use communal_proto::billing::v1::{
     BasicFeesType, ChangedSalePackage, DeliveryPriceType, LadderNumType, NewSalePackage, TransVoltageType,
 };
+use communal_proto::{Fault, FieldName};
 
+use super::lifecycle::stops_too_early;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::identifiers::{CompanyId, StoreId};
 use crate::vocabulary::lifetime::Lifetime;
@@ -94,26 +96,26 @@ impl From<&ChangedSalePackage> for Draft {
 }
 
 impl Draft {
-    /// The contradictions: a ladder needs at least two tiers, an agreed price has no ladder, a
-    /// package ends after it begins.
+    /// The contradictions: a ladder needs at least two tiers, an agreed price has no ladder, a package
+    /// ends after it begins. Both requests have the same names.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
-        let fault = |field: &str, english: &str, chinese: &str| {
-            Fault::rule(format!("COM_SALES_PACK.{field}"), english, chinese)
-        };
         let has_ladder = matches!(self.ladder, Ladder::Year | Ladder::Month);
         let mut faults = Vec::new();
+        let mut fault = |field: FieldName, english, chinese| {
+            faults.push(Fault::rule(PACKAGE.then(field), english, chinese));
+        };
         if has_ladder && self.agreement_price == YesNo::Yes {
-            faults.push(fault("LADDER_TYPE", "an agreed price has no ladder", "协议价套餐不能有阶梯"));
+            fault(fields::LADDER, "an agreed price has no ladder", "协议价套餐不能有阶梯");
         }
         if has_ladder && self.tiers < LadderNumType::Two {
-            faults.push(fault("LADDER_NUM_TYPE", "is at least 2 with a ladder", "有阶梯时阶梯数不能小于2"));
+            fault(fields::LADDER_TIERS, "is at least 2 with a ladder", "有阶梯时阶梯数不能小于2");
         }
         if self.ladder == Ladder::None && self.tiers > LadderNumType::One {
-            faults.push(fault("LADDER_NUM_TYPE", "is 1 or absent without a ladder", "无阶梯时阶梯数只能为1或空"));
+            fault(fields::LADDER_TIERS, "is 1 or absent without a ladder", "无阶梯时阶梯数只能为1或空");
         }
         if !self.planned.is_forward() {
-            faults.push(fault("OUTAGE_DATE", "is not after the start date", "停用日期应晚于启用日期"));
+            faults.push(stops_too_early(PACKAGE.then(fields::STOP_DATE)));
         }
         faults
     }

@@ -8,9 +8,18 @@
 //! The code table has "approved" and "rejected" too. No documented call leads there for a retail
 //! package, so no step fits them. Pure: the store locks the package and passes its state in.
 
-use chrono::NaiveDate;
-use communal_proto::billing::v1::{PackStateType, StateType};
+use std::collections::HashMap;
 
+use chrono::NaiveDate;
+use communal_kit::objections::Objections;
+use communal_proto::billing::v1::fields::put_on_sale_package_request::PACKAGE;
+use communal_proto::billing::v1::fields::sale_package_start;
+use communal_proto::billing::v1::{PackStateType, Reason, SalePackageStart, StateType};
+use communal_proto::{Coded, Fault, FieldPath};
+
+use crate::reasons::unknown_package;
+use crate::vocabulary::dates::day;
+use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::lifetime::Lifetime;
 
 /// A step in the life of a package.
@@ -48,19 +57,6 @@ impl Step {
         }
     }
 
-    /// The name kept in the history.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Edit => "edit",
-            Self::AddPrices => "add_prices",
-            Self::ChangePrices => "change_prices",
-            Self::Submit => "submit",
-            Self::PutOnSale => "put_on_sale",
-            Self::Cancel => "cancel",
-        }
-    }
-
     /// Returns true if a package in this state takes the step.
     #[must_use]
     pub fn fits(self, state: PackStateType) -> bool {
@@ -72,6 +68,76 @@ impl Step {
             (Draft | Submitted | OnSale | Cancelled | Approved | Rejected | Unspecified, _) => false,
         }
     }
+}
+
+/// Judges whether packages take a step. `named` are the packages of a request with their fields;
+/// `states` are the states of those that exist.
+#[must_use]
+pub fn judge(step: Step, named: &[(FieldPath, PackageId)], states: &HashMap<&str, PackStateType>) -> Objections {
+    let mut objections = Objections::default();
+    for (field, package_id) in named {
+        match states.get(package_id.as_str()) {
+            None => objections.push(Reason::PackageNotFound, unknown_package(field.clone())),
+            Some(state) if !step.fits(*state) => {
+                objections.push(Reason::PackageState, unfit(step, *state, field.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    objections
+}
+
+/// Returns the fault of a field that names a package in a state which the step does not fit.
+#[must_use]
+pub fn unfit(step: Step, state: PackStateType, field: impl Into<FieldPath>) -> Fault {
+    let chinese = format!("套餐当前状态为{}，不能{}", state.title(), step.title());
+    Fault::rule(field, format!("is in state {}, which does not take this", state.code()), chinese)
+}
+
+/// The beginning of a sale: which package, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaleStart {
+    /// Package.
+    pub package_id: PackageId,
+    /// Days in force.
+    pub lifetime: Lifetime,
+}
+
+impl From<&SalePackageStart> for SaleStart {
+    fn from(start: &SalePackageStart) -> Self {
+        let lifetime = Lifetime { start: day(start.start_date), stop: day(start.stop_date) };
+        Self { package_id: start.package_id.as_str().into(), lifetime }
+    }
+}
+
+impl SaleStart {
+    /// The contradictions, as far as the dates are dates at all: a package goes on sale today at the
+    /// earliest, and stops after it starts.
+    #[must_use]
+    pub fn faults(&self, today: NaiveDate) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.lifetime.start.is_some_and(|start| start < today) {
+            let field = PACKAGE.then(sale_package_start::START_DATE);
+            faults.push(Fault::rule(field, "is before today", "启用日期不能早于今天"));
+        }
+        if !self.lifetime.is_forward() {
+            faults.push(stops_too_early(PACKAGE.then(sale_package_start::STOP_DATE)));
+        }
+        faults
+    }
+}
+
+/// Returns the fault of a stop date that is not after its start date.
+#[must_use]
+pub fn stops_too_early(field: FieldPath) -> Fault {
+    Fault::rule(field, "is not after the start date", "停用日期应晚于启用日期")
+}
+
+/// Returns the lifetime of a package that is cancelled today. One that never was on sale keeps what its
+/// draft planned.
+#[must_use]
+pub fn cancelled(state: PackStateType, lifetime: Lifetime, today: NaiveDate) -> Lifetime {
+    if state == PackStateType::OnSale { lifetime.cut(today) } else { lifetime }
 }
 
 /// Returns whether a package can be sold on a day.

@@ -1,16 +1,17 @@
-//! Which arrears a caller sees.
+//! The rule of which arrears a caller sees.
 //!
-//! The filter follows the document's words, "1-保底价只查用本公司电，3-市场价只查未用本公司电":
-//! guaranteed price, only those who use *this company's* energy; market price, only those who
-//! do *not*. They are written for a network company that looks at its books, where customers
-//! of other retailers have their meters too. A retail company finds its own market-price
-//! arrears without the filter.
+//! The filter follows the document's text, "1-保底价只查用本公司电，3-市场价只查未用本公司电":
+//! guaranteed price, only customers who use *this company's* energy; market price, only those who do
+//! *not*. The text is written for a network company that reads its books, where customers of other
+//! retailers have their meters too. A retail company finds its own market-price arrears without the
+//! filter.
 
+use communal_proto::billing::v1::fields::{arrears_filter, query_user_arrearages_request};
 use communal_proto::billing::v1::{ArrearsFilter, ChargePackType};
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Coded, Fault};
 
-/// Which arrears are asked for.
+/// The arrears that a caller asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Only this store of the retail company.
@@ -21,27 +22,33 @@ pub struct Wanted {
     pub kind: Option<Kind>,
 }
 
-/// Kinds of package that can be asked for.
+/// The kinds of package that a caller can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Guaranteed price, of those who use the caller's energy.
+    /// Guaranteed price, of customers who use the caller's energy.
     Guaranteed,
-    /// Market price, of those who do not use the caller's energy.
+    /// Market price, of customers who do not use the caller's energy.
     Market,
 }
 
 impl Kind {
-    /// Its number in the contract, as it is stored.
+    /// The kind in the contract.
     #[must_use]
-    pub fn number(self) -> i16 {
+    pub fn of_package(self) -> ChargePackType {
         match self {
-            Self::Guaranteed => 1,
-            Self::Market => 3,
+            Self::Guaranteed => ChargePackType::Guaranteed,
+            Self::Market => ChargePackType::Market,
         }
+    }
+
+    /// Returns true if the customers use the caller's energy, so that the caller is their retail company.
+    #[must_use]
+    pub fn is_own(self) -> bool {
+        self == Self::Guaranteed
     }
 }
 
-/// What of a line decides whether it is seen.
+/// The fields of a line that decide who sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     /// Network company.
@@ -52,15 +59,15 @@ pub struct Seen<'a> {
     pub retail_store_id: &'a str,
     /// Book.
     pub book_id: &'a str,
-    /// Kind of package, as it is stored.
-    pub package_kind: i16,
+    /// Kind of package.
+    pub package_kind: ChargePackType,
 }
 
 impl Wanted {
-    /// Reads a filter; what is left out does not filter.
+    /// Reads a filter. A field that is left out does not narrow the answer.
     ///
     /// # Errors
-    /// The kind "low income" cannot be asked for: the document offers only 1 and 3.
+    /// Returns a fault if the kind is "low income": the document offers only 1 and 3.
     pub fn read(filter: &ArrearsFilter) -> Result<Self, Fault> {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let kind = match filter.package_kind() {
@@ -69,7 +76,7 @@ impl Wanted {
             ChargePackType::Market => Some(Kind::Market),
             kind @ ChargePackType::LowIncome => {
                 return Err(Fault {
-                    field: "ACC_VOLPRICE_OWE.CHARGE_PACK_TYPE".into(),
+                    field: query_user_arrearages_request::FILTER.then(arrears_filter::PACKAGE_KIND),
                     kind: FaultKind::Code,
                     description: format!("is {}, but arrears can be asked for kinds 1 and 3 only", kind.code()),
                     text: "套餐类型只能为1（保底价）或3（市场价）".into(),
@@ -79,19 +86,15 @@ impl Wanted {
         Ok(Self { retail_store_id: given(&filter.retail_store_id), book_id: given(&filter.book_id), kind })
     }
 
-    /// Whether a caller who asks sees a line that is outstanding. The storage asks the same in
-    /// SQL; a test holds the two together.
+    /// Returns true if the caller sees a line that is outstanding. The statement says the same in SQL; a
+    /// test compares the two.
     #[must_use]
     pub fn sees(&self, caller: &str, line: Seen<'_>) -> bool {
         let own = line.retail_company_id == caller;
         let visible = own || line.network_company_id == caller;
-        let kind = match self.kind {
-            None => true,
-            Some(Kind::Guaranteed) => line.package_kind == Kind::Guaranteed.number() && own,
-            Some(Kind::Market) => line.package_kind == Kind::Market.number() && !own,
-        };
+        let of_kind = self.kind.is_none_or(|kind| line.package_kind == kind.of_package() && own == kind.is_own());
         visible
-            && kind
+            && of_kind
             && self.retail_store_id.as_deref().is_none_or(|id| id == line.retail_store_id)
             && self.book_id.as_deref().is_none_or(|id| id == line.book_id)
     }

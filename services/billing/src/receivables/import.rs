@@ -1,11 +1,11 @@
-//! Takes over lines billed elsewhere: a stream of them, all or none.
+//! Imports lines that another system billed: a stream of them, all or none.
 //!
-//! The stream is read, checked and encoded in the call; a task of its own writes what is ready,
-//! in one transaction, so that a call that is cancelled never leaves a connection in the middle
-//! of a COPY: the task sees its channel close without the end mark and rolls back.
+//! The call reads, checks and encodes the stream; a task of its own writes the lines, in one
+//! transaction. So a call that is cancelled never leaves a connection in the middle of a COPY: the task
+//! sees its channel close without the end mark and rolls back.
 //!
-//! After the first fault nothing more is written, but the stream is read on, so that the sender
-//! learns of all faults at once (up to a limit), each by its row over the whole stream.
+//! After the first fault nothing more is written, but the stream is read to its end, so that the
+//! sender gets all faults at once (up to a limit), each with its row over the whole stream.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,10 +15,14 @@ use communal_kit::database::Statement as _;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::telemetry::boundary::belonging;
+use communal_kit::write::announce;
+use communal_proto::billing::v1::fields::import_batch;
 use communal_proto::billing::v1::fields::import_receivable_lines_request::{BATCH, LINES};
-use communal_proto::billing::v1::{ImportReceivableLinesRequest, ImportReceivableLinesResponse, ReceivableLine};
+use communal_proto::billing::v1::{
+    ImportReceivableLinesRequest, ImportReceivableLinesResponse, Reason, ReceivableLine,
+};
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
-use communal_proto::{Checked, Checker, Fault};
+use communal_proto::{Checked, Checker, Fault, FieldName};
 use futures::{Stream, StreamExt};
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -28,7 +32,7 @@ use tonic::Status;
 
 use super::line::{LineKey, check};
 use super::store::{self, Batch, CopyBuffer};
-use crate::reasons::{Reason, refuse};
+use crate::vocabulary::identifiers::BatchId;
 
 /// Faults after which reading stops.
 const MOST_FAULTS: usize = 500;
@@ -37,14 +41,16 @@ const MOST_LINES_A_MESSAGE: usize = 5_000;
 /// Lines written at a time.
 const LINES_A_COPY: usize = 5_000;
 /// Keys looked up at a time.
-const KEYS_A_LOOK_UP: usize = 10_000;
-/// A sender that is silent for so long has gone, though its connection may not know.
+const KEYS_A_LOOKUP: usize = 10_000;
+/// Longest wait for the next message. A sender that is silent longer has gone, even if its connection is
+/// still open.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// Takes over a batch of at most `most_lines`.
+/// Imports a batch of at most `most_lines`.
 ///
 /// # Errors
-/// All faults of the lines; `LINE_EXISTS`, `BATCH_REUSED`; storage faults.
+/// Returns all faults of the lines if there are any, `LINE_EXISTS` if a line exists already, and
+/// `BATCH_REUSED` if the batch was imported with other lines.
 pub async fn import(
     pool: &Pool,
     call: &Call,
@@ -52,7 +58,7 @@ pub async fn import(
     mut stream: impl Stream<Item = Result<ImportReceivableLinesRequest, Status>> + Unpin,
 ) -> Result<ImportReceivableLinesResponse, Refusal> {
     let Some(message) = next(&mut stream).await? else {
-        return Err(Refusal::for_faults(vec![missing("batch", "批次")]));
+        return Err(Refusal::for_faults(vec![missing(BATCH, "批次")]));
     };
     let batch_id = batch_id(&message)?;
     let mut reading = Reading::new(call, &batch_id, most_lines);
@@ -74,12 +80,12 @@ async fn next(
         Err(silence) => Err(Refusal::new(Common::DeadlineExceeded, "数据流中断，未导入任何明细").cause(silence)),
         Ok(None) => Ok(None),
         Ok(Some(Ok(message))) => Ok(Some(message)),
-        // The sender cancelled or broke off: nobody is left to read the answer.
+        // The sender cancelled or lost its connection, so it does not read the answer.
         Ok(Some(Err(status))) => Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何明细").cause(status)),
     }
 }
 
-fn missing(field: &str, title: &str) -> Fault {
+fn missing(field: FieldName, title: &str) -> Fault {
     Fault {
         field: field.into(),
         kind: FaultKind::Missing,
@@ -88,36 +94,36 @@ fn missing(field: &str, title: &str) -> Fault {
     }
 }
 
-fn batch_id(first: &ImportReceivableLinesRequest) -> Result<String, Refusal> {
-    let Some(batch) = &first.batch else { return Err(Refusal::for_faults(vec![missing("batch", "批次")])) };
+fn batch_id(first: &ImportReceivableLinesRequest) -> Result<BatchId, Refusal> {
+    let Some(batch) = &first.batch else { return Err(Refusal::for_faults(vec![missing(BATCH, "批次")])) };
     let mut checker = Checker::default();
     batch.check(&mut checker);
     let inside = |fault: Fault| Fault { field: BATCH.then(fault.field), ..fault };
     let faults: Vec<_> = checker.into_faults().into_iter().map(inside).collect();
-    if faults.is_empty() { Ok(batch.batch_id.clone()) } else { Err(Refusal::for_faults(faults)) }
+    if faults.is_empty() { Ok(batch.batch_id.as_str().into()) } else { Err(Refusal::for_faults(faults)) }
 }
 
-/// A stream while it is read.
+/// The state of reading a stream.
 struct Reading<'a> {
     call: &'a Call,
-    batch_id: &'a str,
+    batch_id: &'a BatchId,
     most_lines: u32,
-    /// Writes what is ready; none once there is a fault, and where the batch exists already.
+    /// Writes the lines; `None` after the first fault, and if the batch exists already.
     writer: Option<Writer>,
     ready: CopyBuffer,
     hash: Sha256,
-    /// Row of each line.
+    /// Row of each line in the stream.
     rows: HashMap<LineKey, u32>,
     network_company_ids: BTreeSet<String>,
     lines: u32,
     outstanding_lines: u32,
     faults: Vec<Fault>,
-    /// Lines that exist, in the batch or before it.
+    /// True if a line exists twice, in the batch or from before it.
     exists: bool,
 }
 
 impl<'a> Reading<'a> {
-    fn new(call: &'a Call, batch_id: &'a str, most_lines: u32) -> Self {
+    fn new(call: &'a Call, batch_id: &'a BatchId, most_lines: u32) -> Self {
         Self {
             call,
             batch_id,
@@ -134,7 +140,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads the stream to its end, or to where there are faults enough.
+    /// Reads the stream to its end, or until there are too many faults.
     async fn read(
         &mut self,
         first: ImportReceivableLinesRequest,
@@ -151,14 +157,14 @@ impl<'a> Reading<'a> {
                 None => return Ok(()),
             }
             if message.batch.is_some() {
-                let words = "批次只能出现在第一条消息中";
-                self.faults.push(Fault::rule("batch", "is in the first message only", words));
+                let chinese = "批次只能出现在第一条消息中";
+                self.faults.push(Fault::rule(BATCH, "is in the first message only", chinese));
             }
         }
     }
 
-    /// Ends the writer without its end mark, and waits until what it wrote is rolled back: who
-    /// hears the refusal may send the batch again at once, and must not meet this attempt.
+    /// Ends the writer without its end mark, and waits until its transaction is rolled back: the sender may
+    /// send the batch again as soon as it gets the refusal, and must not meet this attempt.
     async fn abandon_writer(&mut self) {
         if let Some(writer) = self.writer.take() {
             drop(writer.portions);
@@ -201,11 +207,9 @@ impl<'a> Reading<'a> {
             Ok(checked) => {
                 if let Some(first) = self.rows.get(&checked.key) {
                     self.exists = true;
-                    self.faults.push(Fault::rule(
-                        format!("lines[{row}]"),
-                        format!("is the same line as lines[{first}]"),
-                        format!("lines[{row}] 与lines[{first}]重复"),
-                    ));
+                    let (field, first) = (LINES.at(row as usize), LINES.at(*first as usize));
+                    let (english, chinese) = (format!("is the same line as {first}"), format!("{field} 与{first}重复"));
+                    self.faults.push(Fault::rule(field, english, chinese));
                     return Ok(());
                 }
                 self.rows.insert(checked.key, row);
@@ -214,14 +218,14 @@ impl<'a> Reading<'a> {
                 }
                 self.outstanding_lines += u32::from(!checked.is_settled());
                 if self.writer.is_some() && self.faults.is_empty() {
-                    self.ready.push(self.call, self.batch_id, &checked).map_err(Refusal::internal)?;
+                    self.ready.push(self.batch_id, &checked).map_err(Refusal::internal)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Gives the writer what is ready. A writer that stopped says why.
+    /// Passes the encoded lines to the writer. A writer that stopped returns why.
     async fn hand_over(&mut self) -> Result<(), Refusal> {
         let ready = std::mem::take(&mut self.ready);
         let Some(writer) = &self.writer else { return Ok(()) };
@@ -230,8 +234,7 @@ impl<'a> Reading<'a> {
         }
         match self.end_writer().await? {
             Written::LineExists => self.exists = true,
-            // Another call took the same batch over in the meantime; the hash will tell whether
-            // it is the same.
+            // Another call imported the batch in the meantime; the hash tells if it is the same.
             Written::BatchExists => {}
             Written::Done => return Err(Refusal::internal("the writer stopped before the end")),
         }
@@ -246,7 +249,7 @@ impl<'a> Reading<'a> {
 
     async fn finish(mut self, pool: &Pool) -> Result<ImportReceivableLinesResponse, Refusal> {
         if self.lines == 0 {
-            self.faults.push(missing("lines", "应收明细"));
+            self.faults.push(missing(LINES, "应收明细"));
         }
         if !self.faults.is_empty() || self.exists {
             self.abandon_writer().await;
@@ -260,7 +263,7 @@ impl<'a> Reading<'a> {
         if let Some(writer) = &self.writer {
             let ready = std::mem::take(&mut self.ready);
             let network_company_ids = self.network_company_ids.iter().cloned().collect();
-            // Where these cannot be sent the writer has stopped, and says why below.
+            // If these cannot be sent, the writer has stopped and returns why below.
             let _ = writer.portions.send(Portion::Lines(ready)).await;
             let _ = writer.portions.send(Portion::End { batch: batch.clone(), network_company_ids }).await;
             match self.end_writer().await? {
@@ -287,19 +290,20 @@ impl<'a> Reading<'a> {
                 })
             }
             Some(_) => {
-                let words = format!("批次{}已导入过其他明细", self.batch_id);
-                let fault = Fault::rule("batch.batchId", "was imported with other lines", words.clone());
-                Err(refuse(Reason::BatchReused, words).fault(fault))
+                let text = format!("批次{}已导入过其他明细", self.batch_id);
+                let field = BATCH.then(import_batch::BATCH_ID);
+                let fault = Fault::rule(field, "was imported with other lines", text.clone());
+                Err(Refusal::new(Reason::BatchReused, text).fault(fault))
             }
             None => Err(Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试")),
         }
     }
 
-    /// All faults there are, the lines that exist among them.
+    /// Builds the refusal of all faults, the lines that exist among them.
     async fn refuse(&mut self, pool: &Pool) -> Result<Refusal, Refusal> {
         let network_company_ids: Vec<_> = self.network_company_ids.iter().cloned().collect();
         let keys: Vec<_> = self.rows.keys().copied().collect();
-        for keys in keys.chunks(KEYS_A_LOOK_UP) {
+        for keys in keys.chunks(KEYS_A_LOOKUP) {
             if self.faults.len() >= MOST_FAULTS {
                 break;
             }
@@ -307,23 +311,21 @@ impl<'a> Reading<'a> {
                 let row = LineKey::try_from(key.as_slice()).ok().and_then(|key| self.rows.get(&key).copied());
                 let Some(row) = row else { continue };
                 self.exists = true;
-                self.faults.push(Fault::rule(
-                    format!("lines[{row}]"),
-                    "exists already",
-                    format!("lines[{row}] 应收明细已存在"),
-                ));
+                let field = LINES.at(row as usize);
+                let chinese = format!("{field} 应收明细已存在");
+                self.faults.push(Fault::rule(field, "exists already", chinese));
             }
         }
         self.faults.sort_by_key(|fault| fault.field.row().unwrap_or_default());
         self.faults.truncate(MOST_FAULTS);
         let faults = std::mem::take(&mut self.faults);
         Ok(match faults.first() {
-            // The line was there and is gone: whoever wrote it rolled back.
+            // The line existed and is gone: its transaction was rolled back.
             None => Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试"),
             Some(first)
                 if self.exists && faults.iter().all(|f| f.kind == FaultKind::Rule && f.field.is_whole_row()) =>
             {
-                refuse(Reason::LineExists, first.text.clone()).faults(faults)
+                Refusal::new(Reason::LineExists, first.text.clone()).faults(faults)
             }
             Some(_) => Refusal::for_faults(faults),
         })
@@ -332,7 +334,7 @@ impl<'a> Reading<'a> {
 
 fn rows_fault(most: usize, of: &str) -> Fault {
     Fault {
-        field: "lines".into(),
+        field: LINES.into(),
         kind: FaultKind::Rows,
         description: format!("has more than {most} rows"),
         text: format!("{of}的应收明细不能超过{most}行"),
@@ -344,7 +346,7 @@ fn at_row(row: u32, fault: Fault) -> Fault {
     Fault { text: format!("{field} {}", fault.text), field, ..fault }
 }
 
-/// What the writer is told.
+/// A message to the writer.
 enum Portion {
     /// Lines to write.
     Lines(CopyBuffer),
@@ -352,14 +354,14 @@ enum Portion {
     End { batch: Batch, network_company_ids: Vec<String> },
 }
 
-/// What became of the batch.
+/// The outcome of writing a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
     /// It is committed.
     Done,
     /// One of its lines exists; nothing is written.
     LineExists,
-    /// It was taken over before; nothing is written.
+    /// It was imported before; nothing is written.
     BatchExists,
 }
 
@@ -370,7 +372,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(pool: Pool, call: Call, batch_id: String) -> Self {
+    fn start(pool: Pool, call: Call, batch_id: BatchId) -> Self {
         // One portion is written while the next is made ready.
         let (portions, incoming) = mpsc::channel(1);
         Self { portions, task: tokio::spawn(belonging(write(pool, call, batch_id, incoming))) }
@@ -380,10 +382,11 @@ impl Writer {
 async fn write(
     pool: Pool,
     call: Call,
-    batch_id: String,
+    batch_id: BatchId,
     mut incoming: mpsc::Receiver<Portion>,
 ) -> Result<Written, Refusal> {
     let mut transaction = pool.begin().named("begin").await?;
+    announce(&mut transaction, &call).await?;
     if !store::reserve_batch(&mut transaction, &call.tenant.id, &batch_id).await? {
         let delay = Duration::from_secs(1);
         return Err(Refusal::new(Common::Conflict, "该批次正在导入，请稍后重试").retry_after(delay));
@@ -391,7 +394,7 @@ async fn write(
     if store::batch(&mut *transaction, &call.tenant.id, &batch_id).await?.is_some() {
         return Ok(Written::BatchExists);
     }
-    // Lines have no other key, and each partition has an index of its own for it.
+    // Lines have no other unique key; each partition has an index of its own for it.
     let line_exists = |error: &sqlx::Error| error.as_database_error().is_some_and(|e| e.is_unique_violation());
     while let Some(portion) = incoming.recv().await {
         match portion {
@@ -403,12 +406,12 @@ async fn write(
                 if store::any_line_twice(&mut transaction, &network_company_ids).await? {
                     return Ok(Written::LineExists);
                 }
-                store::note_batch(&mut transaction, &call, &batch_id, &batch).await?;
+                store::record_batch(&mut transaction, &call, &batch_id, &batch).await?;
                 transaction.commit().named("commit").await?;
                 return Ok(Written::Done);
             }
         }
     }
-    // The call ended before its stream did; the transaction goes with this task.
+    // The call ended before its stream did; the transaction ends with this task.
     Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何明细"))
 }

@@ -1,18 +1,15 @@
-//! A receivable line: what is wrong with one, what identifies it, and how it is kept.
+//! A receivable line: its rules, its key, and the form in which it is stored.
 //!
-//! A line is kept as it was billed: an encoded `ReceivableLine` without the fields that payments
-//! change. The encoding of a merged message may be the encodings of its parts one after the
-//! other, so a reply is the kept bytes followed by the changed fields, and a line is never
-//! decoded on its way out.
+//! A line is stored as it was billed: an encoded `ReceivableLine` without the fields that payments
+//! change. The encodings of two parts, one after the other, are an encoding of the merged message, so
+//! a reply is the stored bytes followed by the changed fields, and a line is never decoded on its way
+//! out.
 
 use chrono::NaiveDate;
 use communal_kit::dates;
 use communal_kit::money::{CENTS, at_scale};
 use communal_proto::billing::v1::ReceivableLine;
-use communal_proto::billing::v1::fields::receivable_line::{
-    LATEST_PAID, LATEST_PAID_DATE, LATEST_PAYMENT_ID, PAID_TOTAL, PENALTY_FROM, PREVIOUS_PAID_DATE,
-    PREVIOUS_PAYMENT_ID, SETTLED_MONTH,
-};
+use communal_proto::billing::v1::fields::receivable_line as fields;
 use communal_proto::{Checked, Checker, Fault, parse_decimal};
 use prost::Message;
 use prost::bytes::BufMut;
@@ -22,21 +19,21 @@ use sha2::{Digest, Sha256};
 
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 
-/// What identifies a line: the first 16 bytes of the SHA-256 of its identifying fields.
+/// The key of a line: the first 16 bytes of the SHA-256 of its identifying fields.
 pub type LineKey = [u8; 16];
 
-/// What payments change in a line. Absent texts and dates are those of a line never paid.
+/// The fields of a line that payments change. All are absent in a line that was never paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Payments<'a> {
     /// Month in which the line was closed, yyyyMM.
     pub settled_month: Option<i32>,
     /// Day from which the late-payment penalty counts.
-    pub penalty_from: Option<NaiveDate>,
+    pub levy_date: Option<NaiveDate>,
     /// Business date of the payment before the latest.
     pub previous_paid_date: Option<NaiveDate>,
     /// Serial of the payment before the latest.
     pub previous_payment_id: Option<&'a str>,
-    /// Sum of all payments, where it is not zero.
+    /// Sum of all payments, if it is not zero.
     pub paid_total: Option<Decimal>,
     /// Amount of the latest payment.
     pub latest_paid: Option<Decimal>,
@@ -54,14 +51,14 @@ impl Payments<'_> {
                 int32::encode(tag, &number, line);
             }
         };
-        put_number(line, SETTLED_MONTH.number, self.settled_month);
-        put_number(line, PENALTY_FROM.number, self.penalty_from.map(dates::to_number));
-        put_number(line, PREVIOUS_PAID_DATE.number, self.previous_paid_date.map(dates::to_number));
-        put_text(line, PREVIOUS_PAYMENT_ID.number, self.previous_payment_id);
-        put_amount(line, PAID_TOTAL.number, self.paid_total);
-        put_amount(line, LATEST_PAID.number, self.latest_paid);
-        put_number(line, LATEST_PAID_DATE.number, self.latest_paid_date.map(dates::to_number));
-        put_text(line, LATEST_PAYMENT_ID.number, self.latest_payment_id);
+        put_number(line, fields::SETTLED_MONTH.number, self.settled_month);
+        put_number(line, fields::PENALTY_FROM.number, self.levy_date.map(dates::to_number));
+        put_number(line, fields::PREVIOUS_PAID_DATE.number, self.previous_paid_date.map(dates::to_number));
+        put_text(line, fields::PREVIOUS_PAYMENT_ID.number, self.previous_payment_id);
+        put_amount(line, fields::PAID_TOTAL.number, self.paid_total);
+        put_amount(line, fields::LATEST_PAID.number, self.latest_paid);
+        put_number(line, fields::LATEST_PAID_DATE.number, self.latest_paid_date.map(dates::to_number));
+        put_text(line, fields::LATEST_PAYMENT_ID.number, self.latest_payment_id);
     }
 }
 
@@ -77,10 +74,10 @@ fn put_amount(line: &mut impl BufMut, tag: u32, amount: Option<Decimal>) {
     }
 }
 
-/// A line that was checked, with what its columns need.
+/// A checked line, with the values of its columns.
 #[derive(Clone, Debug)]
 pub struct CheckedLine {
-    /// What identifies it.
+    /// Its key.
     pub key: LineKey,
     /// As it was billed, encoded.
     pub issued: Vec<u8>,
@@ -90,12 +87,12 @@ pub struct CheckedLine {
     pub paid_total: Decimal,
     /// Amount of the latest payment.
     pub latest_paid: Option<Decimal>,
-    /// The rest; the fields that payments change are still in it.
+    /// The whole line; the fields that payments change are still in it.
     pub line: ReceivableLine,
 }
 
 impl CheckedLine {
-    /// Whether nothing is outstanding.
+    /// Returns true if nothing is outstanding.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.fee == self.paid_total
@@ -104,12 +101,12 @@ impl CheckedLine {
 
 /// Checks a line by its field rules and by the rules of the domain.
 ///
-/// That the fee is the quantity times the price is not checked: power-factor lines and fee
-/// adjustments have no quantity, and the system a line comes from may round otherwise. The fee
-/// is what the customer was told.
+/// The fee is not compared with quantity × price: power-factor lines and fee adjustments have no
+/// quantity, and the system that billed a line may round otherwise. The fee is what the customer was
+/// billed.
 ///
 /// # Errors
-/// All faults of the line, by the documented names of its fields.
+/// Returns all faults of the line.
 pub fn check(line: ReceivableLine, caller: &str) -> Result<CheckedLine, Vec<Fault>> {
     let mut checker = Checker::default();
     line.check(&mut checker);
@@ -121,14 +118,14 @@ pub fn check(line: ReceivableLine, caller: &str) -> Result<CheckedLine, Vec<Faul
         && line.retail_company_id != caller
     {
         checker.push(Fault::rule(
-            "RETAIL_CO_DID",
+            fields::RETAIL_COMPANY_ID,
             "and NETWORK_CO_DID are both other companies than the calling one",
             "管网公司与销售公司均不是当前商户",
         ));
     }
     if !is_within(paid_total, fee) {
         checker.push(Fault::rule(
-            "ACCU_PAID_IN_FEE",
+            fields::PAID_TOTAL,
             "is more than the fee or has the other sign",
             "累计实收费用不能超过计算费用，且正负应一致",
         ));
@@ -141,13 +138,13 @@ pub fn check(line: ReceivableLine, caller: &str) -> Result<CheckedLine, Vec<Faul
     Ok(CheckedLine { key: key_of(&line), issued: issued(&line), fee, paid_total, latest_paid, line })
 }
 
-/// Whether a payment has the sign of what is due and is not more.
+/// Returns true if a payment has the sign of what is due and is not more.
 #[must_use]
 pub fn is_within(paid: Decimal, due: Decimal) -> bool {
     if due.is_sign_negative() { paid <= Decimal::ZERO && paid >= due } else { paid >= Decimal::ZERO && paid <= due }
 }
 
-/// The line as it was billed, encoded; its decimals at their documented scale.
+/// Encodes the line as it was billed; its decimals have their documented scale.
 fn issued(line: &ReceivableLine) -> Vec<u8> {
     let rescaled = |text: &str, scale| parse_decimal(text).map_or_else(String::new, |d| at_scale(d, scale));
     ReceivableLine {
@@ -167,9 +164,9 @@ fn issued(line: &ReceivableLine) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// What identifies a line: its charge-off, whose account and month it is, and the dimensions of
-/// its price. Two lines that agree in these are one line. Every text goes in with its length, so
-/// that no two sequences of fields look alike.
+/// Returns the key of a line: its charge-off, its account and month, and the dimensions of its price.
+/// Two lines that agree in these are one line. Every text is hashed with its length, so that no two
+/// sequences of fields look alike.
 #[must_use]
 pub fn key_of(line: &ReceivableLine) -> LineKey {
     let texts = [

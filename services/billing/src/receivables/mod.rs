@@ -1,8 +1,8 @@
 //! Receivables (应收、欠费): what was billed and what was paid on it.
 //!
-//! [`line`] knows what a line is, how it is recognised and how it is kept; [`arrears`] which
-//! lines a caller sees; both are pure. [`store`] keeps lines, [`import`] takes over batches of
-//! them, [`rpc`] serves the calls.
+//! [`line`] has the rules of a line, its key and its stored form, [`arrears`] the rule of which lines a
+//! caller sees; both are pure. [`store`] has the statements, [`import`] imports batches, [`rpc`] has the
+//! methods of `ReceivableService`.
 
 pub mod arrears;
 pub mod import;

@@ -1,4 +1,4 @@
-//! The calls of `ReceivableService`.
+//! The methods of `ReceivableService`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use communal_kit::database::Statement as _;
+use communal_kit::paging::Cap;
 use communal_kit::pool::{Pool, Transaction};
 use communal_kit::refusal::Refusal;
+use communal_kit::replicas::{Replicas, Source, staleness};
 use communal_kit::request::{begin, begin_stream};
 use communal_kit::telemetry::boundary::belonging;
-use communal_proto::Fault;
 use communal_proto::billing::v1::receivable_service_server::ReceivableService;
 use communal_proto::billing::v1::{
     ArrearsFilter, ImportReceivableLinesRequest, ImportReceivableLinesResponse, QueryUserArrearagesRequest,
     QueryUserArrearagesResponse, StreamUserArrearagesRequest, StreamUserArrearagesResponse,
 };
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
+use communal_proto::{Checker, Fault};
 use futures::Stream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,11 +27,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::arrears::Wanted;
 use super::{Limits, import, store};
-use crate::answer_too_large;
-use communal_kit::replicas::{Replicas, Source, staleness};
 
-/// Imports at once: each keeps the keys of its lines in memory and a transaction open.
-const IMPORTS_AT_ONCE: usize = 4;
+/// Concurrent imports: each keeps the keys of its lines in memory and a transaction open.
+const CONCURRENT_IMPORTS: usize = 4;
 /// Portions of a stream that wait for the client.
 const PORTIONS_AHEAD: usize = 2;
 
@@ -43,22 +43,23 @@ pub struct ReceivableRpc {
 }
 
 impl ReceivableRpc {
-    /// Receivables of this database and of its replicas, where it has any.
+    /// Serves the receivables of a database, arrears also from its replicas.
     #[must_use]
     pub fn new(pool: Pool, replicas: Option<Replicas>, limits: Limits) -> Self {
-        let imports = Arc::new(Semaphore::new(IMPORTS_AT_ONCE));
+        let imports = Arc::new(Semaphore::new(CONCURRENT_IMPORTS));
         Self { pool, replicas: replicas.map(Arc::new), limits, imports }
     }
 
     async fn lines_of_primary(&self, caller: &str, wanted: &Wanted, most: i64) -> Result<Vec<Bytes>, sqlx::Error> {
-        // Over a connection of its own: through the pool, each row would go through one more stream.
+        // On a connection of its own: through the pool, each row would pass one more stream.
         let mut connection = self.pool.lease().await?;
         let lines = store::arrears(&mut *connection, caller, wanted, most).await?;
         connection.done();
         Ok(lines)
     }
 
-    /// Lines from a replica that is within the limit. Nothing where the primary has to be asked.
+    /// Returns lines and staleness from a replica that is within the limit, or `None` if the primary has to
+    /// be read.
     async fn lines_of_replica(
         &self,
         caller: &str,
@@ -78,8 +79,8 @@ impl ReceivableRpc {
         Ok(replicas.answered(reading.await, began.elapsed())?)
     }
 
-    /// A cursor on a replica that is within the limit, and its first portion: until that is
-    /// there, the primary can still be asked instead.
+    /// Opens a cursor on a replica that is within the limit and reads its first portion; returns `None` if the
+    /// primary has to be read. Until the first portion is there, the primary can still be read instead.
     async fn cursor_of_replica(
         &self,
         caller: &str,
@@ -89,8 +90,8 @@ impl ReceivableRpc {
         let Some(replicas) = &self.replicas else { return Ok(None) };
         let opening = async {
             let pool = replicas.pick(limit)?;
-            // Each statement of its own sees what was replayed by then: the cursor not less than
-            // what was proved before it.
+            // Each statement sees everything that was replayed before it: the cursor at least what was
+            // proved.
             let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
             let mut transaction = pool.begin_with(begin).named("begin").await?;
             let behind = replicas.prove(&mut transaction, limit).await?;
@@ -103,13 +104,13 @@ impl ReceivableRpc {
     }
 }
 
-/// Arrears that are being read, and those that were read already.
+/// Arrears that are being read, and the portion that was read already.
 struct Cursor {
     transaction: Transaction,
     first: Vec<Bytes>,
 }
 
-/// How far behind the answer may be; the primary's where nothing is said.
+/// Reads the staleness that the caller allows; `None` if the caller does not say.
 fn limit(metadata: &MetadataMap) -> Result<Option<Duration>, Fault> {
     let mut values = metadata.get_all(staleness::LIMIT).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -121,19 +122,11 @@ fn limit(metadata: &MetadataMap) -> Result<Option<Duration>, Fault> {
             text: format!("{}重复出现", staleness::LIMIT),
         });
     }
-    // What is no text is no number either.
+    // A value that is no text is no number either.
     staleness::read_limit(value.to_str().unwrap_or_default()).map(Some)
 }
 
-/// Adds a fault of the metadata to those of the request.
-fn noted<T>(read: Result<Option<T>, Fault>, checker: &mut communal_proto::Checker) -> Option<T> {
-    read.unwrap_or_else(|fault| {
-        checker.push(fault);
-        None
-    })
-}
-
-/// An answer; to whoever said how far behind it may be, with how far it is at most.
+/// Builds the response; adds the actual staleness if the caller sent a limit.
 fn answer<T>(message: T, limit: Option<Duration>, behind: Option<Duration>) -> Response<T> {
     let mut response = Response::new(message);
     if limit.is_some() {
@@ -143,14 +136,15 @@ fn answer<T>(message: T, limit: Option<Duration>, behind: Option<Duration>) -> R
     response
 }
 
-/// Reads the filter; what it asks for that cannot be asked for is one more fault.
-fn wanted(filter: Option<&ArrearsFilter>, checker: &mut communal_proto::Checker) -> Wanted {
-    filter.map_or_else(Wanted::default, |filter| {
-        Wanted::read(filter).unwrap_or_else(|fault| {
-            checker.push(fault);
-            Wanted::default()
-        })
-    })
+/// Reads the filter and the allowed staleness of a query; faults go to the checker.
+fn query(
+    filter: Option<&ArrearsFilter>,
+    limit: Result<Option<Duration>, Fault>,
+    checker: &mut Checker,
+) -> Option<(Wanted, Option<Duration>)> {
+    let wanted = filter.map_or_else(|| Ok(Wanted::default()), Wanted::read).map_err(|fault| checker.push(fault));
+    let limit = limit.map_err(|fault| checker.push(fault));
+    Some((wanted.ok()?, limit.ok()?))
 }
 
 #[tonic::async_trait]
@@ -160,12 +154,10 @@ impl ReceivableService for ReceivableRpc {
         request: Request<QueryUserArrearagesRequest>,
     ) -> Result<Response<QueryUserArrearagesResponse>, Status> {
         let limit = limit(request.metadata());
-        let mut begun = begin(request)?;
-        let wanted = wanted(begun.message.filter.as_ref(), &mut begun.checker);
-        let limit = noted(limit, &mut begun.checker);
-        let (call, _) = begun.accept()?;
-        let cap = i64::from(self.limits.arrears_cap);
-        let most = cap.saturating_add(1);
+        let (call, _, (wanted, limit)) =
+            begin(request)?.accept_with(|message, checker| query(message.filter.as_ref(), limit, checker))?;
+        let cap = Cap::of(self.limits.arrears_cap);
+        let most = cap.limit();
         let replica = match limit {
             Some(limit) => self.lines_of_replica(&call.tenant.id, &wanted, most, limit).await?,
             None => None,
@@ -176,10 +168,7 @@ impl ReceivableService for ReceivableRpc {
         };
         Source::of(behind).count();
         metrics::histogram!("communal_billing_arrears_lines").record(u32::try_from(lines.len()).unwrap_or(u32::MAX));
-        if i64::try_from(lines.len()).is_ok_and(|n| n > cap) {
-            let hint = "请按抄表区段或营业网点缩小范围，或使用gRPC接口StreamUserArrearages";
-            return Err(answer_too_large(cap, hint).into());
-        }
+        let lines = cap.check(lines, "请按抄表区段或营业网点缩小范围，或使用gRPC接口StreamUserArrearages")?;
         Ok(answer(QueryUserArrearagesResponse { lines }, limit, behind))
     }
 
@@ -191,10 +180,8 @@ impl ReceivableService for ReceivableRpc {
         request: Request<StreamUserArrearagesRequest>,
     ) -> Result<Response<Self::StreamUserArrearagesStream>, Status> {
         let limit = limit(request.metadata());
-        let mut begun = begin(request)?;
-        let wanted = wanted(begun.message.filter.as_ref(), &mut begun.checker);
-        let limit = noted(limit, &mut begun.checker);
-        let (call, _) = begun.accept()?;
+        let (call, _, (wanted, limit)) =
+            begin(request)?.accept_with(|message, checker| query(message.filter.as_ref(), limit, checker))?;
         let replica = match limit {
             Some(limit) => self.cursor_of_replica(&call.tenant.id, &wanted, limit).await?,
             None => None,
@@ -209,11 +196,11 @@ impl ReceivableService for ReceivableRpc {
                 None => stream_arrears(&pool, &call.tenant.id, &wanted, &portions).await,
             };
             if let Err(refusal) = sent {
-                // Where the client is gone there is nobody to tell.
+                // Fails only if the client is gone.
                 let _ = portions.send(Err(refusal.into())).await;
             }
         };
-        // It has the trace of its call, which has been answered by then.
+        // The task belongs to the trace of its call, which has been answered by then.
         tokio::spawn(belonging(sending));
         Ok(answer(Box::pin(ReceiverStream::new(stream)), limit, behind))
     }
@@ -244,8 +231,8 @@ async fn stream_arrears(
     send_portions(transaction, first, portions).await
 }
 
-/// Sends this portion and those after it. Ends, and gives the connection back, when the client
-/// goes: at once while it waits for the client, after the portion at hand otherwise.
+/// Sends this portion and those after it. Ends and releases the connection when the client goes: at
+/// once while it waits for the client, else after the current portion.
 async fn send_portions(
     mut transaction: Transaction,
     first: Vec<Bytes>,

@@ -1,9 +1,10 @@
-//! Where receivable lines are kept. Every query is bound by the calling company.
+//! The statements of receivable lines. Every query is bound by the calling company.
 
 use bytes::{Bytes, BytesMut};
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
+use communal_proto::Coded as _;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use prost::bytes::BufMut;
@@ -16,27 +17,27 @@ use sqlx::{Encode, PgConnection, PgExecutor, Postgres, Row};
 
 use super::arrears::{Kind, Wanted};
 use super::line::{CheckedLine, LineKey, Payments};
-use crate::packages::store::number;
 use crate::vocabulary::dates::{AccountMonth, day};
+use crate::vocabulary::identifiers::BatchId;
 
-/// Arrears in their stable order. The caller may be the network company or the retail company of
-/// a line: two disjoint branches, each of which reads its own index in the order of the answer,
-/// so that they are merged and nothing is sorted. A test looks at the plan.
+/// Arrears in their stable order. The caller may be the network company or the retail company of a
+/// line: two disjoint branches, each of which reads its own index in the order of the answer, so that
+/// they are merged and nothing is sorted. A test checks the plan.
 ///
-/// `$book` narrows to one book, and `$order` leaves the book out then: to the planner a column
-/// that is held constant is no part of an order.
+/// `$book` narrows to one book, and `$order` leaves the book out then: to the planner a constant column
+/// is no part of an order. A kind ($4) comes with whether its customers are the caller's own ($6).
 macro_rules! arrears_sql {
     ($before:literal, $book:literal, $order:literal) => {
         concat!(
             $before,
-            "SELECT issued, settled_month, penalty_from, previous_paid_date, previous_payment_id,
+            "SELECT issued, settled_month, levy_date, previous_paid_date, previous_payment_id,
                  nullif(paid_total, 0) AS paid_total, latest_paid, latest_paid_date, latest_payment_id
              FROM (
                  (SELECT * FROM receivable
                   WHERE NOT settled AND network_company_id = $1 AND ",
             $book,
             " AND ($3::text IS NULL OR retail_store_id = $3)
-                    AND ($4::smallint IS NULL OR package_kind = $4 AND (retail_company_id = $1) = ($4 = 1))
+                    AND ($4::text IS NULL OR package_kind = $4 AND (retail_company_id = $1) = $6)
                   ORDER BY ",
             $order,
             " LIMIT $5)
@@ -45,7 +46,7 @@ macro_rules! arrears_sql {
                   WHERE NOT settled AND retail_company_id = $1 AND network_company_id <> $1 AND ",
             $book,
             " AND ($3::text IS NULL OR retail_store_id = $3)
-                    AND ($4::smallint IS NULL OR package_kind = $4 AND $4 = 1)
+                    AND ($4::text IS NULL OR package_kind = $4 AND $6)
                   ORDER BY ",
             $order,
             " LIMIT $5)
@@ -67,8 +68,8 @@ macro_rules! arrears_sql {
     };
 }
 
-/// Two texts, for all books and for one: an index condition that may be absent is none for the
-/// planner.
+/// Binds the statement for all books or the one for one book: the planner does not use an index for a
+/// condition that may be absent.
 fn arrears_query<'q>(
     texts: [&'static str; 2],
     caller: &'q str,
@@ -80,21 +81,22 @@ fn arrears_query<'q>(
         .bind(caller)
         .bind(wanted.book_id.as_deref())
         .bind(wanted.retail_store_id.as_deref())
-        .bind(wanted.kind.map(Kind::number))
+        .bind(wanted.kind.and_then(|kind| kind.of_package().stored()))
         .bind(limit)
+        .bind(wanted.kind.map(Kind::is_own))
 }
 
-/// The statements behind [`arrears`], for all books and for one, for looking at their plans.
-/// Parameters: caller, book, store, kind, limit.
+/// Returns the statements behind [`arrears`], for all books and for one, so that a test can explain them.
+/// Parameters: caller, book, store, kind, limit, own.
 #[must_use]
 pub fn arrears_statements() -> [&'static str; 2] {
     arrears_sql!("")
 }
 
-/// The arrears a caller sees, encoded; at most `limit`.
+/// Returns the arrears that a caller sees, encoded, at most `limit`.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn arrears(
     executor: impl PgExecutor<'_>,
     caller: &str,
@@ -105,20 +107,20 @@ pub async fn arrears(
     all_encoded(rows).named("arrears_read").await
 }
 
-/// Opens a cursor over the arrears a caller sees. Lives as long as the transaction.
+/// Opens a cursor over the arrears that a caller sees. It lives as long as the transaction.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn open_cursor(connection: &mut PgConnection, caller: &str, wanted: &Wanted) -> Result<(), sqlx::Error> {
     let texts = arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ");
     arrears_query(texts, caller, wanted, None).execute(connection).named("arrears_cursor").await?;
     Ok(())
 }
 
-/// The next lines of the cursor, encoded; none at its end.
+/// Returns the next lines of the cursor, encoded; none at its end.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn next_portion(connection: &mut PgConnection) -> Result<Vec<Bytes>, sqlx::Error> {
     all_encoded(sqlx::query("FETCH 500 FROM arrears").fetch(connection)).named("arrears_fetch").await
 }
@@ -132,11 +134,11 @@ async fn all_encoded(mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>) -> Res
     Ok(lines)
 }
 
-/// A line as the contract has it: the bytes as billed and the fields that payments change.
+/// Encodes a line: the bytes as billed, followed by the fields that payments change.
 ///
-/// This is the hot path of the service. Columns are read by index and unchecked: the statement
-/// above is the only one whose rows come here, and its types are those of the migration.
-/// Rows share buffers, so that a line costs no allocation of its own.
+/// This is the hot path of the service. Columns are read by index and unchecked: only rows of the
+/// statement above come here, and its types are those of the migration. Rows share buffers, so that a
+/// line costs no allocation of its own.
 fn encoded(row: &PgRow, buffer: &mut BytesMut) -> Result<Bytes, sqlx::Error> {
     let issued: &[u8] = row.try_get_unchecked(0)?;
     if buffer.capacity() < issued.len() {
@@ -145,7 +147,7 @@ fn encoded(row: &PgRow, buffer: &mut BytesMut) -> Result<Bytes, sqlx::Error> {
     buffer.put_slice(issued);
     Payments {
         settled_month: row.try_get_unchecked(1)?,
-        penalty_from: row.try_get_unchecked(2)?,
+        levy_date: row.try_get_unchecked(2)?,
         previous_paid_date: row.try_get_unchecked(3)?,
         previous_payment_id: row.try_get_unchecked(4)?,
         paid_total: row.try_get_unchecked(5)?,
@@ -157,92 +159,88 @@ fn encoded(row: &PgRow, buffer: &mut BytesMut) -> Result<Bytes, sqlx::Error> {
     Ok(buffer.split().freeze())
 }
 
-/// A batch that was taken over.
+/// An imported batch.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// SHA-256 of its lines.
     pub content_hash: Vec<u8>,
     /// Lines.
     pub lines: i64,
-    /// Of these, outstanding then.
+    /// Lines that were outstanding at the import.
     pub outstanding_lines: i64,
 }
 
-/// The batch of an identifier.
+/// Returns the batch of an identifier.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn batch(
     executor: impl PgExecutor<'_>,
     company_id: &str,
-    batch_id: &str,
+    batch_id: &BatchId,
 ) -> Result<Option<Batch>, sqlx::Error> {
     sqlx::query_as!(
         Batch,
         "SELECT content_hash, lines, outstanding_lines FROM receivable_batch
          WHERE company_id = $1 AND batch_id = $2",
         company_id,
-        batch_id,
+        batch_id.as_str(),
     )
     .fetch_optional(executor)
     .named("batch_read")
     .await
 }
 
-/// Reserves a batch for this transaction, if no other is taking it over at this moment.
+/// Reserves a batch for this transaction; returns false if another is importing it.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn reserve_batch(
     connection: &mut PgConnection,
     company_id: &str,
-    batch_id: &str,
+    batch_id: &BatchId,
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 1)) AS "reserved!""#,
         company_id,
-        batch_id,
+        batch_id.as_str(),
     )
     .fetch_one(connection)
     .named("batch_reserve")
     .await
 }
 
-/// Notes a batch as taken over.
+/// Records a batch as imported.
 ///
 /// # Errors
-/// Storage faults.
-pub async fn note_batch(
+/// Returns the database's error.
+pub async fn record_batch(
     connection: &mut PgConnection,
     call: &Call,
-    batch_id: &str,
+    batch_id: &BatchId,
     batch: &Batch,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "INSERT INTO receivable_batch
-             (company_id, batch_id, content_hash, lines, outstanding_lines, operator_id, channel_id, trace_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO receivable_batch (company_id, batch_id, content_hash, lines, outstanding_lines)
+         VALUES ($1, $2, $3, $4, $5)",
         call.tenant.id,
-        batch_id,
+        batch_id.as_str(),
         batch.content_hash,
         batch.lines,
         batch.outstanding_lines,
-        call.operator_id,
-        call.channel_id,
-        call.trace_id,
     )
     .execute(connection)
-    .named("batch_note")
+    .named("batch_record")
     .await?;
     Ok(())
 }
 
-/// Whether a line is open and settled at once, which no index can keep apart. Locks out other
-/// imports into the same network companies (in the order of their identifiers) until this
-/// transaction ends, so that none can slip its half in after the look.
+/// Returns true if a line is open and settled at once, which no index prevents. Locks the network
+/// companies, in the order of their identifiers, against other imports until this transaction ends, so
+/// that none can add the other half of such a line after the check.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn any_line_twice(
     connection: &mut PgConnection,
     network_company_ids: &[String],
@@ -253,7 +251,7 @@ pub async fn any_line_twice(
             .named("line_lock")
             .await?;
     }
-    // LIMIT keeps this a look-up for each open line, of which there are few.
+    // LIMIT keeps this a lookup for each open line, of which there are few.
     sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT FROM receivable_open o CROSS JOIN LATERAL (
@@ -267,10 +265,10 @@ pub async fn any_line_twice(
     .await
 }
 
-/// Which of these lines exist.
+/// Returns the keys of lines that exist.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn existing(
     executor: impl PgExecutor<'_>,
     network_company_ids: &[String],
@@ -286,18 +284,18 @@ pub async fn existing(
     .await
 }
 
-/// The columns that [`CopyBuffer`] writes, in its order.
+/// The columns that [`CopyBuffer`] writes, in its order. The actor comes from the defaults of the table.
 const COPY: &str = "COPY receivable (network_company_id, retail_company_id, book_id, retail_store_id, package_kind, \
     settlement_account_id, account_month, charge_off_date, charge_off_id, line_key, fee, paid_total, latest_paid, \
-    latest_paid_date, latest_payment_id, previous_paid_date, previous_payment_id, penalty_from, settled_month, settled, \
-    batch_id, issued, operator_id, channel_id, trace_id) FROM STDIN WITH (FORMAT binary)";
-const COPY_COLUMNS: i16 = 25;
+    latest_paid_date, latest_payment_id, previous_paid_date, previous_payment_id, levy_date, settled_month, settled, \
+    batch_id, issued) FROM STDIN WITH (FORMAT binary)";
+const COPY_COLUMNS: i16 = 22;
 
-/// Lines in PostgreSQL's binary COPY format, written with the driver's own encoders.
+/// Lines in PostgreSQL's binary COPY format, encoded by the driver.
 #[derive(Debug)]
 pub struct CopyBuffer {
     bytes: PgArgumentBuffer,
-    /// Lines in it.
+    /// Number of lines in it.
     pub lines: usize,
 }
 
@@ -315,8 +313,8 @@ impl CopyBuffer {
     /// Appends a line.
     ///
     /// # Errors
-    /// Where a value has no binary form.
-    pub fn push(&mut self, call: &Call, batch_id: &str, checked: &CheckedLine) -> Result<(), BoxDynError> {
+    /// Returns an error if a value has no binary form.
+    pub fn push(&mut self, batch_id: &BatchId, checked: &CheckedLine) -> Result<(), BoxDynError> {
         let line = &checked.line;
         let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
         self.bytes.extend_from_slice(&COPY_COLUMNS.to_be_bytes());
@@ -324,7 +322,7 @@ impl CopyBuffer {
         self.put(line.retail_company_id.as_str())?;
         self.put(line.book_id.as_str())?;
         self.put(line.retail_store_id.as_str())?;
-        self.put(number(line.package_kind))?;
+        self.put(line.package_kind().stored())?;
         self.put(line.settlement_account_id.as_str())?;
         self.put(line.account_month)?;
         self.put::<Option<NaiveDate>>(day(line.charge_off_date))?;
@@ -340,16 +338,13 @@ impl CopyBuffer {
         self.put::<Option<NaiveDate>>(day(line.penalty_from))?;
         self.put::<Option<i32>>(AccountMonth::read(line.settled_month).map(AccountMonth::number))?;
         self.put(checked.is_settled())?;
-        self.put(batch_id)?;
+        self.put(batch_id.as_str())?;
         self.put(checked.issued.as_slice())?;
-        self.put(call.operator_id.as_str())?;
-        self.put(call.channel_id.as_str())?;
-        self.put(call.trace_id.as_str())?;
         self.lines += 1;
         Ok(())
     }
 
-    /// A value with its length before it; null has the length -1 and no bytes.
+    /// Appends a value with its length before it; NULL has the length -1 and no bytes.
     fn put<'q, T: Encode<'q, Postgres>>(&mut self, value: T) -> Result<(), BoxDynError> {
         let at = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
@@ -366,7 +361,7 @@ impl CopyBuffer {
     /// Sends the lines to the table.
     ///
     /// # Errors
-    /// Storage faults; a violated unique index where a line exists.
+    /// Returns the database's error; it violates a unique index if a line exists.
     pub async fn send(mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
         let bytes = self.bytes;
@@ -379,7 +374,7 @@ impl CopyBuffer {
     }
 }
 
-/// The keys of lines as a statement takes them.
+/// Returns keys as a statement takes them.
 #[must_use]
 pub fn key_column<'a>(keys: impl IntoIterator<Item = &'a LineKey>) -> Vec<Vec<u8>> {
     keys.into_iter().map(|key| key.to_vec()).collect()

@@ -1,4 +1,4 @@
-//! Who and what the demo data has: companies, stores, credentials, packages with their prices.
+//! The catalogue of the demo data: companies, stores, credentials, packages with their prices.
 
 use std::collections::HashMap;
 
@@ -11,21 +11,22 @@ use communal_kit::identity::store::{self as identity, IdentityError, NewChannel}
 use communal_kit::identity::{Proof, TenantKind};
 use communal_kit::pool::Pool;
 use communal_kit::secret::Secret;
+use communal_kit::write::run_as;
 use communal_proto::billing::v1::{
     BasicFeesType, DeliveryPriceType, LadderNumType, PackStateType, Store, TransVoltageType,
 };
 use rust_decimal::Decimal;
+use sqlx::PgConnection;
 
 use crate::packages::draft::Draft;
-use crate::packages::lifecycle::Step;
 use crate::packages::prices::change::{Open, Plan};
-use crate::packages::prices::matrix::gaps;
 use crate::packages::prices::row::Values;
-use crate::packages::prices::store::{self as prices, Applied};
+use crate::packages::prices::store as prices;
 use crate::packages::store::{self as packages, Filter};
 use crate::rating::Rates;
 use crate::suppliers;
 use crate::vocabulary::dates::day;
+use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::quantity::UNIT_PRICE_SCALE;
 use crate::vocabulary::tariff::{
@@ -36,17 +37,18 @@ use crate::vocabulary::tariff::{
 pub(super) const NETWORK: &str = "N000000000000001";
 /// The retail companies.
 pub(super) const RETAILERS: [&str; 2] = ["S000000000000001", "S000000000000002"];
-/// The network company's own store, after the two of each retail company.
+/// The network company's store, after the two of each retail company.
 pub(super) const NETWORK_STORE: &str = "H000000000000005";
 
 const CHANNEL: &str = "C000000000000001";
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OPERATOR: &str = "R000000000000001";
+const OPERATOR_NAME: &str = "演示操作员";
 
 /// The day on which everything of the demo data begins.
 pub(super) const START: i32 = 20_240_101;
 
-/// What a demo package is and costs.
+/// A demo package and its prices.
 #[derive(Debug)]
 pub(super) struct Tariff {
     pub(super) name: &'static str,
@@ -59,7 +61,7 @@ pub(super) struct Tariff {
     steps: &'static [i64],
     /// Prices by tier, then by period, in millionths.
     prices: &'static [&'static [i64]],
-    /// What a household uses in a month, at least and at most.
+    /// Least and most consumption of a household in a month.
     pub(super) usage: (u64, u64),
 }
 
@@ -124,12 +126,12 @@ pub(super) const TARIFFS: [Tariff; 5] = [
 ];
 
 impl Tariff {
-    /// The periods of the day it prices apart.
+    /// The periods of the day that it prices apart.
     pub(super) fn periods(&self) -> &'static [Period] {
         periods(self.time_of_use)
     }
 
-    /// How many tiers it has.
+    /// The number of its tiers.
     pub(super) fn tiers(&self) -> LadderNumType {
         i32::try_from(self.prices.len()).ok().and_then(|n| LadderNumType::try_from(n).ok()).unwrap_or_default()
     }
@@ -181,13 +183,13 @@ impl Tariff {
         }
     }
 
-    fn opens(&self, package_id: &str) -> Vec<Open> {
+    fn opens(&self, package_id: &PackageId) -> Vec<Open> {
         let rates = self.rates();
         rates
             .prices
             .iter()
             .map(|((tier, period), price)| Open {
-                package_id: package_id.to_owned(),
+                package_id: package_id.clone(),
                 dimensions: Dimensions {
                     account_item: self.account_item.to_owned(),
                     agreement_price: YesNo::No,
@@ -213,17 +215,14 @@ impl Tariff {
     }
 }
 
-/// In whose name the demo data is written.
-pub(super) fn demo_call(tenant_id: &str, kind: TenantKind) -> Call {
+/// The call by which demo data of a company is written.
+pub(super) fn demo_call(tenant_id: &str, kind: TenantKind, clock: &Clock) -> Call {
+    let tenant = Tenant { id: tenant_id.to_owned(), kind };
     Call {
-        tenant: Tenant { id: tenant_id.to_owned(), kind },
         operator_id: OPERATOR.to_owned(),
-        operator_name: "演示操作员".to_owned(),
+        operator_name: OPERATOR_NAME.to_owned(),
         channel_id: CHANNEL.to_owned(),
-        request_id: None,
-        trace_id: "demo".to_owned(),
-        method: "seed".to_owned(),
-        at: chrono::Utc::now(),
+        ..Call::internal(tenant, "seed", clock.now())
     }
 }
 
@@ -240,17 +239,6 @@ pub(super) async fn register(pool: &Pool, clock: &Clock) -> anyhow::Result<()> {
         let name = format!("演示销售公司{number}");
         identity::register_tenant(&mut transaction, id, TenantKind::RetailCompany, &name).await?;
     }
-    for (retailer, id) in RETAILERS.iter().enumerate() {
-        let stores: Vec<_> = (0..2)
-            .map(|half| Store {
-                store_id: store_of(retailer, half),
-                name: format!("演示营业厅{}", retailer * 2 + half + 1),
-            })
-            .collect();
-        suppliers::store::register(&mut transaction, &demo_call(id, TenantKind::RetailCompany), &stores).await?;
-    }
-    let own = Store { store_id: NETWORK_STORE.into(), name: "演示管网营业厅".into() };
-    suppliers::store::register(&mut transaction, &demo_call(NETWORK, TenantKind::NetworkCompany), &[own]).await?;
     let tenant_ids: Vec<_> = std::iter::once(NETWORK).chain(RETAILERS).map(str::to_owned).collect();
     let channel = NewChannel {
         channel_id: CHANNEL,
@@ -266,49 +254,71 @@ pub(super) async fn register(pool: &Pool, clock: &Clock) -> anyhow::Result<()> {
         Ok(_) | Err(IdentityError::ChannelExists(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    identity::register_operator(&mut transaction, OPERATOR, "演示操作员", &tenant_ids).await?;
+    identity::register_operator(&mut transaction, OPERATOR, OPERATOR_NAME, &tenant_ids).await?;
     transaction.commit().await?;
-    Ok(())
+
+    for (retailer, id) in RETAILERS.iter().enumerate() {
+        let stores: Vec<_> = (0..2)
+            .map(|half| Store {
+                store_id: store_of(retailer, half),
+                name: format!("演示营业厅{}", retailer * 2 + half + 1),
+            })
+            .collect();
+        register_stores(pool, &demo_call(id, TenantKind::RetailCompany, clock), &stores).await?;
+    }
+    let own = Store { store_id: NETWORK_STORE.into(), name: "演示管网营业厅".into() };
+    register_stores(pool, &demo_call(NETWORK, TenantKind::NetworkCompany, clock), &[own]).await
+}
+
+async fn register_stores(pool: &Pool, call: &Call, stores: &[Store]) -> anyhow::Result<()> {
+    Ok(run_as(pool, call, async |tx| Ok(suppliers::store::register(tx, call, stores).await?)).await?)
 }
 
 /// Puts the packages of a retail company on sale and returns their identifiers, in the order of
 /// [`TARIFFS`]. Those that are there already stay.
-pub(super) async fn sell_packages(pool: &Pool, retailer: usize, id: &str) -> anyhow::Result<Vec<String>> {
-    let call = demo_call(id, TenantKind::RetailCompany);
+pub(super) async fn sell_packages(
+    pool: &Pool,
+    clock: &Clock,
+    retailer: usize,
+    id: &str,
+) -> anyhow::Result<Vec<PackageId>> {
+    let call = demo_call(id, TenantKind::RetailCompany, clock);
     let start = day(START).context("the demo's first day")?;
-    let mut transaction = pool.begin().await?;
-    let known: HashMap<_, _> = packages::list(&mut *transaction, id, &Filter::default(), start, i64::MAX)
-        .await?
-        .into_iter()
-        .filter(|p| p.state() == PackStateType::OnSale)
-        .map(|p| (p.name, p.package_id))
-        .collect();
+    let on_sale = Filter { state: PackStateType::OnSale, ..Filter::default() };
+    let known = packages::list(pool, id, &on_sale, start, i64::MAX).await?;
+    let known: HashMap<_, _> = known.into_iter().map(|p| (p.name, p.package_id)).collect();
     let mut ids = Vec::new();
     for tariff in &TARIFFS {
-        if let Some(package_id) = known.get(tariff.name) {
-            ids.push(package_id.clone());
-            continue;
-        }
-        let package_id = packages::add(&mut transaction, &call, &tariff.draft(&store_of(retailer, 0))).await?;
-        let named = [package_id.clone()];
-        let priced = prices::read(&mut *transaction, &call, &named).await?;
-        let plan = Plan { opens: tariff.opens(&package_id), ..Plan::default() };
-        let applied = prices::apply(&mut *transaction, &call, Step::AddPrices, &priced, &plan, None).await?;
-        anyhow::ensure!(applied == Applied::Done, "the prices of {package_id} were not written: {applied:?}");
-        let priced = prices::read(&mut *transaction, &call, &named).await?;
-        let priced = priced.get(&package_id).context("the package that was just added")?;
-        let rows: Vec<_> = priced.rows.iter().map(|r| (r.dimensions.clone(), r.values.limits)).collect();
-        anyhow::ensure!(gaps(&priced.shape, &rows).is_empty(), "the prices of {} are not complete", tariff.name);
-        packages::move_to(&mut transaction, &call, &named, PackStateType::Submitted, Step::Submit).await?;
-        packages::put_on_sale(&mut transaction, &call, &package_id, Lifetime { start: Some(start), stop: None })
-            .await?;
+        let package_id = match known.get(tariff.name) {
+            Some(package_id) => package_id.as_str().into(),
+            None => {
+                let draft = tariff.draft(&store_of(retailer, 0));
+                run_as(pool, &call, async |tx| Ok(sell(tx, &call, tariff, &draft, start).await?)).await?
+            }
+        };
         ids.push(package_id);
     }
-    transaction.commit().await?;
     Ok(ids)
 }
 
-/// The first day of the demo, for what is billed by it.
+/// Takes a package through its life up to the sale, as the calls do.
+async fn sell(
+    tx: &mut PgConnection,
+    call: &Call,
+    tariff: &Tariff,
+    draft: &Draft,
+    start: NaiveDate,
+) -> Result<PackageId, sqlx::Error> {
+    let package_id = packages::add(tx, call, draft).await?;
+    let plan = Plan { opens: tariff.opens(&package_id), ..Plan::default() };
+    prices::carry_out(tx, call, &plan).await?;
+    packages::submit(tx, call, std::slice::from_ref(&package_id)).await?;
+    packages::put_on_sale(tx, call, &package_id, Lifetime { start: Some(start), stop: None }).await?;
+    prices::start(tx, call, &package_id, Some(start)).await?;
+    Ok(package_id)
+}
+
+/// The first day of the demo data.
 pub(super) fn first_day() -> Option<NaiveDate> {
     day(START)
 }

@@ -1,5 +1,4 @@
-//! The receivable lines of the demo data: amounts really computed by tier and period, the same
-//! each time.
+//! The receivable lines of the demo data: rated by tier and period, the same each time.
 
 use chrono::{Days, Months, NaiveDate};
 use communal_kit::dates;
@@ -13,24 +12,25 @@ use rust_decimal::Decimal;
 use super::catalogue::{NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, Tariff, first_day, store_of};
 use crate::rating::{RatedLine, RatingError, Usage, rate};
 use crate::vocabulary::dates::AccountMonth;
+use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 use crate::vocabulary::tariff::{HeatBasis, Ladder, Period, Season, Utility, YesNo};
 
 /// Books of each retail company.
 pub(super) const BOOKS: usize = 12;
-/// Which tariff is read in each book of a company: a book has one utility.
+/// The tariff of each book of a company: a book has one utility.
 const TARIFF_OF_BOOK: [usize; BOOKS] = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
-/// What the network company's own customers pay by; they live in the books of this tariff and
-/// of those before it.
+/// The tariff of the network company's own customers; they live in the books of this tariff and of those
+/// before it.
 const GUARANTEED_TARIFF: usize = 1;
-/// Bills that are not paid in full, of a hundred.
+/// Bills that are not paid in full, in percent.
 const UNPAID_PERCENT: u64 = 3;
-/// Of those, the ones that are partly paid: one in so many.
+/// One in this many of those is partly paid.
 const PARTLY_PAID: u64 = 4;
 /// Days after the charge-off from which the penalty counts.
 const GRACE_DAYS: u64 = 15;
 
-/// A small generator (SplitMix64) whose numbers never change with a library.
+/// A generator of pseudo-random numbers (SplitMix64) that does not change with a library.
 #[derive(Clone, Debug)]
 struct Numbers(u64);
 
@@ -49,7 +49,7 @@ impl Numbers {
     }
 }
 
-/// Who has an account, and where.
+/// A settlement account.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     number: usize,
@@ -64,7 +64,7 @@ pub(super) struct Account {
 /// The accounts of a retail company, book by book.
 pub(super) fn retail_accounts(
     retailer: usize,
-    packages: &[String],
+    packages: &[PackageId],
     accounts: usize,
 ) -> impl Iterator<Item = Account> + Send + 'static {
     let packages = packages.to_vec();
@@ -77,7 +77,7 @@ pub(super) fn retail_accounts(
             book_id: book_id(retailer * BOOKS + book),
             retail_company_id: RETAILERS.get(retailer).copied()?,
             retail_store_id: store_of(retailer, book / (BOOKS / 2)),
-            package_id: packages.get(tariff)?.clone(),
+            package_id: packages.get(tariff)?.to_string(),
             kind: ChargePackType::Market,
             tariff: TARIFFS.get(tariff)?,
         })
@@ -132,7 +132,7 @@ pub(super) fn lines_of_year(account: &Account, year: u32) -> anyhow::Result<Vec<
     Ok(lines)
 }
 
-/// What was used by period: some 60 % of it at peak time where that is priced apart.
+/// Splits a quantity over the periods: some 60 % of it at peak time if that is priced apart.
 fn by_period(tariff: &Tariff, total: u64, numbers: &mut Numbers) -> Vec<(Period, Decimal)> {
     match tariff.periods() {
         [peak, valley] => {
@@ -143,7 +143,7 @@ fn by_period(tariff: &Tariff, total: u64, numbers: &mut Numbers) -> Vec<(Period,
     }
 }
 
-/// How a bill was paid.
+/// The payment of a bill.
 #[derive(Clone, Copy, Debug)]
 enum Paid {
     InFull,

@@ -1,6 +1,5 @@
-//! Demo data: two retail companies in the area of one network company, with packages on sale and
-//! two years of bills. The same each time, and written through the same code as the calls, so
-//! that what is tried out on it is what happens in earnest.
+//! Demo data: two retail companies in the area of one network company, with packages on sale and two
+//! years of bills. It is the same each time, and written by the same code as calls.
 
 mod catalogue;
 mod lines;
@@ -15,32 +14,33 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tonic::Status;
 
 use crate::receivables::{import, store};
+use crate::vocabulary::identifiers::BatchId;
 use catalogue::{NETWORK, RETAILERS, demo_call, register, sell_packages};
 use lines::{Account, guaranteed_accounts, lines_of_year, retail_accounts};
 
 /// Accounts in one message of an import.
 const ACCOUNTS_A_MESSAGE: usize = 100;
 
-/// How much demo data there is.
+/// The amount of demo data.
 #[derive(Clone, Copy, Debug)]
 pub struct Volume {
     /// Settlement accounts of each retail company.
     pub accounts: usize,
-    /// Accounts of the network company's own in each of a few books.
+    /// Accounts of the network company itself in each of a few books.
     pub guaranteed_in_a_book: usize,
     /// Calendar years of bills.
     pub years: u32,
 }
 
 impl Volume {
-    /// What `seed --demo` loads.
+    /// The amount that `seed --demo` loads.
     pub const DEMO: Self = Self { accounts: 6_000, guaranteed_in_a_book: 20, years: 2 };
 }
 
 /// Loads the demo data, and returns whether it did: data that is there already stays.
 ///
 /// # Errors
-/// Storage faults, and data of others in its place.
+/// Returns the database's error, and an error if other data is in its place.
 pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result<bool> {
     let last = batch_id(NETWORK, volume.years.saturating_sub(1));
     if store::batch(pool, NETWORK, &last).await?.is_some() {
@@ -51,30 +51,30 @@ pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result
     bar.set_style(ProgressStyle::with_template("billing demo data {wide_bar} {pos}/{len} account years {elapsed}")?);
     register(pool, clock).await?;
     for (retailer, id) in RETAILERS.into_iter().enumerate() {
-        let packages = sell_packages(pool, retailer, id).await?;
-        let call = demo_call(id, TenantKind::RetailCompany);
+        let packages = sell_packages(pool, clock, retailer, id).await?;
+        let call = demo_call(id, TenantKind::RetailCompany, clock);
         for year in 0..volume.years {
             let accounts = retail_accounts(retailer, &packages, volume.accounts).collect();
             load(pool, &call, year, accounts, &bar).await?;
         }
     }
-    let call = demo_call(NETWORK, TenantKind::NetworkCompany);
+    let call = demo_call(NETWORK, TenantKind::NetworkCompany, clock);
     for year in 0..volume.years {
         load(pool, &call, year, guaranteed_accounts(volume.guaranteed_in_a_book).collect(), &bar).await?;
     }
-    // Without statistics the first queries after a load this size are planned blindly.
+    // Without statistics the first queries after a load of this size get bad plans.
     sqlx::query("ANALYZE receivable").execute(pool).await?;
     bar.finish();
     Ok(true)
 }
 
-fn batch_id(company_id: &str, year: u32) -> String {
-    format!("demo-{company_id}-{}", year + 1)
+fn batch_id(company_id: &str, year: u32) -> BatchId {
+    format!("demo-{company_id}-{}", year + 1).into()
 }
 
-/// Imports one year's bills of a company's accounts, as a client's stream would.
+/// Imports one year's bills of a company's accounts, like a client's stream.
 async fn load(pool: &Pool, call: &Call, year: u32, accounts: Vec<Account>, bar: &ProgressBar) -> anyhow::Result<()> {
-    let batch = ImportBatch { batch_id: batch_id(&call.tenant.id, year) };
+    let batch = ImportBatch { batch_id: batch_id(&call.tenant.id, year).into() };
     let mut batch = Some(batch);
     let portions: Vec<_> = accounts.chunks(ACCOUNTS_A_MESSAGE).map(<[Account]>::to_vec).collect();
     let messages = portions.into_iter().map(move |portion| {

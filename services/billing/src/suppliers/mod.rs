@@ -1,5 +1,5 @@
-//! Suppliers (商户): network and retail companies and their stores. The company itself is a
-//! tenant, which the kit keeps; here are the stores.
+//! Suppliers (商户): the stores of network and retail companies. The company itself is a tenant, which
+//! the kit keeps.
 
 pub mod rpc;
 pub mod store;

@@ -1,5 +1,6 @@
-//! The calls of `SupplierService`.
+//! The methods of `SupplierService`.
 
+use communal_kit::paging::Cap;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
@@ -11,7 +12,6 @@ use communal_proto::billing::v1::{
 use tonic::{Request, Response, Status};
 
 use super::store;
-use crate::{MOST_UNPAGED_ROWS, answer_too_large};
 
 /// Serves stores.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct SupplierRpc {
 }
 
 impl SupplierRpc {
-    /// Stores of this database.
+    /// Serves the stores of a database.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
         Self { pool }
@@ -43,12 +43,8 @@ impl SupplierService for SupplierRpc {
 
     async fn list_stores(&self, request: Request<ListStoresRequest>) -> Result<Response<ListStoresResponse>, Status> {
         let (call, _) = begin(request)?.accept()?;
-        let stores = store::list(&self.pool, &call.tenant.id, MOST_UNPAGED_ROWS.saturating_add(1))
-            .await
-            .map_err(Refusal::from)?;
-        if i64::try_from(stores.len()).is_ok_and(|n| n > MOST_UNPAGED_ROWS) {
-            return Err(answer_too_large(MOST_UNPAGED_ROWS, "营业网点过多").into());
-        }
+        let found = store::list(&self.pool, &call.tenant.id, Cap::UNPAGED.limit()).await.map_err(Refusal::from)?;
+        let stores = Cap::UNPAGED.check(found, "营业网点过多")?;
         Ok(Response::new(ListStoresResponse { stores }))
     }
 }

@@ -1,4 +1,4 @@
-//! Where stores are kept. Every query is bound by the company.
+//! The statements of stores. Every query is bound by the company.
 
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
@@ -8,19 +8,19 @@ use sqlx::{PgConnection, PgExecutor};
 
 use crate::vocabulary::identifiers::{CompanyId, StoreId};
 
-/// Which of the suppliers that a package names exist.
+/// The suppliers of a package that exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// A network company has the identifier.
     pub network_company: bool,
-    /// The caller has the store.
+    /// The tenant has the store.
     pub store: bool,
 }
 
-/// Looks up what a package names.
+/// Looks up the suppliers that a package names.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn known(
     connection: &mut PgConnection,
     call: &Call,
@@ -29,10 +29,10 @@ pub async fn known(
 ) -> Result<Known, sqlx::Error> {
     sqlx::query_as!(
         Known,
-        r#"SELECT EXISTS (SELECT FROM platform.tenant WHERE tenant_id = $1 AND kind = $2) AS "network_company!",
-                  EXISTS (SELECT FROM supplier_store WHERE company_id = $3 AND store_id = $4) AS "store!""#,
+        r#"SELECT EXISTS (SELECT FROM platform.tenant WHERE tenant_id = $1 AND kind = $2::integer) AS "network_company!",
+                  EXISTS (SELECT FROM store WHERE company_id = $3 AND store_id = $4) AS "store!""#,
         network_company_id.as_str(),
-        crate::packages::store::number(TenantKind::NetworkCompany),
+        i32::from(TenantKind::NetworkCompany),
         call.tenant.id,
         retail_store_id.as_str(),
     )
@@ -41,25 +41,21 @@ pub async fn known(
     .await
 }
 
-/// Registers stores of the caller; one that exists is renamed. The identifiers must be
-/// different from each other, and are locked in their order.
+/// Registers stores of the tenant, and renames those that exist. The identifiers must differ from
+/// each other. Locks the stores in the order of their identifiers.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn register(connection: &mut PgConnection, call: &Call, stores: &[Store]) -> Result<(), sqlx::Error> {
     let (ids, names): (Vec<_>, Vec<_>) = stores.iter().map(|s| (s.store_id.clone(), s.name.clone())).unzip();
     sqlx::query!(
-        "INSERT INTO supplier_store (company_id, store_id, name, operator_id, channel_id, trace_id)
-         SELECT $1, s.store_id, s.name, $4, $5, $6
+        "INSERT INTO store (company_id, store_id, name)
+         SELECT $1, s.store_id, s.name
          FROM unnest($2::text[], $3::text[]) AS s (store_id, name) ORDER BY s.store_id
-         ON CONFLICT (company_id, store_id) DO UPDATE SET name = excluded.name, operator_id = excluded.operator_id,
-             channel_id = excluded.channel_id, trace_id = excluded.trace_id, written_at = now()",
+         ON CONFLICT (company_id, store_id) DO UPDATE SET name = excluded.name WHERE store.name <> excluded.name",
         call.tenant.id,
         &ids,
         &names,
-        call.operator_id,
-        call.channel_id,
-        call.trace_id,
     )
     .execute(connection)
     .named("store_register")
@@ -67,14 +63,14 @@ pub async fn register(connection: &mut PgConnection, call: &Call, stores: &[Stor
     Ok(())
 }
 
-/// The stores of a company, by identifier; at most `limit`.
+/// Returns the stores of a company by identifier, at most `limit`.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn list(executor: impl PgExecutor<'_>, company_id: &str, limit: i64) -> Result<Vec<Store>, sqlx::Error> {
     sqlx::query_as!(
         Store,
-        "SELECT store_id, name FROM supplier_store WHERE company_id = $1 ORDER BY store_id LIMIT $2",
+        "SELECT store_id, name FROM store WHERE company_id = $1 ORDER BY store_id LIMIT $2",
         company_id,
         limit,
     )

@@ -1,6 +1,7 @@
 //! Identifiers as types of their own, so that two that stand side by side in a call cannot change
 //! places.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 /// Declares identifiers that are texts.
@@ -33,6 +34,12 @@ macro_rules! identifiers {
         impl From<$name> for String {
             fn from(id: $name) -> Self {
                 id.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 

@@ -79,7 +79,7 @@ async fn the_filter_means_what_the_document_says_for_every_caller() {
                                 retail_company_id: &l.retail_company_id,
                                 retail_store_id: &l.retail_store_id,
                                 book_id: &l.book_id,
-                                package_kind: i16::try_from(l.package_kind).unwrap(),
+                                package_kind: l.package_kind(),
                             };
                             wanted.sees(caller, seen)
                         })
@@ -296,9 +296,9 @@ async fn arrears_are_read_in_order_from_the_index_of_either_company_and_never_so
     // The plan that a prepared statement settles on, whatever its first arguments were.
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *connection).await.unwrap();
     for (name, statement) in ["all_books", "one_book"].into_iter().zip(arrears_statements()) {
-        let prepare = format!("PREPARE {name} (text, text, text, smallint, bigint) AS {statement}");
+        let prepare = format!("PREPARE {name} (text, text, text, text, bigint, boolean) AS {statement}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
-        let explain = format!("EXPLAIN EXECUTE {name} ('{NETWORK}', 'B000000000000007', NULL, NULL, 10001)");
+        let explain = format!("EXPLAIN EXECUTE {name} ('{NETWORK}', 'B000000000000007', NULL, NULL, 10001, NULL)");
         let plan = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
         let has = |what: &str| plan.iter().any(|line| line.contains(what));

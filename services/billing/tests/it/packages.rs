@@ -400,14 +400,17 @@ async fn every_write_leaves_who_and_when() {
     let id = world.on_sale("留痕").await;
     world.cancel(&id).await;
     let steps: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT step, operator_id, channel_id FROM sales_package_event WHERE package_id = $1 ORDER BY version",
+        "SELECT split_part(method, '/', 3), operator_id, channel_id FROM platform.change
+         WHERE noun = 'package' AND key = $1 ORDER BY change_number",
     )
     .bind(&id)
     .fetch_all(world.pool())
     .await
     .unwrap();
     let names: Vec<_> = steps.iter().map(|(step, ..)| step.as_str()).collect();
-    assert_eq!(names, ["add", "add_prices", "submit", "put_on_sale", "cancel"]);
+    let methods =
+        ["AddSalePackage", "AddSalePackagePrice", "ApplyPutOnSalesPackage", "PutOnSalePackage", "CancelSalesPackage"];
+    assert_eq!(names, methods);
     assert!(steps.iter().all(|(_, operator, channel)| operator == "R000000000000001" && channel == "C000000000000001"));
 }
 

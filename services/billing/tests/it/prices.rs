@@ -307,7 +307,7 @@ async fn thirty_two_changes_of_one_package_at_once_become_as_many_versions_one_a
     // The first tier: the version before, and one for each change; each began where the one before ended.
     let stored: Vec<(String, i32, Option<i32>)> = sqlx::query_as(
         "SELECT price::text, to_char(start_date, 'YYYYMMDD')::int, to_char(stop_date, 'YYYYMMDD')::int
-         FROM sales_price WHERE package_id = $1 AND tier = 1 ORDER BY price_id",
+         FROM package_price WHERE package_id = $1 AND tier = '1' ORDER BY price_id",
     )
     .bind(&id)
     .fetch_all(world.pool())
@@ -321,7 +321,8 @@ async fn thirty_two_changes_of_one_package_at_once_become_as_many_versions_one_a
     }
     assert_eq!(stored.last().map(|v| v.2), Some(None));
     let versions: Vec<i64> = sqlx::query_scalar(
-        "SELECT version FROM sales_package_event WHERE package_id = $1 AND step = 'change_prices' ORDER BY version",
+        "SELECT (after ->> 'version')::bigint FROM platform.change
+         WHERE noun = 'package' AND key = $1 AND method LIKE '%/UpdateSalePackagePrice' ORDER BY change_number",
     )
     .bind(&id)
     .fetch_all(world.pool())
@@ -424,7 +425,7 @@ async fn a_thousand_rows_change_at_once_and_one_more_is_too_many() {
     }
     update(&world, rows.clone()).await.unwrap();
     let changed: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sales_price WHERE price = 2").fetch_one(world.pool()).await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM package_price WHERE price = 2").fetch_one(world.pool()).await.unwrap();
     assert_eq!(changed, 1000);
     rows.push(row("P000000000000001", 1, "3", 0, 10));
     let status = update(&world, rows).await.unwrap_err();
@@ -461,12 +462,12 @@ async fn the_database_itself_keeps_versions_apart() {
     let id = world.on_sale("约束").await;
     let copy = |start: &str, stop: &str| {
         let sql = format!(
-            "INSERT INTO sales_price (retail_company_id, package_id, account_item, agreement_price, season, heat_basis,
+            "INSERT INTO package_price (retail_company_id, package_id, account_item, agreement_price, season, heat_basis,
                  property_basis, time_of_use, period, ladder, tier, price, price_unit, lower_limit, upper_limit,
-                 start_date, stop_date, operator_id, channel_id, trace_id)
+                 start_date, stop_date, operator_id, channel_id, trace_id, written_at)
              SELECT retail_company_id, package_id, account_item, agreement_price, season, heat_basis, property_basis,
-                 time_of_use, period, ladder, tier, price, price_unit, lower_limit, upper_limit, {start}, {stop}, '', '', ''
-             FROM sales_price WHERE package_id = '{id}' AND tier = 1"
+                 time_of_use, period, ladder, tier, price, price_unit, lower_limit, upper_limit, {start}, {stop}, '', '', '', now()
+             FROM package_price WHERE package_id = '{id}' AND tier = '1'"
         );
         let pool = world.pool().clone();
         async move {
@@ -474,8 +475,8 @@ async fn the_database_itself_keeps_versions_apart() {
             outcome.err().and_then(|e| communal_kit::database::constraint(&e).map(str::to_owned)).unwrap_or_default()
         }
     };
-    assert_eq!(copy("start_date + 5", "start_date + 9").await, "sales_price_versions_apart");
-    assert_eq!(copy("start_date - 5", "NULL").await, "sales_price_versions_apart");
-    assert_eq!(copy("start_date + 5", "start_date").await, "sales_price_span");
+    assert_eq!(copy("start_date + 5", "start_date + 9").await, "package_price_versions_apart");
+    assert_eq!(copy("start_date - 5", "NULL").await, "package_price_versions_apart");
+    assert_eq!(copy("start_date + 5", "start_date").await, "package_price_span");
     assert_eq!(copy("start_date - 5", "start_date").await, "", "one day after the other is fine");
 }

@@ -46,7 +46,7 @@ async fn the_demo_data_is_the_same_each_time_and_loaded_once() {
     let lines = count(&first.pool, "SELECT count(*) FROM receivable").await;
     demo(&Pool::over(first.pool.clone()), &clock, &SMALL).await.unwrap();
     assert_eq!(count(&first.pool, "SELECT count(*) FROM receivable").await, lines);
-    assert_eq!(count(&first.pool, "SELECT count(*) FROM sales_package WHERE state = 5").await, 10);
+    assert_eq!(count(&first.pool, "SELECT count(*) FROM package WHERE state = '5'").await, 10);
 }
 
 #[tokio::test]

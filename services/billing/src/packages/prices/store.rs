@@ -1,352 +1,341 @@
-//! Where price rows and their versions are kept. Every query is bound by the retail company.
-
-use std::collections::HashMap;
+//! The statements of price rows and their versions. Every query is bound by the retail company. All
+//! writes need the lock of the package ([`crate::packages::store::lock`]).
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
-use communal_kit::idempotency::RequestKey;
-use communal_proto::billing::v1::PackStateType;
+use communal_kit::database::stored::Stored;
+use communal_kit::paging::Page;
+use communal_proto::Coded as _;
 use rust_decimal::Decimal;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
-use super::change::{OpenRow, Plan, PricedPackage};
+use super::change::{Close, Edit, Open, OpenRow, Plan};
 use super::row::Values;
-use crate::packages::lifecycle::Step;
-use crate::packages::store::{enumerated, number};
-use crate::vocabulary::lifetime::Lifetime;
+use crate::packages::store::texts;
+use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::quantity::at_unit_price_scale;
-use crate::vocabulary::tariff::{Dimensions, Shape, TierLimits, YesNo};
+use crate::vocabulary::tariff::{
+    Dimensions, HeatBasis, Ladder, Period, PropertyBasis, Season, Tier, TierLimits, TimeOfUse, YesNo,
+};
 
-/// Reads packages of the caller with their open rows, in one statement.
-///
-/// # Errors
-/// Storage faults.
-pub async fn read(
-    executor: impl PgExecutor<'_>,
-    call: &Call,
-    package_ids: &[String],
-) -> Result<HashMap<String, PricedPackage>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT p.package_id, p.version, p.state, p.start_date, p.stop_date, p.account_item, p.utility,
-               p.agreement_price, p.seasonal, p.heat_basis, p.property_basis, p.time_of_use, p.ladder, p.ladder_tiers,
-               r.price_id AS "price_id?", r.account_item AS "row_account_item?", r.season AS "season?",
-               r.agreement_price AS "row_agreement_price?", r.heat_basis AS "row_heat_basis?",
-               r.property_basis AS "row_property_basis?", r.time_of_use AS "row_time_of_use?", r.period AS "period?",
-               r.ladder AS "row_ladder?", r.tier AS "tier?", r.price AS "price?", r.price_unit AS "price_unit?",
-               r.lower_limit AS "lower_limit?", r.upper_limit AS "upper_limit?", r.start_date AS "row_start_date?"
-           FROM sales_package p
-           LEFT JOIN sales_price r
-             ON r.retail_company_id = p.retail_company_id AND r.package_id = p.package_id AND r.stop_date IS NULL
-           WHERE p.retail_company_id = $1 AND p.package_id = ANY($2)"#,
-        call.tenant.id,
-        package_ids,
-    )
-    .fetch_all(executor)
-    .named("tariff_read")
-    .await?;
-
-    let mut packages: HashMap<String, PricedPackage> = HashMap::new();
-    for row in rows {
-        let package = packages.entry(row.package_id).or_insert_with_key(|package_id| PricedPackage {
-            package_id: package_id.clone(),
-            version: row.version,
-            state: enumerated::<PackStateType>(row.state),
-            lifetime: Lifetime { start: row.start_date, stop: row.stop_date },
-            shape: Shape {
-                account_item: row.account_item,
-                utility: enumerated(row.utility),
-                agreement_price: enumerated(row.agreement_price),
-                seasonal: enumerated::<YesNo>(row.seasonal) == YesNo::Yes,
-                heat_basis: enumerated(row.heat_basis),
-                property_basis: enumerated(row.property_basis),
-                time_of_use: enumerated(row.time_of_use),
-                ladder: enumerated(row.ladder),
-                tiers: i32::from(row.ladder_tiers).max(1),
-            },
-            rows: Vec::new(),
-        });
-        // A package without open rows comes as one row of which this half is empty.
-        let Some(price_id) = row.price_id else { continue };
-        package.rows.push(OpenRow {
-            price_id,
-            dimensions: Dimensions {
-                account_item: row.row_account_item.unwrap_or_default(),
-                agreement_price: enumerated(row.row_agreement_price.unwrap_or_default()),
-                season: enumerated(row.season.unwrap_or_default()),
-                heat_basis: enumerated(row.row_heat_basis.unwrap_or_default()),
-                property_basis: enumerated(row.row_property_basis.unwrap_or_default()),
-                time_of_use: enumerated(row.row_time_of_use.unwrap_or_default()),
-                period: enumerated(row.period.unwrap_or_default()),
-                ladder: enumerated(row.row_ladder.unwrap_or_default()),
-                tier: enumerated(row.tier.unwrap_or_default()),
-            },
-            values: Values {
-                price: at_unit_price_scale(row.price.unwrap_or_default()),
-                unit: row.price_unit.unwrap_or_default(),
-                limits: TierLimits {
-                    lower: row.lower_limit.unwrap_or_default(),
-                    upper: row.upper_limit.unwrap_or_default(),
-                },
-            },
-            start: row.row_start_date,
-        });
-    }
-    Ok(packages)
-}
-
-/// What became of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// It was carried out.
-    Done,
-    /// A package was written to since the plan was made; nothing was done.
-    Stale,
-    /// The request id is known; nothing was done.
-    AnsweredBefore,
-}
-
-/// Carries out a plan in one statement, if no package was written to since it was read: locks
-/// the packages in the order of their identifiers, compares their versions, claims the request
-/// id, closes, opens and edits rows, raises the versions and leaves the events.
-///
-/// A row of the plan that is not there any more would mean that the version does not guard
-/// what it should; then the version becomes null, and the whole statement fails with nothing
-/// done.
-///
-/// # Errors
-/// Storage faults.
-pub async fn apply(
-    executor: impl PgExecutor<'_>,
-    call: &Call,
-    step: Step,
-    packages: &HashMap<String, PricedPackage>,
-    plan: &Plan,
-    key: Option<&RequestKey>,
-) -> Result<Applied, sqlx::Error> {
-    let (ids, versions): (Vec<_>, Vec<_>) = packages.values().map(|p| (p.package_id.clone(), p.version)).unzip();
-    let edits = Values::columns(plan.edits.iter().map(|e| &e.values));
-    let opens = Values::columns(plan.opens.iter().map(|o| &o.values));
-    let of_opens = |code: fn(&Dimensions) -> i16| plan.opens.iter().map(|o| code(&o.dimensions)).collect::<Vec<_>>();
-    let outcome = sqlx::query!(
-        r#"WITH expected AS (
-               SELECT package_id, version FROM unnest($2::text[], $3::bigint[]) AS e (package_id, version)
-           ), locked AS MATERIALIZED (
-               SELECT package_id, version FROM sales_package
-               WHERE retail_company_id = $1 AND package_id = ANY($2) ORDER BY package_id FOR UPDATE
-           ), fits AS MATERIALIZED (
-               SELECT count(*) = cardinality($2) AS ok FROM locked JOIN expected USING (package_id, version)
-           ), claimed AS (
-               INSERT INTO platform.answered_request
-                   (tenant_id, method, request_id, request_hash, reply, channel_id, operator_id, trace_id)
-               SELECT $1, $4, $5::text, $6::bytea, '', $8, $7, $9 FROM fits WHERE ok AND $5 IS NOT NULL
-               ON CONFLICT DO NOTHING RETURNING request_id
-           ), go AS MATERIALIZED (
-               SELECT ok AND ($5 IS NULL OR EXISTS (SELECT FROM claimed)) AS ok FROM fits
-           ), edited AS (
-               UPDATE sales_price r
-               SET price = e.price, price_unit = e.price_unit, lower_limit = e.lower_limit,
-                   upper_limit = e.upper_limit, operator_id = $7, channel_id = $8, trace_id = $9, written_at = now()
-               FROM unnest($11::text[], $12::bigint[], $13::numeric[], $14::text[], $15::bigint[], $16::bigint[])
-                   AS e (package_id, price_id, price, price_unit, lower_limit, upper_limit)
-               WHERE (SELECT ok FROM go) AND r.retail_company_id = $1 AND r.package_id = e.package_id
-                 AND r.price_id = e.price_id AND r.stop_date IS NULL
-               RETURNING r.package_id
-           ), closed AS (
-               UPDATE sales_price r SET stop_date = c.stop_date
-               FROM unnest($17::text[], $18::bigint[], $19::date[]) AS c (package_id, price_id, stop_date)
-               WHERE (SELECT ok FROM go) AND r.retail_company_id = $1 AND r.package_id = c.package_id
-                 AND r.price_id = c.price_id AND r.stop_date IS NULL
-               RETURNING r.package_id
-           ), opened AS (
-               -- Counting what was closed also makes the closing come first, so that the
-               -- constraints never see two open versions.
-               INSERT INTO sales_price (
-                   retail_company_id, package_id, account_item, agreement_price, season, heat_basis, property_basis,
-                   time_of_use, period, ladder, tier, price, price_unit, lower_limit, upper_limit, start_date,
-                   operator_id, channel_id, trace_id)
-               SELECT $1, o.*, $7, $8, $9
-               FROM unnest($20::text[], $21::text[], $22::smallint[], $23::smallint[], $24::smallint[],
-                   $25::smallint[], $26::smallint[], $27::smallint[], $28::smallint[], $29::smallint[],
-                   $30::numeric[], $31::text[], $32::bigint[], $33::bigint[], $34::date[]) AS o
-               WHERE (SELECT ok FROM go) AND (SELECT count(*) FROM closed) = cardinality($17)
-               RETURNING package_id
-           ), changed AS (
-               SELECT package_id, count(*) AS price_rows FROM unnest($11 || $20) AS c (package_id) GROUP BY package_id
-           ), raised AS (
-               UPDATE sales_package p
-               SET version = CASE WHEN (SELECT count(*) FROM edited) = cardinality($11)
-                                   AND (SELECT count(*) FROM closed) = cardinality($17)
-                                   AND (SELECT count(*) FROM opened) = cardinality($20) THEN p.version + 1 END
-               FROM changed c
-               WHERE (SELECT ok FROM go) AND p.retail_company_id = $1 AND p.package_id = c.package_id
-               RETURNING p.package_id, p.version, c.price_rows
-           ), noted AS (
-               INSERT INTO sales_package_event
-                   (retail_company_id, package_id, version, step, price_rows, operator_id, channel_id, trace_id)
-               SELECT $1, package_id, version, $10, price_rows, $7, $8, $9 FROM raised
-           )
-           SELECT fits.ok AS "fits!", go.ok AS "done!" FROM fits, go"#,
-        call.tenant.id,
-        &ids,
-        &versions,
-        call.method,
-        key.map(|k| k.request_id.as_str()),
-        key.map(|k| &k.hash[..]),
-        call.operator_id,
-        call.channel_id,
-        call.trace_id,
-        step.name(),
-        &plan.edits.iter().map(|e| e.package_id.clone()).collect::<Vec<_>>(),
-        &plan.edits.iter().map(|e| e.price_id).collect::<Vec<_>>(),
-        &edits.prices,
-        &edits.units,
-        &edits.lower,
-        &edits.upper,
-        &plan.closes.iter().map(|c| c.package_id.clone()).collect::<Vec<_>>(),
-        &plan.closes.iter().map(|c| c.price_id).collect::<Vec<_>>(),
-        &plan.closes.iter().map(|c| c.stop).collect::<Vec<_>>(),
-        &plan.opens.iter().map(|o| o.package_id.clone()).collect::<Vec<_>>(),
-        &plan.opens.iter().map(|o| o.dimensions.account_item.clone()).collect::<Vec<_>>(),
-        &of_opens(|d| number(d.agreement_price)),
-        &of_opens(|d| number(d.season)),
-        &of_opens(|d| number(d.heat_basis)),
-        &of_opens(|d| number(d.property_basis)),
-        &of_opens(|d| number(d.time_of_use)),
-        &of_opens(|d| number(d.period)),
-        &of_opens(|d| number(d.ladder)),
-        &of_opens(|d| number(d.tier)),
-        &opens.prices,
-        &opens.units,
-        &opens.lower,
-        &opens.upper,
-        &plan.opens.iter().map(|o| o.start).collect::<Vec<_>>() as &[Option<NaiveDate>],
-    )
-    .fetch_one(executor)
-    .named("price_apply")
-    .await?;
-    Ok(match (outcome.fits, outcome.done) {
-        (false, _) => Applied::Stale,
-        (true, false) => Applied::AnsweredBefore,
-        (true, true) => Applied::Done,
-    })
-}
-
-/// Values by column, as a statement takes them.
-struct Columns {
-    prices: Vec<Decimal>,
-    units: Vec<String>,
-    lower: Vec<i64>,
-    upper: Vec<i64>,
-}
-
-impl Values {
-    fn columns<'a>(values: impl Iterator<Item = &'a Self>) -> Columns {
-        let mut columns = Columns { prices: Vec::new(), units: Vec::new(), lower: Vec::new(), upper: Vec::new() };
-        for value in values {
-            columns.prices.push(value.price);
-            columns.units.push(value.unit.clone());
-            columns.lower.push(value.limits.lower);
-            columns.upper.push(value.limits.upper);
-        }
-        columns
-    }
-}
-
-/// A version of a price row as it is stored; codes are the numbers of the contract's enums.
+/// A version of a price row as it is stored, with its place in the list that it was read from.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // the fields of the contract, documented there
 pub struct PriceRow {
+    pub package_id: String,
+    pub price_id: i64,
     pub account_item: String,
-    pub agreement_price: i16,
-    pub season: i16,
-    pub heat_basis: i16,
-    pub property_basis: i16,
-    pub time_of_use: i16,
-    pub period: i16,
-    pub ladder: i16,
-    pub tier: i16,
+    pub agreement_price: Stored<YesNo>,
+    pub season: Stored<Season>,
+    pub heat_basis: Stored<HeatBasis>,
+    pub property_basis: Option<Stored<PropertyBasis>>,
+    pub time_of_use: Stored<TimeOfUse>,
+    pub period: Stored<Period>,
+    pub ladder: Stored<Ladder>,
+    pub tier: Stored<Tier>,
     pub price: Decimal,
     pub price_unit: String,
     pub lower_limit: i64,
     pub upper_limit: i64,
     pub start_date: Option<NaiveDate>,
     pub stop_date: Option<NaiveDate>,
+    pub place: i64,
+    pub total: i64,
 }
 
-/// How many rows of a package are open.
-///
-/// # Errors
-/// Storage faults.
-pub async fn count_open(
-    executor: impl PgExecutor<'_>,
-    retail_company_id: &str,
-    package_id: &str,
-) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM sales_price
-           WHERE retail_company_id = $1 AND package_id = $2 AND stop_date IS NULL"#,
-        retail_company_id,
-        package_id,
-    )
-    .fetch_one(executor)
-    .named("price_count")
-    .await
+/// Selects price rows of packages: the one list of their columns. The condition narrows them; rows are
+/// numbered by package and dimensions and then from the oldest, and the first comes besides those of
+/// the page (see [`Page`]).
+macro_rules! select_prices {
+    ($condition:tt, $company:expr, $packages:expr, $page:expr $(,)?) => {
+        sqlx::query_as!(
+            PriceRow,
+            r#"SELECT package_id, price_id, account_item, agreement_price AS "agreement_price: Stored<YesNo>",
+                   season AS "season: Stored<Season>", heat_basis AS "heat_basis: Stored<HeatBasis>",
+                   property_basis AS "property_basis: Stored<PropertyBasis>",
+                   time_of_use AS "time_of_use: Stored<TimeOfUse>", period AS "period: Stored<Period>",
+                   ladder AS "ladder: Stored<Ladder>", tier AS "tier: Stored<Tier>", price, price_unit, lower_limit,
+                   upper_limit, start_date, stop_date, place AS "place!", total AS "total!"
+               FROM (SELECT *, count(*) OVER () AS total,
+                         row_number() OVER (ORDER BY package_id, account_item, dimensions, price_id) AS place
+                     FROM package_price
+                     WHERE retail_company_id = $1 AND package_id = ANY($2) "#
+                + $condition
+                + r#") AS numbered
+               WHERE place = 1 OR place BETWEEN $3 AND $4
+               ORDER BY place"#,
+            $company,
+            $packages as _,
+            $page.first,
+            $page.last,
+        )
+    };
 }
 
-/// The open rows of a package by their dimensions: at most `limit` after the first `offset`.
+/// Returns a page of the open rows of packages, by their dimensions, and how many there are.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn list_open(
     executor: impl PgExecutor<'_>,
     retail_company_id: &str,
-    package_id: &str,
-    limit: i64,
-    offset: i64,
-) -> Result<Vec<PriceRow>, sqlx::Error> {
-    sqlx::query_as!(
-        PriceRow,
-        "SELECT account_item, agreement_price, season, heat_basis, property_basis, time_of_use, period, ladder, tier,
-             price, price_unit, lower_limit, upper_limit, start_date, stop_date
-         FROM sales_price
-         WHERE retail_company_id = $1 AND package_id = $2 AND stop_date IS NULL
-         ORDER BY account_item, dimensions, price_id
-         LIMIT $3 OFFSET $4",
-        retail_company_id,
-        package_id,
-        limit,
-        offset,
-    )
-    .fetch_all(executor)
-    .named("price_list")
-    .await
+    package_ids: &[PackageId],
+    page: Page,
+) -> Result<(Vec<PriceRow>, i64), sqlx::Error> {
+    let rows = select_prices!("AND stop_date IS NULL", retail_company_id, texts(package_ids), page)
+        .fetch_all(executor)
+        .named("price_list")
+        .await?;
+    Ok(page.cut(rows, |row| row.place, |row| row.total))
 }
 
-/// All versions of the rows of a package, by their dimensions and then from the oldest; at most
-/// `limit`.
+/// Returns a page of all versions of the rows of a package, by their dimensions and then from the
+/// oldest, and how many there are.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn list_versions(
     executor: impl PgExecutor<'_>,
     retail_company_id: &str,
-    package_id: &str,
-    limit: i64,
-) -> Result<Vec<PriceRow>, sqlx::Error> {
-    sqlx::query_as!(
-        PriceRow,
-        "SELECT account_item, agreement_price, season, heat_basis, property_basis, time_of_use, period, ladder, tier,
-             price, price_unit, lower_limit, upper_limit, start_date, stop_date
-         FROM sales_price
-         WHERE retail_company_id = $1 AND package_id = $2
-         ORDER BY account_item, dimensions, price_id
-         LIMIT $3",
-        retail_company_id,
-        package_id,
-        limit,
+    package_id: &PackageId,
+    page: Page,
+) -> Result<(Vec<PriceRow>, i64), sqlx::Error> {
+    let rows = select_prices!("", retail_company_id, [package_id.as_str()], page)
+        .fetch_all(executor)
+        .named("price_versions")
+        .await?;
+    Ok(page.cut(rows, |row| row.place, |row| row.total))
+}
+
+/// Returns all open rows of locked packages.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn open_rows(
+    connection: &mut PgConnection,
+    call: &Call,
+    package_ids: &[PackageId],
+) -> Result<Vec<OpenRow>, sqlx::Error> {
+    let all = Page { first: 1, last: i64::MAX };
+    let (rows, _) = list_open(connection, &call.tenant.id, package_ids, all).await?;
+    Ok(rows.into_iter().map(OpenRow::from).collect())
+}
+
+impl From<PriceRow> for OpenRow {
+    fn from(row: PriceRow) -> Self {
+        let PriceRow {
+            package_id,
+            price_id,
+            account_item,
+            agreement_price: Stored(agreement_price),
+            season: Stored(season),
+            heat_basis: Stored(heat_basis),
+            property_basis,
+            time_of_use: Stored(time_of_use),
+            period: Stored(period),
+            ladder: Stored(ladder),
+            tier: Stored(tier),
+            price,
+            price_unit: unit,
+            lower_limit: lower,
+            upper_limit: upper,
+            start_date: start,
+            stop_date: _,
+            place: _,
+            total: _,
+        } = row;
+        Self {
+            package_id: package_id.into(),
+            price_id,
+            dimensions: Dimensions {
+                account_item,
+                agreement_price,
+                season,
+                heat_basis,
+                property_basis: Stored::given(property_basis),
+                time_of_use,
+                period,
+                ladder,
+                tier,
+            },
+            values: Values { price: at_unit_price_scale(price), unit, limits: TierLimits { lower, upper } },
+            start,
+        }
+    }
+}
+
+/// Carries out a plan: closes versions, opens rows, edits rows, and raises the versions of the
+/// packages. The packages are locked since before the plan's rows were read.
+///
+/// # Errors
+/// Returns the database's error; `RowNotFound` if a row of the plan is not open any more, which the
+/// lock prevents.
+pub async fn carry_out(connection: &mut PgConnection, call: &Call, plan: &Plan) -> Result<(), sqlx::Error> {
+    let package_ids = plan.package_ids();
+    if package_ids.is_empty() {
+        return Ok(());
+    }
+    // Closing comes first: at most one version of a row is open at any time.
+    close(connection, call, &plan.closes).await?;
+    open(connection, call, &plan.opens).await?;
+    edit(connection, call, &plan.edits).await?;
+    crate::packages::store::raise_version(connection, call, &package_ids).await
+}
+
+async fn close(connection: &mut PgConnection, call: &Call, closes: &[Close]) -> Result<(), sqlx::Error> {
+    if closes.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query!(
+        "UPDATE package_price r SET stop_date = c.stop_date
+         FROM unnest($2::text[], $3::bigint[], $4::date[]) AS c (package_id, price_id, stop_date)
+         WHERE r.retail_company_id = $1 AND r.package_id = c.package_id AND r.price_id = c.price_id
+           AND r.stop_date IS NULL",
+        call.tenant.id,
+        closes.iter().map(|c| c.package_id.as_str()).collect::<Vec<_>>() as _,
+        &closes.iter().map(|c| c.price_id).collect::<Vec<_>>(),
+        &closes.iter().map(|c| c.stop).collect::<Vec<_>>(),
     )
-    .fetch_all(executor)
-    .named("price_versions")
-    .await
+    .execute(connection)
+    .named("price_close")
+    .await?;
+    all_found(done.rows_affected(), closes.len())
+}
+
+async fn open(connection: &mut PgConnection, call: &Call, opens: &[Open]) -> Result<(), sqlx::Error> {
+    if opens.is_empty() {
+        return Ok(());
+    }
+    let Columns { prices, units, lower, upper } = Columns::of(opens.iter().map(|o| &o.values));
+    let codes = |code: fn(&Dimensions) -> Option<&'static str>| -> Vec<_> {
+        opens.iter().map(|o| code(&o.dimensions)).collect()
+    };
+    sqlx::query!(
+        "INSERT INTO package_price (
+             retail_company_id, package_id, account_item, agreement_price, season, heat_basis, property_basis,
+             time_of_use, period, ladder, tier, price, price_unit, lower_limit, upper_limit, start_date)
+         SELECT $1, o.*
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+             $10::text[], $11::text[], $12::numeric[], $13::text[], $14::bigint[], $15::bigint[], $16::date[]) AS o",
+        call.tenant.id,
+        opens.iter().map(|o| o.package_id.as_str()).collect::<Vec<_>>() as _,
+        opens.iter().map(|o| o.dimensions.account_item.as_str()).collect::<Vec<_>>() as _,
+        codes(|d| d.agreement_price.stored()) as _,
+        codes(|d| d.season.stored()) as _,
+        codes(|d| d.heat_basis.stored()) as _,
+        codes(|d| d.property_basis.stored()) as _,
+        codes(|d| d.time_of_use.stored()) as _,
+        codes(|d| d.period.stored()) as _,
+        codes(|d| d.ladder.stored()) as _,
+        codes(|d| d.tier.stored()) as _,
+        &prices,
+        units as _,
+        &lower,
+        &upper,
+        opens.iter().map(|o| o.start).collect::<Vec<_>>() as _,
+    )
+    .execute(connection)
+    .named("price_open")
+    .await?;
+    Ok(())
+}
+
+async fn edit(connection: &mut PgConnection, call: &Call, edits: &[Edit]) -> Result<(), sqlx::Error> {
+    if edits.is_empty() {
+        return Ok(());
+    }
+    let Columns { prices, units, lower, upper } = Columns::of(edits.iter().map(|e| &e.values));
+    let done = sqlx::query!(
+        "UPDATE package_price r
+         SET price = e.price, price_unit = e.price_unit, lower_limit = e.lower_limit, upper_limit = e.upper_limit,
+             operator_id = DEFAULT, channel_id = DEFAULT, trace_id = DEFAULT, written_at = DEFAULT
+         FROM unnest($2::text[], $3::bigint[], $4::numeric[], $5::text[], $6::bigint[], $7::bigint[])
+             AS e (package_id, price_id, price, price_unit, lower_limit, upper_limit)
+         WHERE r.retail_company_id = $1 AND r.package_id = e.package_id AND r.price_id = e.price_id
+           AND r.stop_date IS NULL",
+        call.tenant.id,
+        edits.iter().map(|e| e.package_id.as_str()).collect::<Vec<_>>() as _,
+        &edits.iter().map(|e| e.price_id).collect::<Vec<_>>(),
+        &prices,
+        units as _,
+        &lower,
+        &upper,
+    )
+    .execute(connection)
+    .named("price_edit")
+    .await?;
+    all_found(done.rows_affected(), edits.len())
+}
+
+/// Starts the open rows of a locked package on its first day.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn start(
+    connection: &mut PgConnection,
+    call: &Call,
+    package_id: &PackageId,
+    first: Option<NaiveDate>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE package_price SET start_date = $3
+         WHERE retail_company_id = $1 AND package_id = $2 AND stop_date IS NULL",
+        call.tenant.id,
+        package_id.as_str(),
+        first,
+    )
+    .execute(connection)
+    .named("price_start")
+    .await?;
+    Ok(())
+}
+
+/// Ends the open rows of locked packages on a day. Those that have not begun by then never begin.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn end(
+    connection: &mut PgConnection,
+    call: &Call,
+    package_ids: &[PackageId],
+    day: NaiveDate,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE package_price SET start_date = coalesce(start_date, $3), stop_date = greatest(start_date, $3)
+         WHERE retail_company_id = $1 AND package_id = ANY($2) AND stop_date IS NULL",
+        call.tenant.id,
+        texts(package_ids) as _,
+        day,
+    )
+    .execute(connection)
+    .named("price_end")
+    .await?;
+    Ok(())
+}
+
+/// Checks that a statement found each row of a plan.
+fn all_found(found: u64, rows: usize) -> Result<(), sqlx::Error> {
+    if usize::try_from(found).is_ok_and(|found| found == rows) { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+}
+
+/// Values by column, as a statement takes them.
+struct Columns<'a> {
+    prices: Vec<Decimal>,
+    units: Vec<&'a str>,
+    lower: Vec<i64>,
+    upper: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(values: impl Iterator<Item = &'a Values>) -> Self {
+        let mut columns = Self { prices: Vec::new(), units: Vec::new(), lower: Vec::new(), upper: Vec::new() };
+        for Values { price, unit, limits: TierLimits { lower, upper } } in values {
+            columns.prices.push(*price);
+            columns.units.push(unit);
+            columns.lower.push(*lower);
+            columns.upper.push(*upper);
+        }
+        columns
+    }
 }

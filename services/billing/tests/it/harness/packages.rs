@@ -1,8 +1,9 @@
 //! Packages of the tests, and the calls that bring them into a state.
 
+pub use communal_fixtures::packages::{ladder_rows, laddered, row};
 use communal_proto::billing::v1::*;
 
-use super::{NETWORK, RETAIL, STORE, World, caller};
+use super::{RETAIL, World, caller};
 
 impl World {
     /// Drafts a package and returns its identifier.
@@ -70,51 +71,4 @@ impl World {
 
 pub fn named(package_id: &str) -> SalePackageId {
     SalePackageId { package_id: package_id.into() }
-}
-
-/// An electricity package with a year ladder of three tiers.
-pub fn laddered(name: &str) -> NewSalePackage {
-    NewSalePackage {
-        network_company_id: NETWORK.into(),
-        retail_store_id: STORE.into(),
-        name: name.into(),
-        remark: "备注".into(),
-        account_item: "101001".into(),
-        utility: NetworkType::Electricity.into(),
-        deviation: YesNo::No.into(),
-        agreement_price: YesNo::No.into(),
-        time_of_use: TimeFeesType::One.into(),
-        ladder: LadderType::Year.into(),
-        ladder_tiers: LadderNumType::Three.into(),
-        may_cancel: YesNo::Yes.into(),
-        retail_level: "1".into(),
-        voltage: TransVoltageType::Below1kv.into(),
-        ..Default::default()
-    }
-}
-
-/// A price row of such a package.
-pub fn row(package_id: &str, tier: i32, price: &str, lower: i64, upper: i64) -> SalePackagePriceRow {
-    SalePackagePriceRow {
-        package_id: package_id.into(),
-        account_item: "101001".into(),
-        utility: NetworkType::Electricity.into(),
-        agreement_price: YesNo::No.into(),
-        price: price.into(),
-        price_unit: "元/千瓦时".into(),
-        time_of_use: TimeFeesType::One.into(),
-        ladder: LadderType::Year.into(),
-        tier,
-        lower_limit: lower,
-        upper_limit: upper,
-        ..Default::default()
-    }
-}
-
-pub fn ladder_rows(package_id: &str) -> Vec<SalePackagePriceRow> {
-    vec![
-        row(package_id, 1, "0.4883", 0, 2880),
-        row(package_id, 2, "0.5383", 2880, 4800),
-        row(package_id, 3, "0.7883", 4800, 0),
-    ]
 }
