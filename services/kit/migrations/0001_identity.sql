@@ -57,17 +57,18 @@ CREATE TABLE platform.operator_tenant (
 );
 
 -- Requests that changed something and what they were answered, so that a repeated one is
--- answered again and not carried out again. Written in the transaction of the change.
+-- answered again and not carried out again. Written in the transaction of the change. An id is spent
+-- once, whatever the method.
 CREATE TABLE platform.answered_request (
     tenant_id    text NOT NULL,
-    method       text NOT NULL,
     request_id   text NOT NULL,
+    method       text NOT NULL,
     request_hash bytea NOT NULL CHECK (octet_length(request_hash) = 32),
     reply        bytea NOT NULL,
     channel_id   text NOT NULL,
     operator_id  text NOT NULL,
     trace_id     text NOT NULL,
     answered_at  timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, method, request_id)
+    PRIMARY KEY (tenant_id, request_id)
 );
 CREATE INDEX answered_request_age ON platform.answered_request (answered_at);

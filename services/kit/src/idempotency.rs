@@ -1,9 +1,12 @@
 //! Claims of request ids: a repeated request is carried out once and answered twice the same.
 //!
-//! The row (tenant, method, request id, request hash, reply) is written in the transaction of
+//! The row (tenant, request id, method, request hash, reply) is written in the transaction of
 //! the change itself: there is no moment at which one exists without the other. If two of the
 //! same arrive at once, the second waits at the row's primary key and then reads the first's
 //! reply. [`crate::write::write`] is the only caller.
+//!
+//! An id is spent once, whatever the method: a signature of HC covers neither path nor verb, so the
+//! signed body of an update would otherwise be a delete of the same item under the same id.
 
 use std::time::Duration;
 
@@ -48,7 +51,7 @@ pub enum Claim {
 /// carries the request out. Waits while the same request is being carried out elsewhere.
 ///
 /// # Errors
-/// Returns `REQUEST_ID_REUSED` if the id came with another request.
+/// Returns `REQUEST_ID_REUSED` if the id came with another request or to another method.
 pub(crate) async fn claim_key(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Claim, Refusal> {
     let claimed = sqlx::query!(
         "WITH actor AS MATERIALIZED (
@@ -94,9 +97,8 @@ pub(crate) async fn record_key(
         return Ok(());
     }
     sqlx::query!(
-        "UPDATE platform.answered_request SET reply = $4 WHERE tenant_id = $1 AND method = $2 AND request_id = $3",
+        "UPDATE platform.answered_request SET reply = $3 WHERE tenant_id = $1 AND request_id = $2",
         call.tenant.id,
-        call.method,
         key.request_id,
         bytes,
     )
@@ -109,20 +111,18 @@ pub(crate) async fn record_key(
 /// Returns the reply that the request got before.
 ///
 /// # Errors
-/// Returns `REQUEST_ID_REUSED` if the id came with another request.
+/// Returns `REQUEST_ID_REUSED` if the id came with another request or to another method.
 pub async fn answered(connection: impl sqlx::PgExecutor<'_>, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
     let row = sqlx::query!(
-        "SELECT request_hash, reply FROM platform.answered_request
-         WHERE tenant_id = $1 AND method = $2 AND request_id = $3",
+        "SELECT method, request_hash, reply FROM platform.answered_request WHERE tenant_id = $1 AND request_id = $2",
         call.tenant.id,
-        call.method,
         key.request_id,
     )
     .fetch_optional(connection)
     .named("request_answered")
     .await?;
     match row {
-        Some(row) if row.request_hash == key.hash => {
+        Some(row) if row.method == call.method && row.request_hash == key.hash => {
             metrics::counter!("communal_idempotent_replays_total", "method" => call.method.clone()).increment(1);
             Ok(row.reply.into())
         }
@@ -146,8 +146,8 @@ pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let mut forgotten = 0;
     loop {
         let done = sqlx::query!(
-            "DELETE FROM platform.answered_request WHERE (tenant_id, method, request_id) IN
-                 (SELECT tenant_id, method, request_id FROM platform.answered_request
+            "DELETE FROM platform.answered_request WHERE (tenant_id, request_id) IN
+                 (SELECT tenant_id, request_id FROM platform.answered_request
                   WHERE answered_at < now() - make_interval(secs => $1) ORDER BY answered_at LIMIT $2
                   FOR UPDATE SKIP LOCKED)",
             KEPT_FOR.as_secs_f64(),
@@ -166,7 +166,7 @@ pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
 /// As `claim_key`, for a message.
 ///
 /// # Errors
-/// Returns `REQUEST_ID_REUSED` if the id came with another request.
+/// Returns `REQUEST_ID_REUSED` if the id came with another request or to another method.
 pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Message) -> Result<Claim, Refusal> {
     match call.request_key(message) {
         Some(key) => claim_key(connection, call, &key).await,

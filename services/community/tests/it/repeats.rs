@@ -147,14 +147,19 @@ async fn a_request_id_with_another_request_is_refused() {
     assert_eq!(refusal(caller.save(save("停车费")).await), reused());
     assert_eq!(service.caller().list(list()).await.unwrap().total, 1);
     let id = service.caller().named("物业费").await.config_id;
-    // An id belongs to a method: the same one for an update is another request.
-    caller.update(update(&id, "物业费")).await.unwrap();
-    assert_eq!(refusal(caller.update(update(&id, "物业费二期")).await), reused());
-    assert_eq!(refusal(caller.update(stop(&id, "物业费")).await), reused());
-    caller.charge(&id, &rooms[..1]).await.unwrap();
-    assert_eq!(refusal(caller.charge(&id, &rooms).await), reused());
+    // An id is spent once, whatever the method.
+    assert_eq!(refusal(caller.update(update(&id, "物业费")).await), reused());
+    assert_eq!(refusal(caller.charge(&id, &rooms[..1]).await), reused());
+    let updating = caller.id("another-id");
+    updating.update(update(&id, "物业费")).await.unwrap();
+    assert_eq!(refusal(updating.update(update(&id, "物业费二期")).await), reused());
+    assert_eq!(refusal(updating.update(stop(&id, "物业费")).await), reused());
+    assert_eq!(refusal(updating.delete(&id).await), reused(), "the signed body of an update is no delete");
+    let charging = caller.id("third-id");
+    charging.charge(&id, &rooms[..1]).await.unwrap();
+    assert_eq!(refusal(charging.charge(&id, &rooms).await), reused());
     assert_eq!(service.count("SELECT count(*) FROM fee").await, 1);
-    // And to a community.
+    // It belongs to a community.
     caller.save(SaveFeeConfigRequest { community_id: OTHER.into(), ..save("停车费") }).await.unwrap();
 }
 

@@ -83,6 +83,11 @@ async fn a_repeated_request_gets_the_recorded_reply_and_runs_once() {
 
     let other = write(&pool, &call, &request("b"), async |_: &mut PgConnection| Ok(reply("never"))).await.unwrap_err();
     assert_eq!(other.reason(), "REQUEST_ID_REUSED");
+
+    // The same bytes under the same id are another request to another method.
+    let moved = Call { method: "another method".into(), ..call };
+    let other = write(&pool, &moved, &message, async |_: &mut PgConnection| Ok(reply("never"))).await.unwrap_err();
+    assert_eq!(other.reason(), "REQUEST_ID_REUSED");
 }
 
 #[tokio::test]
