@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use communal_kit::config::Reader;
+use communal_kit::identity::GatewayKeys;
 use communal_kit::tls::{Names, PemFiles};
 
 use crate::service_urls::ServiceUrls;
@@ -21,6 +22,8 @@ pub struct Config {
     pub community_url: ServiceUrls,
     /// For `https`: the authorities of the services, and the client certificate of the gateway.
     pub tls: PemFiles,
+    /// The key that proves to the services that signature states were made here; without it no signed call is served.
+    pub key: Option<GatewayKeys>,
     /// The limits.
     pub limits: Limits,
     /// The times of a graceful stop.
@@ -64,6 +67,7 @@ impl Default for Config {
             billing_url: ServiceUrls::of_address((Ipv4Addr::LOCALHOST, 50051).into()),
             community_url: ServiceUrls::of_address((Ipv4Addr::LOCALHOST, 50052).into()),
             tls: PemFiles::default(),
+            key: None,
             limits: Limits::default(),
             drain: Drain { notice: Duration::from_millis(500), limit: Duration::from_secs(25) },
         }
@@ -98,6 +102,7 @@ impl Config {
                 reader,
                 Names { certificate: "gateway_tls_certificate", key: "gateway_tls_key", authorities: "gateway_tls_ca" },
             ),
+            key: GatewayKeys::read(reader),
             limits: Limits {
                 body_bytes: at_least(reader, "gateway_body_bytes", limits.body_bytes, 1024),
                 body_memory_bytes: at_least(reader, "gateway_body_memory_bytes", limits.body_memory_bytes, 1024),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use communal_kit::identity::GatewayKeys;
+use communal_kit::identity::vouching::SIGNATURE_STATES;
 use communal_kit::telemetry::boundary::{self, Boundary, Operation};
 use communal_kit::telemetry::trace::{TRACEPARENT, TraceContext};
 use communal_proto::contract::v1::Dialect;
@@ -23,7 +25,7 @@ use tracing::{Instrument, Span};
 
 use crate::body::{Bodies, ReadBody, Unread};
 use crate::config::{Config, Limits};
-use crate::dialects::{self, Answer, NotDispatched};
+use crate::dialects::{self, Answer, NotDispatched, Prepared};
 use crate::pages::Pages;
 use crate::plan::{Contract, Route};
 use crate::refused_call::{Class, RefusedCall};
@@ -46,6 +48,8 @@ pub(crate) struct Gateway {
     /// The index of the route of a path, which has no slash at its end.
     paths: HashMap<String, usize>,
     upstreams: Upstreams,
+    /// The key that proves to the services that signature states were made here.
+    key: Option<GatewayKeys>,
     pages: Pages,
     limits: Limits,
     calls: Semaphore,
@@ -82,6 +86,7 @@ impl Gateway {
             contract,
             paths,
             upstreams: Upstreams::new(config)?,
+            key: config.key.clone(),
             limits: config.limits,
             calls: Semaphore::new(config.limits.concurrent_calls.min(Semaphore::MAX_PERMITS)),
             bodies: Bodies::new(&config.limits),
@@ -187,7 +192,9 @@ impl Gateway {
             let route = &gateway.contract.routes()[index];
             // The body and its reserved memory are released at the end of this closure.
             let body = body;
-            dialects::prepare(gateway.contract.plans(), route, &head, &body.bytes)
+            let mut prepared = dialects::prepare(gateway.contract.plans(), route, &head, &body.bytes)?;
+            gateway.vouch(route, &mut prepared);
+            Ok::<_, NotDispatched>(prepared)
         });
         let mut prepared = prepared.await.ok_or_else(|| self.refused(Class::Internal))??;
         if prepared.unknown_keys > 0 {
@@ -220,6 +227,18 @@ impl Gateway {
         })?;
         answer.staleness = staleness.and_then(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).ok());
         Ok(answer)
+    }
+
+    /// Proves to the service that the signature states of a call were made here. Without a key there
+    /// is no proof, and the service takes no states.
+    fn vouch(&self, route: &Route, prepared: &mut Prepared) {
+        if !prepared.metadata.contains_key(SIGNATURE_STATES) {
+            return;
+        }
+        match &self.key {
+            Some(key) => key.prove(route.grpc_path.path(), &mut prepared.metadata, &prepared.message),
+            None => tracing::error!("COMMUNAL_GATEWAY_KEY is not set: a signed call will be refused"),
+        }
     }
 
     /// The deadline of a call: the client's, if it is shorter than the configured one.

@@ -23,6 +23,7 @@ SECRETS = {
     "billing-database": {"url"},
     "community-database": {"url"},
     "community-keys": {"token-key", "sealing-key"},
+    "gateway-keys": {"gateway-key"},
     "billing-postgres-app": {"uri"},
     "community-postgres-app": {"uri"},
     "billing-postgres-ca": {"ca.crt"},
@@ -440,6 +441,20 @@ def the_database_has_connections_enough(objects: Objects) -> Iterator[str]:
             yield f"Cluster/{name}-postgres: a commit must wait for one standby, and one more must be there when it is away"
 
 
+def a_gateway_is_known_to_the_services(objects: Objects) -> Iterator[str]:
+    def key_of(workload: Workload) -> dict | None:
+        given = (e for e in workload.container.get("env", []) if e["name"] == "COMMUNAL_GATEWAY_KEY")
+        return next((e.get("valueFrom", {}).get("secretKeyRef") for e in given), None)
+
+    for client in objects.workloads():
+        if client.binary == "gateway":
+            theirs = [w for w in objects.servers() if w.binary == "community" and key_of(w) != key_of(client)]
+            if not key_of(client):
+                yield f"{client.name}: has no COMMUNAL_GATEWAY_KEY, so no signed call is served"
+            for server in theirs:
+                yield f"{server.name}: does not know {client.name} by the same COMMUNAL_GATEWAY_KEY"
+
+
 def files_of_certificates_are_there(objects: Objects) -> Iterator[str]:
     for workload in objects.workloads():
         for setting, path in workload.environment.items():
@@ -568,6 +583,7 @@ ASSERTIONS = [
     the_gateway_dials_the_services,
     the_network_is_closed_but_for_what_is_needed,
     the_database_has_connections_enough,
+    a_gateway_is_known_to_the_services,
     files_of_certificates_are_there,
     encryption_is_agreed,
     certificates_can_be_issued,

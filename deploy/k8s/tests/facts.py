@@ -14,8 +14,10 @@ BINARIES = {
     "communal": ["services/kit/src", "services/billing/src", "services/community/src", "gateway/src", "deploy/standalone/src"],
 }
 KIT = "services/kit/src"
-# What of the kit the gateway does not use: it has no database, no gRPC server and no callers of its own.
+# What of the kit the gateway does not use: it has no database, no gRPC server and no callers of its own. It vouches for
+# what it hands on.
 NOT_OF_THE_GATEWAY = tuple(f"{KIT}/{part}" for part in ("database", "identity/", "server/"))
+OF_THE_GATEWAY = f"{KIT}/identity/vouching.rs"
 
 
 def version() -> str:
@@ -65,7 +67,7 @@ def sources(binary: str) -> list[str]:
     texts = []
     for folder in BINARIES[binary]:
         for path, text in source(folder).items():
-            if binary == "gateway" and path.startswith(NOT_OF_THE_GATEWAY):
+            if binary == "gateway" and path.startswith(NOT_OF_THE_GATEWAY) and path != OF_THE_GATEWAY:
                 continue
             for constant, value in CONSTANT.findall(text):
                 text = re.sub(rf"\b{constant}\b(?!:)", lambda _, value=value: value, text)

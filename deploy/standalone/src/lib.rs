@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use communal_gateway::ServiceUrls;
 use communal_kit::config::{ConfigurationFaults, Reader};
+use communal_kit::identity::GatewayKeys;
 use communal_kit::telemetry::TelemetrySettings;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -64,9 +65,14 @@ pub struct Running {
 /// # Errors
 /// Where a port is taken; then none is left open.
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
-    let billing = communal_billing::bind(settings.billing).await?;
-    let community = communal_community::bind(&settings.community).await?;
-    let mut gateway = settings.gateway;
+    let (mut billing, mut community, mut gateway) = (settings.billing, settings.community, settings.gateway);
+    // The parts start and end together, so a key that is not configured need not outlive them.
+    let key = gateway.key.get_or_insert_with(GatewayKeys::generate);
+    for server in [&mut billing.server, &mut community.server] {
+        server.authenticator.gateways.get_or_insert_with(|| key.clone());
+    }
+    let billing = communal_billing::bind(billing).await?;
+    let community = communal_community::bind(&community).await?;
     gateway.billing_url = ServiceUrls::of_address(billing.address);
     gateway.community_url = ServiceUrls::of_address(community.address);
     let gateway = communal_gateway::bind(gateway).await?;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use communal_kit::identity::signature;
+use communal_kit::identity::vouching::SIGNATURE_STATES;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -67,7 +68,7 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
     if !of(&SIGN).is_empty() {
         let (request, time, app) = (of(&REQUEST), of(&TIME), of(&APP));
         for payload in payloads(route, query, body) {
-            forwarded.bytes("x-signature-states-bin", &signature::state(&request, &time, &app, &payload));
+            forwarded.bytes(SIGNATURE_STATES, &signature::state(&request, &time, &app, &payload));
         }
     }
     let mut input = Input::new(plans, Strictness::Lenient, body.len() / 2);

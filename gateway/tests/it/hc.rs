@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use communal_gateway::Config;
-use communal_kit::identity::signature;
+use communal_gateway::plan::Contract;
+use communal_kit::identity::vouching::{PROOF, SIGNATURE_STATES};
+use communal_kit::identity::{GatewayKeys, signature};
 use communal_kit::secret::Secret;
 use communal_proto::community::v1::{
     FeeConfig, ListFeeConfigsRequest, ListFeeConfigsResponse, SaveFeeConfigRequest, UpdateFeeConfigRequest,
     UpdateFeeConfigResponse,
 };
 use communal_proto::contract::v1::FaultKind;
+use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -142,6 +145,31 @@ async fn signatures_of_the_documents_vectors_can_be_checked_by_the_service() {
         assert!(forms.contains(&signature::state(request, time, app, payload.as_bytes())), "{payload}");
     }
     assert_eq!(forms.len(), 4);
+}
+
+#[tokio::test]
+async fn only_a_gateway_with_a_key_vouches_and_only_for_states() {
+    let key = GatewayKeys::generate();
+    let rig = |key: Option<GatewayKeys>| {
+        let reply = Bytes::from(ListFeeConfigsResponse::default().encode_to_vec());
+        Rig::new(Contract::load().unwrap(), Config { key, ..Config::default() }, move |_| Ok(reply.clone()))
+    };
+    let send = async |rig: &Rig, sign: bool| {
+        let request = rig.client.get(format!("{}{LIST}?page=1&communityId=10001", rig.url)).header("app-id", "demo-app");
+        // Neither the states nor the proof of a client go on.
+        let request = request.header(PROOF, "AAAA").header(SIGNATURE_STATES, "AAAA");
+        Reply::of(if sign { request.header("sign", "0") } else { request }).await;
+        rig.received().pop().unwrap()
+    };
+    let (with, without) = (rig(Some(key.clone())).await, rig(None).await);
+    let vouched = send(&with, true).await;
+    let mut again = vouched.metadata.clone();
+    key.prove(&vouched.method, &mut again, &vouched.message);
+    assert_eq!(vouched.metadata.get_all_bin(PROOF).iter().count(), 1);
+    assert_eq!(vouched.metadata.get_bin(PROOF), again.get_bin(PROOF), "of the call as it arrives");
+    for (call, states) in [(send(&with, false).await, 0), (send(&without, true).await, 2)] {
+        assert_eq!((call.signature_states().len(), call.metadata.get_bin(PROOF)), (states, None));
+    }
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     telemetry::metrics_handle();
     describe_metrics();
     let pool = Pool::new(&config.database)?;
-    let settings = config.server.authenticator;
+    let settings = config.server.authenticator.clone();
     let authenticator = Arc::new(Authenticator::new(pool.clone(), policy(), None, config.clock.clone(), settings));
     let packages = packages::rpc::PackageRpc::new(pool.clone(), config.clock.clone());
     let prices = packages::prices::rpc::PriceRpc::new(pool.clone(), config.clock.clone());

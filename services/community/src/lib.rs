@@ -106,7 +106,7 @@ pub async fn bind(config: &Config) -> anyhow::Result<Bound> {
         policy(config.token_key.clone()),
         sealing.clone(),
         clock.clone(),
-        config.server.authenticator,
+        config.server.authenticator.clone(),
     ));
     let items = fee_items::rpc::FeeItemRpc::new(pool.clone(), clock.clone());
     let fees = fees::rpc::FeeRpc::new(pool.clone(), clock.clone());

@@ -11,4 +11,5 @@ mod payer_objects;
 mod process;
 mod repeats;
 mod schema;
+mod signatures;
 mod stopping;

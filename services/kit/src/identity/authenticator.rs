@@ -18,6 +18,7 @@ use crate::identity::caller::Caller;
 use crate::identity::keys::{self, SealingKey};
 use crate::identity::policy::{OperatorSource, Policy};
 use crate::identity::store::{self, ChannelRecord, OperatorRecord};
+use crate::identity::vouching::{GatewayKeys, SIGNATURE_STATES};
 use crate::identity::{signature, token};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
@@ -32,7 +33,6 @@ mod names {
     pub(super) const REQUEST_ID: &str = "x-request-id";
     pub(super) const REQUEST_TIME: &str = "x-request-time";
     pub(super) const SIGNATURE: &str = "x-signature";
-    pub(super) const SIGNATURE_STATES: &str = "x-signature-states-bin";
     pub(super) const AUTHORIZATION: &str = "authorization";
 }
 
@@ -45,18 +45,20 @@ const LONGEST_REQUEST_ID: usize = 64;
 /// a bound on what they can make it remember.
 const MOST_CACHED: u64 = 10_000;
 
-/// How credentials are cached and calls are limited.
-#[derive(Clone, Copy, Debug)]
+/// How credentials are cached, calls are limited and gateways are known.
+#[derive(Clone, Debug)]
 pub struct AuthenticatorSettings {
     /// How long a record is believed; so long may a disabled channel still call.
     pub cached_for: Duration,
     /// Calls a second of one channel; none for no limit.
     pub calls_per_second: Option<NonZeroU32>,
+    /// The keys of the gateways, which alone may send signature states.
+    pub gateways: Option<GatewayKeys>,
 }
 
 impl Default for AuthenticatorSettings {
     fn default() -> Self {
-        Self { cached_for: Duration::from_secs(3), calls_per_second: NonZeroU32::new(5_000) }
+        Self { cached_for: Duration::from_secs(3), calls_per_second: NonZeroU32::new(5_000), gateways: None }
     }
 }
 
@@ -70,6 +72,7 @@ pub struct Authenticator {
     channels: Cache<String, Option<Arc<ChannelRecord>>>,
     operators: Cache<String, Option<Arc<OperatorRecord>>>,
     limiter: Option<DefaultKeyedRateLimiter<String>>,
+    gateways: Option<GatewayKeys>,
 }
 
 impl Authenticator {
@@ -91,6 +94,7 @@ impl Authenticator {
             channels: cache().build(),
             operators: Cache::builder().max_capacity(MOST_CACHED).time_to_live(settings.cached_for).build(),
             limiter: settings.calls_per_second.map(|n| RateLimiter::keyed(Quota::per_second(n))),
+            gateways: settings.gateways,
         }
     }
 
@@ -126,6 +130,7 @@ impl Authenticator {
             return Err(Refusal::new(Common::ChannelMissing, wording.channel_missing));
         };
         let request_id = self.request_id(headers)?;
+        let vouched = self.vouched(headers, method)?;
         let channel = self.channel(channel_id).await?.ok_or_else(|| self.refused("unknown channel"))?;
         self.prove(headers, &channel, request_id.as_deref())?;
         if let Some(limiter) = &self.limiter
@@ -151,7 +156,22 @@ impl Authenticator {
             method: method.to_owned(),
             at: self.clock.now(),
             wording,
+            vouched,
         })
+    }
+
+    /// The hash that the message must have, if the call has signature states. Nobody but a gateway may
+    /// send those, whatever the channel proves itself by: a state that is not bound to its call makes
+    /// one captured signature fit every other.
+    fn vouched(&self, headers: &HeaderMap, method: &str) -> Result<Option<[u8; 32]>, Refusal> {
+        if !headers.contains_key(SIGNATURE_STATES) {
+            return Ok(None);
+        }
+        let Some(gateways) = &self.gateways else {
+            return Err(self.refused("signature states, but COMMUNAL_GATEWAY_KEY is not set"));
+        };
+        let hash = gateways.check(method, headers);
+        hash.map(Some).ok_or_else(|| self.refused("signature states that no gateway vouches for"))
     }
 
     /// One answer for whatever is wrong; the log has the truth.
@@ -207,7 +227,7 @@ impl Authenticator {
             return false;
         };
         let metadata = MetadataMap::from_headers(headers.clone());
-        let states = metadata.get_all_bin(names::SIGNATURE_STATES).iter();
+        let states = metadata.get_all_bin(SIGNATURE_STATES).iter();
         let states: Vec<_> = states.filter_map(|state| Some(state.to_bytes().ok()?.to_vec())).collect();
         let now = self.clock.now();
         channel.keys.iter().filter(|k| k.is_valid(now)).any(|key| {

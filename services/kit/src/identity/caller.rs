@@ -23,6 +23,8 @@ pub struct Caller {
     pub(crate) method: String,
     pub(crate) at: DateTime<Utc>,
     pub(crate) wording: &'static Wording,
+    /// The hash that the request must have, if a gateway vouches for its signature.
+    pub(crate) vouched: Option<[u8; 32]>,
 }
 
 impl Caller {

@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use crate::identity::Authenticator;
+use crate::identity::{Authenticator, vouching};
 use crate::telemetry::trace::TraceContext;
 
 /// Health and reflection are open: probes and `grpcurl list` have no credentials, and what
@@ -70,6 +70,10 @@ where
             let path = request.uri().path().to_owned();
             match authenticator.authenticate(request.headers(), &path, &trace).await {
                 Ok(caller) => {
+                    if let Some(hash) = caller.vouched {
+                        let refused = caller.wording.credentials;
+                        request = request.map(|body| vouching::proved(body, hash, refused));
+                    }
                     request.extensions_mut().insert(Arc::new(caller));
                     inner.call(request).await
                 }

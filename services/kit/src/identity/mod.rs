@@ -14,9 +14,11 @@ pub mod policy;
 pub mod signature;
 pub mod store;
 pub mod token;
+pub mod vouching;
 
 pub use authenticator::Authenticator;
 pub use caller::Caller;
 pub use communal_proto::identity::v1::{Proof, TenantKind};
 pub use keys::SealingKey;
 pub use policy::{Policy, Wording};
+pub use vouching::GatewayKeys;

@@ -35,12 +35,15 @@ pub fn state(request_id: &str, request_time: &str, channel_id: &str, payload: &[
 /// Whether `signature` is that of one of the states, finished with the secret.
 #[must_use]
 pub fn matches(signature: &str, states: &[Vec<u8>], secret: &Secret) -> bool {
-    states.iter().any(|state| {
-        let Ok(serialized) = SerializedState::<Md5>::try_from(state.as_slice()) else { return false };
-        let Ok(mut hash) = Md5::deserialize(&serialized) else { return false };
-        hash.update(secret.expose().as_bytes());
-        keys::equal(hex::encode(hash.finalize()).as_bytes(), signature.as_bytes())
-    })
+    states.iter().filter_map(|state| finish(state, secret)).any(|finished| keys::equal(finished.as_bytes(), signature.as_bytes()))
+}
+
+/// The signature that a state becomes with the secret; `None` if the bytes are no state.
+#[must_use]
+pub fn finish(state: &[u8], secret: &Secret) -> Option<String> {
+    let mut hash = Md5::deserialize(&SerializedState::<Md5>::try_from(state).ok()?).ok()?;
+    hash.update(secret.expose().as_bytes());
+    Some(hex::encode(hash.finalize()))
 }
 
 #[cfg(test)]

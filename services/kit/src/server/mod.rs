@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
 use crate::config::Reader;
-use crate::identity::Authenticator;
+use crate::identity::{Authenticator, GatewayKeys};
 use crate::identity::authenticator::AuthenticatorSettings;
 use crate::identity::layer::AuthenticationLayer;
 use crate::pool::Pool;
@@ -93,6 +93,7 @@ impl ServerSettings {
                     reader
                         .parsed("channel_calls_per_second", authenticator.calls_per_second.map_or(0, NonZeroU32::get)),
                 ),
+                gateways: GatewayKeys::read(reader),
             },
             tls,
         }

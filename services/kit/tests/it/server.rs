@@ -99,8 +99,12 @@ impl Service {
             acquire_timeout: Duration::from_secs(5),
         })
         .unwrap();
-        let settings = AuthenticatorSettings { cached_for: Duration::from_millis(50), calls_per_second: None };
-        let authenticator = Arc::new(Authenticator::new(pool.clone(), policy, None, clock.clone(), settings));
+        let settings = AuthenticatorSettings {
+            cached_for: Duration::from_millis(50),
+            calls_per_second: None,
+            ..AuthenticatorSettings::default()
+        };
+        let authenticator = Arc::new(Authenticator::new(pool.clone(), policy, None, clock.clone(), settings.clone()));
         let rpc = IdentityRpc::new(pool.clone(), None, clock.clone(), authenticator.clone());
         let routes = tonic::service::Routes::new(IdentityServiceServer::new(rpc));
         let settings = ServerSettings {

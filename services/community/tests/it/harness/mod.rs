@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 pub(crate) use caller::{Caller, fields, refusal, refused};
 pub(crate) use communal_fixtures::credentials::community::{
-    APP, FOREIGN, HOME, OPERATOR, OPERATOR_NAME, OTHER, OTHER_OPERATOR, SEALING_KEY, SECRET, SIGNING_APP, TOKEN_KEY,
+    APP, FOREIGN, GATEWAY_KEY, HOME, OPERATOR, OPERATOR_NAME, OTHER, OTHER_OPERATOR, SEALING_KEY, SECRET, SIGNING_APP, TOKEN_KEY,
 };
 pub(crate) use samples::*;
 
@@ -36,6 +36,7 @@ pub(crate) fn settings(database_url: &str) -> BTreeMap<String, String> {
         ("community_admin_addr", "127.0.0.1:0"),
         ("token_key", TOKEN_KEY),
         ("sealing_key", SEALING_KEY),
+        ("gateway_key", GATEWAY_KEY),
         ("drain_notice_ms", "10"),
         ("credentials_cached_ms", "100"),
     ];

@@ -1,0 +1,259 @@
+//! The gateway's proof that signature states come from it.
+//!
+//! A signature of HC covers the raw HTTP request, which the service never sees; it finishes the MD5
+//! states that the gateway sends instead. A state says nothing about the call that it comes with, so
+//! from anybody else one captured signature would fit every call. The gateway therefore binds the
+//! states to the whole call by a MAC under a key that only gateways and services have: the method,
+//! the credentials, the request id and time, and the encoded message.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use anyhow::{Context as _, ensure};
+use bytes::Bytes;
+use communal_proto::contract::v1::Reason as Common;
+use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderMap;
+use hyper::body::{Body as HttpBody, Frame};
+use sha2::{Digest, Sha256};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::{BinaryMetadataValue, MetadataMap};
+
+use crate::config::Reader;
+use crate::identity::keys;
+use crate::refusal::Refusal;
+use crate::secret::Secret;
+
+/// The metadata of the states, which only a gateway may send.
+pub const SIGNATURE_STATES: &str = "x-signature-states-bin";
+/// The metadata of the proof: the MAC, and before it the hash of the encoded message.
+pub const PROOF: &str = "x-gateway-proof-bin";
+
+/// What the proof is for; a MAC under the same key for something else is none of these.
+const PURPOSE: &[u8] = b"communal signature states 1";
+/// The metadata that a proof binds beside the method and the message. A value that is added, removed
+/// or changed on the way breaks the proof.
+const BOUND: [&str; 9] = [
+    "x-channel-id",
+    "x-channel-key",
+    "x-tenant-id",
+    "x-request-id",
+    "x-request-time",
+    "x-signature",
+    SIGNATURE_STATES,
+    "authorization",
+    "x-transcoding-faults-bin",
+];
+const KEY_BYTES: usize = 32;
+const HASH_BYTES: usize = 32;
+
+/// The keys by which a service knows its gateways: one, or two while they are replaced. A gateway
+/// proves with the first.
+#[derive(Clone, Debug)]
+pub struct GatewayKeys(Vec<Secret>);
+
+impl GatewayKeys {
+    /// Makes a key for a gateway and services that start together.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(vec![keys::generate()])
+    }
+
+    /// Reads `COMMUNAL_GATEWAY_KEY`, if it is set.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
+        let text = reader.secret("gateway_key");
+        if text.is_empty() {
+            return None;
+        }
+        Self::parse(&text).map_err(|error| reader.fault("gateway_key", error)).ok()
+    }
+
+    /// Reads keys of 64 hexadecimal digits, commas between.
+    ///
+    /// # Errors
+    /// Returns an error if one is anything else.
+    pub fn parse(text: &Secret) -> anyhow::Result<Self> {
+        let keys = text.expose().split(',').map(|key| {
+            let bytes = hex::decode(key.trim()).context("must be 64 hexadecimal digits, or two such keys")?;
+            ensure!(bytes.len() == KEY_BYTES, "must be 64 hexadecimal digits, or two such keys");
+            Ok(Secret::new(key.trim()))
+        });
+        keys.collect::<anyhow::Result<_>>().map(Self)
+    }
+
+    /// Proves to the service of `method` that the states in the metadata were made here, for this
+    /// message.
+    pub fn prove(&self, method: &str, metadata: &mut MetadataMap, message: &[u8]) {
+        let mut hash = Hash::default();
+        hash.frame(message);
+        let hash = hash.finish();
+        let Some(mac) = self.0.first().and_then(|key| mac(key, method, metadata.as_ref(), &hash)) else { return };
+        let proof = [&hash[..], &mac.finalize().into_bytes()].concat();
+        metadata.insert_bin(PROOF, BinaryMetadataValue::from_bytes(&proof));
+    }
+
+    /// Returns the hash that the message must have, if the proof of a call is that of a gateway.
+    pub(crate) fn check(&self, method: &str, headers: &HeaderMap) -> Option<[u8; HASH_BYTES]> {
+        let metadata = MetadataMap::from_headers(headers.clone());
+        let mut proofs = metadata.get_all_bin(PROOF).iter();
+        let (proof, None) = (proofs.next()?.to_bytes().ok()?, proofs.next()) else { return None };
+        let (hash, tag) = proof.split_first_chunk::<HASH_BYTES>()?;
+        let genuine = |key| mac(key, method, headers, hash).is_some_and(|mac| mac.verify_slice(tag).is_ok());
+        self.0.iter().any(genuine).then_some(*hash)
+    }
+}
+
+/// The MAC of a call. Each part has its length before it, so that none can lend bytes to its neighbour.
+fn mac(key: &Secret, method: &str, headers: &HeaderMap, hash: &[u8; HASH_BYTES]) -> Option<Hmac<Sha256>> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(&hex::decode(key.expose()).ok()?).ok()?;
+    let mut part = |bytes: &[u8]| {
+        mac.update(&(bytes.len() as u64).to_be_bytes());
+        mac.update(bytes);
+    };
+    part(PURPOSE);
+    part(method.as_bytes());
+    part(hash);
+    for name in BOUND {
+        part(name.as_bytes());
+        let values = headers.get_all(name);
+        part(&(values.iter().count() as u64).to_be_bytes());
+        values.iter().for_each(|value| part(value.as_bytes()));
+    }
+    Some(mac)
+}
+
+/// The hash of a body of gRPC: of its frames, a byte (0 for uncompressed), the length and the message.
+#[derive(Clone, Debug, Default)]
+struct Hash(Sha256);
+
+impl Hash {
+    fn frame(&mut self, message: &[u8]) {
+        self.0.update([0]);
+        self.0.update(u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+        self.0.update(message);
+    }
+
+    fn finish(self) -> [u8; HASH_BYTES] {
+        self.0.finalize().into()
+    }
+}
+
+/// A body that ends with a refusal unless it has the hash that was proved. A handler of a unary call
+/// runs after the end of its request's body, so it never sees another message.
+struct Proved {
+    body: Body,
+    expected: [u8; HASH_BYTES],
+    /// Taken at the end.
+    hash: Option<Hash>,
+    refused: &'static str,
+}
+
+/// Lets `body` through if it has the proved hash; refuses it at its end, with these words, if not.
+pub(crate) fn proved(body: Body, expected: [u8; HASH_BYTES], refused: &'static str) -> Body {
+    Body::new(Proved { body, expected, hash: Some(Hash::default()), refused })
+}
+
+impl Proved {
+    /// Compares once, at the end of the data.
+    fn end(&mut self) -> Result<(), Status> {
+        let Some(hash) = self.hash.take() else { return Ok(()) };
+        if keys::equal(&hash.finish(), &self.expected) {
+            return Ok(());
+        }
+        let refusal = Refusal::new(Common::CredentialsRefused, self.refused).cause("a gateway's proof of another body");
+        metrics::counter!("communal_refused_credentials_total", "reason" => refusal.reason()).increment(1);
+        Err(refusal.into())
+    }
+}
+
+impl HttpBody for Proved {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => return Poll::Ready(self.end().err().map(Err)),
+        };
+        match (frame.data_ref(), &mut self.hash) {
+            (Some(data), Some(hash)) => hash.0.update(data),
+            // Trailers come after all data.
+            _ => self.end()?,
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.hash.is_none() && self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+
+    const METHOD: &str = "/communal.community.v1.FeeItemService/DeleteFeeConfig";
+
+    fn call(keys: &GatewayKeys) -> HeaderMap {
+        let mut metadata = MetadataMap::new();
+        for (name, value) in [("x-request-id", "1"), ("x-request-time", "20240320103000"), ("x-signature", "s")] {
+            metadata.insert(name, value.parse().unwrap());
+        }
+        metadata.append_bin(SIGNATURE_STATES, BinaryMetadataValue::from_bytes(b"state"));
+        keys.prove(METHOD, &mut metadata, b"message");
+        metadata.into_headers()
+    }
+
+    #[test]
+    fn a_proof_holds_for_its_own_call_only() {
+        let keys = GatewayKeys::generate();
+        let headers = call(&keys);
+        assert!(keys.check(METHOD, &headers).is_some());
+        assert!(keys.check("/communal.community.v1.FeeItemService/UpdateFeeConfig", &headers).is_none());
+        for name in BOUND {
+            let mut added = headers.clone();
+            added.append(name, "YQ".parse().unwrap());
+            assert!(keys.check(METHOD, &added).is_none(), "{name} added");
+            let mut removed = headers.clone();
+            if removed.remove(name).is_some() {
+                assert!(keys.check(METHOD, &removed).is_none(), "{name} removed");
+            }
+        }
+        let mut twice = headers.clone();
+        twice.append(PROOF, headers[PROOF].clone());
+        assert!(keys.check(METHOD, &twice).is_none());
+        assert!(GatewayKeys::generate().check(METHOD, &headers).is_none());
+    }
+
+    #[test]
+    fn while_a_key_is_replaced_both_are_taken_and_the_first_proves() {
+        let (old, new) = (keys::generate(), keys::generate());
+        let of = |text: &str| GatewayKeys::parse(&Secret::new(text)).unwrap();
+        let both = of(&format!("{}, {}", new.expose(), old.expose()));
+        assert!(both.check(METHOD, &call(&of(old.expose()))).is_some());
+        assert!(of(new.expose()).check(METHOD, &call(&both)).is_some());
+        assert!(of(old.expose()).check(METHOD, &call(&both)).is_none());
+        for wrong in ["", "00", "zz", &format!("{},", new.expose())] {
+            assert!(GatewayKeys::parse(&Secret::new(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_not_proved_ends_with_a_refusal() {
+        let keys = GatewayKeys::generate();
+        let expected = keys.check(METHOD, &call(&keys)).unwrap();
+        let sent = |bytes: &'static [u8]| {
+            let body = Full::new(Bytes::from_static(bytes)).map_err(|never| match never {});
+            proved(Body::new(body), expected, "refused").collect()
+        };
+        assert!(sent(b"\0\0\0\0\x07message").await.is_ok());
+        for other in [&b"\0\0\0\0\x07massage"[..], b"", b"\0\0\0\0\x07message\0\0\0\0\0"] {
+            assert_eq!(sent(other).await.err().unwrap().code(), tonic::Code::Unauthenticated);
+        }
+    }
+}
