@@ -66,7 +66,7 @@ async fn deletes(service: &Service, metadata: &MetadataMap, message: DeleteFeeCo
 fn is_refused(outcome: Result<(), Status>) {
     let status = outcome.as_ref().expect_err("must be refused");
     assert_eq!(status.code(), Code::Unauthenticated);
-    assert_eq!(refusal(outcome), told("CREDENTIALS_REFUSED", "鉴权失败：签名失败"));
+    assert_eq!(refusal(outcome), refused("CREDENTIALS_REFUSED", "鉴权失败：签名失败"));
 }
 
 #[tokio::test]
