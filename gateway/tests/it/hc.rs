@@ -155,7 +155,8 @@ async fn only_a_gateway_with_a_key_vouches_and_only_for_states() {
         Rig::new(Contract::load().unwrap(), Config { key, ..Config::default() }, move |_| Ok(reply.clone()))
     };
     let send = async |rig: &Rig, sign: bool| {
-        let request = rig.client.get(format!("{}{LIST}?page=1&communityId=10001", rig.url)).header("app-id", "demo-app");
+        let request =
+            rig.client.get(format!("{}{LIST}?page=1&communityId=10001", rig.url)).header("app-id", "demo-app");
         // Neither the states nor the proof of a client go on.
         let request = request.header(PROOF, "AAAA").header(SIGNATURE_STATES, "AAAA");
         Reply::of(if sign { request.header("sign", "0") } else { request }).await;

@@ -35,7 +35,10 @@ pub fn state(request_id: &str, request_time: &str, channel_id: &str, payload: &[
 /// Whether `signature` is that of one of the states, finished with the secret.
 #[must_use]
 pub fn matches(signature: &str, states: &[Vec<u8>], secret: &Secret) -> bool {
-    states.iter().filter_map(|state| finish(state, secret)).any(|finished| keys::equal(finished.as_bytes(), signature.as_bytes()))
+    states
+        .iter()
+        .filter_map(|state| finish(state, secret))
+        .any(|finished| keys::equal(finished.as_bytes(), signature.as_bytes()))
 }
 
 /// The signature that a state becomes with the secret; `None` if the bytes are no state.

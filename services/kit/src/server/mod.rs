@@ -17,9 +17,9 @@ use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 
 use crate::config::Reader;
-use crate::identity::{Authenticator, GatewayKeys};
 use crate::identity::authenticator::AuthenticatorSettings;
 use crate::identity::layer::AuthenticationLayer;
+use crate::identity::{Authenticator, GatewayKeys};
 use crate::pool::Pool;
 use crate::tls::{Names, PemFiles};
 use crate::{idempotency, telemetry};

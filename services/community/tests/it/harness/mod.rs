@@ -20,7 +20,8 @@ use tonic::transport::Channel;
 
 pub(crate) use caller::{Caller, fields, refusal, refused};
 pub(crate) use communal_fixtures::credentials::community::{
-    APP, FOREIGN, GATEWAY_KEY, HOME, OPERATOR, OPERATOR_NAME, OTHER, OTHER_OPERATOR, SEALING_KEY, SECRET, SIGNING_APP, TOKEN_KEY,
+    APP, FOREIGN, GATEWAY_KEY, HOME, OPERATOR, OPERATOR_NAME, OTHER, OTHER_OPERATOR, SEALING_KEY, SECRET, SIGNING_APP,
+    TOKEN_KEY,
 };
 pub(crate) use samples::*;
 
