@@ -2,6 +2,16 @@
 -- (communal_kit::write); columns take their defaults from there, and so does the trigger that keeps the history of a
 -- table. A statement cannot forget either: without an actor it fails.
 
+-- Announces the actor to the transaction.
+CREATE FUNCTION platform.announce(
+    operator_id text, operator_name text, channel_id text, trace_id text, method text, instant timestamptz
+) RETURNS void LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+    SELECT set_config('communal.operator_id', operator_id, true), set_config('communal.operator_name', operator_name, true),
+           set_config('communal.channel_id', channel_id, true), set_config('communal.trace_id', trace_id, true),
+           set_config('communal.method', method, true), set_config('communal.instant', instant::text, true);
+END;
+
 -- A setting of the actor: operator_id, operator_name, channel_id, trace_id or method. NULL where no actor was
 -- announced; an ended transaction leaves the settings empty.
 CREATE FUNCTION platform.actor(field text) RETURNS text LANGUAGE sql STABLE

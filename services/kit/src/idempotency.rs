@@ -22,17 +22,16 @@ use crate::refusal::Refusal;
 
 /// A request id with the hash of the request it came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestKey {
+pub(crate) struct RequestKey {
     /// Chosen by the caller.
-    pub request_id: String,
+    request_id: String,
     /// SHA-256 of the encoded request.
-    pub hash: [u8; 32],
+    hash: [u8; 32],
 }
 
 impl Call {
     /// The key of this call, if the caller gave a request id.
-    #[must_use]
-    pub fn request_key(&self, message: &impl Message) -> Option<RequestKey> {
+    pub(crate) fn request_key(&self, message: &impl Message) -> Option<RequestKey> {
         let request_id = self.request_id.clone()?;
         Some(RequestKey { request_id, hash: Sha256::digest(message.encode_to_vec()).into() })
     }
@@ -40,7 +39,7 @@ impl Call {
 
 /// The outcome of a claim.
 #[derive(Debug)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// The request is new.
     New,
     /// The request was answered before, with this reply.
@@ -52,13 +51,9 @@ pub enum Claim {
 ///
 /// # Errors
 /// Returns `REQUEST_ID_REUSED` if the id came with another request or to another method.
-pub(crate) async fn claim_key(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Claim, Refusal> {
+pub(crate) async fn claim(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Claim, Refusal> {
     let claimed = sqlx::query!(
-        "WITH actor AS MATERIALIZED (
-             SELECT set_config('communal.operator_id', $6, true), set_config('communal.operator_name', $8, true),
-                    set_config('communal.channel_id', $5, true), set_config('communal.trace_id', $7, true),
-                    set_config('communal.method', $2, true), set_config('communal.instant', $9, true)
-         )
+        "WITH actor AS MATERIALIZED (SELECT platform.announce($6, $8, $5, $7, $2, $9))
          INSERT INTO platform.answered_request
              (tenant_id, method, request_id, request_hash, reply, channel_id, operator_id, trace_id)
          SELECT $1, $2, $3, $4, '', $5, $6, $7 FROM actor ON CONFLICT DO NOTHING",
@@ -70,7 +65,7 @@ pub(crate) async fn claim_key(connection: &mut PgConnection, call: &Call, key: &
         call.operator_id,
         call.trace_id,
         call.operator_name,
-        call.at.to_rfc3339(),
+        call.at,
     )
     .execute(&mut *connection)
     .named("request_claim")
@@ -86,7 +81,7 @@ pub(crate) async fn claim_key(connection: &mut PgConnection, call: &Call, key: &
 ///
 /// # Errors
 /// Returns storage errors.
-pub(crate) async fn record_key(
+pub(crate) async fn record(
     connection: &mut PgConnection,
     call: &Call,
     key: &RequestKey,
@@ -109,10 +104,7 @@ pub(crate) async fn record_key(
 }
 
 /// Returns the reply that the request got before.
-///
-/// # Errors
-/// Returns `REQUEST_ID_REUSED` if the id came with another request or to another method.
-pub async fn answered(connection: impl sqlx::PgExecutor<'_>, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
+async fn answered(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
     let row = sqlx::query!(
         "SELECT method, request_hash, reply FROM platform.answered_request WHERE tenant_id = $1 AND request_id = $2",
         call.tenant.id,
@@ -160,30 +152,5 @@ pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
         if done.rows_affected() < PORTION.unsigned_abs() {
             return Ok(forgotten);
         }
-    }
-}
-
-/// As `claim_key`, for a message.
-///
-/// # Errors
-/// Returns `REQUEST_ID_REUSED` if the id came with another request or to another method.
-pub async fn claim(connection: &mut PgConnection, call: &Call, message: &impl Message) -> Result<Claim, Refusal> {
-    match call.request_key(message) {
-        Some(key) => claim_key(connection, call, &key).await,
-        None => crate::write::announce(connection, call).await.map(|()| Claim::New).map_err(Refusal::from),
-    }
-}
-
-/// As `record_key`, for a call.
-///
-/// # Errors
-/// Returns storage errors.
-pub async fn record(connection: &mut PgConnection, call: &Call, reply: &impl Message) -> Result<(), Refusal> {
-    match &call.request_id {
-        Some(request_id) => {
-            let key = RequestKey { request_id: request_id.clone(), hash: [0; 32] };
-            record_key(connection, call, &key, reply).await.map_err(Refusal::from)
-        }
-        None => Ok(()),
     }
 }

@@ -81,7 +81,7 @@ where
         retrying(|| async {
             let mut transaction = pool.begin().named("begin").await?;
             let claim = match &key {
-                Some(key) => idempotency::claim_key(&mut transaction, call, key).await?,
+                Some(key) => idempotency::claim(&mut transaction, call, key).await?,
                 None => announce(&mut transaction, call).await.map(|()| Claim::New)?,
             };
             if let Claim::Answered(reply) = claim {
@@ -90,7 +90,7 @@ where
             }
             let reply = started(&work, &mut transaction).await?;
             if let Some(key) = &key {
-                idempotency::record_key(&mut transaction, call, key, &reply).await?;
+                idempotency::record(&mut transaction, call, key, &reply).await?;
             }
             transaction.commit().named("commit").await?;
             Ok(Response::new(reply))
@@ -128,15 +128,13 @@ where
 /// Returns storage errors.
 pub async fn announce(connection: &mut PgConnection, call: &Call) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "SELECT set_config('communal.operator_id', $1, true) AS a, set_config('communal.operator_name', $2, true) AS b,
-                set_config('communal.channel_id', $3, true) AS c, set_config('communal.trace_id', $4, true) AS d,
-                set_config('communal.method', $5, true) AS e, set_config('communal.instant', $6, true) AS f",
+        "SELECT platform.announce($1, $2, $3, $4, $5, $6)",
         call.operator_id,
         call.operator_name,
         call.channel_id,
         call.trace_id,
         call.method,
-        call.at.to_rfc3339(),
+        call.at,
     )
     .fetch_one(connection)
     .named("actor_announce")
@@ -146,10 +144,7 @@ pub async fn announce(connection: &mut PgConnection, call: &Call) -> Result<(), 
 
 /// Runs `attempt` again if the database rolled it back (40001, 40P01), at most three times in all.
 /// The attempt must be a whole transaction.
-///
-/// # Errors
-/// Returns what the last attempt failed with.
-pub async fn retrying<T, F: Future<Output = Result<T, Refusal>>>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal> {
+async fn retrying<T, F: Future<Output = Result<T, Refusal>>>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal> {
     let mut tried = 1;
     loop {
         match attempt().await {
