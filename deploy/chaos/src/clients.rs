@@ -1,10 +1,9 @@
-//! What can be called, and how a caller behaves when a process goes away.
+//! Clients, and their behaviour when a process goes away.
 //!
-//! REST clients do what a load balancer in front of the gateways does: ask each gateway's
-//! `/readyz` ten times a second, send to the ready ones in turn, and try another one only
-//! where no connection could be made. gRPC clients hold connections to each replica, take
-//! them in turn, and make a call again elsewhere only where it certainly was not delivered
-//! (refused connection, GOAWAY before the call), as gRPC's own libraries do.
+//! REST clients behave like a load balancer in front of the gateways: they probe each gateway's `/readyz` ten times a
+//! second, send to the ready ones in turn, and try another one only if no connection could be made. gRPC clients have
+//! connections to each replica, use them in turn, and repeat a call at another replica only if it certainly was not
+//! delivered (refused connection, GOAWAY before the call), as gRPC's own libraries do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,44 +11,43 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use chrono::Utc;
+use communal_fixtures::credentials::billing::{self, NETWORK, RETAIL, STORE};
+use communal_fixtures::credentials::community::{self, APP, HOME};
+use communal_fixtures::{fee_items, receivables};
 use communal_kit::delivery::undelivered;
 use communal_proto::Coded;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
 use communal_proto::billing::v1::{
-    ArrearsFilter, ImportBatch, ImportReceivableLinesRequest, QueryUserArrearagesRequest, ReceivableLine,
-    RegisterStoresRequest, Store,
+    ArrearsFilter, QueryUserArrearagesRequest, ReceivableLine, RegisterStoresRequest, Store,
 };
 use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
-use communal_proto::community::v1::{
-    BillType, FeeFlag, FeeType, Formula, PaymentTiming, SaveFeeConfigRequest, UpdateFeeConfigRequest,
-};
+use communal_proto::community::v1::{BillType, FeeFlag, FeeType, Formula, UpdateFeeConfigRequest};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::stage::{
-    APP, CHANNEL, COMMUNITY, Databases, KEY, Kind, NETWORK, OPERATOR, RETAIL, STORE, Slot, operator_token, readiness,
-};
+use crate::deployment::{Databases, Kind, Slot, readiness};
 
-/// What a client of either kind was told.
+/// The answer that a client of either kind got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It is done.
+    /// The call succeeded.
     Done,
-    /// Too much at once: RESOURCE_EXHAUSTED or 429, and when to come back.
+    /// RESOURCE_EXHAUSTED or 429, with the delay after which the call may be repeated.
     Overloaded(Option<Duration>),
-    /// UNAVAILABLE or 503: it may have been done or not.
+    /// UNAVAILABLE or 503: the change may have been made or not.
     Unavailable(String),
-    /// The connection or the time ended: it may have been done or not.
+    /// A broken connection or an exceeded deadline: the change may have been made or not.
     Unknown(String),
-    /// Anything else.
+    /// Any other answer.
     Refused(String),
 }
 
-/// One gateway as a load balancer sees it.
+/// A gateway and its readiness, as a load balancer has it.
 #[derive(Debug)]
 struct Backend {
     address: SocketAddr,
@@ -63,7 +61,7 @@ impl Drop for Backend {
     }
 }
 
-/// Everything that can be called.
+/// Clients of all processes of a deployment.
 #[derive(Debug)]
 pub(crate) struct Clients {
     pub(crate) http: reqwest::Client,
@@ -84,9 +82,9 @@ pub(crate) struct Item {
     pub(crate) id: String,
 }
 
-/// How a call travels.
+/// The protocol of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Protocol {
     Rest,
     Grpc,
 }
@@ -112,19 +110,19 @@ impl Clients {
             billing: channels(Kind::Billing)?,
             community: channels(Kind::Community)?,
             turn: AtomicUsize::new(0),
-            token: operator_token()?,
+            token: community::token(community::OPERATOR, Utc::now()),
             deadline,
             redelivered: AtomicUsize::new(0),
             numbers: AtomicUsize::new(1),
         })
     }
 
-    /// Calls that were made again elsewhere, since they had certainly not been delivered.
+    /// The number of calls that were repeated at another process because they had certainly not been delivered.
     pub(crate) fn redelivered(&self) -> usize {
         self.redelivered.load(Ordering::Relaxed)
     }
 
-    /// A number that no call had before.
+    /// A number that no other call has.
     pub(crate) fn number(&self) -> usize {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
@@ -135,15 +133,15 @@ impl Clients {
         let mut items = Vec::new();
         for number in 0..count {
             let name = format!("费用项{number}");
-            let request = self.of_community(new_item(COMMUNITY, &name), &format!("1{number:029}"))?;
+            let request = self.of_community(fee_items::save(HOME, &name), &format!("1{number:029}"))?;
             FeeItemServiceClient::new(self.channel(Kind::Community)?).save_fee_config(request).await?;
-            let id = item_id(&pool, COMMUNITY, &name).await?;
+            let id = item_id(&pool, HOME, &name).await?;
             items.push(Item { name, id });
         }
         Ok(items)
     }
 
-    /// Registers the store that packages of a retail company belong to.
+    /// Registers the store of a retail company's packages.
     pub(crate) async fn store(&self, company: &str) -> anyhow::Result<()> {
         let stores = vec![Store { store_id: STORE.into(), name: "营业厅".into() }];
         let request = self.of_billing(RegisterStoresRequest { stores }, company)?;
@@ -157,29 +155,18 @@ impl Clients {
         Ok(channels.first().with_context(|| format!("no {} service", kind.name()))?.clone())
     }
 
-    /// Sets the price of an item to a number that is used once. The same request id makes it
-    /// the same call.
-    pub(crate) async fn update(&self, door: Door, item: &Item, number: usize) -> Answer {
+    /// Sets the price of an item to a number that is used once. The same number has the same request id.
+    pub(crate) async fn update(&self, protocol: Protocol, item: &Item, number: usize) -> Answer {
         let request_id = format!("2{}{number:011}", item.id);
-        match door {
-            Door::Rest => {
-                let body = item_update_json(COMMUNITY, item, &number.to_string(), "");
+        match protocol {
+            Protocol::Rest => {
+                let body = item_update_json(HOME, item, &number.to_string(), "");
                 self.post("/app/feeConfig.updateFeeConfig", &self.hc_head(&request_id), &body).await
             }
-            Door::Grpc => {
+            Protocol::Grpc => {
                 let message = UpdateFeeConfigRequest {
-                    config_id: item.id.clone(),
-                    fee_type_cd: FeeType::Property.into(),
-                    fee_name: item.name.clone(),
-                    fee_flag: FeeFlag::Periodic.into(),
-                    start_time: "2024-01-01".into(),
-                    end_time: "2050-12-31".into(),
-                    computing_formula: Formula::BuiltUpArea.code().into(),
                     square_price: number.to_string(),
-                    additional_amount: "0".into(),
-                    community_id: COMMUNITY.into(),
-                    bill_type: BillType::Monthly.into(),
-                    ..UpdateFeeConfigRequest::default()
+                    ..fee_items::update(HOME, &item.id, &item.name)
                 };
                 self.deliver(&self.community, |channel| {
                     let request = self.of_community(message.clone(), &request_id);
@@ -190,24 +177,24 @@ impl Clients {
         }
     }
 
-    /// Drafts a package. EPEIS has no request ids: the name is the key, so making the call
-    /// again answers that it is taken.
+    /// Drafts a package. EPEIS clients send no request ids, so the name is the key: a repeated call is refused because the
+    /// name is taken.
     pub(crate) async fn add_package(&self, name: &str, again: bool) -> Answer {
         let body = json!({"SYS_HEAD": sys_head(RETAIL), "COM_SALES_PACK": new_package_json(name)});
         match self.post("/Service/v1/AddSalePackage/", &[], &body).await {
-            Answer::Refused(told) if again && told.contains("3003") => Answer::Done,
+            Answer::Refused(detail) if again && detail.contains("3003") => Answer::Done,
             answer => answer,
         }
     }
 
-    /// What a book of customers owes.
-    pub(crate) async fn arrears(&self, door: Door) -> Answer {
-        match door {
-            Door::Rest => {
+    /// Queries the arrears of a book.
+    pub(crate) async fn arrears(&self, protocol: Protocol) -> Answer {
+        match protocol {
+            Protocol::Rest => {
                 let body = json!({"SYS_HEAD": sys_head(RETAIL), "ACC_VOLPRICE_OWE": {"BOOK_AID": "B000000000000001"}});
                 self.post("/Service/v1/QueryUserArrearages/", &[], &body).await
             }
-            Door::Grpc => {
+            Protocol::Grpc => {
                 let query = ArrearsFilter { book_id: "B000000000000001".into(), ..ArrearsFilter::default() };
                 let message = QueryUserArrearagesRequest { filter: Some(query) };
                 self.deliver(&self.billing, |channel| {
@@ -219,19 +206,18 @@ impl Clients {
         }
     }
 
-    /// Takes over a batch of lines; the same batch again is answered as before.
-    pub(crate) async fn import(&self, batch_id: &str, lines: Vec<ReceivableLine>) -> Answer {
-        let message =
-            ImportReceivableLinesRequest { batch: Some(ImportBatch { batch_id: batch_id.to_owned() }), lines };
+    /// Imports a batch of lines; a repeated batch gets the same answer.
+    pub(crate) async fn import(&self, batch_id: &str, lines: &[ReceivableLine]) -> Answer {
+        let messages = receivables::import(batch_id, lines, lines.len());
         self.deliver(&self.billing, |channel| {
-            let request = self.of_billing(tonic::codegen::tokio_stream::once(message.clone()), RETAIL);
+            let request = self.of_billing(tonic::codegen::tokio_stream::iter(messages.clone()), RETAIL);
             async move { ReceivableServiceClient::new(channel).import_receivable_lines(request?).await.map(drop) }
         })
         .await
     }
 
     async fn post(&self, path: &str, headers: &[(&str, String)], body: &Value) -> Answer {
-        let mut told = "no gateway is ready".to_owned();
+        let mut detail = "no gateway is ready".to_owned();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         for attempt in 0..3 {
             let ready: Vec<_> = self.gateways.iter().filter(|g| g.ready.load(Ordering::Relaxed)).collect();
@@ -248,7 +234,7 @@ impl Clients {
                 Ok(response) => response,
                 Err(error) if error.is_connect() => {
                     self.redelivered.fetch_add(usize::from(attempt < 2), Ordering::Relaxed);
-                    told = format!("{error:?}");
+                    detail = format!("{error:?}");
                     continue;
                 }
                 Err(error) => return Answer::Unknown(format!("{error:?}")),
@@ -267,7 +253,7 @@ impl Clients {
                 _ => Answer::Refused(format!("{status} {text}")),
             };
         }
-        Answer::Unknown(told)
+        Answer::Unknown(detail)
     }
 
     async fn deliver<F: Future<Output = Result<(), Status>>>(
@@ -281,12 +267,12 @@ impl Clients {
             let Some(channel) = channels.get((turn + attempt) % channels.len().max(1)) else { break };
             let Err(status) = call(channel.clone()).await else { return Answer::Done };
             if undelivered(&status).is_none() {
-                return told(&status);
+                return answer_of(&status);
             }
             self.redelivered.fetch_add(usize::from(attempt < 2), Ordering::Relaxed);
             last = Some(status);
         }
-        Answer::Unavailable(format!("no replica took the call: {last:?}"))
+        Answer::Unavailable(format!("no replica accepted the call: {last:?}"))
     }
 
     /// Headers of an HC call.
@@ -307,9 +293,7 @@ impl Clients {
 
     /// A gRPC call of a company to billing.
     pub(crate) fn of_billing<M>(&self, message: M, company: &str) -> Result<Request<M>, Status> {
-        let head =
-            [("x-channel-id", CHANNEL), ("x-channel-key", KEY), ("x-operator-id", OPERATOR), ("x-tenant-id", company)];
-        self.request(message, &head)
+        self.request(message, &billing::metadata(company))
     }
 
     fn request<M>(&self, message: M, metadata: &[(&'static str, &str)]) -> Result<Request<M>, Status> {
@@ -325,12 +309,12 @@ impl Clients {
 
 fn watched(address: SocketAddr, admin: SocketAddr) -> Backend {
     let ready = Arc::new(AtomicBool::new(true));
-    let told = Arc::clone(&ready);
+    let published = Arc::clone(&ready);
     let watcher = tokio::spawn(async move {
         loop {
-            // A question that was not answered in time says nothing.
+            // A probe without an answer in time says nothing.
             if let Some(ready) = readiness(admin, Duration::from_secs(1)).await {
-                told.store(ready, Ordering::Relaxed);
+                published.store(ready, Ordering::Relaxed);
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -340,7 +324,7 @@ fn watched(address: SocketAddr, admin: SocketAddr) -> Backend {
 
 /// Credentials of an EPEIS call.
 pub(crate) fn sys_head(company: &str) -> Value {
-    json!({"CHANNEL_DID": CHANNEL, "DYNAMIC_KEY": KEY, "REGISTER_DID": OPERATOR, "ACCOUNT_DID": company})
+    json!({"CHANNEL_DID": billing::CHANNEL, "DYNAMIC_KEY": billing::KEY, "REGISTER_DID": billing::OPERATOR, "ACCOUNT_DID": company})
 }
 
 /// A package to draft.
@@ -353,37 +337,17 @@ pub(crate) fn new_package_json(name: &str) -> Value {
     })
 }
 
-/// A fee item to create.
-pub(crate) fn new_item(community: &str, name: &str) -> SaveFeeConfigRequest {
-    SaveFeeConfigRequest {
-        fee_type_cd: FeeType::Property.into(),
-        fee_name: name.to_owned(),
-        fee_flag: FeeFlag::Periodic.into(),
-        start_time: "2024-01-01".into(),
-        end_time: "2050-12-31".into(),
-        computing_formula: Formula::BuiltUpArea.code().into(),
-        // No update sets this one.
-        square_price: "0.5".into(),
-        additional_amount: "0".into(),
-        community_id: community.to_owned(),
-        bill_type: BillType::Monthly.into(),
-        payment_cd: PaymentTiming::Prepaid.into(),
-        payment_cycle: "1".into(),
-        ..SaveFeeConfigRequest::default()
-    }
-}
-
-/// A change of an item's price, and of its state where one is given.
+/// A change of an item's price, and of its state if one is given: the same change as [`fee_items::update`].
 pub(crate) fn item_update_json(community: &str, item: &Item, price: &str, state: &str) -> Value {
     json!({
         "configId": item.id, "feeTypeCd": FeeType::Property.code(), "feeName": item.name,
         "feeFlag": FeeFlag::Periodic.code(), "startTime": "2024-01-01", "endTime": "2050-12-31",
-        "computingFormula": Formula::BuiltUpArea.code(), "squarePrice": price, "additionalAmount": "0",
+        "computingFormula": Formula::BuiltUpArea.code(), "squarePrice": price, "additionalAmount": "100",
         "communityId": community, "billType": BillType::Monthly.code(), "state": state,
     })
 }
 
-/// What an item is known by; the call that creates it does not say.
+/// Looks up the identifier of an item; the call that creates it does not return it.
 pub(crate) async fn item_id(pool: &sqlx::PgPool, community: &str, name: &str) -> anyhow::Result<String> {
     let id = sqlx::query_scalar("SELECT config_id FROM pay_fee_config WHERE community_id = $1 AND fee_name = $2");
     Ok(id.bind(community).bind(name).fetch_one(pool).await?)
@@ -394,7 +358,7 @@ fn is_success(text: &str) -> bool {
     envelope["CODE"] == 0 || envelope["code"] == "0"
 }
 
-fn told(status: &Status) -> Answer {
+fn answer_of(status: &Status) -> Answer {
     let mut text = format!("{:?} {}", status.code(), status.message());
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {

@@ -1,35 +1,34 @@
-//! The primary of PostgreSQL is killed under load, its synchronous standby is promoted, and
-//! the services go on by themselves.
+//! The primary of PostgreSQL is killed under load, its synchronous standby is promoted, and the services go on without a
+//! restart.
 //!
-//! The services know one address that leads to whoever is the primary: here a link to a
-//! socket folder, pointed elsewhere when the standby has been promoted; in Kubernetes the
-//! `-rw` Service that the operator of the database moves. They are not restarted, and their
-//! settings do not change.
+//! The services have one address of the primary, and their settings do not change. Here the address is a link to a socket
+//! folder that is changed after the promotion; in Kubernetes it is the `-rw` Service that the database operator moves.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use communal_fixtures::credentials::billing::RETAIL;
 
-use crate::Place;
-use crate::clients::{Clients, Door};
-use crate::load::Load;
+use crate::clients::{Clients, Protocol};
+use crate::deployment::{Databases, Kind, Slot, execute};
+use crate::installation::Installation;
 use crate::postgres::{Postgres, until};
-use crate::report::{Report, readable};
-use crate::stage::{Databases, Kind, RETAIL, Slot, execute};
 use crate::tally::{readable_percentile, table, verdict};
+use crate::transcript::{Transcript, readable};
+use crate::workers::Workers;
 
-/// Clients that write; each has a call under way at any time, or is just about to.
+/// Writing clients; each always has a running call or is about to start one.
 const WRITERS: i64 = 10;
 
-pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()> {
-    let primary = Postgres::create(place, "primary")?;
-    let link = place.folder.join("current");
+pub(crate) async fn run(installation: &Installation, transcript: &mut Transcript) -> anyhow::Result<()> {
+    let primary = Postgres::create(installation, "primary")?;
+    let link = installation.folder.join("current");
     point(&link, &primary.socket())?;
     let databases = Databases::at(&link);
-    databases.fill(place).await?;
-    let standby = primary.standby(place, "standby")?;
+    databases.fill(installation).await?;
+    let standby = primary.standby(installation, "standby")?;
     let postgres = databases.administrator()?;
     for statement in ["ALTER SYSTEM SET synchronous_standby_names = 'standby'", "SELECT pg_reload_conf()"] {
         execute(&postgres, statement).await?;
@@ -43,22 +42,22 @@ pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()
     })
     .await?;
     postgres.close().await;
-    report.did("PostgreSQL: a primary, and a standby that confirms every commit (sync)");
+    transcript.did("PostgreSQL: a primary, and a standby that confirms every commit (sync)");
 
-    let billing = Slot::service(Kind::Billing, place, &databases, &[])?;
-    let community = Slot::service(Kind::Community, place, &databases, &[])?;
-    let gateway = Slot::gateway(place, &[&billing, &community], &[])?;
+    let billing = Slot::service(Kind::Billing, installation, &databases, &[])?;
+    let community = Slot::service(Kind::Community, installation, &databases, &[])?;
+    let gateway = Slot::gateway(installation, &[&billing, &community], &[])?;
     let services = [billing.start().await?, community.start().await?];
     let gate = gateway.start().await?;
     let clients = Arc::new(Clients::new(&[&billing, &community, &gateway], 2, Duration::from_secs(10))?);
     clients.store(RETAIL).await?;
     let items = clients.items(&databases, 8).await?;
-    let mut load = Load::new();
-    load.updates("REST  community feeConfig.updateFeeConfig", &clients, Door::Rest, &items[..4], true);
-    load.updates("gRPC  community UpdateFeeConfig", &clients, Door::Grpc, &items[4..], true);
-    load.packages("REST  billing   AddSalePackage", &clients, 2, true);
-    report.did(format!(
-        "{WRITERS} clients write; a call of unknown outcome is made again under its own request id (EPEIS: its name)"
+    let mut workers = Workers::new();
+    workers.updates("REST  community feeConfig.updateFeeConfig", &clients, Protocol::Rest, &items[..4], true);
+    workers.updates("gRPC  community UpdateFeeConfig", &clients, Protocol::Grpc, &items[4..], true);
+    workers.packages("REST  billing   AddSalePackage", &clients, 2, true);
+    transcript.did(format!(
+        "{WRITERS} clients write; a call of unknown outcome is repeated under its own request id (EPEIS: its name)"
     ));
     tokio::time::sleep(Duration::from_secs(3)).await;
     in_doubt(&databases, &standby).await?;
@@ -66,24 +65,21 @@ pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()
     let killed_at = Utc::now();
     let began = Instant::now();
     let processes = primary.kill()?;
-    report.did(format!("kill -9 of the primary, {processes} processes"));
+    transcript.did(format!("kill -9 of the primary, {processes} processes"));
     standby.promote()?;
     let (promoted, promoted_at) = (began.elapsed(), Utc::now());
     point(&link, &standby.socket())?;
-    report.did(format!("promoted the standby and moved the address ({} after the kill)", readable(promoted)));
+    transcript.did(format!("promoted the standby and moved the address ({} after the kill)", readable(promoted)));
     for service in &services {
         let what = format!("{} ready on the new primary", service.slot.kind.name());
         until(&what, Duration::from_secs(20), || service.is_ready()).await?;
     }
-    report.did(format!(
-        "both services say that they are ready, nobody restarted them ({} after the kill)",
-        readable(began.elapsed())
-    ));
+    transcript.did(format!("both services are ready without a restart ({} after the kill)", readable(began.elapsed())));
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let tallies = load.end().await?;
+    let tallies = workers.end().await?;
 
-    report.did("calls («failed» are answers after which the call was made again):");
-    table(report, &tallies);
+    transcript.did("calls («failed» counts answers after which the call was repeated):");
+    table(transcript, &tallies);
     let found = verdict(&databases, &tallies).await?;
     let replayed: Vec<_> = tallies.values().flat_map(|t| &t.replayed).collect();
     let mut committed = 0;
@@ -100,28 +96,28 @@ pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()
         committed += usize::from(changed.is_some_and(|changed| changed <= killed_at));
     }
     let first_after = first_write(&pool, promoted_at).await?;
-    report.count(format!(
-        "in doubt and made again {}; {committed} of them had been committed before the kill and were not done again",
+    transcript.count(format!(
+        "in doubt and repeated {}; {committed} of them had been committed before the kill and were not done twice",
         replayed.len(),
     ));
     if let Some(first) = first_after {
         let pause = (first - killed_at).to_std().unwrap_or_default();
-        report.count(format!("first write on the new primary {} after the kill", readable(pause)));
+        transcript.count(format!("first write on the new primary {} after the kill", readable(pause)));
     }
     let unanswered: usize = tallies.values().map(|t| t.refused.len()).sum();
     let times: Vec<_> = tallies.values().flat_map(|t| t.unavailable.iter().chain(&t.unknown).copied()).collect();
-    report.count(format!(
-        "answers UNAVAILABLE or cut off {}, the slowest after {}",
+    transcript.count(format!(
+        "answers UNAVAILABLE or aborted {}, the slowest after {}",
         times.len(),
         readable_percentile(&times, 100),
     ));
-    found.tell(report, &tallies);
-    report.expect(unanswered == 0, format!("every replay was accepted ({unanswered} refused)"));
-    report.expect(
+    found.tell(transcript, &tallies);
+    transcript.expect(unanswered == 0, format!("every replay was accepted ({unanswered} refused)"));
+    transcript.expect(
         committed > 0,
         format!("the kill hit calls between their COMMIT and their answer ({committed} changes of fee items)"),
     );
-    report.expect(first_after.is_some(), "writes go on, on the new primary");
+    transcript.expect(first_after.is_some(), "writes go on, on the new primary");
     gate.stop().await?;
     for service in services {
         service.stop().await?;
@@ -129,8 +125,8 @@ pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()
     Ok(())
 }
 
-/// Lets every client's call come to its COMMIT, which the standby receives and does not confirm:
-/// when the primary dies now, each is stored and nobody has been told.
+/// Waits until the call of every client is in its COMMIT, which the standby receives and does not confirm. If the primary
+/// dies then, each call is stored and no client has an answer.
 async fn in_doubt(databases: &Databases, standby: &Postgres) -> anyhow::Result<()> {
     let on_standby = Databases::at(&standby.socket()).administrator()?;
     execute(&on_standby, "SELECT pg_wal_replay_pause()").await?;
@@ -156,7 +152,7 @@ async fn first_write(pool: &sqlx::PgPool, since: DateTime<Utc>) -> anyhow::Resul
         .await?)
 }
 
-/// Points a link elsewhere, in one step.
+/// Changes the target of a link atomically.
 fn point(link: &Path, to: &Path) -> anyhow::Result<()> {
     let new = link.with_extension("new");
     std::os::unix::fs::symlink(to, &new)?;

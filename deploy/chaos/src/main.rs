@@ -1,61 +1,63 @@
-//! Breaks a running Communal on purpose and counts what its clients noticed. `./dev chaos`
-//! builds the binaries, finds PostgreSQL and starts this; nothing else on the machine is
-//! touched, and what was started ends with it.
+//! Failure scenarios: breaks a running Communal on purpose and counts what its clients noticed.
+//!
+//! `./dev chaos` builds the binaries, finds PostgreSQL and starts this program. It touches nothing else on the machine,
+//! and its processes end with it.
 
+mod accounts;
 mod books;
 mod clients;
 mod dbgone;
+mod deployment;
 mod failover;
-mod lines;
-mod load;
+mod installation;
 mod overload;
 mod postgres;
-mod report;
 mod restore;
 mod rolling;
 mod runbook;
-mod stage;
 mod tally;
+mod transcript;
 mod upgrade;
 mod wire;
+mod workers;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use report::{Ending, Report, heading, summary};
+use installation::Installation;
+use transcript::{Ending, Transcript, heading, summary};
 
 /// Breaks a running Communal on purpose and counts what its clients noticed
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What happens to it
-    what: What,
+    /// The scenario
+    what: Scenario,
     #[command(flatten)]
-    place: Place,
+    installation: Installation,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum What {
+enum Scenario {
     /// Every process is replaced, one by one, under load
     Rolling,
     /// The schema grows under load, and a replica waits for one that lacks a migration
     Upgrade,
-    /// Three times the load it is set up for
+    /// Three times the load of its capacity
     Overload,
-    /// PostgreSQL stops, and comes back
+    /// PostgreSQL stops and starts again
     Dbgone,
     /// The primary of PostgreSQL is killed, and its standby promoted
     Failover,
     /// Both databases are dumped under load, dropped and restored
     Restore,
-    /// One after the other
+    /// All scenarios, one after the other
     All,
 }
 
-impl What {
+impl Scenario {
     const SCENARIOS: [Self; 6] =
         [Self::Rolling, Self::Upgrade, Self::Overload, Self::Dbgone, Self::Failover, Self::Restore];
 
@@ -72,56 +74,39 @@ impl What {
     }
 }
 
-/// Where everything is.
-#[derive(Clone, Debug, clap::Args)]
-struct Place {
-    /// Folder of the built binaries
-    #[arg(long)]
-    programs: PathBuf,
-    /// Folder of PostgreSQL's programs
-    #[arg(long)]
-    postgres: PathBuf,
-    /// System user that PostgreSQL runs as, where that is not oneself
-    #[arg(long)]
-    owner: Option<String>,
-    /// An empty folder of that user, with a short path: sockets lie in it
-    #[arg(long)]
-    folder: PathBuf,
-}
-
-/// Longer than any scenario takes; a command that hangs is a failure as well.
+/// A limit that no scenario needs; a command that hangs is a failure as well.
 const LIMIT: Duration = Duration::from_secs(150);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { what, place } = Arguments::parse();
+    let Arguments { what, installation } = Arguments::parse();
     let scenarios = async {
         match what {
-            What::All => all(&place).await,
-            what => scenario(what, &place).await.holds,
+            Scenario::All => all(&installation).await,
+            what => scenario(what, &installation).await.holds,
         }
     };
-    // Whatever ends first, the scenario is dropped, and its processes with it.
+    // At a signal the scenario is dropped, and its processes with it.
     let holds = tokio::select! {
         holds = scenarios => holds,
-        () = told_to_end() => false,
+        () = terminated() => false,
     };
     if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Each in a folder of its own, whatever became of those before.
-async fn all(place: &Place) -> bool {
+/// Runs every scenario in a folder of its own, also after a failed one.
+async fn all(installation: &Installation) -> bool {
     let mut endings = Vec::new();
-    for what in What::SCENARIOS {
+    for what in Scenario::SCENARIOS {
         heading(what.name());
-        let place = Place { folder: place.folder.join(what.name()), ..place.clone() };
-        let ending = match postgres::make_folder(place.owner.as_deref(), &place.folder) {
-            Ok(()) => scenario(what, &place).await,
-            Err(error) => Report::default().end(Err(error)),
+        let installation = Installation { folder: installation.folder.join(what.name()), ..installation.clone() };
+        let ending = match postgres::make_folder(installation.owner.as_deref(), &installation.folder) {
+            Ok(()) => scenario(what, &installation).await,
+            Err(error) => Transcript::default().end(Err(error)),
         };
         if ending.holds {
-            // Half a gigabyte in all, where /tmp may be memory.
-            let _ = std::fs::remove_dir_all(&place.folder);
+            // All folders together would take half a gigabyte, and /tmp may be memory.
+            let _ = std::fs::remove_dir_all(&installation.folder);
         }
         endings.push((what.name(), ending));
     }
@@ -129,35 +114,35 @@ async fn all(place: &Place) -> bool {
     endings.iter().all(|(_, ending)| ending.holds)
 }
 
-async fn scenario(what: What, place: &Place) -> Ending {
-    let mut report = Report::default();
-    let carried_out = async {
+async fn scenario(what: Scenario, installation: &Installation) -> Ending {
+    let mut transcript = Transcript::default();
+    let run = async {
         match what {
-            What::Rolling => rolling::run(place, &mut report).await,
-            What::Upgrade => upgrade::run(place, &mut report).await,
-            What::Overload => overload::run(place, &mut report).await,
-            What::Dbgone => dbgone::run(place, &mut report).await,
-            What::Failover => failover::run(place, &mut report).await,
-            What::Restore => restore::run(place, &mut report).await,
-            What::All => Err(anyhow::anyhow!("is not one scenario")),
+            Scenario::Rolling => rolling::run(installation, &mut transcript).await,
+            Scenario::Upgrade => upgrade::run(installation, &mut transcript).await,
+            Scenario::Overload => overload::run(installation, &mut transcript).await,
+            Scenario::Dbgone => dbgone::run(installation, &mut transcript).await,
+            Scenario::Failover => failover::run(installation, &mut transcript).await,
+            Scenario::Restore => restore::run(installation, &mut transcript).await,
+            Scenario::All => Err(anyhow::anyhow!("`all` is not one scenario")),
         }
     };
-    let outcome = match tokio::time::timeout(LIMIT, carried_out).await {
+    let outcome = match tokio::time::timeout(LIMIT, run).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(anyhow::anyhow!("not done within {LIMIT:?}")),
+        Err(_) => Err(anyhow::anyhow!("not finished within {LIMIT:?}")),
     };
-    report.end(outcome)
+    transcript.end(outcome)
 }
 
-async fn told_to_end() {
-    let terminated = async {
+async fn terminated() {
+    let terminate = async {
         match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
+            Ok(mut received) => drop(received.recv().await),
             Err(_) => std::future::pending().await,
         }
     };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+        () = terminate => {}
     }
 }

@@ -1,5 +1,4 @@
-//! PostgreSQL servers of this run: on unix sockets only, with the durable settings they come
-//! with, and gone when the run ends.
+//! The PostgreSQL servers of a run: on unix sockets only, with the default durable settings, removed at the end of the run.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +8,7 @@ use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::Place;
+use crate::installation::Installation;
 
 /// One server.
 #[derive(Debug)]
@@ -20,9 +19,9 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Makes an empty server and starts it.
-    pub(crate) fn create(place: &Place, name: &str) -> anyhow::Result<Self> {
-        let server = Self::at(place, name);
+    /// Creates an empty server and starts it.
+    pub(crate) fn create(installation: &Installation, name: &str) -> anyhow::Result<Self> {
+        let server = Self::at(installation, name);
         server.make_folder(&server.home)?;
         let data = server.data();
         server.run(
@@ -43,9 +42,9 @@ impl Postgres {
         Ok(server)
     }
 
-    /// Makes a standby that streams from this server through a slot of its own, and starts it.
-    pub(crate) fn standby(&self, place: &Place, name: &str) -> anyhow::Result<Self> {
-        let standby = Self::at(place, name);
+    /// Creates a standby that streams from this server through a slot of its own, and starts it.
+    pub(crate) fn standby(&self, installation: &Installation, name: &str) -> anyhow::Result<Self> {
+        let standby = Self::at(installation, name);
         standby.make_folder(&standby.home)?;
         let primary = format!("host={} port=5432 user=postgres application_name={name}", self.socket().display());
         standby.run(
@@ -67,8 +66,12 @@ impl Postgres {
         Ok(standby)
     }
 
-    fn at(place: &Place, name: &str) -> Self {
-        Self { programs: place.postgres.clone(), owner: place.owner.clone(), home: place.folder.join(name) }
+    fn at(installation: &Installation, name: &str) -> Self {
+        Self {
+            programs: installation.postgres.clone(),
+            owner: installation.owner.clone(),
+            home: installation.folder.join(name),
+        }
     }
 
     /// The folder of its socket.
@@ -96,25 +99,25 @@ impl Postgres {
         self.run("pg_ctl", &["--pgdata", &self.data(), "--log", &log, "--options", &options, "--wait", "start"])
     }
 
-    /// Stops it; connections are ended.
+    /// Stops it and ends its connections.
     pub(crate) fn stop(&self) -> anyhow::Result<()> {
         self.run("pg_ctl", &["--pgdata", &self.data(), "--mode=fast", "--wait", "stop"])
     }
 
-    /// Makes a standby the primary and waits until it is.
+    /// Promotes a standby and waits until it is the primary.
     pub(crate) fn promote(&self) -> anyhow::Result<()> {
         self.run("pg_ctl", &["--pgdata", &self.data(), "--wait", "promote"])
     }
 
-    /// `kill -9` of the server and of every process it started, as when its machine is lost.
+    /// Kills the server and all its processes with SIGKILL, as if its machine were lost; returns their number.
     pub(crate) fn kill(&self) -> anyhow::Result<usize> {
         let file = std::fs::read_to_string(self.home.join("data/postmaster.pid"))?;
         let postmaster: i32 = file.lines().next().unwrap_or_default().parse()?;
-        // The server first, so that it starts nothing in place of what is killed after it.
+        // The server is killed first, so that it does not restart the other processes.
         let children = children_of(postmaster);
         kill(Pid::from_raw(postmaster), Signal::SIGKILL)?;
         for child in &children {
-            // It may have ended by itself.
+            // The process may have ended already.
             let _ = kill(Pid::from_raw(*child), Signal::SIGKILL);
         }
         Ok(children.len() + 1)
@@ -127,12 +130,12 @@ impl Postgres {
     fn run(&self, program: &str, arguments: &[&str]) -> anyhow::Result<()> {
         let program = self.programs.join(program);
         let mut command = self.command(&program);
-        // Not a pipe: a server started by this would hold it open.
-        let said = std::env::temp_dir().join(format!("communal-chaos-{}.out", std::process::id()));
-        let file = std::fs::File::create(&said)?;
+        // This is a file and not a pipe, which the started server would keep open.
+        let output = std::env::temp_dir().join(format!("communal-chaos-{}.out", std::process::id()));
+        let file = std::fs::File::create(&output)?;
         let status = command.args(arguments).stdout(Stdio::null()).stderr(file).status();
-        let text = std::fs::read_to_string(&said).unwrap_or_default();
-        let _ = std::fs::remove_file(&said);
+        let text = std::fs::read_to_string(&output).unwrap_or_default();
+        let _ = std::fs::remove_file(&output);
         let status = status.with_context(|| program.display().to_string())?;
         ensure!(status.success(), "{} {}: {status}: {}", program.display(), arguments.join(" "), text.trim());
         Ok(())
@@ -143,7 +146,7 @@ impl Postgres {
     }
 }
 
-/// Makes a folder that is its owner's alone.
+/// Makes a folder that only its owner can read.
 pub(crate) fn make_folder(owner: Option<&str>, folder: &Path) -> anyhow::Result<()> {
     let status = command(owner, Path::new("mkdir")).args(["-p", "-m", "700"]).arg(folder).status()?;
     ensure!(status.success(), "{} cannot be made", folder.display());
@@ -159,7 +162,7 @@ fn command(owner: Option<&str>, program: &Path) -> Command {
         }
         None => Command::new(program),
     };
-    // A folder that any user may be in, and none of the caller's own servers.
+    // Any user may enter this folder, and the caller's own servers must not be used.
     command.current_dir("/").stdin(Stdio::null());
     for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGDATA", "PGOPTIONS", "PGPASSWORD"] {
         command.env_remove(name);
@@ -168,7 +171,7 @@ fn command(owner: Option<&str>, program: &Path) -> Command {
 }
 
 impl Drop for Postgres {
-    /// Its data is thrown away, so it need not end well.
+    /// Stops the server immediately, because its data is discarded.
     fn drop(&mut self) {
         if self.home.join("data/postmaster.pid").exists() {
             let _ =
@@ -182,7 +185,7 @@ fn children_of(parent: i32) -> Vec<i32> {
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        // «1234 (name with spaces) S parent …»
+        // The format is "1234 (name with spaces) S parent …".
         let of = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse::<i32>().ok());
         if of == Some(parent) {
             children.push(pid);
@@ -191,18 +194,18 @@ fn children_of(parent: i32) -> Vec<i32> {
     children
 }
 
-/// Waits until a question is answered with yes.
+/// Waits until a condition holds; returns the time until then.
 pub(crate) async fn until<F: Future<Output = bool>>(
     what: &str,
     within: Duration,
-    mut question: impl FnMut() -> F,
+    mut condition: impl FnMut() -> F,
 ) -> anyhow::Result<Duration> {
     let began = tokio::time::Instant::now();
     while began.elapsed() < within {
-        if tokio::time::timeout(within, question()).await.unwrap_or(false) {
+        if tokio::time::timeout(within, condition()).await.unwrap_or(false) {
             return Ok(began.elapsed());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    anyhow::bail!("{what}: not within {within:?}")
+    anyhow::bail!("{what}: did not happen within {within:?}")
 }

@@ -3,48 +3,49 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Place;
-use crate::clients::{Clients, Door};
-use crate::load::Load;
+use crate::clients::{Clients, Protocol};
+use crate::deployment::{Databases, Kind, Process, Slot};
+use crate::installation::Installation;
 use crate::postgres::Postgres;
-use crate::report::Report;
-use crate::stage::{Databases, Kind, Process, RETAIL, Slot};
 use crate::tally::{table, verdict};
+use crate::transcript::Transcript;
+use crate::workers::Workers;
+use communal_fixtures::credentials::billing::RETAIL;
 
 /// Time for clients between two replacements.
 const BETWEEN: Duration = Duration::from_millis(700);
 
-pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()> {
-    let postgres = Postgres::create(place, "primary")?;
+pub(crate) async fn run(installation: &Installation, transcript: &mut Transcript) -> anyhow::Result<()> {
+    let postgres = Postgres::create(installation, "primary")?;
     let databases = Databases::at(&postgres.socket());
-    databases.fill(place).await?;
-    // Connections are so short-lived that GOAWAY in mid-load is the rule.
+    databases.fill(installation).await?;
+    // Connections are so short-lived that GOAWAY under load is the rule.
     let settings = [("connection_age_s", "3")];
     let mut services = Vec::new();
     for kind in [Kind::Billing, Kind::Community] {
         for _ in 0..2 {
-            services.push(Slot::service(kind, place, &databases, &settings)?);
+            services.push(Slot::service(kind, installation, &databases, &settings)?);
         }
     }
     let of_services: Vec<_> = services.iter().collect();
-    let gateways = [Slot::gateway(place, &of_services, &[])?, Slot::gateway(place, &of_services, &[])?];
+    let gateways = [Slot::gateway(installation, &of_services, &[])?, Slot::gateway(installation, &of_services, &[])?];
     let slots: Vec<_> = services.iter().chain(&gateways).collect();
     let mut processes = Vec::new();
     for slot in &slots {
         processes.push(slot.start().await?);
     }
-    report.did("PostgreSQL, two replicas of billing and of community, two gateways: all ready");
+    transcript.did("PostgreSQL, two replicas of billing and of community, two gateways: all ready");
 
     let clients = Arc::new(Clients::new(&slots, 1, Duration::from_secs(10))?);
     clients.store(RETAIL).await?;
     let items = clients.items(&databases, 8).await?;
-    let mut load = Load::new();
-    load.updates("REST  community feeConfig.updateFeeConfig", &clients, Door::Rest, &items[..4], false);
-    load.updates("gRPC  community UpdateFeeConfig", &clients, Door::Grpc, &items[4..], false);
-    load.packages("REST  billing   AddSalePackage", &clients, 2, false);
-    load.reads("REST  billing   QueryUserArrearages", &clients, Door::Rest, 2);
-    load.reads("gRPC  billing   QueryUserArrearages", &clients, Door::Grpc, 2);
-    report.did("14 clients call; none makes a call again that may have been delivered");
+    let mut workers = Workers::new();
+    workers.updates("REST  community feeConfig.updateFeeConfig", &clients, Protocol::Rest, &items[..4], false);
+    workers.updates("gRPC  community UpdateFeeConfig", &clients, Protocol::Grpc, &items[4..], false);
+    workers.packages("REST  billing   AddSalePackage", &clients, 2, false);
+    workers.reads("REST  billing   QueryUserArrearages", &clients, Protocol::Rest, 2);
+    workers.reads("gRPC  billing   QueryUserArrearages", &clients, Protocol::Grpc, 2);
+    transcript.did("14 clients call; none repeats a call that may have been delivered");
     tokio::time::sleep(Duration::from_secs(2)).await;
     let mut replaced: Vec<Process> = Vec::new();
     let count = processes.len();
@@ -52,20 +53,23 @@ pub(crate) async fn run(place: &Place, report: &mut Report) -> anyhow::Result<()
         let slot = process.slot.clone();
         process.stop().await?;
         replaced.push(slot.start().await?);
-        report.did(format!("replaced the {} at {}", slot.kind.name(), slot.address));
+        transcript.did(format!("replaced the {} at {}", slot.kind.name(), slot.address));
         tokio::time::sleep(BETWEEN).await;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let tallies = load.end().await?;
-    report.did(format!("{count} processes replaced, each by SIGTERM and a new one in its place"));
+    let tallies = workers.end().await?;
+    transcript.did(format!("{count} processes replaced, each by SIGTERM and a new one in its place"));
 
-    table(report, &tallies);
+    table(transcript, &tallies);
     let found = verdict(&databases, &tallies).await?;
-    report.count(format!("refused connections that clients took elsewhere: {}", clients.redelivered()));
+    transcript.count(format!(
+        "calls that clients repeated at another process after a refused connection: {}",
+        clients.redelivered()
+    ));
     let failed: usize = tallies.values().map(|tally| tally.failed() + tally.overloaded.len()).sum();
-    report.expect(failed == 0, format!("no call failed ({failed})"));
-    report.expect(tallies.values().all(|tally| tally.done.len() > 20), "every kind of client got answers");
-    found.tell(report, &tallies);
+    transcript.expect(failed == 0, format!("no call failed ({failed})"));
+    transcript.expect(tallies.values().all(|tally| tally.done.len() > 20), "every kind of client got answers");
+    found.tell(transcript, &tallies);
     for process in replaced {
         process.stop().await?;
     }

@@ -1,39 +1,39 @@
-//! What clients counted, and what the databases say of what they were promised.
+//! The counts of clients, and their comparison with the databases.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::clients::Answer;
-use crate::report::{Counts, Report, readable};
-use crate::stage::Databases;
+use crate::deployment::Databases;
+use crate::transcript::{Counts, Transcript, readable};
 
-/// What a client counted.
+/// The counts of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Times of the answers, by what they were.
+    /// Times of the answers, by their kind.
     pub(crate) done: Vec<Duration>,
     pub(crate) overloaded: Vec<Duration>,
     pub(crate) unavailable: Vec<Duration>,
     pub(crate) unknown: Vec<Duration>,
     pub(crate) refused: Vec<Duration>,
-    /// Refusals for overload that do not say when to come back.
+    /// Refusals for overload without a delay.
     pub(crate) unguided: usize,
-    /// Calls that were acknowledged only after they were made again.
+    /// Writes that were acknowledged only when they were repeated.
     pub(crate) replayed: Vec<Key>,
-    /// What is stored by the answers: exactly this, once each.
+    /// Writes that must be stored exactly once, according to the answers.
     pub(crate) acknowledged: Vec<Write>,
-    /// Some of what was told.
-    pub(crate) told: Vec<String>,
+    /// Some details of failed calls.
+    pub(crate) detail: Vec<String>,
 }
 
-/// What a write changed, and the value: it can be found in the database by it.
+/// The record and the value of a write, by which it is found in the database.
 pub(crate) type Key = (String, String);
 
 /// A write that was acknowledged.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) key: Key,
-    /// When its answer was there.
+    /// The instant of its answer.
     pub(crate) at: Instant,
 }
 
@@ -42,7 +42,7 @@ pub(crate) type Tallies = BTreeMap<&'static str, Tally>;
 
 impl Tally {
     pub(crate) fn count(&mut self, answer: &Answer, took: Duration) {
-        let told = match answer {
+        let detail = match answer {
             Answer::Done => {
                 self.done.push(took);
                 return;
@@ -52,35 +52,35 @@ impl Tally {
                 self.unguided += usize::from(wait.is_none());
                 return;
             }
-            Answer::Unavailable(told) => {
+            Answer::Unavailable(detail) => {
                 self.unavailable.push(took);
-                told
+                detail
             }
-            Answer::Unknown(told) => {
+            Answer::Unknown(detail) => {
                 self.unknown.push(took);
-                told
+                detail
             }
-            Answer::Refused(told) => {
+            Answer::Refused(detail) => {
                 self.refused.push(took);
-                told
+                detail
             }
         };
-        if self.told.len() < 3 && !self.told.contains(told) {
-            self.told.push(told.chars().take(300).collect());
+        if self.detail.len() < 3 && !self.detail.contains(detail) {
+            self.detail.push(detail.chars().take(300).collect());
         }
     }
 
-    /// A write was acknowledged just now.
+    /// Notes that a write was acknowledged now.
     pub(crate) fn acknowledge(&mut self, key: Key) {
         self.acknowledged.push(Write { key, at: Instant::now() });
     }
 
-    /// Answers of any kind.
+    /// The number of answers of any kind.
     pub(crate) fn calls(&self) -> usize {
         self.done.len() + self.overloaded.len() + self.failed()
     }
 
-    /// Answers that are neither «done» nor «come back later».
+    /// The number of answers that are neither «done» nor «repeat later».
     pub(crate) fn failed(&self) -> usize {
         self.unavailable.len() + self.unknown.len() + self.refused.len()
     }
@@ -94,58 +94,58 @@ impl Tally {
         self.unguided += other.unguided;
         self.replayed.extend(other.replayed);
         self.acknowledged.extend(other.acknowledged);
-        for told in other.told {
-            if self.told.len() < 3 && !self.told.contains(&told) {
-                self.told.push(told);
+        for detail in other.detail {
+            if self.detail.len() < 3 && !self.detail.contains(&detail) {
+                self.detail.push(detail);
             }
         }
     }
 }
 
-/// The time that a share of the answers did not exceed; `None` without answers.
+/// Returns a percentile of times, or `None` without times.
 pub(crate) fn percentile(times: &[Duration], percent: usize) -> Option<Duration> {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     sorted.get((sorted.len() * percent / 100).min(sorted.len().checked_sub(1)?)).copied()
 }
 
-/// A percentile as people read it.
+/// Formats a percentile for people.
 pub(crate) fn readable_percentile(times: &[Duration], percent: usize) -> String {
     percentile(times, percent).map_or_else(|| "-".to_owned(), readable)
 }
 
-/// Counts by kind of call.
-pub(crate) fn table(report: &Report, tallies: &Tallies) {
+/// Prints the counts by kind of call.
+pub(crate) fn table(transcript: &Transcript, tallies: &Tallies) {
     for (kind, tally) in tallies {
-        report.count(format!(
+        transcript.count(format!(
             "{kind:<45} calls {:>6}, failed {:>4}, overloaded {:>4}, p99 {}",
             tally.calls(),
             tally.failed(),
             tally.overloaded.len(),
             readable_percentile(&tally.done, 99),
         ));
-        for told in &tally.told {
-            report.count(format!("    told: {told}"));
+        for detail in &tally.detail {
+            transcript.count(format!("    detail: {detail}"));
         }
     }
 }
 
-/// What the databases say of acknowledged writes.
+/// The comparison of acknowledged writes with the databases.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Verdict {
-    /// Acknowledged, and not there.
+    /// Acknowledged writes that are not stored.
     pub(crate) lost: usize,
-    /// There more than once.
+    /// Writes that are stored more than once.
     pub(crate) doubled: usize,
     /// Acknowledged writes.
     pub(crate) acknowledged: usize,
 }
 
 impl Verdict {
-    /// Tells the counts of a whole scenario, and what must hold of them.
-    pub(crate) fn tell(self, report: &mut Report, tallies: &Tallies) {
+    /// Prints the counts of a whole scenario and its expectations.
+    pub(crate) fn tell(self, transcript: &mut Transcript, tallies: &Tallies) {
         let sum = |of: fn(&Tally) -> usize| tallies.values().map(of).sum::<usize>();
-        report.total(Counts {
+        transcript.total(Counts {
             calls: sum(Tally::calls),
             failed: sum(Tally::failed),
             overloaded: sum(|tally| tally.overloaded.len()),
@@ -153,18 +153,18 @@ impl Verdict {
             lost: self.lost,
             doubled: self.doubled,
         });
-        report.expect(self.lost == 0, format!("no acknowledged write is lost ({})", self.lost));
-        report.expect(self.doubled == 0, format!("no write was done twice ({})", self.doubled));
+        transcript.expect(self.lost == 0, format!("no acknowledged write is lost ({})", self.lost));
+        transcript.expect(self.doubled == 0, format!("no write was done twice ({})", self.doubled));
     }
 }
 
-/// Compares what was acknowledged with what is stored.
+/// Compares all acknowledged writes with the databases.
 pub(crate) async fn verdict(databases: &Databases, tallies: &Tallies) -> anyhow::Result<Verdict> {
     verdict_on(databases, tallies.values().flat_map(|tally| &tally.acknowledged)).await
 }
 
-/// The same for some of the writes. The change log has one entry for each change of an item,
-/// packages are rows, and a batch is there whole or not at all.
+/// Compares some of the writes. The change log has one entry for each change of an item, a package is a row, and a
+/// batch is stored whole or not at all.
 pub(crate) async fn verdict_on(
     databases: &Databases,
     acknowledged: impl Iterator<Item = &Write>,
@@ -174,7 +174,7 @@ pub(crate) async fn verdict_on(
         "SELECT key, trim_scale((after ->> 'square_price')::numeric)::text, count(*) FROM platform.change
          WHERE noun = 'fee_item' AND tenant_id = $1 GROUP BY 1, 2",
     )
-    .bind(crate::stage::COMMUNITY)
+    .bind(communal_fixtures::credentials::community::HOME)
     .fetch_all(&databases.pool("community")?)
     .await?;
     stored.extend(changes.into_iter().map(|(item, price, count)| ((item, price), count)));
@@ -182,7 +182,7 @@ pub(crate) async fn verdict_on(
     let packages: Vec<(String, i64)> =
         sqlx::query_as("SELECT name, count(*) FROM package GROUP BY 1").fetch_all(&billing).await?;
     stored.extend(packages.into_iter().map(|(name, count)| (("package".to_owned(), name), count)));
-    // How often the batch is there; a part of one is a count that nobody expects.
+    // The number of copies of each batch; -1 stands for a part of one.
     let batches: Vec<(String, i64)> = sqlx::query_as(
         "SELECT batch_id, CASE WHEN count(*) % b.lines = 0 THEN count(*) / b.lines ELSE -1 END
          FROM receivable_batch b JOIN receivable r USING (batch_id) GROUP BY batch_id, b.company_id, b.lines",

@@ -1,19 +1,19 @@
-//! Calls whose answers are compared byte for byte, as they came over the wire.
+//! Calls whose answers are compared byte for byte, as they are on the wire.
 
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
+use communal_proto::raw_codec::RawCodec;
 use http::uri::PathAndQuery;
 use prost::Message;
 use serde_json::Value;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
 use crate::clients::Clients;
-use crate::stage::{Kind, Slot};
+use crate::deployment::{Kind, Slot};
 
 /// Longest wait for an answer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -38,7 +38,7 @@ impl Call {
         Self { name, way }
     }
 
-    /// A REST call without one.
+    /// A REST call without a body.
     pub(crate) fn get(name: &'static str, path: String, head: &[(&'static str, String)]) -> Self {
         Self { name, way: Way::Rest { path, head: head.to_vec(), body: None } }
     }
@@ -55,7 +55,7 @@ impl Call {
         Ok(Self { name, way: Way::Grpc { kind, path, head, message, streams: false } })
     }
 
-    /// The same where the answer is a stream.
+    /// The same call with a stream as its answer.
     pub(crate) fn streaming(mut self) -> Self {
         if let Way::Grpc { streams, .. } = &mut self.way {
             *streams = true;
@@ -63,8 +63,8 @@ impl Call {
         self
     }
 
-    /// Makes it. What comes back is the answer's bytes: after the HTTP status over REST, and one
-    /// message after the other of a stream.
+    /// Makes the call and returns the bytes of its answer: over REST with the HTTP status before them, of a stream all
+    /// messages one after the other.
     pub(crate) async fn make(&self, clients: &Clients, gateway: &Slot) -> anyhow::Result<Vec<u8>> {
         let answer = async {
             match &self.way {
@@ -88,9 +88,9 @@ impl Call {
                     let request = Request::from_parts(head.clone(), tonic::Extensions::default(), message.clone());
                     let path = PathAndQuery::from_static(path);
                     if !streams {
-                        return Ok(client.unary(request, path, Encoded).await?.into_inner().to_vec());
+                        return Ok(client.unary(request, path, RawCodec).await?.into_inner().to_vec());
                     }
-                    let mut stream = client.server_streaming(request, path, Encoded).await?.into_inner();
+                    let mut stream = client.server_streaming(request, path, RawCodec).await?.into_inner();
                     let mut answer = Vec::new();
                     while let Some(message) = stream.message().await? {
                         answer.extend_from_slice(&message);
@@ -103,43 +103,5 @@ impl Call {
             .await
             .with_context(|| format!("{}: no answer", self.name))?
             .context(self.name)
-    }
-}
-
-/// Messages that stay encoded.
-#[derive(Clone, Copy, Debug, Default)]
-struct Encoded;
-
-impl Codec for Encoded {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        Self
-    }
-}
-
-impl Encoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, message: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(message);
-        Ok(())
-    }
-}
-
-impl Decoder for Encoded {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(message.copy_to_bytes(message.remaining())))
     }
 }

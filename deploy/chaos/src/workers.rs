@@ -1,4 +1,4 @@
-//! Clients at work: each makes its calls one after the other, and counts what came of them.
+//! Working clients: each makes its calls one after the other and counts the outcomes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,46 +7,46 @@ use std::time::{Duration, Instant};
 use communal_proto::billing::v1::ReceivableLine;
 use tokio::task::JoinHandle;
 
-use crate::clients::{Answer, Clients, Door, Item};
-use crate::lines::lines_of;
-use crate::stage::RETAIL;
+use crate::accounts::lines_of;
+use crate::clients::{Answer, Clients, Item, Protocol};
 use crate::tally::{Key, Tallies, Tally};
+use communal_fixtures::credentials::billing::RETAIL;
 
-/// Clients at work.
+/// Working clients.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub(crate) struct Workers {
     stop: Arc<AtomicBool>,
     workers: Vec<(&'static str, JoinHandle<Tally>)>,
 }
 
 /// Lines of an imported batch.
 const LINES_A_BATCH: usize = 40;
-/// Pause between the calls of a client: there are other things on this machine.
+/// Pause between the calls of a client, which leaves CPU time to the processes under test.
 const PAUSE: Duration = Duration::from_millis(4);
-/// Pause before a call of unknown outcome is made again.
+/// Pause before a call of unknown outcome is repeated.
 const AGAIN: Duration = Duration::from_millis(100);
-/// Pause of a refused client: a quarter of what RetryInfo asks for.
+/// Pause of a refused client: a quarter of the delay in RetryInfo.
 const IMPATIENCE: Duration = Duration::from_millis(250);
-/// After this time a call is not made again any more.
+/// Time after which a call is not repeated any more.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The lines of the batch that an importing client sends under a number.
-pub(crate) fn lines_of_batch(number: usize) -> Vec<ReceivableLine> {
+/// The lines of the batch with this number.
+pub(crate) fn lines_of_batch(number: usize) -> anyhow::Result<Vec<ReceivableLine>> {
     lines_of(RETAIL, number * LINES_A_BATCH, LINES_A_BATCH)
 }
 
-impl Load {
+impl Workers {
     pub(crate) fn new() -> Self {
         Self { stop: Arc::default(), workers: Vec::new() }
     }
 
-    /// Clients that change one item each. With `replay` a call whose outcome is not known is
-    /// made again, under the same request id, until it is.
+    /// Adds clients that change one item each. With `replay` a call of unknown outcome is repeated under the same request
+    /// id until its outcome is known.
     pub(crate) fn updates(
         &mut self,
         kind: &'static str,
         clients: &Arc<Clients>,
-        door: Door,
+        protocol: Protocol,
         items: &[Item],
         replay: bool,
     ) {
@@ -56,13 +56,13 @@ impl Load {
                 let (clients, item) = (Arc::clone(&clients), item.clone());
                 async move {
                     let key = (item.id.clone(), number.to_string());
-                    (clients.update(door, &item, number).await, Some(key))
+                    (clients.update(protocol, &item, number).await, Some(key))
                 }
             });
         }
     }
 
-    /// Clients that draft packages.
+    /// Adds clients that draft packages.
     pub(crate) fn packages(&mut self, kind: &'static str, clients: &Arc<Clients>, count: usize, replay: bool) {
         for worker in 0..count {
             let clients = Arc::clone(clients);
@@ -77,18 +77,18 @@ impl Load {
         }
     }
 
-    /// Clients that ask for arrears.
-    pub(crate) fn reads(&mut self, kind: &'static str, clients: &Arc<Clients>, door: Door, count: usize) {
+    /// Adds clients that query arrears.
+    pub(crate) fn reads(&mut self, kind: &'static str, clients: &Arc<Clients>, protocol: Protocol, count: usize) {
         for _ in 0..count {
             let clients = Arc::clone(clients);
             self.worker(kind, false, &Arc::clone(&clients), move |_, _| {
                 let clients = Arc::clone(&clients);
-                async move { (clients.arrears(door).await, None) }
+                async move { (clients.arrears(protocol).await, None) }
             });
         }
     }
 
-    /// Clients that import batches of lines.
+    /// Adds clients that import batches of lines.
     pub(crate) fn imports(&mut self, kind: &'static str, clients: &Arc<Clients>, count: usize) {
         for worker in 0..count {
             let clients = Arc::clone(clients);
@@ -96,7 +96,11 @@ impl Load {
                 let clients = Arc::clone(&clients);
                 async move {
                     let batch = format!("batch-{worker}-{number}");
-                    (clients.import(&batch, lines_of_batch(number)).await, Some(("batch".to_owned(), batch)))
+                    let answer = match lines_of_batch(number) {
+                        Ok(lines) => clients.import(&batch, &lines).await,
+                        Err(error) => Answer::Refused(error.to_string()),
+                    };
+                    (answer, Some(("batch".to_owned(), batch)))
                 }
             });
         }
@@ -145,7 +149,7 @@ impl Load {
         self.workers.push((kind, worker));
     }
 
-    /// Lets every client finish its call and gathers what they counted.
+    /// Waits for the running call of each client and returns their counts.
     pub(crate) async fn end(self) -> anyhow::Result<Tallies> {
         self.stop.store(true, Ordering::Relaxed);
         let mut tallies = Tallies::new();

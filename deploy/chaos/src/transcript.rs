@@ -1,31 +1,31 @@
-//! What is printed: what was done and when, what was counted, and whether it is as promised.
+//! The output of a scenario: its steps with their times, its counts, and its expectations.
 
 use std::fmt::Display;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-/// What one scenario prints and comes to.
+/// The output and the result of one scenario.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct Transcript {
     began: Instant,
     broken: usize,
     counts: Counts,
 }
 
-/// What a scenario counted in all.
+/// The counts of a whole scenario.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
-    /// Answers that clients got.
+    /// Answers that clients received.
     pub(crate) calls: usize,
-    /// Of these, neither «done» nor «come back later».
+    /// Answers that are neither «done» nor «repeat later».
     pub(crate) failed: usize,
-    /// Of these, «come back later».
+    /// Answers «repeat later».
     pub(crate) overloaded: usize,
     /// Writes that were acknowledged.
     pub(crate) acknowledged: usize,
-    /// Of these, not in the database.
+    /// Acknowledged writes that are not in the database.
     pub(crate) lost: usize,
-    /// Writes that are there more than once.
+    /// Writes that are stored more than once.
     pub(crate) doubled: usize,
 }
 
@@ -40,25 +40,25 @@ impl Counts {
     }
 }
 
-impl Default for Report {
+impl Default for Transcript {
     fn default() -> Self {
         Self { began: Instant::now(), broken: 0, counts: Counts::default() }
     }
 }
 
-impl Report {
-    /// Something was done.
+impl Transcript {
+    /// Prints a step that was done.
     pub(crate) fn did(&self, what: impl Display) {
         let elapsed = self.began.elapsed();
         print(&format!("{:>3}.{:01} s  {what}", elapsed.as_secs(), elapsed.subsec_millis() / 100));
     }
 
-    /// A line of figures.
+    /// Prints a line of figures.
     pub(crate) fn count(&self, what: impl Display) {
         print(&format!("         {what}"));
     }
 
-    /// Something that must hold.
+    /// Prints an expectation and whether it holds.
     pub(crate) fn expect(&mut self, holds: bool, what: impl Display) {
         if holds {
             print(&format!("   ok    {what}"));
@@ -68,7 +68,7 @@ impl Report {
         }
     }
 
-    /// The counts of the whole scenario.
+    /// Prints the counts of the whole scenario.
     pub(crate) fn total(&mut self, counts: Counts) {
         let Counts { calls, failed, overloaded, acknowledged, lost, doubled } = counts;
         self.counts = counts;
@@ -78,15 +78,15 @@ impl Report {
         ));
     }
 
-    /// How it ended.
+    /// Ends the scenario.
     pub(crate) fn end(self, outcome: anyhow::Result<()>) -> Ending {
         match &outcome {
-            Err(error) => self.did(format!("could not be carried out: {error:#}")),
+            Err(error) => self.did(format!("failed: {error:#}")),
             Ok(()) if self.broken == 0 => self.did("all expectations hold"),
             Ok(()) => self.did(format!("{} expectation(s) broken", self.broken)),
         }
         let what = match outcome {
-            Err(_) => "not carried out".to_owned(),
+            Err(_) => "failed".to_owned(),
             Ok(()) if self.broken == 0 => "holds".to_owned(),
             Ok(()) => format!("{} broken", self.broken),
         };
@@ -94,22 +94,22 @@ impl Report {
     }
 }
 
-/// How a scenario ended.
+/// The end of a scenario.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// Whether all that must hold does.
+    /// Whether all expectations hold.
     pub(crate) holds: bool,
     what: String,
     took: Duration,
     counts: Counts,
 }
 
-/// Says which scenario begins.
+/// Prints the heading of a scenario.
 pub(crate) fn heading(name: &str) {
     print(&format!("\n== {name}"));
 }
 
-/// A line for each scenario, and the sum.
+/// Prints a line for each scenario, and the sum.
 pub(crate) fn summary(endings: &[(&'static str, Ending)]) {
     let (mut took, mut counts) = (Duration::ZERO, Counts::default());
     print(&format!(
@@ -133,12 +133,12 @@ fn summary_line(name: &str, what: &str, took: Duration, counts: Counts) {
     ));
 }
 
-/// Closed output ends nothing: what was started has to be stopped in order.
+/// Prints a line. A closed output is no error, because the processes still have to be stopped in order.
 fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// A time as people read it.
+/// Formats a time for people.
 pub(crate) fn readable(time: Duration) -> String {
     if time < Duration::from_millis(10) {
         format!("{}.{} ms", time.as_millis(), time.subsec_micros() / 100 % 10)
