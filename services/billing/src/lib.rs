@@ -18,7 +18,7 @@ pub mod vocabulary;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use communal_kit::identity::admin::IdentityRpc;
+use communal_kit::administration::IdentityRpc;
 use communal_kit::identity::policy::OperatorSource;
 use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::pool::Pool;

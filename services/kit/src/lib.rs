@@ -4,6 +4,7 @@
 //! The two services and the gateway depend on this crate and on `communal-proto`, and on
 //! nothing of each other. It names no tariff and no fee.
 
+pub mod administration;
 pub mod call;
 pub mod cli;
 pub mod clock;

@@ -4,7 +4,6 @@
 //! is no back door beside REST. The answer to wrong credentials never tells what is wrong with
 //! them; the log does.
 
-pub mod admin;
 pub mod authenticator;
 pub mod caller;
 pub mod cli;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, TimeZone, Utc};
 use communal_fixtures::TestDatabase;
+use communal_kit::administration::IdentityRpc;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::database::DatabaseSettings;
 use communal_kit::delivery::{Undelivered, undelivered};
-use communal_kit::identity::admin::IdentityRpc;
 use communal_kit::identity::authenticator::AuthenticatorSettings;
 use communal_kit::identity::policy::OperatorSource;
 use communal_kit::identity::store::{self, NewChannel};

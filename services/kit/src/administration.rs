@@ -1,4 +1,5 @@
-//! Administration of credentials over gRPC, the same in every service.
+//! The administration of credentials over gRPC, the same in every service. It stands above `identity`, because it accepts
+//! calls like every other RPC.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use communal_proto::contract::v1::FaultKind;

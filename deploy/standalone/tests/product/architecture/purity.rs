@@ -1,0 +1,36 @@
+//! Pure files: they use no gRPC, no database and no runtime, unless their name says that they do.
+
+use super::paths::paths;
+use super::sources::Source;
+
+/// The crates of gRPC, of the database and of the runtime.
+const IO: [&str; 3] = ["tonic", "sqlx", "tokio"];
+/// A value of one of these crates that does nothing.
+const VALUES: [&str; 1] = ["tonic::Code"];
+
+/// Returns what a source uses of these crates, unless the name of the file or of a folder above it is one of `impure`.
+pub(crate) fn impurities(source: &Source, impure: &[&str]) -> Vec<String> {
+    let named = source.module.iter().any(|name| impure.contains(&name.as_str()));
+    if named || source.module.is_empty() {
+        return Vec::new();
+    }
+    let used = paths(source, "").into_iter().filter(|path| IO.contains(&path[0].as_str()));
+    let used = used.map(|path| path.join("::")).filter(|path| !VALUES.iter().any(|value| path == value));
+    used.map(|path| format!("{} uses {path}", source.path)).collect()
+}
+
+#[cfg(test)]
+fn of(within: &str, text: &str) -> Vec<String> {
+    impurities(&Source::parse(within, within, text).0, &["store", "seed"])
+}
+
+#[test]
+fn a_file_is_impure_only_if_its_name_says_so() {
+    let text = "use sqlx::PgConnection; async fn f() { tokio::spawn(g) } const C: tonic::Code = tonic::Code::Ok;";
+    assert_eq!(of("noun/rules.rs", text).len(), 3, "{:?}", of("noun/rules.rs", text));
+    assert_eq!(of("noun/mod.rs", "use tonic::Status;"), ["noun/mod.rs uses tonic::Status"]);
+    assert_eq!(of("noun/rules.rs", "use tonic::Code; use chrono::Utc; /// tokio::spawn\nfn f() {}"), [""; 0]);
+    for allowed in ["noun/store.rs", "seed/lines.rs", "lib.rs"] {
+        assert_eq!(of(allowed, text), [""; 0], "{allowed}");
+    }
+}
