@@ -1,5 +1,5 @@
-//! The transcoder against prost + serde_json, in CPU time of the thread: on a shared machine
-//! the time on the clock says more about the neighbours.
+//! The transcoder compared with prost + serde_json, in CPU time of the thread, because elapsed time on a shared machine
+//! depends on the other processes.
 #![allow(missing_docs, clippy::float_arithmetic, clippy::unwrap_used)]
 
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use prost::Message;
 use serde::Serialize;
 
-/// The allocator of the gateway, for both.
+/// The allocator of the gateway, for both contestants.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,20 +1,20 @@
-//! Rounds to a figure: the median says what it costs, the spread says how far to trust it.
+//! The arithmetic of measurements: rounds become a figure, whose median is the result and whose spread is its uncertainty.
 
 use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
-/// What several rounds of one contestant came to.
+/// The result of several rounds of one contestant.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figure {
-    /// The middle round.
+    /// The median of the rounds.
     pub median: f64,
     /// Half the distance between the first and the third quartile, as a share of the median.
     pub spread: f64,
 }
 
 impl Figure {
-    /// Of the rounds; `None` where there was none.
+    /// Computes the figure of rounds; returns `None` if there are none.
     #[must_use]
     pub fn of(rounds: &[f64]) -> Option<Self> {
         let mut sorted = rounds.to_vec();
@@ -24,20 +24,20 @@ impl Figure {
         Some(Self { median, spread: if median == 0.0 { 0.0 } else { (half / median).abs() } })
     }
 
-    /// A figure that was measured once, or worked out of others.
+    /// A figure that was measured once or computed from others.
     #[must_use]
     pub fn single(value: f64) -> Self {
         Self { median: value, spread: 0.0 }
     }
 
-    /// The same in another unit.
+    /// Converts the figure to another unit.
     #[must_use]
     pub fn scaled(self, by: f64) -> Self {
         Self { median: self.median * by, ..self }
     }
 }
 
-/// The value below which the given share of sorted values lies, between neighbours by line.
+/// Returns the value below which a share of the sorted values lies, interpolated linearly.
 #[must_use]
 pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
@@ -47,20 +47,20 @@ pub fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     Some(low + (high - low) * place.fract())
 }
 
-/// Whether a figure is good when it is small or when it is large, and from where on.
+/// The target of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reach {
-    /// Good up to this.
+pub enum Target {
+    /// Met up to this value.
     AtMost(f64),
-    /// Good from this on.
+    /// Met from this value on.
     AtLeast(f64),
-    /// Reported, not judged.
+    /// The figure is reported and has no target.
     Shown,
 }
 
-impl Reach {
-    /// Whether a figure is good; `None` where it is not judged.
+impl Target {
+    /// Returns whether a figure meets the target, or `None` if there is none.
     #[must_use]
     pub fn met(self, figure: f64) -> Option<bool> {
         match self {
@@ -71,7 +71,7 @@ impl Reach {
     }
 }
 
-impl Display for Reach {
+impl Display for Target {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtMost(most) => write!(out, "≤ {most}"),
@@ -81,7 +81,16 @@ impl Display for Reach {
     }
 }
 
-/// A number with three significant digits, as people read it.
+/// The outcome of a load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Throughput {
+    /// Successful operations. A failed one is an error of the load.
+    pub operations: f64,
+    /// Operations a second.
+    pub rate: f64,
+}
+
+/// Formats a number with three significant digits.
 #[must_use]
 pub fn short(value: f64) -> String {
     let size = value.abs();
@@ -131,11 +140,11 @@ mod tests {
 
     #[test]
     fn a_bound_includes_itself() {
-        assert_eq!(Reach::AtMost(3.0).met(3.0), Some(true));
-        assert_eq!(Reach::AtMost(3.0).met(3.1), Some(false));
-        assert_eq!(Reach::AtLeast(0.7).met(0.7), Some(true));
-        assert_eq!(Reach::AtLeast(0.7).met(0.69), Some(false));
-        assert_eq!(Reach::Shown.met(0.0), None);
+        assert_eq!(Target::AtMost(3.0).met(3.0), Some(true));
+        assert_eq!(Target::AtMost(3.0).met(3.1), Some(false));
+        assert_eq!(Target::AtLeast(0.7).met(0.7), Some(true));
+        assert_eq!(Target::AtLeast(0.7).met(0.69), Some(false));
+        assert_eq!(Target::Shown.met(0.0), None);
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! The statements a service really runs, taken from the server's log while it carries out one
-//! call, and turned into a script for pgbench. So the limit is always that of today's
-//! statements, and cannot be beaten by measuring others.
+//! Captures the statements of a call from the server's log and turns them into a script for pgbench. So the limit always
+//! belongs to the statements that the service runs at present.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,7 +14,7 @@ pub struct Statement {
     pub text: String,
     /// Parameters; `None` is NULL.
     pub parameters: Vec<Option<String>>,
-    /// Types of the parameters, as the server names them; none before it was asked.
+    /// The server's names of the parameters' types; empty until the server was asked.
     pub types: Vec<String>,
 }
 
@@ -26,10 +25,10 @@ struct Entry {
     detail: Option<String>,
 }
 
-/// The statements that were executed in a database, in order, from lines of a `jsonlog`.
+/// Reads the statements that were executed in a database, in order, from lines of a `jsonlog`.
 ///
 /// # Errors
-/// Parameters in another form than the server's.
+/// Returns an error if parameters do not have the server's form.
 pub fn statements(log: &str, database: &str) -> anyhow::Result<Vec<Statement>> {
     let mut statements = Vec::new();
     for line in log.lines() {
@@ -49,7 +48,7 @@ pub fn statements(log: &str, database: &str) -> anyhow::Result<Vec<Statement>> {
     Ok(statements)
 }
 
-/// `duration: 0.1 ms  execute name: SELECT …` or `duration: 0.1 ms  statement: BEGIN`.
+/// Reads `duration: 0.1 ms  execute name: SELECT …` or `duration: 0.1 ms  statement: BEGIN`.
 fn executed(message: &str) -> Option<&str> {
     let (_, what) = message.strip_prefix("duration: ")?.split_once("ms  ")?;
     if let Some(text) = what.strip_prefix("statement: ") {
@@ -58,7 +57,7 @@ fn executed(message: &str) -> Option<&str> {
     what.strip_prefix("execute ")?.split_once(": ").map(|(_, text)| text)
 }
 
-/// `$1 = 'it''s', $2 = NULL`
+/// Reads `$1 = 'it''s', $2 = NULL`.
 fn parameters(list: &str) -> anyhow::Result<Vec<Option<String>>> {
     let mut found = Vec::new();
     let mut rest = list;
@@ -82,13 +81,13 @@ fn parameters(list: &str) -> anyhow::Result<Vec<Option<String>>> {
             }
         };
         found.push(Some(text));
-        // The opening quote was cut off before counting.
+        // Positions are counted without the opening quote.
         rest = &value[end + 2..];
     }
     Ok(found)
 }
 
-/// A script for pgbench with the values that it needs.
+/// A script for pgbench with its variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Script {
     /// The script.
@@ -98,12 +97,11 @@ pub struct Script {
 }
 
 impl Script {
-    /// A script that runs the statements as one transaction of pgbench. `drawn` are captured
-    /// values in place of which each run draws its own: the value, the variable's name, and the
-    /// expression it is drawn by.
+    /// Makes a script that runs the statements as one transaction of pgbench. `drawn` lists captured values that each run
+    /// replaces by its own: the value, the name of the variable, and the expression that draws it.
     ///
     /// # Errors
-    /// A value is to be drawn which no statement has.
+    /// Returns an error if no statement has one of these values.
     pub fn of(statements: &[Statement], drawn: &[(&str, &str, &str)]) -> anyhow::Result<Self> {
         let mut script = Self::default();
         for (value, name, expression) in drawn {
@@ -129,7 +127,7 @@ impl Script {
             rest = &rest[place + 1 + digits.len()..];
             let place = digits.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
             let value = place.and_then(|place| statement.parameters.get(place));
-            // pgbench makes each mention a parameter of its own, and not each tells its type.
+            // pgbench makes each occurrence a parameter of its own, whose type is not always clear.
             let kind = place.and_then(|place| statement.types.get(place)).map(|kind| format!("::{kind}"));
             match value {
                 None => {
@@ -169,7 +167,7 @@ mod tests {
 "#;
 
     #[test]
-    fn what_was_executed_is_read_with_its_parameters() {
+    fn executed_statements_are_read_with_their_parameters() {
         let log = LOG.replace(", $4='x'", "");
         let found = statements(&log, "billing").unwrap();
         assert_eq!(found.len(), 2);
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_has_variables_for_values_nulls_as_they_are_and_draws_what_must_differ() {
+    fn a_script_has_variables_for_values_keeps_nulls_and_draws_values_that_must_differ() {
         let statement = Statement {
             text: "SELECT f($1, $2, $3) FROM t WHERE a = $1 AND b = '$'".into(),
             parameters: vec![Some("item".into()), None, Some("request".into())],
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_to_differ_but_is_nowhere_is_an_error() {
+    fn a_value_to_draw_that_no_statement_has_is_an_error() {
         assert!(Script::of(&[], &[("gone", "id", "1")]).is_err());
     }
 }

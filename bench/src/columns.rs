@@ -1,6 +1,5 @@
-//! The peer that the arrears path is held against: an arrears line as 61 columns of a table and
-//! 61 fields of a struct, which is what one writes who does not think of cost. Of the same list
-//! is made the struct that the transcoder is held against, prost to serde_json.
+//! The peer of the arrears row: a naive 61-column row, read into a struct of 61 fields. The same list generates the struct of
+//! the transcoder's peer, which goes from prost to serde_json.
 
 use communal_proto::Coded;
 use communal_proto::billing::v1::*;
@@ -10,7 +9,7 @@ use serde_json::value::RawValue;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-/// The fields of an arrears line: what it is, its name in Rust, its documented name.
+/// The fields of an arrears line: the kind, the name in Rust and the documented name.
 macro_rules! for_each_field {
     ($make:ident) => {
         $make! {
@@ -190,29 +189,28 @@ macro_rules! define {
         /// The names of the columns, in their order.
         pub const COLUMNS: &[&str] = &[$(stringify!($field)),*];
 
-        /// The columns as `CREATE TABLE` wants them.
+        /// The types of the columns for `CREATE TABLE`.
         pub const COLUMN_TYPES: &[&str] = &[$(sql_type!($kind $($more)?)),*];
 
         impl StoredLine {
-            /// Reads a row by position and without checking types, as `query_as!` does, which has
-            /// checked them while compiling.
+            /// Reads a row by position and without checking types, like `query_as!`, which checks them at compile time.
             ///
             /// # Errors
-            /// A value that does not decode.
+            /// Returns an error if a value cannot be decoded.
             pub fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
                 let mut index = 0..;
                 let mut next = || index.next().unwrap_or(usize::MAX);
                 Ok(Self { $($field: row.try_get_unchecked(next())?,)* })
             }
 
-            /// The message that goes to the wire.
+            /// Converts the row into the protobuf message.
             #[must_use]
             pub fn into_message(self) -> ReceivableLine {
                 ReceivableLine { $($field: to_message!($kind, self.$field $(, $more)?),)* }
             }
         }
 
-        /// The line as a row in the text format of COPY.
+        /// Formats the line as a row in the text format of COPY.
         #[must_use]
         pub fn copy_row(line: &ReceivableLine) -> String {
             let values = [$(to_column_text!($kind, line.$field $(, $more)?)),*];
@@ -225,10 +223,10 @@ macro_rules! define {
         pub struct DocumentedLine<'l> { $(#[serde(rename = $name)] pub $field: json_type!('l $kind),)* }
 
         impl<'l> DocumentedLine<'l> {
-            /// Borrows from the message: no text is copied.
+            /// Borrows from the message without copying texts.
             ///
             /// # Errors
-            /// A decimal that is none.
+            /// Returns an error if a decimal is not a number.
             pub fn of(line: &'l ReceivableLine) -> serde_json::Result<Self> {
                 Ok(Self { $($field: to_json!($kind, &line.$field $(, $more)?),)* })
             }
@@ -238,7 +236,7 @@ macro_rules! define {
 
 for_each_field!(define);
 
-/// Decimals come back from NUMERIC without trailing zeros where they are zero.
+/// Formats a decimal with all digits; NUMERIC returns zero without trailing zeros.
 fn decimal_text(mut value: Decimal, scale: u32) -> String {
     value.rescale(scale);
     value.to_string()
@@ -248,7 +246,7 @@ fn code_of<C: Coded + TryFrom<i32>>(number: i32) -> &'static str {
     C::try_from(number).map_or("", Coded::code)
 }
 
-/// Decimal text as a bare JSON number.
+/// Formats a decimal text as a bare JSON number.
 fn raw_number(text: &str, scale: u32) -> serde_json::Result<&RawValue> {
     let zero = if scale == 2 { "0.00" } else { "0.000000" };
     serde_json::from_str(if text.is_empty() { zero } else { text })

@@ -1,58 +1,20 @@
-//! A gRPC client for what h2load cannot send: streams, and calls that differ from one to the
-//! next. Messages are encoded before the clock starts and replies are not decoded.
+//! A gRPC client for calls that h2load cannot make: streams, and calls of which each is another one. Messages are encoded
+//! before the clock starts and replies are not decoded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::Context;
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
+use communal_proto::raw_codec::RawCodec;
 use http::uri::PathAndQuery;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use crate::load::Load;
-
-/// Messages as they are on the wire.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(source.copy_to_bytes(source.remaining())))
-    }
-}
+use crate::arithmetic::Throughput;
 
 /// Metadata of a call.
 pub type Metadata = Vec<(String, String)>;
@@ -67,7 +29,7 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody answers.
+    /// Returns an error if nothing listens there.
     pub async fn connect(address: &str) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?
             .initial_connection_window_size(8 << 20)
@@ -82,21 +44,21 @@ impl Client {
         Ok(grpc)
     }
 
-    /// One call.
+    /// Makes a call.
     ///
     /// # Errors
-    /// What the service refuses it with.
+    /// Returns the refusal of the service.
     pub async fn call(&self, path: &'static str, metadata: &Metadata, message: Bytes) -> Result<Bytes, Status> {
         let mut request = Request::new(message);
         write_metadata(request.metadata_mut(), metadata)?;
-        let reply = self.ready().await?.unary(request, PathAndQuery::from_static(path), Raw).await?;
+        let reply = self.ready().await?.unary(request, PathAndQuery::from_static(path), RawCodec).await?;
         Ok(reply.into_inner())
     }
 
-    /// One call that sends a stream.
+    /// Makes a call that sends a stream.
     ///
     /// # Errors
-    /// What the service refuses it with.
+    /// Returns the refusal of the service.
     pub async fn send_stream(
         &self,
         path: &'static str,
@@ -105,14 +67,14 @@ impl Client {
     ) -> Result<Bytes, Status> {
         let mut request = Request::new(tokio_stream::iter(messages));
         write_metadata(request.metadata_mut(), metadata)?;
-        let reply = self.ready().await?.client_streaming(request, PathAndQuery::from_static(path), Raw).await?;
+        let reply = self.ready().await?.client_streaming(request, PathAndQuery::from_static(path), RawCodec).await?;
         Ok(reply.into_inner())
     }
 
-    /// One call that is answered by a stream; gives each message to `take` and drops it.
+    /// Makes a call that is answered by a stream, and passes each message to `take`.
     ///
     /// # Errors
-    /// What the service refuses it with.
+    /// Returns the refusal of the service.
     pub async fn take_stream(
         &self,
         path: &'static str,
@@ -122,7 +84,7 @@ impl Client {
     ) -> Result<(), Status> {
         let mut request = Request::new(message);
         write_metadata(request.metadata_mut(), metadata)?;
-        let reply = self.ready().await?.server_streaming(request, PathAndQuery::from_static(path), Raw).await?;
+        let reply = self.ready().await?.server_streaming(request, PathAndQuery::from_static(path), RawCodec).await?;
         let mut stream = reply.into_inner();
         while let Some(message) = stream.message().await? {
             take(message);
@@ -140,18 +102,18 @@ fn write_metadata(map: &mut tonic::metadata::MetadataMap, metadata: &Metadata) -
     Ok(())
 }
 
-/// Makes calls 0 to `calls` by `connections` callers, each waiting for its answer before it
-/// sends the next, as the clients of pgbench do.
+/// Makes calls 0 to `calls` with `connections` callers. Each waits for its answer before it sends the next call, as the
+/// clients of pgbench do.
 ///
 /// # Errors
-/// The first refusal.
+/// Returns the first refusal.
 pub async fn drive(
     address: &str,
     path: &'static str,
     connections: u32,
     calls: u64,
     make: impl Fn(u64) -> (Metadata, Bytes) + Send + Sync + 'static,
-) -> anyhow::Result<Load> {
+) -> anyhow::Result<Throughput> {
     let (next, make) = (Arc::new(AtomicU64::new(0)), Arc::new(make));
     let mut callers = Vec::new();
     for _ in 0..connections {
@@ -177,5 +139,5 @@ pub async fn drive(
     for task in tasks {
         task.await?.with_context(|| format!("{path} was refused"))?;
     }
-    Ok(Load { operations: calls as f64, rate: calls as f64 / start.elapsed().as_secs_f64() })
+    Ok(Throughput { operations: calls as f64, rate: calls as f64 / start.elapsed().as_secs_f64() })
 }

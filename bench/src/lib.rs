@@ -1,9 +1,8 @@
-//! Measures Communal: each figure against what limits it physically and against what people use
-//! instead, in one run on one machine. `./dev bench` prints the table and writes
-//! docs/performance.md from it.
+//! The benchmarks: each figure is compared with its physical limit and with an alternative (a peer), in one run on one
+//! machine. `./dev bench` prints the table and writes docs/performance.md from it.
 //!
-//! CPU per operation decides, since on a shared machine a time proves little; contestants take
-//! turns, and every ratio comes from one run.
+//! CPU time per operation decides, because times of a shared machine prove little. Contestants take turns, and every ratio
+//! comes from one run.
 #![allow(clippy::float_arithmetic, reason = "a measurement is a float; money is not computed here")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

@@ -1,4 +1,4 @@
-//! The load generators: h2load for HTTP in both versions, pgbench for the bare statements.
+//! The load generators: h2load for HTTP/1.1 and HTTP/2, pgbench for the bare statements.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,38 +6,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use crate::arithmetic::quantile;
+use crate::arithmetic::{Throughput, quantile};
 use crate::capture::Script;
 use crate::grpc::Metadata;
 use crate::stage::Stage;
 
-/// What a load came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Load {
-    /// Operations that succeeded: all that were begun.
-    pub operations: f64,
-    /// Operations a second.
-    pub rate: f64,
-}
-
 /// A request that h2load repeats.
 #[derive(Clone, Debug)]
 pub struct Repeated {
-    /// Where to.
+    /// The URL.
     pub url: String,
-    /// HTTP/1.1 instead of HTTP/2 without TLS.
+    /// Whether it uses HTTP/1.1 instead of HTTP/2 without TLS.
     pub http1: bool,
     /// Headers.
     pub headers: Metadata,
-    /// File with the body.
+    /// The file with the body.
     pub body: String,
 }
 
 impl Repeated {
-    /// A gRPC call: the message behind its length, and the headers every call has.
+    /// A gRPC call: the message with its length, and the headers of every call.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn grpc(stage: &Stage, address: &str, path: &str, metadata: &Metadata, message: &[u8]) -> anyhow::Result<Self> {
         let mut frame = vec![0];
         frame.extend_from_slice(&u32::try_from(message.len())?.to_be_bytes());
@@ -51,7 +42,7 @@ impl Repeated {
     /// A JSON call over HTTP/1.1.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn json(stage: &Stage, address: &str, path: &str, headers: &Metadata, body: &str) -> anyhow::Result<Self> {
         let mut headers = headers.clone();
         headers.push(("content-type".into(), "application/json".into()));
@@ -76,11 +67,11 @@ impl Repeated {
         command
     }
 
-    /// Sends `requests` by `clients`, each waiting for its answer.
+    /// Sends `requests` with `clients`, each of which waits for its answer.
     ///
     /// # Errors
-    /// Any request failed.
-    pub fn closed(&self, clients: u32, requests: u64) -> anyhow::Result<Load> {
+    /// Returns an error if a request failed.
+    pub fn closed(&self, clients: u32, requests: u64) -> anyhow::Result<Throughput> {
         let printed = finished(self.command(clients, requests).arg(&self.url))?;
         let load = h2load(&printed)?;
         ensure!(load.operations >= requests as f64, "only {} of {requests} calls succeeded", load.operations);
@@ -88,11 +79,11 @@ impl Repeated {
     }
 }
 
-/// Makes calls evenly at a rate, whatever the answers do: latencies in milliseconds, sorted.
-/// h2load can be told a rate, but lets all its clients call at the same moment.
+/// Makes calls at an even rate that does not depend on the answers; returns the sorted latencies in milliseconds. h2load has
+/// a rate as well, but all its clients call at the same instant.
 ///
 /// # Errors
-/// Any call failed.
+/// Returns an error if a call failed.
 pub async fn open<F>(rate: f64, seconds: f64, mut call: impl FnMut(u64) -> F) -> anyhow::Result<Vec<f64>>
 where
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -126,31 +117,31 @@ fn number_before(text: &str, unit: &str) -> Option<f64> {
     text.split(unit).next()?.split([' ', ',', '(']).rfind(|w| !w.is_empty())?.parse().ok()
 }
 
-fn h2load(printed: &str) -> anyhow::Result<Load> {
+fn h2load(printed: &str) -> anyhow::Result<Throughput> {
     let line = |start: &str| printed.lines().find(|l| l.trim_start().starts_with(start));
     let rate = line("finished in").filter(|l| l.contains(" req/s")).and_then(|l| number_before(l, " req/s"));
     let answered = line("status codes:").filter(|l| l.contains(" 2xx")).and_then(|l| number_before(l, " 2xx"));
-    let (rate, operations) = rate.zip(answered).with_context(|| format!("h2load said: {printed}"))?;
-    Ok(Load { operations, rate })
+    let (rate, operations) = rate.zip(answered).with_context(|| format!("h2load printed: {printed}"))?;
+    Ok(Throughput { operations, rate })
 }
 
-/// p50 and p99 of sorted latencies.
+/// Returns p50 and p99 of sorted latencies.
 #[must_use]
 pub fn percentiles(latencies: &[f64]) -> Option<(f64, f64)> {
     quantile(latencies, 0.5).zip(quantile(latencies, 0.99))
 }
 
-/// Runs a script by `clients`, each `transactions` times, with prepared statements.
+/// Runs a script with `clients`, each `transactions` times, with prepared statements.
 ///
 /// # Errors
-/// A statement failed.
+/// Returns an error if a statement failed.
 pub fn pgbench(
     stage: &Stage,
     database: &str,
     script: &Script,
     clients: u32,
     transactions: u64,
-) -> anyhow::Result<Load> {
+) -> anyhow::Result<Throughput> {
     let file = stage.places.work.join(format!("{database}.pgbench"));
     std::fs::write(&file, &script.text)?;
     let mut command = Command::new(program(&stage.places.pg_bin));
@@ -173,15 +164,15 @@ fn program(pg_bin: &Path) -> std::path::PathBuf {
     if own.exists() { own } else { "pgbench".into() }
 }
 
-fn pgbench_load(printed: &str) -> anyhow::Result<Load> {
+fn pgbench_load(printed: &str) -> anyhow::Result<Throughput> {
     let value = |start: &str| {
         let rest = printed.lines().find_map(|l| l.strip_prefix(start))?;
         rest.split([' ', '/']).find(|w| !w.is_empty())?.parse::<f64>().ok()
     };
     let found = value("tps = ").zip(value("number of transactions actually processed:"));
-    let (rate, operations) = found.with_context(|| format!("pgbench said: {printed}"))?;
+    let (rate, operations) = found.with_context(|| format!("pgbench printed: {printed}"))?;
     ensure!(value("number of failed transactions:").unwrap_or(0.0) == 0.0, "pgbench failed: {printed}");
-    Ok(Load { operations, rate })
+    Ok(Throughput { operations, rate })
 }
 
 #[cfg(test)]
@@ -189,11 +180,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_h2load_prints_is_understood() {
+    fn the_output_of_h2load_is_read() {
         let printed = "starting benchmark...\nfinished in 1.02s, 49261.08 req/s, 20.11MB/s\n\
             requests: 50000 total, 50000 started, 50000 done, 50000 succeeded, 0 failed, 0 errored, 0 timeout\n\
             status codes: 49999 2xx, 0 3xx, 1 4xx, 0 5xx\n";
-        assert_eq!(h2load(printed).unwrap(), Load { operations: 49_999.0, rate: 49_261.08 });
+        assert_eq!(h2load(printed).unwrap(), Throughput { operations: 49_999.0, rate: 49_261.08 });
         assert!(h2load("nonsense").is_err());
     }
 
@@ -221,11 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn what_pgbench_prints_is_understood_and_failures_are_not_counted_as_fast() {
+    fn the_output_of_pgbench_is_read_and_a_failure_is_an_error() {
         let printed = "number of transactions actually processed: 800/800\n\
             number of failed transactions: 0 (0.000%)\nlatency average = 1.1 ms\n\
             tps = 7012.5 (without initial connection time)\n";
-        assert_eq!(pgbench_load(printed).unwrap(), Load { operations: 800.0, rate: 7_012.5 });
+        assert_eq!(pgbench_load(printed).unwrap(), Throughput { operations: 800.0, rate: 7_012.5 });
         assert!(pgbench_load(&printed.replace("transactions: 0", "transactions: 3")).is_err());
     }
 }

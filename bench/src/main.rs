@@ -1,4 +1,4 @@
-//! `bench [ROW…]`: what `./dev bench` runs once everything it needs is in place.
+//! `bench [ROW…]`: the program behind `./dev bench`, which prepares everything that it needs.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
 use std::path::PathBuf;
@@ -46,15 +46,19 @@ async fn main() -> anyhow::Result<ExitCode> {
     for (name, _) in ROWS.iter().filter(|(name, _)| all || arguments.rows.iter().any(|wanted| wanted == name)) {
         let start = Instant::now();
         eprintln!("bench: {name} …");
-        let known = report.lines.len();
+        let known = report.measurements.len();
         let measured = Run { stage: &stage, extent: arguments.extent, report: &mut report };
         if let Err(error) = run(name, measured).await {
             eprintln!("bench: {name}: {error:#}");
             report.absent.push(format!("{name}: {error:#}"));
             failed = true;
         }
-        // A run takes minutes; whoever watches it sees each row when it is there.
-        eprintln!("{}bench: {name}: {:.0} s", Report::table_of(&report.lines[known..]), start.elapsed().as_secs_f64());
+        // A run takes minutes, so each row is printed when it is finished.
+        eprintln!(
+            "{}bench: {name}: {:.0} s",
+            Report::table_of(&report.measurements[known..]),
+            start.elapsed().as_secs_f64()
+        );
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -68,7 +72,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Machine, versions, settings and date: without them a figure means nothing.
+/// The conditions of a run: machine, versions, settings and date.
 async fn conditions(stage: &Stage, extent: &Extent) -> anyhow::Result<Vec<(String, String)>> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let of = |text: &str, key: &str| {
@@ -115,7 +119,7 @@ async fn conditions(stage: &Stage, extent: &Extent) -> anyhow::Result<Vec<(Strin
         (
             "extent",
             format!(
-                "{} rounds of {} s after one that warms up; {CONNECTIONS} connections and callers, {CLIENTS} of the \
+                "{} rounds of {} s after one warm-up; {CONNECTIONS} connections and callers, {CLIENTS} of the \
                  gateway; {} lines in the \
                  large table, a tenth in the small one; {} lines in an import",
                 extent.rounds, extent.seconds, extent.table_rows, extent.import_lines

@@ -1,4 +1,4 @@
-//! docs/performance.md: made from the last run, so that no figure in it was ever typed.
+//! docs/performance.md, made from the last run, so that no figure in it is typed by hand.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,7 +13,7 @@ contestants took turns; on a shared machine the ratios hold, the times are lower
 
 const MEANING: &str = include_str!("../meaning.md");
 
-/// The page.
+/// Formats the page.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
     let mut page = String::from(INTRODUCTION);
@@ -29,7 +29,7 @@ pub fn markdown(report: &Report) -> String {
             let _ = writeln!(page, "- {absent}");
         });
     }
-    page.push_str("\n## What else was seen\n\n");
+    page.push_str("\n## Further figures\n\n");
     report.remarks.iter().for_each(|remark| {
         let _ = writeln!(page, "- {remark}");
     });
@@ -45,7 +45,7 @@ pub fn markdown(report: &Report) -> String {
 /// Writes the page and its plots into the folder of the documents.
 ///
 /// # Errors
-/// A file cannot be written.
+/// Returns an error if a file cannot be written.
 pub fn write(report: &Report, docs: &Path) -> std::io::Result<()> {
     let plots = docs.join("performance");
     std::fs::create_dir_all(&plots)?;
@@ -58,15 +58,21 @@ pub fn write(report: &Report, docs: &Path) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arithmetic::{Figure, Reach};
+    use crate::arithmetic::{Figure, Target};
     use crate::plot::Curve;
-    use crate::report::Line;
+    use crate::report::Measurement;
 
     #[test]
-    fn the_page_has_the_table_the_plots_and_what_is_missing() {
+    fn the_page_has_the_table_the_plots_and_the_missing_rows() {
         let report = Report {
             conditions: vec![("processor".into(), "two cores".into())],
-            lines: vec![Line::alone("start", "billing", "ms", Figure::single(120.0), Reach::AtMost(300.0))],
+            measurements: vec![Measurement::alone(
+                "start",
+                "billing",
+                "ms",
+                Figure::single(120.0),
+                Target::AtMost(300.0),
+            )],
             absent: vec!["grpc-gateway: no Go".into()],
             curves: vec![Curve {
                 file: "arrears".into(),

@@ -1,21 +1,20 @@
-//! Curves as SVG: both axes logarithmic, so that growth in proportion is a straight line of
-//! slope one. Small enough to write by hand; a plotting library would be the crate's largest
-//! dependency.
+//! Curves as SVG with logarithmic axes, so that proportional growth is a straight line of slope one. It is written by hand,
+//! because a plotting library would be the largest dependency of the crate.
 
 use serde::Serialize;
 
 use crate::arithmetic::short;
 
-/// How a cost grows.
+/// A curve of growing cost.
 #[derive(Clone, Debug, Serialize)]
 pub struct Curve {
     /// Name of the file, without `.svg`.
     pub file: String,
-    /// What it shows.
+    /// The title.
     pub title: String,
-    /// What grows.
+    /// The label of the horizontal axis.
     pub across: String,
-    /// What it costs.
+    /// The label of the vertical axis.
     pub up: String,
     /// Names and points.
     pub series: Vec<(String, Vec<(f64, f64)>)>,
@@ -59,7 +58,7 @@ impl Axis {
 }
 
 impl Curve {
-    /// The picture.
+    /// Draws the curve.
     #[must_use]
     pub fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|(_, points)| points);

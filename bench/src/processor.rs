@@ -1,18 +1,18 @@
-//! CPU time and memory of processes, from /proc: what an operation costs is what the processes
-//! that serve it have used, however busy the machine is otherwise.
+//! CPU time and memory of processes, from /proc. The cost of an operation is the CPU time of the processes that serve it,
+//! which does not depend on the other work of the machine.
 
 use std::fs;
 
 use anyhow::Context;
 
-/// A set of processes measured together: a service, the gateway, PostgreSQL with its children.
+/// Processes that are measured together: a service, the gateway, or PostgreSQL with its children.
 #[derive(Clone, Debug)]
 pub struct Group {
     root: u32,
     with_children: bool,
 }
 
-/// CPU nanoseconds used so far.
+/// The CPU time used so far, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading(u64);
 
@@ -39,32 +39,32 @@ impl Group {
         members
     }
 
-    /// CPU time used so far: of those that run, and of children that ended and were waited for, since a load
-    /// generator's connections end with it and take their server processes along.
+    /// Reads the CPU time of running processes and of children that have ended, because server processes end with the
+    /// connections of a load generator.
     #[must_use]
     pub fn read(&self) -> Reading {
         let ended = if self.with_children { children_waited_for(self.root) } else { 0 };
         Reading(self.members().into_iter().map(process_nanoseconds).sum::<u64>() + ended)
     }
 
-    /// CPU nanoseconds since a reading.
+    /// Returns the CPU nanoseconds since a reading.
     #[must_use]
     pub fn since(&self, earlier: &Reading) -> u64 {
         self.read().0.saturating_sub(earlier.0)
     }
 
-    /// The largest memory the root process ever had resident, in bytes.
+    /// Returns the peak resident memory of the root process in bytes.
     ///
     /// # Errors
-    /// The process is gone.
+    /// Returns an error if the process has ended.
     pub fn peak_resident(&self) -> anyhow::Result<u64> {
         self.status("VmHWM:")
     }
 
-    /// The memory the root process has resident, in bytes.
+    /// Returns the resident memory of the root process in bytes.
     ///
     /// # Errors
-    /// The process is gone.
+    /// Returns an error if the process has ended.
     pub fn resident(&self) -> anyhow::Result<u64> {
         self.status("VmRSS:")
     }
@@ -76,7 +76,7 @@ impl Group {
     }
 }
 
-/// CPU nanoseconds that this process has used, and its children that ended: the load generators are among them.
+/// Returns the CPU nanoseconds of this process and of its ended children, such as the load generators.
 #[must_use]
 pub fn own_nanoseconds() -> u64 {
     use nix::sys::resource::{UsageWho, getrusage};
@@ -97,7 +97,7 @@ fn process_nanoseconds(pid: u32) -> u64 {
         .sum()
 }
 
-/// CPU nanoseconds of the children of a process that have ended.
+/// Returns the CPU nanoseconds of the ended children of a process.
 fn children_waited_for(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let ticks_a_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
@@ -105,8 +105,8 @@ fn children_waited_for(pid: u32) -> u64 {
     waited_for_ticks(&stat).unwrap_or(0) * (1_000_000_000 / ticks_a_second.max(1))
 }
 
-/// `cutime` and `cstime` of a stat line. The name may hold blanks and parentheses; after the last one come the
-/// numbers, of which these are the fourteenth and the fifteenth.
+/// Reads `cutime` and `cstime` of a stat line: the fourteenth and fifteenth number after the name, which may contain blanks
+/// and parentheses.
 fn waited_for_ticks(stat: &str) -> Option<u64> {
     let (_, numbers) = stat.rsplit_once(')')?;
     let mut numbers = numbers.split_whitespace().skip(13);
@@ -114,7 +114,7 @@ fn waited_for_ticks(stat: &str) -> Option<u64> {
     Some(next()? + next()?)
 }
 
-/// The first number of a schedstat line: nanoseconds on a CPU.
+/// Reads the first number of a schedstat line, the nanoseconds on a CPU.
 #[must_use]
 pub fn on_cpu(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_children_used_is_read_behind_the_name() {
+    fn the_time_of_ended_children_is_read_after_the_name() {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 2 3 4 11 12 250 17 20 0 1 0 5 6 7";
         assert_eq!(waited_for_ticks(stat), Some(267));
         assert_eq!(waited_for_ticks("42 nonsense"), None);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_told_in_bytes() {
+    fn memory_is_read_in_bytes() {
         let status = "Name:\tgateway\nVmHWM:\t   15920 kB\nVmRSS:\t   14880 kB\n";
         assert_eq!(status_bytes(status, "VmRSS:"), Some(14_880 * 1024));
         assert_eq!(status_bytes(status, "VmSwap:"), None);

@@ -1,52 +1,52 @@
-//! What a run found: lines for people on a terminal, for machines, and for docs/performance.md.
+//! The results of a run: as a table for a terminal, as JSON, and as Markdown for docs/performance.md.
 
 use serde::Serialize;
 
-use crate::arithmetic::{Figure, Reach, short};
+use crate::arithmetic::{Figure, Target, short};
 use crate::plot::Curve;
 
-/// Who ours is held against.
+/// The limit or peer with which ours is compared.
 #[derive(Clone, Debug, Serialize)]
 pub struct Other {
-    /// Name.
+    /// Its name.
     pub name: String,
     /// Its figure, in the unit of ours.
     pub figure: Figure,
 }
 
-/// One figure of one row.
+/// One figure of a row.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
-    /// The row, by which `./dev bench NAME` runs it.
+pub struct Measurement {
+    /// The row's name, as in `./dev bench NAME`.
     pub row: &'static str,
-    /// What is measured.
+    /// The measured quantity.
     pub measure: String,
-    /// Unit of ours and of the other's.
+    /// The unit of both figures.
     pub unit: &'static str,
-    /// Ours.
+    /// Our figure.
     pub ours: Figure,
-    /// A limit or a peer.
+    /// The limit or peer.
     pub other: Option<Other>,
-    /// Ours to the other's, the way the reach counts it.
+    /// The ratio of both figures, in the direction in which the target is stated.
     pub ratio: Option<f64>,
-    /// What is wanted of the ratio, or of ours where there is none.
-    pub reach: Reach,
+    /// The target of the ratio, or of our figure if there is no ratio.
+    pub target: Target,
 }
 
-impl Line {
-    /// A figure that stands for itself.
+impl Measurement {
+    /// A figure without a limit or peer.
     #[must_use]
     pub fn alone(
         row: &'static str,
         measure: impl Into<String>,
         unit: &'static str,
         ours: Figure,
-        reach: Reach,
+        target: Target,
     ) -> Self {
-        Self { row, measure: measure.into(), unit, ours, other: None, ratio: None, reach }
+        Self { row, measure: measure.into(), unit, ours, other: None, ratio: None, target }
     }
 
-    /// Ours in multiples of the other's: the share of a limit's rate, or of its time.
+    /// Adds a limit; the ratio is our figure in multiples of it.
     #[must_use]
     pub fn to_limit(mut self, name: impl Into<String>, figure: Figure) -> Self {
         self.ratio = Some(self.ours.median / figure.median);
@@ -54,7 +54,7 @@ impl Line {
         self
     }
 
-    /// How many times less than the peer ours needs.
+    /// Adds a peer; the ratio is its figure in multiples of ours.
     #[must_use]
     pub fn ahead_of(mut self, name: impl Into<String>, figure: Figure) -> Self {
         self.ratio = Some(figure.median / self.ours.median);
@@ -62,10 +62,10 @@ impl Line {
         self
     }
 
-    /// Whether it is as good as wanted.
+    /// Returns whether the target is met, or `None` if there is none.
     #[must_use]
     pub fn met(&self) -> Option<bool> {
-        self.reach.met(self.ratio.unwrap_or(self.ours.median))
+        self.target.met(self.ratio.unwrap_or(self.ours.median))
     }
 
     fn cells(&self) -> [String; 7] {
@@ -84,44 +84,44 @@ impl Line {
             format!("{} {}", with_spread(&self.ours), self.unit),
             self.other.as_ref().map(|o| format!("{}: {}", o.name, with_spread(&o.figure))).unwrap_or_default(),
             self.ratio.map(short).unwrap_or_default(),
-            self.reach.to_string(),
+            self.target.to_string(),
             verdict.to_owned(),
         ]
     }
 }
 
-/// Everything a run found.
+/// The results of a run.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// Machine, versions, date, settings.
+    /// The machine, versions, date and settings.
     pub conditions: Vec<(String, String)>,
     /// The figures.
-    pub lines: Vec<Line>,
-    /// What could not be measured, and why.
+    pub measurements: Vec<Measurement>,
+    /// The rows that could not be measured, with the reason.
     pub absent: Vec<String>,
-    /// How cost grows.
+    /// Curves of growing cost.
     pub curves: Vec<Curve>,
-    /// What was measured in particular: sizes, latencies.
+    /// Further measured figures: sizes, latencies.
     pub remarks: Vec<String>,
 }
 
-const HEADINGS: [&str; 7] = ["row", "measure", "ours", "limit or peer", "ratio", "reach", "met"];
+const HEADINGS: [&str; 7] = ["row", "measure", "ours", "limit or peer", "ratio", "target", "met"];
 
 impl Report {
-    /// The table with columns under each other, and what is missing from it.
+    /// Formats the table with aligned columns, and the missing rows.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut table = Self::table_of(&self.lines);
+        let mut table = Self::table_of(&self.measurements);
         for absent in &self.absent {
             table.push_str(&format!("absent: {absent}\n"));
         }
         table
     }
 
-    /// A table of some of the lines.
+    /// Formats a table of some measurements.
     #[must_use]
-    pub fn table_of(lines: &[Line]) -> String {
-        let rows: Vec<[String; 7]> = lines.iter().map(Line::cells).collect();
+    pub fn table_of(lines: &[Measurement]) -> String {
+        let rows: Vec<[String; 7]> = lines.iter().map(Measurement::cells).collect();
         let mut widths = HEADINGS.map(|h| h.chars().count());
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -134,11 +134,11 @@ impl Report {
         table
     }
 
-    /// The table as Markdown.
+    /// Formats the table as Markdown.
     #[must_use]
     pub fn markdown(&self) -> String {
         let mut table = format!("| {} |\n|{}\n", HEADINGS.join(" | "), " --- |".repeat(HEADINGS.len()));
-        for line in &self.lines {
+        for line in &self.measurements {
             table.push_str(&format!("| {} |\n", line.cells().join(" | ")));
         }
         table
@@ -159,20 +159,20 @@ mod tests {
     use super::*;
 
     fn report() -> Report {
-        let rate = Line::alone("arrears", "rate", "calls/s", Figure::single(700.0), Reach::AtLeast(0.7))
+        let rate = Measurement::alone("arrears", "rate", "calls/s", Figure::single(700.0), Target::AtLeast(0.7))
             .to_limit("pgbench", Figure::single(1_000.0));
-        let cost = Line::alone("arrears", "CPU a line", "µs", Figure::single(4.0), Reach::AtLeast(3.0))
+        let cost = Measurement::alone("arrears", "CPU a line", "µs", Figure::single(4.0), Target::AtLeast(3.0))
             .ahead_of("61-column struct", Figure { median: 10.0, spread: 0.05 });
-        Report { lines: vec![rate, cost], absent: vec!["grpc-gateway: no Go".into()], ..Report::default() }
+        Report { measurements: vec![rate, cost], absent: vec!["grpc-gateway: no Go".into()], ..Report::default() }
     }
 
     #[test]
     fn a_limit_is_a_share_and_a_peer_a_multiple() {
         let report = report();
-        assert_eq!(report.lines[0].ratio, Some(0.7));
-        assert_eq!(report.lines[0].met(), Some(true));
-        assert_eq!(report.lines[1].ratio, Some(2.5));
-        assert_eq!(report.lines[1].met(), Some(false), "2.5 times less where 3 is wanted");
+        assert_eq!(report.measurements[0].ratio, Some(0.7));
+        assert_eq!(report.measurements[0].met(), Some(true));
+        assert_eq!(report.measurements[1].ratio, Some(2.5));
+        assert_eq!(report.measurements[1].met(), Some(false), "2.5 times less where 3 is wanted");
     }
 
     #[test]

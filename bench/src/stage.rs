@@ -1,4 +1,4 @@
-//! The stage: databases of their own and processes on free ports, started as an operator would.
+//! The stage of a benchmark: its own databases, and processes on free ports that are started as an operator starts them.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -14,24 +14,23 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 
 use crate::capture::{self, Statement};
 use crate::grpc::Metadata;
-use crate::lines::{NETWORK_COMPANY, RETAIL_COMPANY, STORE};
 use crate::processor::Group;
+use communal_fixtures::credentials::billing::{NETWORK, RETAIL, STORE};
 
-/// Connections to the database: of each service, and of pgbench where it is the limit.
+/// Connections to the database: of each service, and of pgbench if it is the limit.
 pub const CONNECTIONS: u32 = 8;
-/// Connections of clients where the database is not what is measured: so many that those who
-/// serve find the next request waiting.
+/// Connections of clients if the database is not measured: enough that a next request is always waiting.
 pub const CLIENTS: u32 = 32;
-/// The channel all calls come from.
+/// The channel of all calls.
 const CHANNEL: &str = "bench";
-/// The operator all calls are made for.
+/// The operator of all calls.
 const OPERATOR: &str = "bench-operator";
 /// The community of the fee rows.
 pub const COMMUNITY: &str = "2025010100000001";
 const TOKEN_KEY: &str = "a key that signs the tokens of a benchmark";
 const SEALING_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/// Where everything is, as `./dev bench` found or made it.
+/// The programs and folders of a run, as `./dev bench` found or made them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Places {
     /// Folder of the binaries under test
@@ -49,26 +48,26 @@ pub struct Places {
     /// The cluster's log, in JSON
     #[arg(long, env = "COMMUNAL_BENCH_SERVER_LOG")]
     pub server_log: PathBuf,
-    /// Folder for what a run writes
+    /// Folder for the files of a run
     #[arg(long, env = "COMMUNAL_BENCH_WORK")]
     pub work: PathBuf,
-    /// The grpc-gateway peer, where it could be built
+    /// The grpc-gateway peer, if it could be built
     #[arg(long, env = "COMMUNAL_BENCH_GRPC_GATEWAY")]
     pub grpc_gateway: Option<PathBuf>,
-    /// Folder of criterion's results, where the transcoder was measured
+    /// Folder of criterion's results, if the transcoder was measured
     #[arg(long, env = "COMMUNAL_BENCH_CRITERION")]
     pub criterion: Option<PathBuf>,
 }
 
-/// A process under test; killed when dropped.
+/// A process under test. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     /// Its CPU time and memory.
     pub group: Group,
-    /// Where it serves.
+    /// The address on which it serves.
     pub address: String,
-    /// From its start until it said it was ready.
+    /// The time from its start until it was ready.
     pub ready_after: Duration,
 }
 
@@ -86,9 +85,9 @@ pub struct Service {
     pub process: Process,
     /// Name of its database.
     pub database: String,
-    /// The harness's own connections to it.
+    /// The benchmark's own connections to it.
     pub pool: PgPool,
-    /// What a call brings.
+    /// The metadata of a call.
     pub metadata: Metadata,
     /// The channel's key, for the JSON dialects.
     pub key: String,
@@ -97,7 +96,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Metadata of a call that changes something once.
+    /// The metadata of a call with a request id.
     #[must_use]
     pub fn metadata_of(&self, request_id: &str) -> Metadata {
         let mut metadata = self.metadata.clone();
@@ -105,21 +104,21 @@ impl Service {
         metadata
     }
 
-    /// SYS_HEAD of an EPEIS body.
+    /// The block SYS_HEAD of an EPEIS body.
     #[must_use]
     pub fn sys_head(&self) -> String {
         format!(
             "\"SYS_HEAD\":{{\"CHANNEL_DID\":\"{CHANNEL}\",\"DYNAMIC_KEY\":\"{}\",\"REGISTER_DID\":\"{OPERATOR}\",\
-             \"ACCOUNT_DID\":\"{RETAIL_COMPANY}\"}}",
+             \"ACCOUNT_DID\":\"{RETAIL}\"}}",
             self.key
         )
     }
 }
 
-/// The stage.
+/// The stage of a run.
 #[derive(Debug)]
 pub struct Stage {
-    /// Where everything is.
+    /// The programs and folders.
     pub places: Places,
     /// PostgreSQL.
     pub postgres: Group,
@@ -131,14 +130,14 @@ const ACTOR: &str = "SELECT set_config('communal.' || field, 'bench', true)
      SELECT set_config('communal.instant', now()::text, true)";
 
 impl Stage {
-    /// A stage with nothing on it.
+    /// An empty stage.
     #[must_use]
     pub fn new(places: Places) -> Self {
         let postgres = Group::family(places.postmaster);
         Self { places, postgres }
     }
 
-    /// URL of a database.
+    /// Returns the URL of a database.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let socket = self.places.socket.to_string_lossy().replace('/', "%2F");
@@ -150,10 +149,10 @@ impl Stage {
         PgConnection::connect_with(&options).await.context("the cluster does not answer")
     }
 
-    /// One statement of the cluster's superuser.
+    /// Runs one statement as the superuser of the cluster.
     ///
     /// # Errors
-    /// The server's.
+    /// Returns the database's error.
     pub async fn administer(&self, statement: &str) -> anyhow::Result<()> {
         let mut admin = self.admin().await?;
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
@@ -164,10 +163,10 @@ impl Stage {
         Ok(())
     }
 
-    /// A setting of the cluster.
+    /// Reads a setting of the cluster.
     ///
     /// # Errors
-    /// The server's.
+    /// Returns the database's error.
     pub async fn setting(&self, name: &str) -> anyhow::Result<String> {
         let mut admin = self.admin().await?;
         let shown: String = sqlx::query_scalar(AssertSqlSafe(format!("SHOW {name}"))).fetch_one(&mut admin).await?;
@@ -175,20 +174,20 @@ impl Stage {
         Ok(shown)
     }
 
-    /// An empty database, or a copy of one that nobody is connected to.
+    /// Creates an empty database, or a copy of a database without connections.
     ///
     /// # Errors
-    /// The server's.
+    /// Returns the database's error.
     pub async fn create_database(&self, name: &str, template: Option<&str>) -> anyhow::Result<()> {
         self.administer(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
         let template = template.map(|t| format!(" TEMPLATE {t}")).unwrap_or_default();
         self.administer(&format!("CREATE DATABASE {name}{template}")).await
     }
 
-    /// Connections of the harness itself.
+    /// Opens connections of the benchmark itself.
     ///
     /// # Errors
-    /// The database does not answer.
+    /// Returns an error if the database does not answer.
     pub async fn pool(&self, database: &str) -> anyhow::Result<PgPool> {
         let options = PgConnectOptions::from_str(&self.url(database))?;
         Ok(PgPoolOptions::new().max_connections(4).connect_with(options).await?)
@@ -211,10 +210,10 @@ impl Stage {
         command
     }
 
-    /// Runs a command of a service to its end; what it printed.
+    /// Runs a command of a service; returns its output.
     ///
     /// # Errors
-    /// It failed.
+    /// Returns an error if the command failed.
     pub fn run(&self, program: &str, database: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.command(program, database).args(arguments).output()?;
         let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -223,10 +222,10 @@ impl Stage {
         Ok(printed)
     }
 
-    /// Starts a program and waits until it says it is ready.
+    /// Starts a program and waits until it is ready.
     ///
     /// # Errors
-    /// It ended, or was not ready after half a minute.
+    /// Returns an error if it ended or was not ready within 30 seconds.
     pub fn start(
         &self,
         program: &str,
@@ -257,7 +256,7 @@ impl Stage {
     /// Starts a service on a migrated database.
     ///
     /// # Errors
-    /// It does not come up.
+    /// Returns an error if it does not become ready.
     pub fn serve(&self, program: &str, database: &str) -> anyhow::Result<Process> {
         let (address, admin) = (free_address()?, free_address()?);
         let mut command = self.command(program, database);
@@ -269,36 +268,32 @@ impl Stage {
         self.start(program, command, address.to_string(), admin)
     }
 
-    /// A billing service with a database of its own: migrated, with the companies and the
-    /// channel, and whatever `fill` puts there before it starts.
+    /// Starts a billing service with a database of its own: migrated, with companies and a channel, and with the rows that the
+    /// statements of `fill` write before the start.
     ///
     /// # Errors
-    /// Anything.
+    /// Returns an error of any of these steps.
     pub async fn billing(&self, database: &str, fill: &[&str]) -> anyhow::Result<Service> {
         let run = |arguments: &[&str]| self.run("billing", database, arguments);
         self.create_database(database, None).await?;
         run(&["migrate"])?;
-        run(&["tenant", "add", RETAIL_COMPANY, "--kind", "retail", "--name", "城东供水销售"])?;
-        run(&["tenant", "add", NETWORK_COMPANY, "--kind", "network", "--name", "城东供水管网"])?;
-        run(&["store", "add", RETAIL_COMPANY, STORE, "--name", "城东营业厅"])?;
-        let tenants = ["--tenant", RETAIL_COMPANY, "--tenant", NETWORK_COMPANY];
+        run(&["tenant", "add", RETAIL, "--kind", "retail", "--name", "城东供水销售"])?;
+        run(&["tenant", "add", NETWORK, "--kind", "network", "--name", "城东供水管网"])?;
+        run(&["store", "add", RETAIL, STORE, "--name", "城东营业厅"])?;
+        let tenants = ["--tenant", RETAIL, "--tenant", NETWORK];
         let key = self.register("billing", database, "key", &tenants)?;
-        let metadata = [
-            ("x-channel-id", CHANNEL),
-            ("x-channel-key", &key),
-            ("x-operator-id", OPERATOR),
-            ("x-tenant-id", RETAIL_COMPANY),
-        ];
+        let metadata =
+            [("x-channel-id", CHANNEL), ("x-channel-key", &key), ("x-operator-id", OPERATOR), ("x-tenant-id", RETAIL)];
         let metadata = metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
         let pool = self.fill(database, fill).await?;
         let process = self.serve("billing", database)?;
         Ok(Service { process, database: database.to_owned(), pool, metadata, key, token: String::new() })
     }
 
-    /// A community service with a database of its own.
+    /// Starts a community service with a database of its own.
     ///
     /// # Errors
-    /// Anything.
+    /// Returns an error of any of these steps.
     pub async fn community(&self, database: &str, fill: &[&str]) -> anyhow::Result<Service> {
         let run = |arguments: &[&str]| self.run("community", database, arguments);
         self.create_database(database, None).await?;
@@ -319,7 +314,7 @@ impl Stage {
     async fn fill(&self, database: &str, statements: &[&str]) -> anyhow::Result<PgPool> {
         let pool = self.pool(database).await?;
         for statement in statements {
-            // In one transaction with its actor: a write without one fails.
+            // Each statement runs in one transaction with its actor, because a write without an actor fails.
             sqlx::raw_sql(AssertSqlSafe(format!("{ACTOR}; {statement}")))
                 .execute(&pool)
                 .await
@@ -331,7 +326,7 @@ impl Stage {
         Ok(pool)
     }
 
-    /// Registers operator and channel; the channel's key.
+    /// Registers the operator and the channel; returns the channel's key.
     fn register(&self, program: &str, database: &str, proof: &str, tenants: &[&str]) -> anyhow::Result<String> {
         let operator = [&["operator", "add", OPERATOR, "--name", "基准"], tenants].concat();
         self.run(program, database, &operator)?;
@@ -339,10 +334,10 @@ impl Stage {
         self.run(program, database, &channel)
     }
 
-    /// A gateway before services.
+    /// Starts a gateway in front of services.
     ///
     /// # Errors
-    /// It does not come up.
+    /// Returns an error if it does not become ready.
     pub fn gateway(&self, billing: &str, community: &str) -> anyhow::Result<Process> {
         let (address, admin) = (free_address()?, free_address()?);
         let mut command = Command::new(self.places.programs.join("gateway"));
@@ -357,10 +352,10 @@ impl Stage {
         self.start("gateway", command, address.to_string(), admin)
     }
 
-    /// A peer that listens where its first argument says and knows no readiness.
+    /// Starts a peer, which takes its address as first argument and has no readiness.
     ///
     /// # Errors
-    /// It does not listen.
+    /// Returns an error if it does not listen.
     pub fn peer(&self, program: &Path, name: &str, argument: &str) -> anyhow::Result<Process> {
         let address = free_address()?;
         let log = File::create(self.places.work.join(format!("{name}.log")))?;
@@ -383,10 +378,10 @@ impl Stage {
         Ok(Process { child, group, address: address.to_string(), ready_after: start.elapsed() })
     }
 
-    /// The statements that run in a database while `work` is done.
+    /// Returns the statements that run in a database during `work`.
     ///
     /// # Errors
-    /// The work's, or the log cannot be read.
+    /// Returns the error of the work, or an error if the log cannot be read.
     pub async fn capture<T>(
         &self,
         database: &str,
@@ -422,10 +417,10 @@ impl Stage {
     }
 }
 
-/// An address of this machine that nobody listens at.
+/// Returns a free address of this machine.
 ///
 /// # Errors
-/// The machine gives none.
+/// Returns an error if there is no free port.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

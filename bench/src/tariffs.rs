@@ -1,5 +1,5 @@
-//! Prices to measure with: packages on sale, each priced by three seasons and five tiers, and
-//! the request that changes them, as a message and as the documents write it.
+//! The prices of the benchmarks: packages on sale, each with prices for three seasons and five tiers, and the request that
+//! changes them, as a protobuf message and as documented JSON.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -12,16 +12,16 @@ use communal_proto::billing::v1::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::lines::{NETWORK_COMPANY, RETAIL_COMPANY, STORE};
+use communal_fixtures::credentials::billing::{NETWORK, RETAIL, STORE};
 
 /// Price rows of a package.
 pub const ROWS_A_PACKAGE: u64 = 15;
 /// The account item.
 const ACCOUNT_ITEM: &str = "水费-居民生活用水";
-/// Where tiers end; the last has no end.
+/// The upper limits of the tiers; the last one has no end.
 const UPPER: [i64; 5] = [60, 120, 240, 480, 0];
 
-/// Row `index` with its price; `round` makes it another one each time.
+/// Row `index`; each `round` has another price.
 #[must_use]
 pub fn row(index: u64, round: u64) -> SalePackagePriceRow {
     let place = usize::try_from(index % ROWS_A_PACKAGE).unwrap_or_default();
@@ -52,7 +52,7 @@ pub fn request(rows: u64, round: u64) -> UpdateSalePackagePriceRequest {
     UpdateSalePackagePriceRequest { rows: (0..rows).map(|index| row(index, round)).collect() }
 }
 
-/// Statements that put packages on sale with so many rows in all.
+/// Returns statements that put packages on sale with this total number of rows.
 #[must_use]
 pub fn packages_on_sale(rows: u64) -> [String; 2] {
     let packages = rows.div_ceil(ROWS_A_PACKAGE);
@@ -61,7 +61,7 @@ pub fn packages_on_sale(rows: u64) -> [String; 2] {
              retail_company_id, package_id, network_company_id, retail_store_id, kind, supply_kind, name, remark,
              account_item, utility, resident, deviation, seasonal, agreement_price, time_of_use, ladder, tiers,
              population, may_cancel, property_grade, retail_voltage_grade, power_range, delivery_grade, state, start_date)
-         SELECT '{RETAIL_COMPANY}', 'P' || lpad(n::text, 15, '0'), '{NETWORK_COMPANY}', '{STORE}', '3', '1',
+         SELECT '{RETAIL}', 'P' || lpad(n::text, 15, '0'), '{NETWORK}', '{STORE}', '3', '1',
              '阶梯水价' || n, '', '{ACCOUNT_ITEM}', '1', '2', '1', '2', '1', '1', '2', '5', 0, '1', '', '', '', '', '5',
              '2025-01-01'
          FROM generate_series(1, {packages}) AS n"
@@ -80,7 +80,7 @@ pub fn packages_on_sale(rows: u64) -> [String; 2] {
     [package, price]
 }
 
-/// The request as the documents write it; `head` is what stands before the rows.
+/// Formats the request as documented JSON; `head` is the JSON before the rows.
 #[must_use]
 pub fn documented_body(rows: u64, head: Option<&str>) -> String {
     let mut body =
@@ -116,7 +116,7 @@ pub fn documented_body(rows: u64, head: Option<&str>) -> String {
     body
 }
 
-/// The peer's way to read the request: serde into structs, then the message.
+/// The request of the peer, which reads JSON into structs by serde and converts them into the message.
 #[derive(Debug, Deserialize)]
 #[allow(missing_docs)]
 pub struct PriceBody<'b> {
@@ -124,7 +124,7 @@ pub struct PriceBody<'b> {
     pub rows: Vec<PriceRow<'b>>,
 }
 
-/// A row of [`PriceBody`]. Texts are borrowed where the body allows it.
+/// A row of [`PriceBody`]. Texts without escapes are borrowed from the body.
 #[derive(Debug, Deserialize)]
 #[allow(missing_docs)]
 pub struct PriceRow<'b> {
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documented_body_says_what_the_message_says() {
+    fn the_documented_body_and_the_message_are_equal() {
         let body = documented_body(20, None);
         let body: PriceBody<'_> = serde_json::from_str(&body).unwrap();
         let read = UpdateSalePackagePriceRequest::from(body);

@@ -1,5 +1,5 @@
-//! The peer of the arrears row, as a process: the same call, answered from 61 columns through a
-//! struct, a message of 61 fields and prost. `struct-peer LISTEN DATABASE_URL`
+//! The peer of the arrears row as a process: it answers the same call from 61 columns through a struct, a message of 61 fields
+//! and prost. Usage: `struct-peer LISTEN DATABASE_URL`
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-/// The allocator of the services: it is not what is compared.
+/// The allocator of the services, because allocators are not compared.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The reply with its lines as messages, where the contract's own has them as bytes.
+/// The reply with its lines as messages; the contract's reply has them as bytes.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Reply {
     #[prost(message, repeated, tag = "1")]
@@ -94,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
          ORDER BY book_id, settlement_account_id, account_month, charge_off_id",
         COLUMNS.join(", ")
     );
-    // Made once; lives as long as the process.
+    // The statement is made once and lives as long as the process.
     let statement: &'static str = statement.leak();
     let _ = AssertSqlSafe(statement);
     Server::builder().add_service(Arrears { pool, statement }).serve(address).await?;

@@ -10,23 +10,23 @@ use prost::Message;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Contestant, Run, cpu_of, enough, interleaved, rates, rates_alone, round};
-use crate::arithmetic::{Figure, Reach};
+use crate::arithmetic::{Figure, Target};
 use crate::capture::Script;
 use crate::columns::{COLUMN_TYPES, COLUMNS, copy_row};
 use crate::grpc::Client;
 use crate::lines::{book_id, line, total_cents};
 use crate::load::{Repeated, open, percentiles, pgbench};
 use crate::plot::Curve;
-use crate::report::Line;
+use crate::report::Measurement;
 use crate::stage::{CONNECTIONS, Service, Stage};
 
 /// The call.
 pub(super) const QUERY: &str = "/communal.billing.v1.ReceivableService/QueryUserArrearages";
-/// The call that takes lines over.
+/// The call that imports lines.
 pub(super) const IMPORT: &str = "/communal.billing.v1.ReceivableService/ImportReceivableLines";
-/// Lines of the book that the rows are about.
+/// Lines of the measured book.
 pub(super) const LINES: u64 = 200;
-/// The books, each as many lines as its number says.
+/// The books; each has as many lines as its number.
 pub(super) const BOOKS: [u64; 5] = [1, 100, LINES, 1_000, 5_000];
 
 /// The encoded request for a book.
@@ -35,7 +35,7 @@ pub(super) fn request(book: u64) -> Bytes {
     QueryUserArrearagesRequest { filter: Some(filter) }.encode_to_vec().into()
 }
 
-/// Messages of an import of whole books: number of the book, lines in it.
+/// The messages of an import of whole books, which are given by number and lines.
 pub(super) fn import_messages(batch_id: &str, books: impl Iterator<Item = (u64, u64)>) -> Vec<Bytes> {
     let first =
         ImportReceivableLinesRequest { batch: Some(ImportBatch { batch_id: batch_id.to_owned() }), lines: vec![] };
@@ -57,7 +57,7 @@ pub(super) fn import_messages(batch_id: &str, books: impl Iterator<Item = (u64, 
     messages
 }
 
-/// A billing service with the books in it.
+/// Starts a billing service with the books.
 pub(super) async fn with_books(stage: &Stage, database: &str) -> anyhow::Result<Service> {
     let service = stage.billing(database, &[]).await?;
     let client = Client::connect(&service.process.address).await?;
@@ -67,7 +67,7 @@ pub(super) async fn with_books(stage: &Stage, database: &str) -> anyhow::Result<
     Ok(service)
 }
 
-/// The answer has the lines of the book and what they come to.
+/// Checks that the answer has the lines of the book and their sum.
 pub(super) async fn check(address: &str, service: &Service, book: u64) -> anyhow::Result<()> {
     let client = Client::connect(address).await?;
     let reply = client.call(QUERY, &service.metadata, request(book)).await?;
@@ -83,7 +83,7 @@ pub(super) async fn check(address: &str, service: &Service, book: u64) -> anyhow
     Ok(())
 }
 
-/// The peer's table: the same lines, column by column, with the same access path.
+/// Makes the peer's table: the same lines in columns, with the same access path.
 async fn struct_table(stage: &Stage, database: &str) -> anyhow::Result<()> {
     stage.create_database(database, None).await?;
     let columns: Vec<_> =
@@ -108,7 +108,7 @@ async fn struct_table(stage: &Stage, database: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The statement that the service runs for a book, as a script.
+/// Captures the statement that the service runs for a book.
 async fn bare_statement(stage: &Stage, service: &Service, book: u64) -> anyhow::Result<Script> {
     let client = Client::connect(&service.process.address).await?;
     let call = async { Ok(client.call(QUERY, &service.metadata, request(book)).await?) };
@@ -116,7 +116,7 @@ async fn bare_statement(stage: &Stage, service: &Service, book: u64) -> anyhow::
     let statements: Vec<_> = statements.into_iter().filter(|s| s.text.contains("receivable")).collect();
     ensure!(statements.len() == 1, "arrears took {} statements", statements.len());
     let script = Script::of(&statements, &[])?;
-    // Run once by hand: it must find what the service answers.
+    // The statement itself must find the lines that the service answers.
     let mut text = statements[0].text.clone();
     for (number, parameter) in statements[0].parameters.iter().enumerate().rev() {
         let value = parameter.as_ref().map_or("NULL".to_owned(), |p| format!("'{}'", p.replace('\'', "''")));
@@ -159,19 +159,25 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let a_line = 1.0 / LINES as f64;
     let cost = cpu_of(&found[0], &[0, 1]).scaled(a_line);
     let peer_cost = cpu_of(&found[2], &[0, 1]).scaled(a_line);
-    report.lines.push(Line::alone(
+    report.measurements.push(Measurement::alone(
         "arrears",
         "service + PostgreSQL CPU a line, 200 lines",
         "µs",
         cost,
-        Reach::AtMost(3.0),
+        Target::AtMost(3.0),
     ));
-    report.lines.push(
-        Line::alone("arrears", "calls, 200 lines, same connections", "/s", rates_alone(&found[0]), Reach::AtLeast(0.7))
-            .to_limit("pgbench -M prepared", rates(&found[1])),
+    report.measurements.push(
+        Measurement::alone(
+            "arrears",
+            "calls, 200 lines, same connections",
+            "/s",
+            rates_alone(&found[0]),
+            Target::AtLeast(0.7),
+        )
+        .to_limit("pgbench -M prepared", rates(&found[1])),
     );
-    report.lines.push(
-        Line::alone("arrears", "service + PostgreSQL CPU a line", "µs", cost, Reach::AtLeast(3.0))
+    report.measurements.push(
+        Measurement::alone("arrears", "service + PostgreSQL CPU a line", "µs", cost, Target::AtLeast(3.0))
             .ahead_of("struct of 61 columns", peer_cost),
     );
     let mut clients = Vec::new();
@@ -193,7 +199,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         rates(&found[0]).median,
     ));
 
-    // How it grows.
+    // The growth with the size of the book.
     let mut curves = [Vec::new(), Vec::new()];
     for lines in [100, 1_000, 5_000] {
         let loads = [load(&service.process.address, lines)?, load(&peer.address, lines)?];

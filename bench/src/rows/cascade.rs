@@ -1,4 +1,4 @@
-//! Stopping an item that has many fees: what it takes, and how long others wait meanwhile.
+//! Stopping an item with many fees: its time, and the waiting time of other writers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,15 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use super::fee_items::{ACTOR, UPDATE, item_id, items, update_message};
 use super::{Run, figure};
-use crate::arithmetic::{Figure, Reach};
+use crate::arithmetic::{Figure, Target};
 use crate::grpc::Client;
 use crate::plot::Curve;
-use crate::report::Line;
+use crate::report::Measurement;
 use crate::stage::{COMMUNITY, Service};
 
-/// Fees of the item the row is about.
+/// Fees of the measured item.
 const FEES: u64 = 100_000;
-/// Payer objects they are charged on.
+/// The payer objects of these fees.
 const OBJECTS: u64 = 1_000;
 
 /// Statements that charge `count` fees by an item.
@@ -44,7 +44,7 @@ fn payer_objects() -> String {
     )
 }
 
-/// Somebody else who pays fees of the same item one by one: the longest wait while `work` runs.
+/// Runs `work` beside another writer, which pays fees of the same item one by one; returns its longest wait.
 async fn longest_wait<T>(
     pool: &PgPool,
     item: u64,
@@ -69,7 +69,7 @@ async fn longest_wait<T>(
             Ok::<_, sqlx::Error>(longest)
         }
     });
-    // Let it find its pace.
+    // The other writer reaches its steady rate first.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let start = Instant::now();
     let done = work.await;
@@ -84,7 +84,7 @@ async fn open_fees(pool: &PgPool, item: u64) -> anyhow::Result<i64> {
     Ok(count.bind(COMMUNITY).bind(item_id(item)).fetch_one(pool).await?)
 }
 
-/// Stops the item by a call; what that took, and the longest wait of the other writer.
+/// Stops the item by a call; returns its time and the longest wait of the other writer.
 async fn stop(service: &Service, item: u64, count: u64) -> anyhow::Result<(Duration, Duration)> {
     ensure!(open_fees(&service.pool, item).await? == count as i64, "the fees are not open");
     let mut message = update_message(&item_id(item));
@@ -98,7 +98,7 @@ async fn stop(service: &Service, item: u64, count: u64) -> anyhow::Result<(Durat
     Ok((took, waited))
 }
 
-/// The bare UPDATE of the same number of fees.
+/// Runs the bare UPDATE of the same number of fees; returns the same times.
 async fn bare(service: &Service, item: u64, count: u64) -> anyhow::Result<(Duration, Duration)> {
     let statement = "UPDATE pay_fee SET state = '2009001', ended_at = now()
                      WHERE community_id = $1 AND config_id = $2 AND state <> '2009001'";
@@ -114,7 +114,7 @@ async fn bare(service: &Service, item: u64, count: u64) -> anyhow::Result<(Durat
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let rounds = run.extent.rounds.min(3) as u64;
     let sizes: [(u64, u64); 3] = [(FEES, rounds), (10_000, 2), (1_000, 2)];
-    // Each round stops an item of its own and updates the fees of another.
+    // Each round stops an item of its own and updates the fees of another item.
     let count: u64 = sizes.iter().map(|(_, rounds)| rounds * 2).sum();
     let service = run.stage.community("bench_cascade", &[&items(count + 1), &payer_objects()]).await?;
     let mut item = 0;
@@ -139,12 +139,12 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         found.push((fees_each, figure(ours.into_iter()), figure(limit.into_iter()), worst(waits), worst(limit_waits)));
     }
     let Some((_, ours, limit, waited, limit_waited)) = found.first() else { anyhow::bail!("nothing was measured") };
-    let lines = &mut run.report.lines;
+    let lines = &mut run.report.measurements;
     lines.push(
-        Line::alone("cascade", "NA on an item with 100,000 fees", "ms", *ours, Reach::AtMost(1.5))
+        Measurement::alone("cascade", "NA on an item with 100,000 fees", "ms", *ours, Target::AtMost(1.5))
             .to_limit("one bare UPDATE", *limit),
     );
-    lines.push(Line::alone("cascade", "longest wait of another writer", "ms", *waited, Reach::AtMost(100.0)));
+    lines.push(Measurement::alone("cascade", "longest wait of another writer", "ms", *waited, Target::AtMost(100.0)));
     run.report
         .remarks
         .push(format!("cascade: while the bare UPDATE runs, another writer waits up to {:.0} ms", limit_waited.median));

@@ -1,5 +1,5 @@
-//! `saveFeeConfig` and `updateFeeConfig` (no cascade), each with a request id of its own, and
-//! the same statements with the same commits in pgbench.
+//! `saveFeeConfig` and `updateFeeConfig` without a cascade, each with a request id of its own: their round trips, and their
+//! rate compared with the same statements and commits in pgbench.
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -9,24 +9,26 @@ use communal_proto::community::v1::{
 use prost::Message;
 
 use super::{Round, Run, Watch, cpu_of, rates, rates_alone, round};
-use crate::arithmetic::Reach;
+use crate::arithmetic::{Figure, Target};
 use crate::capture::{Script, Statement};
 use crate::grpc::{Client, Metadata, drive};
 use crate::load::pgbench;
 use crate::processor::Group;
-use crate::report::Line;
+use crate::report::Measurement;
 use crate::stage::{COMMUNITY, CONNECTIONS, Service, Stage};
 
 pub(super) const SAVE: &str = "/communal.community.v1.FeeItemService/SaveFeeConfig";
 pub(super) const UPDATE: &str = "/communal.community.v1.FeeItemService/UpdateFeeConfig";
-/// Items that are updated: more than callers, so that they seldom meet.
+/// Items that are updated: many more than callers, so that two callers seldom update the same one.
 const ITEMS: u64 = 1_000;
-/// The identifier of the first of them, less one; none that the service would draw.
+/// The identifier before the first item's: the service never draws one of these.
 const FIRST: u64 = 930_000_000_000_000_000;
 /// Announces an actor to the transaction; a write without one fails.
 pub(super) const ACTOR: &str = "SELECT set_config('communal.' || field, 'bench', true)
          FROM unnest(ARRAY['operator_id', 'operator_name', 'channel_id', 'trace_id', 'method']) AS field;
          SELECT set_config('communal.instant', now()::text, true)";
+/// BEGIN, the claim of the request id, at most two statements of work, the recorded reply, and COMMIT.
+const MOST_ROUND_TRIPS: Target = Target::AtMost(6.0);
 const SPAN: (&str, &str) = ("2025-01-01 00:00:00", "2050-12-31 23:59:59");
 
 /// The statements that make items `1..=count`, and their actor. An item's name is its identifier:
@@ -86,7 +88,7 @@ pub(super) fn update_message(item: &str) -> UpdateFeeConfigRequest {
     }
 }
 
-/// One round of ours by the harness's own client, since every call differs from every other.
+/// Runs one round of ours with the benchmark's own client, because every call is another one.
 async fn ours_round(
     groups: &[&Group],
     service: &Service,
@@ -112,7 +114,14 @@ async fn captured(
     Ok(statements.into_iter().filter(|s| !s.text.contains("platform.operator")).collect())
 }
 
-/// Both contestants in turns: ours and the bare statements in the same database.
+/// Reports the round trips of a call, which are its captured statements with BEGIN and COMMIT.
+fn round_trips(run: &mut Run<'_>, name: &str, statements: &[Statement]) {
+    let trips = Figure::single(statements.len() as f64);
+    let measure = format!("round trips to PostgreSQL, {name}");
+    run.report.measurements.push(Measurement::alone("fee-items", measure, "", trips, MOST_ROUND_TRIPS));
+}
+
+/// Runs both contestants in turns: ours, and the bare statements in the same database.
 async fn compare(
     run: &mut Run<'_>,
     service: &Service,
@@ -141,8 +150,8 @@ async fn compare(
             bare.push(limit);
         }
     }
-    run.report.lines.push(
-        Line::alone("fee-items", format!("{name} with request id"), "/s", rates_alone(&ours), Reach::AtLeast(0.7))
+    run.report.measurements.push(
+        Measurement::alone("fee-items", format!("{name} with request id"), "/s", rates_alone(&ours), Target::Shown)
             .to_limit("bare statements in pgbench", rates(&bare)),
     );
     run.report.remarks.push(format!(
@@ -166,6 +175,7 @@ pub(super) async fn measure(mut run: Run<'_>) -> anyhow::Result<()> {
     let request_id = ("4711000000000000", "request", "random(1000000000000000, 9000000000000000)");
     let name = "815000000000";
     let statements = captured(stage, &service, SAVE, save_request(name)).await?;
+    round_trips(&mut run, "saveFeeConfig", &statements);
     let drawn = [request_id, (name, "name", "random(1000000000000000, 9000000000000000)")];
     let script = Script::of(&statements, &drawn)?;
     let metadata = service.metadata.clone();
@@ -178,13 +188,14 @@ pub(super) async fn measure(mut run: Run<'_>) -> anyhow::Result<()> {
 
     let item = item_id(1);
     let statements = captured(stage, &service, UPDATE, update_message(&item).encode_to_vec().into()).await?;
+    round_trips(&mut run, "updateFeeConfig", &statements);
     let any_item = format!("random({}, {})", FIRST + 1, FIRST + ITEMS);
     let script = Script::of(&statements, &[request_id, (&item, "item", &any_item)])?;
     let metadata = service.metadata.clone();
     let make = move |round: u64, number: u64| {
         let mut metadata = metadata.clone();
         metadata.push(("x-request-id".to_owned(), format!("update-{round}-{number}")));
-        // A number without common divisor walks through all items in no obvious order.
+        // The factor has no divisor in common with the number of items, so all items are reached in a mixed order.
         let item = item_id(number * 7_919 % ITEMS + 1);
         (metadata, update_message(&item).encode_to_vec().into())
     };

@@ -1,21 +1,22 @@
-//! Arrears through the gateway, and through grpc-gateway before the same service.
+//! Arrears through the gateway, and through grpc-gateway in front of the same service.
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::arrears::{LINES, QUERY, check, request, with_books};
 use super::{Contestant, Run, cpu_of, enough, interleaved, rates, rates_alone, round};
-use crate::arithmetic::{Figure, Reach};
+use crate::arithmetic::Throughput;
+use crate::arithmetic::{Figure, Target};
 use crate::columns::COLUMNS;
 use crate::lines::{book_id, total_cents};
-use crate::load::{Load, Repeated, open, percentiles};
+use crate::load::{Repeated, open, percentiles};
 use crate::plot::Curve;
-use crate::report::Line;
+use crate::report::Measurement;
 use crate::stage::{CLIENTS, Process, Service, Stage};
 
 /// The documented path.
 const PATH: &str = "/Service/v1/QueryUserArrearages/";
-/// A book that is not there: the smallest call.
+/// A book without lines: the smallest call.
 const EMPTY: u64 = 0;
 
 /// The documented body for a book.
@@ -28,7 +29,7 @@ pub(super) fn load(stage: &Stage, gateway: &Process, service: &Service, book: u6
     Repeated::json(stage, &gateway.address, PATH, &Vec::new(), &body(service, book))
 }
 
-/// The JSON has the lines of the book, every documented key, and what the lines come to.
+/// Checks that the JSON has the lines of the book, every documented key, and the sum of the lines.
 async fn check_json(request: &Repeated, book: u64) -> anyhow::Result<()> {
     let mut call = reqwest::Client::new().post(&request.url).body(std::fs::read(&request.body)?);
     for (key, value) in &request.headers {
@@ -40,7 +41,7 @@ async fn check_json(request: &Repeated, book: u64) -> anyhow::Result<()> {
     let mut cents = 0;
     for line in lines {
         ensure!(line.as_object().is_some_and(|l| l.len() == COLUMNS.len()), "a line without all keys: {line}");
-        // A bare number from ours, text from the peer.
+        // Ours is a bare number, the peer's is a text.
         let fee = line["CALC_FEE"].to_string().replace('"', "").parse::<f64>()?;
         cents += (fee * 100.0).round() as u64;
     }
@@ -49,7 +50,7 @@ async fn check_json(request: &Repeated, book: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rounds of one load, with the CPU of a process of its own and of those behind it.
+/// A load and the number of calls in a round.
 struct Asked {
     load: Repeated,
     calls: u64,
@@ -61,7 +62,7 @@ impl Asked {
         Ok(Self { load, calls })
     }
 
-    fn put_on(&self) -> anyhow::Result<Load> {
+    fn run(&self) -> anyhow::Result<Throughput> {
         self.load.closed(CLIENTS, self.calls)
     }
 }
@@ -100,12 +101,12 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let behind = [&gateway.group, &service.process.group, &stage.postgres];
     let mut contestants: Vec<Contestant<'_>> = [&direct, &many, &hundred, &one, &empty]
         .into_iter()
-        .map(|asked| Box::new(move || round(&behind, || asked.put_on())) as Contestant<'_>)
+        .map(|asked| Box::new(move || round(&behind, || asked.run())) as Contestant<'_>)
         .collect();
     let peer_groups = peer.as_ref().map(|peer| [&peer.group]);
     for asked in &peer_asked {
         if let Some(groups) = peer_groups {
-            contestants.push(Box::new(move || round(&groups, || asked.put_on())));
+            contestants.push(Box::new(move || round(&groups, || asked.run())));
         }
     }
     let found = interleaved(run.extent.rounds, &mut contestants)?;
@@ -115,33 +116,50 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         anyhow::bail!("a contestant is missing");
     };
     let gateway_cpu = |rounds| cpu_of(rounds, &[0]);
-    // A line of the answer has 61 fields; what a call costs without lines is its fixed cost.
+    // The difference between two answers excludes the fixed cost of a call.
     let fields = (LINES - 1) as f64 * COLUMNS.len() as f64;
     let a_field = (gateway_cpu(many_rounds).median - gateway_cpu(one_rounds).median) * 1_000.0 / fields;
-    let lines = &mut run.report.lines;
+    let lines = &mut run.report.measurements;
     lines.push(
-        Line::alone(
+        Measurement::alone(
             "gateway",
             "calls through the gateway, 200 lines",
             "/s",
             rates_alone(many_rounds),
-            Reach::AtLeast(0.55),
+            Target::AtLeast(0.55),
         )
         .to_limit("gRPC direct", rates_alone(direct_rounds)),
     );
     let spread = gateway_cpu(many_rounds).spread;
     let a_field = Figure { median: a_field, spread };
-    lines.push(Line::alone("gateway", "gateway CPU a JSON field beyond fixed", "ns", a_field, Reach::AtMost(25.0)));
+    lines.push(Measurement::alone(
+        "gateway",
+        "gateway CPU a JSON field beyond fixed",
+        "ns",
+        a_field,
+        Target::AtMost(25.0),
+    ));
     let smallest = gateway_cpu(empty_rounds).scaled(10_000.0 / 1_000_000.0);
-    lines.push(Line::alone("gateway", "gateway CPU, smallest call, 10,000 times", "s", smallest, Reach::AtMost(0.5)));
-    for (name, ours, theirs, reach) in
+    lines.push(Measurement::alone(
+        "gateway",
+        "gateway CPU, smallest call, 10,000 times",
+        "s",
+        smallest,
+        Target::AtMost(0.5),
+    ));
+    for (name, ours, theirs, target) in
         [("1 line", one_rounds, found.get(5), 3.0), ("100 lines", hundred_rounds, found.get(6), 7.0)]
     {
-        let line =
-            Line::alone("gateway", format!("gateway CPU, {name}"), "µs", gateway_cpu(ours), Reach::AtLeast(reach));
+        let line = Measurement::alone(
+            "gateway",
+            format!("gateway CPU, {name}"),
+            "µs",
+            gateway_cpu(ours),
+            Target::AtLeast(target),
+        );
         match theirs {
             Some(theirs) => lines.push(line.ahead_of("grpc-gateway", gateway_cpu(theirs))),
-            None => lines.push(Line { reach: Reach::Shown, ..line }),
+            None => lines.push(Measurement { target: Target::Shown, ..line }),
         }
     }
     if peer.is_none() {
@@ -156,7 +174,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let (p50, p99) = percentiles(&latencies).context("no latencies")?;
     run.report.remarks.push(format!(
         "gateway, 200 lines: gateway {:.0} + service {:.0} + PostgreSQL {:.0} µs a call; with the load generator on \
-         the same cores {:.0} calls a second, direct {:.0}; at half the ceiling p50 {p50:.2} ms, p99 {p99:.2} ms; resident after it: gateway {:.1} MB, service {:.1} MB",
+         the same cores {:.0} calls a second, direct {:.0}; at half of that rate p50 {p50:.2} ms, p99 {p99:.2} ms; resident afterwards: gateway {:.1} MB, service {:.1} MB",
         cpu_of(many_rounds, &[0]).median,
         cpu_of(many_rounds, &[1]).median,
         cpu_of(many_rounds, &[2]).median,

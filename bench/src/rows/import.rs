@@ -1,4 +1,4 @@
-//! Receivable lines over gRPC against COPY of the same rows into the same table.
+//! An import of receivable lines over gRPC, compared with COPY of the same rows into the same table.
 
 use std::time::Instant;
 
@@ -9,9 +9,9 @@ use sqlx::AssertSqlSafe;
 
 use super::arrears::{IMPORT, import_messages};
 use super::{Run, figure};
-use crate::arithmetic::{Figure, Reach};
+use crate::arithmetic::{Figure, Target};
 use crate::grpc::Client;
-use crate::report::Line;
+use crate::report::Measurement;
 
 /// Lines of a book.
 const BOOK: u64 = 200;
@@ -24,7 +24,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let copy_pool = stage.pool("bench_copy").await?;
     let file = format!("{}/bench_receivable.copy", stage.setting("data_directory").await?);
 
-    // Encoded before the clock starts: the sender is not what is measured.
+    // The messages are encoded before the clock starts, because the sender is not measured.
     let books = (1..=lines.div_ceil(BOOK)).map(|book| (book, BOOK.min(lines - (book - 1) * BOOK)));
     let mut messages = import_messages("first", books);
     let client = Client::connect(&service.process.address).await?;
@@ -55,19 +55,19 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         copy_cpu.push(stage.postgres.since(&before) as f64 / 1e3 / lines as f64);
     }
     let resident = service.process.group.resident()? as f64 / 1e6;
-    run.report.lines.push(
-        Line::alone(
+    run.report.measurements.push(
+        Measurement::alone(
             "import",
             format!("import of {lines} lines"),
             "lines/s",
             figure(ours.into_iter()),
-            Reach::AtLeast(0.6),
+            Target::AtLeast(0.6),
         )
         .to_limit("COPY from a file", figure(limits.into_iter())),
     );
     let median = |values: Vec<f64>| Figure::of(&values).map_or(f64::NAN, |f| f.median);
     run.report.remarks.push(format!(
-        "import: service + PostgreSQL {:.1} µs a line, COPY {:.1}; service resident after it {resident:.0} MB, peak \
+        "import: service + PostgreSQL {:.1} µs a line, COPY {:.1}; service resident afterwards {resident:.0} MB, peak \
          {:.0} MB",
         median(cpu),
         median(copy_cpu),

@@ -1,4 +1,4 @@
-//! What each process has resident after work, and that a stream of any length needs no more.
+//! The resident memory of each process after work, and the peak during streams of different lengths.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use super::arrears::{LINES, request, with_books};
 use super::fee_items::{SAVE, save_request};
 use super::gateway::load;
 use super::table_size::with_lines;
-use crate::arithmetic::{Figure, Reach};
+use crate::arithmetic::{Figure, Target};
 use crate::grpc::{Client, drive};
-use crate::report::Line;
+use crate::report::Measurement;
 use crate::stage::{CLIENTS, CONNECTIONS};
 
-/// Between the work and the look at what is left of it.
+/// Time between the work and the measurement.
 const SETTLING: Duration = Duration::from_secs(3);
 const STREAM: &str = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
 
@@ -35,18 +35,18 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         (metadata, save_request(&format!("物业费-{number}")))
     };
     drive(&community.process.address, SAVE, CONNECTIONS, 2_000, make).await?;
-    // Memory is given back within a second of the work, not at once.
+    // Memory is returned within a second after the work, not immediately.
     tokio::time::sleep(SETTLING).await;
     for (name, process, most) in
         [("gateway", &gateway, 40.0), ("billing", &billing.process, 80.0), ("community", &community.process, 80.0)]
     {
         let resident = Figure::single(process.group.resident()? as f64 / 1e6);
         let measure = format!("{name}: resident after work");
-        run.report.lines.push(Line::alone("memory", measure, "MB", resident, Reach::AtMost(most)));
+        run.report.measurements.push(Measurement::alone("memory", measure, "MB", resident, Target::AtMost(most)));
     }
     drop((billing, community, gateway));
 
-    // Every line is open: the stream carries all of them.
+    // Every line is open, so the stream carries all of them.
     let rows = run.extent.stream_lines;
     let mut peaks = Vec::new();
     for rows in [rows / 10, rows] {
@@ -69,13 +69,13 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         ));
         peaks.push(Figure::single(peak as f64 / 1e6));
     }
-    run.report.lines.push(
-        Line::alone(
+    run.report.measurements.push(
+        Measurement::alone(
             "memory",
             format!("peak of the service, stream of {rows} lines"),
             "MB",
             peaks[1],
-            Reach::AtMost(1.1),
+            Target::AtMost(1.1),
         )
         .to_limit("a tenth of the lines", peaks[0]),
     );

@@ -1,5 +1,4 @@
-//! The rows of the table, a file a subject. Each sets its own stage, checks the data, and only
-//! then starts the clock.
+//! The rows of the table, a file for each subject. Each prepares its own stage and checks the data before the clock starts.
 
 mod arrears;
 mod cascade;
@@ -19,18 +18,18 @@ use std::time::Instant;
 use anyhow::bail;
 
 use crate::arithmetic::Figure;
-use crate::load::Load;
+use crate::arithmetic::Throughput;
 use crate::processor::{self, Group, Reading};
 use crate::report::Report;
 use crate::stage::Stage;
 
-/// How much is measured.
+/// The extent of a run.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Extent {
     /// Rounds of each contestant
     #[arg(long, default_value_t = 5)]
     pub rounds: usize,
-    /// Seconds of a round, about
+    /// Approximate seconds of a round
     #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
     /// Lines in the larger table; the smaller one has a tenth
@@ -44,35 +43,35 @@ pub struct Extent {
     pub stream_lines: u64,
 }
 
-/// What a row needs to be measured.
+/// Everything that a row needs.
 #[derive(Debug)]
 pub struct Run<'r> {
-    /// Where.
+    /// The stage.
     pub stage: &'r Stage,
-    /// How much.
+    /// The extent.
     pub extent: Extent,
-    /// What was found so far.
+    /// The results so far.
     pub report: &'r mut Report,
 }
 
-/// The rows with what they measure, in the order of the table.
+/// The rows with their descriptions, in the order of the table.
 pub const ROWS: [(&str, &str); 10] = [
-    ("arrears", "arrears of one book over gRPC, against pgbench and against a struct of 61 columns"),
-    ("gateway", "the same through the gateway, against grpc-gateway"),
-    ("transcoder", "protobuf to JSON and back inside one process, against prost + serde_json"),
-    ("prices", "UpdateSalePackagePrice of rows on sale, against its bare statements"),
-    ("fee-items", "saveFeeConfig and updateFeeConfig with request id, against their bare statements"),
-    ("cascade", "stopping an item with many fees, against one bare UPDATE"),
-    ("import", "receivable lines over gRPC, against COPY"),
+    ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
+    ("gateway", "the same through the gateway, compared with grpc-gateway"),
+    ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
+    ("prices", "UpdateSalePackagePrice of rows on sale, compared with its bare statements"),
+    ("fee-items", "saveFeeConfig and updateFeeConfig with request id, compared with their bare statements"),
+    ("cascade", "stopping an item with many fees, compared with one bare UPDATE"),
+    ("import", "receivable lines over gRPC, compared with COPY"),
     ("table-size", "arrears while the table grows"),
     ("memory", "memory of each process after work, and of the stream without a cap"),
-    ("start", "from start to ready"),
+    ("start", "time from start to readiness"),
 ];
 
 /// Measures a row.
 ///
 /// # Errors
-/// It could not be measured.
+/// Returns an error if the row cannot be measured.
 pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
     match name {
         "arrears" => arrears::measure(run).await,
@@ -92,16 +91,15 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
 /// One round of a contestant.
 #[derive(Clone, Debug)]
 struct Round {
-    /// Operations a second, as they were.
+    /// The measured rate in operations a second.
     rate: f64,
-    /// Operations a second had the load generator been elsewhere: of the machine's CPU time, what the generator used
-    /// was not there for those that serve.
+    /// The rate on a machine without the load generator, whose CPU time is missing to the serving processes.
     rate_alone: f64,
-    /// CPU nanoseconds an operation, of each group in turn.
+    /// CPU nanoseconds of an operation, for each group.
     cpu: Vec<f64>,
 }
 
-/// A round that is under way.
+/// A running round.
 struct Watch<'g> {
     groups: &'g [&'g Group],
     before: Vec<Reading>,
@@ -115,7 +113,7 @@ impl<'g> Watch<'g> {
         Self { groups, before, generator: processor::own_nanoseconds(), began: Instant::now() }
     }
 
-    fn end(self, load: Load) -> Round {
+    fn end(self, load: Throughput) -> Round {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let offered = self.began.elapsed().as_nanos() as f64 * cores as f64;
         let generator = processor::own_nanoseconds().saturating_sub(self.generator) as f64;
@@ -126,16 +124,16 @@ impl<'g> Watch<'g> {
     }
 }
 
-/// Puts a load on and reads what it cost.
-fn round(groups: &[&Group], load: impl FnOnce() -> anyhow::Result<Load>) -> anyhow::Result<Round> {
+/// Runs a load and reads its cost.
+fn round(groups: &[&Group], load: impl FnOnce() -> anyhow::Result<Throughput>) -> anyhow::Result<Round> {
     let watch = Watch::begin(groups);
     Ok(watch.end(load()?))
 }
 
 type Contestant<'c> = Box<dyn FnMut() -> anyhow::Result<Round> + 'c>;
 
-/// Every round runs every contestant once, so that whatever else the machine does meets all of
-/// them alike. The first round warms up and does not count.
+/// Runs every contestant once in every round, so that other work of the machine affects all of them equally. The first round
+/// is a warm-up and does not count.
 fn interleaved(rounds: usize, contestants: &mut [Contestant<'_>]) -> anyhow::Result<Vec<Vec<Round>>> {
     let mut found = vec![Vec::new(); contestants.len()];
     for number in 0..=rounds {
@@ -149,7 +147,7 @@ fn interleaved(rounds: usize, contestants: &mut [Contestant<'_>]) -> anyhow::Res
     Ok(found)
 }
 
-/// The rates of rounds as they were.
+/// The measured rates of rounds.
 fn rates(rounds: &[Round]) -> Figure {
     figure(rounds.iter().map(|r| r.rate))
 }
@@ -159,7 +157,7 @@ fn rates_alone(rounds: &[Round]) -> Figure {
     figure(rounds.iter().map(|r| r.rate_alone))
 }
 
-/// CPU of the given groups together, in microseconds an operation.
+/// The CPU time of some groups together, in microseconds an operation.
 fn cpu_of(rounds: &[Round], groups: &[usize]) -> Figure {
     figure(rounds.iter().map(|r| groups.iter().filter_map(|g| r.cpu.get(*g)).sum::<f64>() / 1_000.0))
 }
@@ -168,7 +166,7 @@ fn figure(values: impl Iterator<Item = f64>) -> Figure {
     Figure::of(&values.collect::<Vec<_>>()).unwrap_or(Figure::single(f64::NAN))
 }
 
-/// How many operations fill a round, after a short trial.
-fn enough(extent: &Extent, trial: impl FnOnce() -> anyhow::Result<Load>) -> anyhow::Result<u64> {
+/// Returns the number of operations that fill a round, after a short trial.
+fn enough(extent: &Extent, trial: impl FnOnce() -> anyhow::Result<Throughput>) -> anyhow::Result<u64> {
     Ok((trial()?.rate * extent.seconds).max(50.0) as u64)
 }

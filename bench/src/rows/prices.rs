@@ -5,21 +5,21 @@ use prost::Message;
 
 use super::arrears::{QUERY, request as arrears_request};
 use super::{Run, figure};
-use crate::arithmetic::{Figure, Reach};
+use crate::arithmetic::{Figure, Target};
 use crate::capture::{Script, Statement};
 use crate::grpc::Client;
 use crate::load::pgbench;
 use crate::plot::Curve;
-use crate::report::Line;
+use crate::report::Measurement;
 use crate::tariffs::{packages_on_sale, request};
 
 const CALL: &str = "/communal.billing.v1.PackagePriceService/UpdateSalePackagePrice";
-/// Rows the row is about.
+/// Price rows of the measured request.
 const ROWS: u64 = 500;
 /// Calls in a round.
 const CALLS: u64 = 10;
 
-/// What a size cost in each round, in milliseconds a call.
+/// The cost of a request of one size, in milliseconds a call.
 struct Found {
     ours: Figure,
     bare: Figure,
@@ -32,7 +32,7 @@ async fn of_size(run: &Run<'_>, rows: u64, rounds: usize) -> anyhow::Result<Foun
     let [packages, prices] = packages_on_sale(rows);
     let commit = "CREATE TABLE bench_commit (number bigint)";
     let service = stage.billing(database, &[&packages, &prices, commit]).await?;
-    // The same state for the statements as for the call that they are taken from.
+    // The statements find the same state as the call from which they are captured.
     drop(service.process);
     service.pool.close().await;
     stage.create_database(bare, Some(database)).await?;
@@ -53,7 +53,7 @@ async fn of_size(run: &Run<'_>, rows: u64, rounds: usize) -> anyhow::Result<Foun
         Ok(())
     };
     let all = stage.capture(database, call).await?;
-    // The claim of the request id is part of the call, the statements of its readiness are not.
+    // The claim of the request id is part of the call, the statements of the readiness check are not.
     let of_call = |s: &Statement, words: &[&str]| words.iter().any(|word| s.text.contains(word));
     let round_trips = all.iter().filter(|s| of_call(s, &["package", "answered_request", "BEGIN", "COMMIT"])).count();
     let statements: Vec<_> = all.into_iter().filter(|s| of_call(s, &["package", "answered_request"])).collect();
@@ -61,8 +61,8 @@ async fn of_size(run: &Run<'_>, rows: u64, rounds: usize) -> anyhow::Result<Foun
         sqlx::query_scalar("SELECT count(*) FROM package_price WHERE stop_date IS NOT NULL").fetch_one(&pool).await?;
     ensure!(u64::try_from(changed)? >= rows, "only {changed} of {rows} rows were closed");
 
-    // Rolled back, so that the same statements find the same state again; the commit behind
-    // them flushes what they wrote to the log, as the call's own commit does.
+    // The statements are rolled back, so that they find the same state again. The commit after them flushes what they
+    // wrote to the log, like the commit of a call.
     let mut bare_script = Script::of(&statements, &[])?;
     bare_script.text = format!("BEGIN;\n{}ROLLBACK;\nINSERT INTO bench_commit VALUES (1);\n", bare_script.text);
     let (mut ours, mut limits) = (Vec::new(), Vec::new());
@@ -80,7 +80,7 @@ async fn of_size(run: &Run<'_>, rows: u64, rounds: usize) -> anyhow::Result<Foun
             ours.push(took);
             limits.push(1e3 / load.rate);
         }
-        // Both leave the same number of dead rows behind; neither shall pay for the other's.
+        // Both leave dead rows, which must not slow down the next round.
         for database in [database, bare] {
             let pool = stage.pool(database).await?;
             sqlx::raw_sql("VACUUM ANALYZE package_price").execute(&pool).await?;
@@ -100,11 +100,11 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         series[0].push((rows as f64, found.ours.median));
         series[1].push((rows as f64, found.bare.median));
     }
-    let lines = &mut run.report.lines;
+    let lines = &mut run.report.measurements;
     let trips = Figure::single(found.round_trips as f64);
-    lines.push(Line::alone("prices", "round trips to PostgreSQL, 500 rows", "", trips, Reach::AtMost(8.0)));
+    lines.push(Measurement::alone("prices", "round trips to PostgreSQL, 500 rows", "", trips, Target::AtMost(8.0)));
     lines.push(
-        Line::alone("prices", "time of a call, 500 rows on sale", "ms", found.ours, Reach::AtMost(1.5))
+        Measurement::alone("prices", "time of a call, 500 rows on sale", "ms", found.ours, Target::AtMost(1.5))
             .to_limit("bare statements", found.bare),
     );
     let [ours, bare] = series;

@@ -1,8 +1,8 @@
-//! From the start of a process to the moment it says it is ready, on a migrated database.
+//! The time from the start of a process on a migrated database until it is ready.
 
 use super::{Run, figure};
-use crate::arithmetic::Reach;
-use crate::report::Line;
+use crate::arithmetic::Target;
+use crate::report::Measurement;
 
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let stage = run.stage;
@@ -17,8 +17,8 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     }
     for (name, times) in ["billing", "community", "gateway"].into_iter().zip(found) {
         let time = figure(times.iter().map(|t| t.as_secs_f64() * 1e3));
-        let measure = format!("{name}: from start to ready");
-        run.report.lines.push(Line::alone("start", measure, "ms", time, Reach::AtMost(300.0)));
+        let measure = format!("{name}: from start to readiness");
+        run.report.measurements.push(Measurement::alone("start", measure, "ms", time, Target::AtMost(300.0)));
     }
     Ok(())
 }

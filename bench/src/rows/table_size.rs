@@ -1,26 +1,25 @@
-//! Arrears while the table grows: what is settled must not cost those who ask for what is open.
+//! Arrears in a growing table: settled lines must not slow down queries of open ones.
 
 use anyhow::{Context, ensure};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use super::arrears::{IMPORT, LINES, QUERY, import_messages, request};
 use super::{Round, Run, Watch, cpu_of, rates};
-use crate::arithmetic::{Figure, Reach};
+use crate::arithmetic::{Figure, Target};
 use crate::grpc::{Client, drive};
 use crate::plot::Curve;
-use crate::report::Line;
+use crate::report::Measurement;
 use crate::stage::{CONNECTIONS, Service, Stage};
 
-/// Of so many lines, one is open: three in a hundred.
+/// One in this many lines is open, which is three percent.
 const OPEN_ONE_IN: u64 = 33;
 
-/// Bytes that a line may need on disk while the table is filled: itself, its indexes, and the log of both.
+/// Bytes on disk for each line while the table is filled: the line, its indexes, and the log of both.
 const BYTES_A_LINE: u64 = 1_600;
 /// Connections that fill a table: one for each core of a small machine.
 const FILLERS: u64 = 2;
 
-/// The statement that copies the template's lines, of which one in so many stays open, into
-/// books of 200 open lines each.
+/// Returns the statement that copies the template's lines into books of 200 open lines each; one in `open_one_in` is open.
 fn fill(numbers: std::ops::Range<u64>, open_one_in: u64) -> String {
     let book_lines = LINES * open_one_in;
     let (first, after) = (numbers.start, numbers.end);
@@ -42,8 +41,8 @@ fn fill(numbers: std::ops::Range<u64>, open_one_in: u64) -> String {
     )
 }
 
-/// Fills the table. The indexes are taken away meanwhile and built again afterwards as the migration has them: the
-/// same table, minutes earlier.
+/// Fills the table. The indexes are dropped before and built again afterwards, with the migration's definitions, which saves
+/// minutes.
 async fn fill_table(stage: &Stage, pool: &PgPool, rows: u64, open_one_in: u64) -> anyhow::Result<()> {
     let data: String = stage.setting("data_directory").await?;
     let needed = rows * BYTES_A_LINE;
@@ -76,7 +75,7 @@ async fn fill_table(stage: &Stage, pool: &PgPool, rows: u64, open_one_in: u64) -
     Ok(())
 }
 
-/// A service with one book of its own, the template, and copies of its lines.
+/// Starts a service with one imported book, the template, and copies of its lines.
 pub(super) async fn with_lines(stage: &Stage, database: &str, rows: u64, open_one_in: u64) -> anyhow::Result<Service> {
     let service = stage.billing(database, &[]).await?;
     let client = Client::connect(&service.process.address).await?;
@@ -105,7 +104,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     for (database, rows) in ["bench_table_small", "bench_table_large"].into_iter().zip(sizes) {
         services.push(with_lines(stage, database, rows, OPEN_ONE_IN).await?);
     }
-    // Only full books are asked for, each once at the least.
+    // Only full books are queried, each at least once.
     let books = sizes.map(|rows| (rows / (LINES * OPEN_ONE_IN)).max(1));
     for (service, books) in services.iter().zip(books) {
         let client = Client::connect(&service.process.address).await?;
@@ -128,25 +127,25 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     }
     let cost = |rounds: &[Round]| cpu_of(rounds, &[0, 1]).scaled(1.0 / LINES as f64);
     let name = |rows: u64| format!("{rows} lines in the table");
-    run.report.lines.push(
-        Line::alone(
+    run.report.measurements.push(
+        Measurement::alone(
             "table-size",
             format!("CPU a line, any book, {}", name(sizes[1])),
             "µs",
             cost(&found[1]),
-            Reach::AtMost(1.3),
+            Target::AtMost(1.3),
         )
         .to_limit(name(sizes[0]), cost(&found[0])),
     );
     let time =
         |rounds: &[Round]| Figure { median: f64::from(CONNECTIONS) * 1e3 / rates(rounds).median, ..rates(rounds) };
-    run.report.lines.push(
-        Line::alone(
+    run.report.measurements.push(
+        Measurement::alone(
             "table-size",
             format!("time of a call, any book, {}", name(sizes[1])),
             "ms",
             time(&found[1]),
-            Reach::AtMost(1.3),
+            Target::AtMost(1.3),
         )
         .to_limit(name(sizes[0]), time(&found[0])),
     );
@@ -160,7 +159,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
             sizes.iter().zip(&found).map(|(rows, rounds)| (*rows as f64, cost(rounds).median)).collect(),
         )],
     });
-    // They are large; whoever comes next wants the room.
+    // The databases are large, and the next rows need the disk.
     for service in services {
         let database = service.database.clone();
         drop(service);
