@@ -56,17 +56,17 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
     let parameters = Parameters::read(query);
     let mut forwarded = Forwarded::default();
     for credential in CREDENTIALS {
-        let value = credential.value(&head.headers, &parameters);
+        let value = credential.value(&head.headers, &parameters)?;
         // The documents require an id and a time, but the service does not require them of direct gRPC callers. A missing
         // one is therefore sent as an empty text, which the service refuses.
         if credential.required || !value.is_empty() {
             forwarded.text(credential.metadata, &value);
         }
     }
-    forwarded.header("authorization", &head.headers);
+    forwarded.header("authorization", &head.headers)?;
     let of = |credential: &Credential| credential.value(&head.headers, &parameters);
-    if !of(&SIGN).is_empty() {
-        let (request, time, app) = (of(&REQUEST), of(&TIME), of(&APP));
+    if !of(&SIGN)?.is_empty() {
+        let (request, time, app) = (of(&REQUEST)?, of(&TIME)?, of(&APP)?);
         for payload in payloads(route, query, body) {
             forwarded.bytes(SIGNATURE_STATES, &signature::state(&request, &time, &app, &payload));
         }
@@ -86,15 +86,23 @@ impl Credential {
         [self.header, self.underscored].iter().any(|name| name.eq_ignore_ascii_case(parameter))
     }
 
-    /// Returns the header, or else the parameter, or else an empty text.
-    fn value<'v>(&self, headers: &'v HeaderMap, parameters: &'v Parameters<'_>) -> Cow<'v, str> {
-        let header = headers.get(self.header).or_else(|| headers.get(self.underscored));
-        let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
-        let parameter = || {
-            let found = parameters.credentials.iter().find(|(key, _)| self.is_named(key));
-            found.map(|(_, value)| Cow::Borrowed(value.as_ref()))
-        };
-        header.filter(|value| !value.is_empty()).or_else(parameter).unwrap_or_default()
+    /// Returns the one value that headers and parameters give, or an empty text.
+    ///
+    /// # Errors
+    /// Returns `CredentialContradicts` if they give two. A proxy that reads the other one would see another caller than
+    /// the service.
+    fn value<'v>(
+        &self,
+        headers: &'v HeaderMap,
+        parameters: &'v Parameters<'_>,
+    ) -> Result<Cow<'v, str>, NotDispatched> {
+        let headers = [self.header, self.underscored].into_iter().flat_map(|name| headers.get_all(name));
+        let headers = headers.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let parameters = parameters.credentials.iter().filter(|(key, _)| self.is_named(key));
+        let parameters = parameters.map(|(_, value)| Cow::Borrowed(value.as_ref()));
+        let mut values = headers.chain(parameters).filter(|value| !value.is_empty());
+        let Some(first) = values.next() else { return Ok(Cow::default()) };
+        if values.all(|value| value == first) { Ok(first) } else { Err(NotDispatched::CredentialContradicts(self.header)) }
     }
 }
 

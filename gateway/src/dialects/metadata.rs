@@ -31,12 +31,20 @@ impl Forwarded {
     }
 
     /// Forwards a header; unchanged if it is ASCII.
-    pub(crate) fn header(&mut self, key: &'static str, headers: &HeaderMap) {
-        let Some(value) = headers.get(key) else { return };
+    ///
+    /// # Errors
+    /// Returns `CredentialContradicts` if the header is there with two different values.
+    pub(crate) fn header(&mut self, key: &'static str, headers: &HeaderMap) -> Result<(), NotDispatched> {
+        let mut values = headers.get_all(key).iter();
+        let Some(value) = values.next() else { return Ok(()) };
+        if values.any(|other| other != value) {
+            return Err(NotDispatched::CredentialContradicts(key));
+        }
         match value.to_str() {
             Ok(value) => self.ascii(key, value.to_owned()),
             Err(_) => self.text(key, &String::from_utf8_lossy(value.as_bytes())),
         }
+        Ok(())
     }
 
     /// Forwards bytes. A key may have several values.

@@ -61,6 +61,8 @@ pub(crate) enum NotDispatched {
     Broken,
     /// The credentials are too large to be real.
     CredentialsTooLarge,
+    /// This credential has two different values.
+    CredentialContradicts(&'static str),
 }
 
 impl NotDispatched {
@@ -72,6 +74,7 @@ impl NotDispatched {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::CredentialsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::CredentialContradicts(_) => StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -88,6 +91,7 @@ impl NotDispatched {
             Self::TooSlow => "接收请求报文超时".to_owned(),
             Self::Broken => "请求报文不完整".to_owned(),
             Self::CredentialsTooLarge => "请求头过大".to_owned(),
+            Self::CredentialContradicts(name) => format!("鉴权失败：{name} 出现多次且取值不同"),
         }
     }
 }

@@ -174,6 +174,32 @@ async fn only_a_gateway_with_a_key_vouches_and_only_for_states() {
 }
 
 #[tokio::test]
+async fn a_credential_with_two_values_is_refused_wherever_they_stand() {
+    let rig = Rig::replying(ListFeeConfigsResponse::default()).await;
+    let get = |query: &str| rig.client.get(format!("{}{LIST}?communityId=1{query}", rig.url));
+    for (name, request) in [
+        ("app-id", get("").header("app-id", "micro-community").header("app-id", "nobody")),
+        ("app-id", get("").header("app-id", "micro-community").header("app_id", "nobody")),
+        ("app-id", get("&app-id=nobody").header("app-id", "micro-community")),
+        ("app-id", get("&app_id=nobody&app-id=micro-community")),
+        ("transaction-id", get("&transaction_id=2").header("transaction-id", "1")),
+        ("req-time", get("&REQ_TIME=20231201143456").header("req-time", "20231201143457")),
+        ("sign", get("&sign=1").header("sign", "2")),
+        ("authorization", get("").header("authorization", "Bearer a").header("authorization", "Bearer b")),
+    ] {
+        let reply = Reply::of(request).await;
+        let message = format!("鉴权失败：{name} 出现多次且取值不同");
+        assert_eq!((reply.status, reply.text), (401, format!(r#"{{"code":"401","msg":"{message}","data":null}}"#)));
+    }
+    assert_eq!(rig.received().len(), 0);
+    // The same value twice is one value, and an empty one is none.
+    let twice = get("&app_id=demo-app&transaction-id=").header("app-id", "demo-app").header("app_id", "demo-app");
+    Reply::of(twice.header("transaction-id", "7")).await;
+    let call = rig.call();
+    assert_eq!((call.header("x-channel-id"), call.header("x-request-id")), (Some("demo-app"), Some("7")));
+}
+
+#[tokio::test]
 async fn refusals_are_http_200_with_404_and_authentication_is_401() {
     for (code, reason, status, expected) in [
         (Code::InvalidArgument, "FIELD_MISSING", 200, "404"),

@@ -2,6 +2,7 @@
 //! of this service, over every RPC.
 
 use chrono::TimeDelta;
+use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
 use communal_proto::community::v1::*;
 use tonic::Status;
 
@@ -103,4 +104,44 @@ async fn without_credentials_nothing_is_served() {
     // A token ends.
     service.advance(TimeDelta::hours(2));
     assert_eq!(refusal(caller.list(list()).await), not_signed_in);
+}
+
+#[tokio::test]
+async fn a_credential_with_two_values_is_refused() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let twice = async |name: &'static str, value: &str| {
+        let mut request = caller.request(list());
+        request.metadata_mut().append(name, value.parse().unwrap());
+        FeeItemServiceClient::new(service.channel.clone()).list_fee_configs(request).await
+    };
+    for (name, value) in [("x-channel-id", SIGNING_APP), ("authorization", "Bearer nonsense")] {
+        assert_eq!(refusal(twice(name, value).await), refused("CREDENTIALS_REFUSED", "鉴权失败：签名失败"), "{name}");
+    }
+    for name in ["x-tenant-id", "x-request-id", "x-channel-key", "x-request-time", "x-operator-id", "x-signature"] {
+        let caller = service.caller().with(name, "1");
+        let mut request = caller.request(list());
+        request.metadata_mut().append(name, "2".parse().unwrap());
+        let outcome = FeeItemServiceClient::new(service.channel.clone()).list_fee_configs(request).await;
+        assert_eq!(refusal(outcome).0, "CREDENTIALS_REFUSED", "{name}");
+    }
+    // The same value twice is one value.
+    twice("x-channel-id", APP).await.unwrap();
+}
+
+#[tokio::test]
+async fn strangers_cannot_use_up_the_rate_of_an_app_that_proves_nothing() {
+    let service = Service::start_with(&[("channel_calls_per_second", "5")]).await;
+    let stranger = service.caller().with("authorization", "Bearer nonsense");
+    for _ in 0..20 {
+        assert_eq!(refusal(stranger.list(list()).await).0, "OPERATOR_REFUSED");
+    }
+    service.caller().list(list()).await.unwrap();
+    // The rate still holds for those who have a token.
+    let mut outcomes = Vec::new();
+    for _ in 0..20 {
+        outcomes.push(service.caller().list(list()).await);
+    }
+    let refused = outcomes.into_iter().find(Result::is_err).expect("beyond its rate");
+    assert_eq!(refusal(refused).0, "OVERLOADED");
 }

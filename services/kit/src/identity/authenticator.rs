@@ -34,6 +34,11 @@ mod names {
     pub(super) const REQUEST_TIME: &str = "x-request-time";
     pub(super) const SIGNATURE: &str = "x-signature";
     pub(super) const AUTHORIZATION: &str = "authorization";
+
+    /// What may be named once. A proxy that appends a value of its own, or reads the last one, would
+    /// otherwise see another caller than the one that is billed.
+    pub(super) const SINGLE: [&str; 8] =
+        [CHANNEL, KEY, OPERATOR, TENANT, REQUEST_ID, REQUEST_TIME, SIGNATURE, AUTHORIZATION];
 }
 
 /// Administration of credentials; for channels that were made administrators.
@@ -126,6 +131,9 @@ impl Authenticator {
 
     async fn check(&self, headers: &HeaderMap, method: &str, trace: &TraceContext) -> Result<Caller, Refusal> {
         let wording = self.policy.wording;
+        if names::SINGLE.iter().any(|name| contradicts(headers, name)) {
+            return Err(self.refused("a credential with two different values"));
+        }
         let Some(channel_id) = text(headers, names::CHANNEL) else {
             return Err(Refusal::new(Common::ChannelMissing, wording.channel_missing));
         };
@@ -133,12 +141,11 @@ impl Authenticator {
         let vouched = self.vouched(headers, method)?;
         let channel = self.channel(channel_id).await?.ok_or_else(|| self.refused("unknown channel"))?;
         self.prove(headers, &channel, request_id.as_deref())?;
-        if let Some(limiter) = &self.limiter
-            && limiter.check_key(&channel.channel_id).is_err()
-        {
-            return Err(
-                Refusal::new(Common::Overloaded, "请求过于频繁，请稍后重试").retry_after(Duration::from_secs(1))
-            );
+        // Anybody may name a channel that proves nothing. Its rate is charged when the operator's token
+        // was verified, or a stranger could use it up.
+        let unproved = channel.proof == Proof::None;
+        if !unproved {
+            self.charge(&channel)?;
         }
         if !may_call(&channel, method) {
             return Err(Refusal::new(Common::MethodNotGranted, wording.method.replace("{method}", method)));
@@ -146,6 +153,9 @@ impl Authenticator {
         let operator = self.operator(headers).await?;
         if operator.is_none() && !method.starts_with(ADMINISTRATION) {
             return Err(Refusal::new(Common::OperatorRefused, wording.operator));
+        }
+        if unproved {
+            self.charge(&channel)?;
         }
         Ok(Caller {
             channel,
@@ -158,6 +168,13 @@ impl Authenticator {
             wording,
             vouched,
         })
+    }
+
+    /// Charges a call to the channel's rate.
+    fn charge(&self, channel: &ChannelRecord) -> Result<(), Refusal> {
+        let allowed = self.limiter.as_ref().is_none_or(|limiter| limiter.check_key(&channel.channel_id).is_ok());
+        let refused = || Refusal::new(Common::Overloaded, "请求过于频繁，请稍后重试");
+        if allowed { Ok(()) } else { Err(refused().retry_after(Duration::from_secs(1))) }
     }
 
     /// The hash that the message must have, if the call has signature states. Nobody but a gateway may
@@ -287,6 +304,13 @@ fn unavailable(error: Arc<sqlx::Error>) -> Refusal {
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty())
+}
+
+/// Whether a name stands there with two different values.
+fn contradicts(headers: &HeaderMap, name: &str) -> bool {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    values.any(|value| Some(value) != first)
 }
 
 /// A grant is a method's path, or a service's with `/*` behind it.

@@ -1,6 +1,8 @@
 //! Bearer tokens of operators: JWTs signed with HS256 by the service itself.
 
 use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,12 @@ struct Claims {
     sub: String,
     iat: i64,
     exp: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nbf: Option<i64>,
 }
+
+/// How far the clock of another issuer of tokens may be ahead, in seconds.
+const LEEWAY: i64 = 60;
 
 /// Issues a token for an operator.
 ///
@@ -30,12 +37,14 @@ pub fn issue(key: &Secret, operator_id: &str, now: DateTime<Utc>, life: TimeDelt
         sub: operator_id.into(),
         iat: now.timestamp(),
         exp: now.checked_add_signed(life).context("the token would never end")?.timestamp(),
+        nbf: None,
     };
     let key = EncodingKey::from_secret(key.expose().as_bytes());
     Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?)
 }
 
-/// The operator of a token that is genuine and in force at `now`.
+/// The operator of a token that is genuine and in force at `now`: issued and valid not later, and not
+/// ended. A header that demands an extension (`crit`) is refused, since none is understood.
 #[must_use]
 pub fn operator(key: &Secret, token: &str, now: DateTime<Utc>) -> Option<String> {
     let mut validation = Validation::new(Algorithm::HS256);
@@ -45,12 +54,23 @@ pub fn operator(key: &Secret, token: &str, now: DateTime<Utc>) -> Option<String>
     validation.validate_exp = false;
     let key = DecodingKey::from_secret(key.expose().as_bytes());
     let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).ok()?.claims;
-    (claims.exp > now.timestamp()).then_some(claims.sub)
+    let (now, begins) = (now.timestamp(), claims.iat.max(claims.nbf.unwrap_or(i64::MIN)));
+    let in_force = claims.exp > now && begins <= now.saturating_add(LEEWAY);
+    (in_force && !demands_extensions(token)).then_some(claims.sub)
+}
+
+/// Whether the header of a token names extensions that its reader must understand.
+fn demands_extensions(token: &str) -> bool {
+    let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    let header = header.and_then(|header| serde_json::from_slice::<serde_json::Value>(&header).ok());
+    header.is_none_or(|header| header.get("crit").is_some())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -66,5 +86,35 @@ mod tests {
         // The algorithm "none" and its kin are not accepted.
         let unsigned = "eyJhbGciOiJub25lIn0.eyJpc3MiOiJjb21tdW5hbCIsInN1YiI6IngiLCJpYXQiOjAsImV4cCI6OTk5OTk5OTk5OX0.";
         assert_eq!(operator(&key, unsigned, now), None);
+    }
+
+    #[test]
+    fn a_token_is_in_force_from_its_beginning_and_demands_nothing() {
+        let key = Secret::new("0123456789abcdef0123456789abcdef");
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let of = |header: serde_json::Value, claims: serde_json::Value| {
+            let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+            let text = format!("{}.{}", part(&header), part(&claims));
+            let signing = EncodingKey::from_secret(key.expose().as_bytes());
+            let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &signing, Algorithm::HS256).unwrap();
+            operator(&key, &format!("{text}.{signature}"), now)
+        };
+        let header = || json!({"alg": "HS256", "typ": "JWT"});
+        let claims = |iat: i64, nbf: Option<i64>| {
+            let mut claims = json!({"iss": ISSUER, "sub": "x", "iat": now.timestamp() + iat, "exp": now.timestamp() + 9_000});
+            if let Some(nbf) = nbf {
+                claims["nbf"] = json!(now.timestamp() + nbf);
+            }
+            claims
+        };
+        for (iat, nbf) in [(0, None), (-60, Some(0)), (LEEWAY, Some(LEEWAY))] {
+            assert_eq!(of(header(), claims(iat, nbf)).as_deref(), Some("x"), "{iat} {nbf:?}");
+        }
+        for (iat, nbf) in [(LEEWAY + 1, None), (0, Some(LEEWAY + 1)), (7_200, Some(0))] {
+            assert_eq!(of(header(), claims(iat, nbf)), None, "{iat} {nbf:?}");
+        }
+        for crit in [json!(["b64"]), json!([]), json!("x")] {
+            assert_eq!(of(json!({"alg": "HS256", "crit": crit, "b64": false}), claims(0, None)), None);
+        }
     }
 }

@@ -40,7 +40,7 @@ impl Caller {
         self.clone().with("x-request-id", request_id)
     }
 
-    fn request<M>(&self, message: M) -> Request<M> {
+    pub(crate) fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         for (name, value) in &self.metadata {
             request.metadata_mut().insert(*name, value.parse().unwrap());

@@ -59,9 +59,16 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A service with settings of its own.
+    pub(crate) async fn start_with(given: &[(&str, &str)]) -> Self {
         let database = TestDatabase::create("community", &MIGRATOR).await;
         register(&database.pool).await;
-        let mut reader = Reader::new(settings(&database.url));
+        let mut settings = settings(&database.url);
+        settings.extend(given.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let mut reader = Reader::new(settings);
         let clock = Clock::fixed(DEFAULT_ZONE, morning());
         let config = Config { clock: clock.clone(), ..Config::read(&mut reader) };
         reader.finish().unwrap();
