@@ -91,18 +91,18 @@ impl Credential {
     /// # Errors
     /// Returns `CredentialContradicts` if they give two. A proxy that reads the other one would see another caller than
     /// the service.
-    fn value<'v>(
-        &self,
-        headers: &'v HeaderMap,
-        parameters: &'v Parameters<'_>,
-    ) -> Result<Cow<'v, str>, NotDispatched> {
+    fn value<'v>(&self, headers: &'v HeaderMap, parameters: &'v Parameters<'_>) -> Result<Cow<'v, str>, NotDispatched> {
         let headers = [self.header, self.underscored].into_iter().flat_map(|name| headers.get_all(name));
         let headers = headers.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let parameters = parameters.credentials.iter().filter(|(key, _)| self.is_named(key));
         let parameters = parameters.map(|(_, value)| Cow::Borrowed(value.as_ref()));
         let mut values = headers.chain(parameters).filter(|value| !value.is_empty());
         let Some(first) = values.next() else { return Ok(Cow::default()) };
-        if values.all(|value| value == first) { Ok(first) } else { Err(NotDispatched::CredentialContradicts(self.header)) }
+        if values.all(|value| value == first) {
+            Ok(first)
+        } else {
+            Err(NotDispatched::CredentialContradicts(self.header))
+        }
     }
 }
 

@@ -101,7 +101,8 @@ mod tests {
         };
         let header = || json!({"alg": "HS256", "typ": "JWT"});
         let claims = |iat: i64, nbf: Option<i64>| {
-            let mut claims = json!({"iss": ISSUER, "sub": "x", "iat": now.timestamp() + iat, "exp": now.timestamp() + 9_000});
+            let mut claims =
+                json!({"iss": ISSUER, "sub": "x", "iat": now.timestamp() + iat, "exp": now.timestamp() + 9_000});
             if let Some(nbf) = nbf {
                 claims["nbf"] = json!(now.timestamp() + nbf);
             }
