@@ -97,6 +97,11 @@ impl<'p> Output<'p> {
         Ok(())
     }
 
+    /// Appends the value of a message field.
+    fn message(&mut self, field: &FieldPlan, id: MessageId, wire: &[u8]) -> Result<(), Defect> {
+        if field.inline { self.fields(id, wire) } else { self.object(id, wire) }
+    }
+
     /// Appends the fields of a message, each with a comma before it.
     ///
     /// # Errors
@@ -201,7 +206,7 @@ impl<'p> Output<'p> {
                 _ if field.repeated => self.scattered(plan, field, wire, place)?,
                 Kind::Message(inner) if place.count > 1 => {
                     let merged = merged(plan, field, wire, place)?;
-                    self.object(inner, &merged)?;
+                    self.message(field, inner, &merged)?;
                 }
                 _ => {
                     let mut reader = WireReader::at(wire, place.last);
@@ -290,7 +295,7 @@ impl<'p> Output<'p> {
         }
         let value = reader.bytes().ok_or_else(|| Defect::wire(plan))?;
         match field.kind {
-            Kind::Message(inner) => self.object(inner, value),
+            Kind::Message(inner) => self.message(field, inner, value),
             Kind::Decimal { scale } => {
                 // In proto3 an unset value is zero.
                 let text = if value.is_empty() { b"0" } else { value };

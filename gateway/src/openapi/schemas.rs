@@ -52,20 +52,36 @@ impl<'c> Schemas<'c> {
     pub(super) fn inline(&mut self, message: &MessageDescriptor, direction: Direction) -> Result<Value, ContractError> {
         let mut properties = Map::new();
         let mut required = Vec::new();
-        for field in declared(message) {
-            let rules = self.options.field(&field)?;
-            let optional = direction == Direction::Reply && is_optional(&field);
-            if !optional && (rules.required || direction == Direction::Reply) {
-                required.push(field.json_name().to_owned());
-            }
-            properties.insert(field.json_name().to_owned(), self.field(&field, &rules, direction)?);
-        }
+        self.members(message, direction, &mut properties, &mut required)?;
         Ok(json!({
             "type": "object",
             "description": self.comments.of_message(message),
             "required": required,
             "properties": properties,
         }))
+    }
+
+    /// The fields of a message and of its inline fields, as they stand in one object.
+    fn members(
+        &mut self,
+        message: &MessageDescriptor,
+        direction: Direction,
+        properties: &mut Map<String, Value>,
+        required: &mut Vec<String>,
+    ) -> Result<(), ContractError> {
+        for field in declared(message) {
+            let rules = self.options.field(&field)?;
+            if let (true, Kind::Message(inner)) = (rules.inline, field.kind()) {
+                self.members(&inner, direction, properties, required)?;
+                continue;
+            }
+            let optional = direction == Direction::Reply && is_optional(&field);
+            if !optional && (rules.required || direction == Direction::Reply) {
+                required.push(field.json_name().to_owned());
+            }
+            properties.insert(field.json_name().to_owned(), self.field(&field, &rules, direction)?);
+        }
+        Ok(())
     }
 
     /// The fields of a message as parameters of a query.

@@ -1,7 +1,7 @@
 //! The plan of a message: its fields in documented order with everything precomputed that
 //! turning bytes into JSON and back needs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost_reflect::{Cardinality, EnumDescriptor, FieldDescriptor, Kind as WireKind, MessageDescriptor};
 
@@ -42,6 +42,28 @@ impl Plans {
     #[must_use]
     pub fn codes(&self, id: CodeId) -> &CodePlan {
         &self.codes[id.0]
+    }
+
+    /// The keys that a field writes into the object around it.
+    fn keys<'p>(&'p self, field: &'p FieldPlan) -> Vec<&'p str> {
+        match field.kind {
+            Kind::Message(id) if field.inline => self.message(id).fields.iter().flat_map(|f| self.keys(f)).collect(),
+            _ => vec![&field.key],
+        }
+    }
+
+    /// Whether the object of a message has a key.
+    pub(crate) fn has_key(&self, id: MessageId, key: &str) -> bool {
+        self.message(id).fields.iter().any(|field| self.keys(field).contains(&key))
+    }
+
+    /// The inline field of a message or of a message inside it.
+    pub(crate) fn inline_field(&self, id: MessageId) -> Option<&FieldPlan> {
+        self.message(id).fields.iter().find_map(|field| match field.kind {
+            Kind::Message(_) if field.inline => Some(field),
+            Kind::Message(inner) => self.inline_field(inner),
+            _ => None,
+        })
     }
 
     /// How many messages there are.
@@ -123,12 +145,14 @@ pub struct FieldPlan {
     pub kind: Kind,
     /// Whether it is an array.
     pub repeated: bool,
+    /// Whether it is a message whose fields are written as fields of the message around it.
+    pub inline: bool,
     /// Whether being set to nothing differs from not being set (`optional`). Such a field
     /// is left out of an answer when unset.
     pub presence: bool,
     /// Most rows that are taken.
     pub max_rows: usize,
-    /// `,"KEY":`
+    /// `,"KEY":`; empty for an inline field.
     pub(crate) lead: Box<[u8]>,
     /// `,"KEY":` and the value of an unset field; empty when an unset field is left out.
     pub(crate) unset: Box<[u8]>,
@@ -187,8 +211,8 @@ impl<'o> Compiler<'o> {
         self.plans
     }
 
-    pub(crate) fn plan(&self, id: MessageId) -> &MessagePlan {
-        self.plans.message(id)
+    pub(crate) fn plans(&self) -> &Plans {
+        &self.plans
     }
 
     pub(crate) fn message(&mut self, descriptor: &MessageDescriptor) -> Result<MessageId, ContractError> {
@@ -209,7 +233,7 @@ impl<'o> Compiler<'o> {
             fields.push(self.field(&field)?);
         }
         self.open.pop();
-        let plan = message_plan(name, fields)?;
+        let plan = message_plan(name, fields, &self.plans)?;
         let id = MessageId(self.plans.messages.len());
         self.plans.messages.push(plan);
         self.messages.insert(name.to_owned(), id);
@@ -243,10 +267,16 @@ impl<'o> Compiler<'o> {
             (WireKind::Message(message), None) => Kind::Message(self.message(&message)?),
             (other, None) => return fault(&format!("is of type {other:?}, which no documented shape has")),
         };
-        let mut lead = vec![b','];
-        push_json_text(&mut lead, field.json_name());
-        lead.push(b':');
         let repeated = field.is_list();
+        if rules.inline && (repeated || !matches!(kind, Kind::Message(_))) {
+            return fault("is inline but is no single message");
+        }
+        let mut lead = Vec::new();
+        if !rules.inline {
+            lead.push(b',');
+            push_json_text(&mut lead, field.json_name());
+            lead.push(b':');
+        }
         let presence = !repeated && !matches!(kind, Kind::Message(_)) && field.supports_presence();
         let mut unset = Vec::new();
         if !presence {
@@ -256,6 +286,11 @@ impl<'o> Compiler<'o> {
                 Kind::Text | Kind::Code(_) => unset.extend_from_slice(b"\"\""),
                 Kind::Int32 | Kind::Int64 => unset.push(b'0'),
                 Kind::Decimal { scale } => push_zero(&mut unset, scale),
+                Kind::Message(id) if rules.inline => {
+                    for field in &self.plans.message(id).fields {
+                        unset.extend_from_slice(&field.unset);
+                    }
+                }
                 Kind::Message(id) => unset.extend_from_slice(&self.plans.message(id).empty),
             }
         }
@@ -268,6 +303,7 @@ impl<'o> Compiler<'o> {
             number: field.number(),
             kind,
             repeated,
+            inline: rules.inline,
             presence,
             max_rows,
             lead: lead.into(),
@@ -316,7 +352,12 @@ impl<'o> Compiler<'o> {
     }
 }
 
-fn message_plan(name: &str, fields: Vec<FieldPlan>) -> Result<MessagePlan, ContractError> {
+fn message_plan(name: &str, fields: Vec<FieldPlan>, plans: &Plans) -> Result<MessagePlan, ContractError> {
+    let keys = fields.iter().flat_map(|field| plans.keys(field));
+    if let Some(key) = repeated(keys) {
+        return Err(ContractError::shape(name, format!("has two fields of the documented name {key}")));
+    }
+
     let mut by_number = Vec::new();
     let mut by_key = Known::default();
     let mut empty = Vec::new();
@@ -327,9 +368,7 @@ fn message_plan(name: &str, fields: Vec<FieldPlan>) -> Result<MessagePlan, Contr
         }
         by_number[number] = u16::try_from(index + 1)
             .map_err(|_| ContractError::shape(name, "has more fields than the transcoder serves"))?;
-        if by_key.insert(field.key.clone(), index).is_some() {
-            return Err(ContractError::shape(name, format!("has two fields of the documented name {}", field.key)));
-        }
+        by_key.insert(field.key.clone(), index);
         empty.extend_from_slice(&field.unset);
     }
     match empty.first_mut() {
@@ -338,6 +377,12 @@ fn message_plan(name: &str, fields: Vec<FieldPlan>) -> Result<MessagePlan, Contr
     }
     empty.push(b'}');
     Ok(MessagePlan { name: name.to_owned(), fields, by_number, by_key, empty: empty.into() })
+}
+
+/// The first text that comes a second time.
+fn repeated<'t>(texts: impl Iterator<Item = &'t str>) -> Option<&'t str> {
+    let mut seen = HashSet::new();
+    texts.into_iter().find(|text| !seen.insert(*text))
 }
 
 /// `0`, or `0.00` with as many zeros as the scale asks for.

@@ -124,7 +124,10 @@ fn route(method: &MethodDescriptor, rules: &RouteRules, plans: &mut Compiler<'_>
         Dialect::Hc => &["code", "msg"],
         _ => &[],
     };
-    let taken = |id: MessageId, key: &&&str| plans.plan(id).find(key, 0).is_some();
+    if let Some(field) = plans.plans().inline_field(input) {
+        return Err(fault(format!("{} is inline; a request has no such shape", field.key)));
+    }
+    let taken = |id: MessageId, key: &&&str| plans.plans().has_key(id, key);
     let clash = reserved.iter().find(|key| taken(output, key));
     if let Some(key) = clash.or_else(|| [&"SYS_HEAD"].into_iter().find(|key| taken(input, key))) {
         return Err(fault(format!("the envelope and the message both have {key}")));

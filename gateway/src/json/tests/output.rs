@@ -200,3 +200,34 @@ fn a_reply_that_breaks_the_contract_is_a_defect_and_not_broken_json() {
         assert!(write(contract, id, &wire).is_err(), "{what}");
     }
 }
+
+#[test]
+fn an_inline_message_has_its_keys_in_the_object_around_it() {
+    let contract = fixture();
+    let framed = contract.routes().iter().find(|route| route.name == "Frame").unwrap().output;
+    let row = |name: &str, price: &str| {
+        let fields = [(1, name), (2, price)].map(|(number, text)| field(number, text.as_bytes()));
+        fields.concat()
+    };
+    let (before, after) = (field(1, b"b"), field(3, b"a"));
+    let whole = r#"{"BEFORE":"b","NAME":"n","PRICE":1.500000,"LEAVES":[],"AFTER":"a"}"#;
+    let inner = field(2, &row("n", "1.5"));
+    for wire in [
+        [before.as_slice(), &inner, &after].concat(),
+        // Out of order, and in two parts that are merged.
+        [after.as_slice(), &inner, &before].concat(),
+        [&field(2, &row("x", "1.5")), &before, &field(2, &field(1, b"n")), &after].map(Vec::as_slice).concat(),
+    ] {
+        assert_eq!(write(&contract, framed, &wire).unwrap(), whole);
+    }
+    let empty = r#"{"BEFORE":"","NAME":"","PRICE":0.000000,"LEAVES":[],"AFTER":""}"#;
+    assert_eq!(write(&contract, framed, &[]).unwrap(), empty);
+    assert_eq!(write(&contract, framed, &field(2, &[])).unwrap(), empty);
+}
+
+/// A field of bytes on the wire; short enough for a length of one byte.
+fn field(number: u8, value: &[u8]) -> Vec<u8> {
+    let mut wire = vec![number << 3 | 2, u8::try_from(value.len()).unwrap()];
+    wire.extend_from_slice(value);
+    wire
+}

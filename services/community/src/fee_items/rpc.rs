@@ -22,7 +22,6 @@ use super::rules;
 use super::store::{self, ImageRow, ItemRow, LIVE_NAME};
 use crate::vocabulary::codes::count;
 use crate::vocabulary::decimals::as_double_prints;
-use crate::vocabulary::messages::carry_over;
 use crate::vocabulary::times;
 
 /// The counter of closures.
@@ -208,13 +207,5 @@ fn fee_config(row: ItemRow) -> FeeConfig {
 fn image(row: ImageRow, clock: &Clock) -> FeeConfigImage {
     let ImageRow { item, operate, operator_name, changed_at } = row;
     let create_time = times::print(clock.local(changed_at));
-    carry_over!(fee_config(item), FeeConfig => FeeConfigImage {
-            operate: operate,
-            user_name: operator_name,
-            create_time: create_time,
-        }
-        config_id fee_type_cd fee_type_cd_name fee_name fee_flag fee_flag_name start_time end_time computing_formula
-        computing_formula_name computing_formula_text square_price additional_amount is_default bill_type
-        bill_type_name payment_cd payment_cycle deduct_from pay_online scale decimal_place units prepayment_period
-        state community_id status_cd)
+    FeeConfigImage { item: Some(fee_config(item)), operate, user_name: operator_name, create_time }
 }

@@ -407,15 +407,10 @@ async fn every_change_leaves_an_image_before_and_after() {
             assert_eq!((answer.page, answer.rows), (0, 0));
             let images = answer.data.into_iter().map(|i| {
                 assert_eq!(i.user_name, OPERATOR_NAME);
-                format!(
-                    "{} {} {} {} {} {}",
-                    i.create_time,
-                    i.operate,
-                    i.fee_name,
-                    i.square_price,
-                    i.state().code(),
-                    i.status_cd
-                )
+                let item = i.item.unwrap();
+                let state = item.state().code();
+                let (time, operate) = (i.create_time, i.operate);
+                format!("{time} {operate} {} {} {state} {}", item.fee_name, item.square_price, item.status_cd)
             });
             images.collect::<Vec<_>>()
         }
