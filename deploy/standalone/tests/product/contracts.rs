@@ -7,9 +7,10 @@
 
 use std::path::Path;
 
-use communal_fixtures::credentials::billing::{NETWORK, RETAIL};
+use communal_fixtures::credentials::billing::RETAIL;
 use communal_proto::FILE_DESCRIPTOR_SET;
-use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
+use communal_proto::contract::v1::Format;
+use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Product, sys_head};
@@ -29,6 +30,8 @@ struct Field {
     required: bool,
     length: usize,
     scale: Option<usize>,
+    format: i32,
+    example: String,
     missing_text: String,
 }
 
@@ -41,31 +44,25 @@ impl Field {
         matches!(self.kind, Kind::Enum(_))
     }
 
-    /// A value that the field rules have nothing against.
+    /// A value that no rule is against: the contract's example, or a value of the field's form.
     fn good(&self) -> Value {
-        match &self.kind {
-            Kind::Enum(codes) => {
-                let pool = codes.parent_pool().clone();
-                let extension = pool.get_extension_by_name("communal.contract.v1.code").unwrap();
-                let first = codes.values().find(|v| v.number() == 1).unwrap();
-                let options = first.options();
-                let code = options.get_extension(&extension);
-                json!(code.as_message().unwrap().get_field_by_name("code").unwrap().as_str().unwrap())
-            }
-            _ if self.name.ends_with("_DATE") => json!(20_990_101),
-            Kind::Int32 | Kind::Int64 => json!(1),
+        let code = |codes: &EnumDescriptor| {
+            let extension = codes.parent_pool().get_extension_by_name("communal.contract.v1.code").unwrap();
+            let options = codes.values().find(|v| v.number() == 1).unwrap().options();
+            let code = options.get_extension(&extension);
+            json!(code.as_message().unwrap().get_field_by_name("code").unwrap().as_str().unwrap())
+        };
+        match (&self.kind, Format::try_from(self.format).unwrap()) {
+            _ if self.is_number() && !self.example.is_empty() => serde_json::from_str(&self.example).unwrap(),
+            _ if !self.example.is_empty() => json!(self.example),
+            (Kind::Enum(codes), _) => code(codes),
+            (_, Format::DateNumber) => json!(20_990_101),
+            (_, Format::MonthNumber) => json!(209_901),
+            (_, Format::DateOrTime) => json!("2099-01-01"),
+            (_, Format::Digits) => json!("1"),
             _ if self.scale.is_some() => json!(1.5),
-            _ => match self.name.as_str() {
-                "NETWORK_CO_DID" => json!(NETWORK),
-                "communityId" => json!("10001"),
-                "startTime" | "logStartTime" => json!("2024-01-01"),
-                "endTime" | "logEndTime" => json!("2050-12-31"),
-                "computingFormula" => json!("1001"),
-                "paymentCycle" | "valid" | "prepaymentPeriod" => json!("1"),
-                "isFlag" => json!(""),
-                "computingFormulaText" => json!("R*2.5"),
-                _ => json!("x"),
-            },
+            _ if self.is_number() => json!(1),
+            _ => json!("x"),
         }
     }
 
@@ -125,6 +122,8 @@ fn fields(message: &MessageDescriptor) -> Vec<Field> {
             required: rules.get_field_by_name("required").unwrap().as_bool().unwrap(),
             length: number("length"),
             scale: rules.has_field_by_name("scale").then(|| number("scale")),
+            format: rules.get_field_by_name("format").unwrap().as_enum_number().unwrap(),
+            example: text("example"),
             missing_text: text("missing_text"),
         }
     };

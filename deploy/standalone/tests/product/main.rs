@@ -1,6 +1,6 @@
 //! The tests of the product as a whole: the shape of its sources (`architecture`), every documented field given badly
 //! (`contracts`), whole journeys over REST and gRPC (`journeys`), processes that are killed in the middle of their work
-//! (`processes`), the list of reasons (`reasons`), and traces, metrics and logs (`telemetry`).
+//! (`processes`), and traces, metrics and logs (`telemetry`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod architecture;
@@ -8,7 +8,6 @@ mod contracts;
 mod harness;
 mod journeys;
 mod processes;
-mod reasons;
 #[path = "../../examples/trace_printer/receiver.rs"]
 mod receiver;
 mod telemetry;

@@ -218,11 +218,11 @@ fn an_inline_message_has_its_keys_in_the_object_around_it() {
         [after.as_slice(), &inner, &before].concat(),
         [&field(2, &row("x", "1.5")), &before, &field(2, &field(1, b"n")), &after].map(Vec::as_slice).concat(),
     ] {
-        assert_eq!(write(&contract, framed, &wire).unwrap(), whole);
+        assert_eq!(write(contract, framed, &wire).unwrap(), whole);
     }
     let empty = r#"{"BEFORE":"","NAME":"","PRICE":0.000000,"LEAVES":[],"AFTER":""}"#;
-    assert_eq!(write(&contract, framed, &[]).unwrap(), empty);
-    assert_eq!(write(&contract, framed, &field(2, &[])).unwrap(), empty);
+    assert_eq!(write(contract, framed, &[]).unwrap(), empty);
+    assert_eq!(write(contract, framed, &field(2, &[])).unwrap(), empty);
 }
 
 /// A field of bytes on the wire; short enough for a length of one byte.
