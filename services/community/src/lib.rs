@@ -7,9 +7,10 @@
 //!
 //! # Lock order
 //!
-//! A transaction claims its request id first ([`communal_kit::write`]), then locks a fee item, then
-//! rows that belong to it (fees, bill rules, closures), then payer objects, in the order of their
-//! identifiers. Each function that locks says so.
+//! A transaction claims its request id first ([`communal_kit::write`]), then locks payer objects in
+//! the order of their identifiers, then a fee item, then rows that belong to it (fees, bill rules,
+//! closures). Only registering locks payer objects; charging them refers to them by foreign key,
+//! and registering does not wait for that. Each function that locks says so.
 
 pub mod amounts;
 pub mod bill_rules;

@@ -36,6 +36,7 @@ impl BillRuleRpc {
 
 #[tonic::async_trait]
 impl BillRuleService for BillRuleRpc {
+    /// Locks: the request id, then the item in share mode.
     async fn create_bill_rules(
         &self,
         request: Request<CreateBillRulesRequest>,

@@ -34,6 +34,7 @@ impl FeeRpc {
 
 #[tonic::async_trait]
 impl FeeService for FeeRpc {
+    /// Locks: the request id, then the item in share mode.
     async fn create_fees(&self, request: Request<CreateFeesRequest>) -> Result<Response<CreateFeesResponse>, Status> {
         let (call, message, spans) = begin_in_tenant(request, |m| &m.community_id)?.accept_with(rules::of_create)?;
         let reply = write(&self.pool, &call, &message, async |tx| {

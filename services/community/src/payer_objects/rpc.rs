@@ -35,6 +35,7 @@ impl PayerObjectRpc {
 
 #[tonic::async_trait]
 impl PayerObjectService for PayerObjectRpc {
+    /// Locks: the request id, then the payer objects by identifier.
     async fn register_payer_objects(
         &self,
         request: Request<RegisterPayerObjectsRequest>,
