@@ -25,7 +25,7 @@ pub(crate) struct Dictionary {
     entries: HashMap<(String, String), Entry>,
 }
 
-/// What a dictionary says of a documented name.
+/// The entry of a documented name.
 pub(crate) struct Entry {
     kind: Kind,
     rules: DynamicMessage,

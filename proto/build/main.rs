@@ -1,7 +1,7 @@
 //! Compiles the contract: messages and services by prost and tonic, the descriptor set with
 //! our options and the comments, and everything that the options declare.
 //!
-//! `protox` replaces protoc, which nobody needs to install. There are two descriptor sets,
+//! `protox` replaces protoc, so that protoc need not be installed. There are two descriptor sets,
 //! because prost-types drops unknown options: the embedded one keeps the bytes of the
 //! compiler, and the one for code generation is adapted (see [`encoded`]).
 

@@ -40,7 +40,7 @@ pub(crate) struct CodeOptions {
     pub(crate) title: String,
 }
 
-/// What the implementation of `Reason` takes from `ReasonRules`.
+/// The parts of `ReasonRules` that the implementation of `Reason` needs.
 #[derive(Default)]
 pub(crate) struct ReasonOptions {
     /// The gRPC code without its prefix, like `NOT_FOUND`; empty if there is none.

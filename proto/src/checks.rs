@@ -1,5 +1,5 @@
 //! The field checks that the generated code calls: one [`Checker`] walks a request in
-//! documented order and gathers every fault with the path of its field.
+//! documented order and gathers every violation with the path of its field.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,7 +12,7 @@ use crate::path::{FieldName, FieldPath};
 
 /// A message whose fields have rules.
 pub trait Checked {
-    /// Tells `checker` every fault of the message, in documented order.
+    /// Reports every violation of the message to `checker`, in documented order.
     fn check(&self, checker: &mut Checker);
 }
 
@@ -32,10 +32,10 @@ pub trait Coded: Sized + Copy {
     fn from_code(code: &str) -> Option<Self>;
 }
 
-/// What a value must look like beyond its type; the twin of `contract.v1.Format`.
+/// The form of a value beyond its type, as `contract.v1.Format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Anything.
+    /// Any.
     Any,
     /// yyyyMMdd as a number, a day that exists.
     DateNumber,
@@ -56,7 +56,7 @@ pub struct Rule {
     pub field: FieldName,
     /// The document's Chinese name.
     pub title: &'static str,
-    /// Whether it must be given.
+    /// True if the value must be given.
     pub required: bool,
     /// Longest text in characters or most digits; 0 for no limit.
     pub length: u32,
@@ -68,14 +68,14 @@ pub struct Rule {
     pub maximum: Option<&'static str>,
     /// Most rows; 0 for no limit.
     pub max_rows: u32,
-    /// Form.
+    /// The form.
     pub format: Format,
-    /// The documented text for a missing value; empty where there is none.
+    /// The documented message for a missing value; empty if there is none.
     pub missing_text: &'static str,
 }
 
 impl Rule {
-    /// Allows everything; the generated rules say what differs.
+    /// Allows everything; a generated rule sets what differs.
     pub const ANY: Self = Self {
         field: FieldName { proto: "", documented: "", number: 0 },
         title: "",
@@ -90,50 +90,50 @@ impl Rule {
     };
 }
 
-/// One thing that is wrong with one field.
+/// A violation: one field that breaks a rule of the contract or of the domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Where the field stands.
+    /// The path of the field.
     pub field: FieldPath,
-    /// What kind of fault.
+    /// The kind of violation.
     pub kind: FaultKind,
-    /// What is wrong, in English.
+    /// The description for developers, in English.
     pub description: String,
-    /// What is wrong, in Chinese: the documented text where there is one, without the path.
+    /// The message for people, in Chinese: the documented one if there is one, without the path.
     pub text: String,
 }
 
 impl Fault {
-    /// A fault against a rule of the domain.
+    /// A violation of a rule of the domain.
     #[must_use]
     pub fn rule(field: impl Into<FieldPath>, description: impl Into<String>, text: impl Into<String>) -> Self {
         Self { field: field.into(), kind: FaultKind::Rule, description: description.into(), text: text.into() }
     }
 }
 
-/// Gathers the faults of one request.
+/// Gathers the violations of one request.
 #[derive(Debug, Default)]
 pub struct Checker {
     /// Path of the message being checked.
     path: FieldPath,
-    /// What the gateway could not carry over, by path; taken out where the walk meets it.
+    /// The violations that the gateway found, by path; each is removed when the walk reaches it.
     transcoding: HashMap<String, FaultKind>,
     faults: Vec<Fault>,
 }
 
-/// More faults than this are not gathered: nobody reads them, and a hostile request must not
-/// make a large answer.
+/// Most violations that are gathered: a person reads no more, and a hostile request must not
+/// cause a large answer.
 const MOST_FAULTS: usize = 500;
 
 impl Checker {
-    /// A checker that knows what the gateway met while transcoding.
+    /// A checker with the violations that the gateway found while transcoding.
     #[must_use]
     pub fn with_transcoding_faults(faults: TranscodingFaults) -> Self {
         let transcoding = faults.faults.into_iter().take(MOST_FAULTS).map(|f| (f.field.clone(), f.kind())).collect();
         Self { transcoding, ..Self::default() }
     }
 
-    /// The faults in documented order; what the gateway met at no known field comes last.
+    /// The violations in documented order; those at no known field come last.
     #[must_use]
     pub fn into_faults(mut self) -> Vec<Fault> {
         let mut rest: Vec<_> = std::mem::take(&mut self.transcoding).into_iter().collect();
@@ -145,14 +145,14 @@ impl Checker {
         self.faults
     }
 
-    /// Adds a fault found by a rule of the domain.
+    /// Adds a violation of a rule of the domain.
     pub fn push(&mut self, fault: Fault) {
         if self.faults.len() < MOST_FAULTS {
             self.faults.push(fault);
         }
     }
 
-    /// Whether nothing was found so far.
+    /// Returns true if nothing was found so far.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.faults.is_empty() && self.transcoding.is_empty()
@@ -172,8 +172,8 @@ impl Checker {
         self.push(Fault { field: self.path.clone().then(name), kind, description, text });
     }
 
-    /// Reports what the gateway met at this field. The value itself was not carried, so no
-    /// other check of the field makes sense then.
+    /// Reports the violation that the gateway found at this field. The message has no value of
+    /// it, so the other checks of the field do not apply.
     fn met_in_transcoding(&mut self, rule: &Rule) -> bool {
         if self.transcoding.is_empty() {
             return false;
@@ -187,8 +187,8 @@ impl Checker {
         }
     }
 
-    /// The same for a whole row: an empty one stands in its place, whose missing fields would
-    /// only repeat that.
+    /// The same for a whole row: an empty row stands in its place, and its missing fields are
+    /// not reported as well.
     fn row_met_in_transcoding(&mut self, rule: &Rule, index: usize) -> bool {
         if self.transcoding.is_empty() {
             return false;
@@ -267,7 +267,7 @@ impl Checker {
         }
     }
 
-    /// Checks an enum; `known` says whether the number is one of its values.
+    /// Checks an enum; `known` is true if the number is one of its values.
     pub fn code(&mut self, rule: &Rule, value: i32, known: bool) {
         if self.met_in_transcoding(rule) {
             return;
@@ -279,7 +279,7 @@ impl Checker {
         }
     }
 
-    /// Checks a message field and what is inside.
+    /// Checks a message field and the fields inside it.
     pub fn message<M: Checked>(&mut self, rule: &Rule, value: Option<&M>) {
         if self.met_in_transcoding(rule) {
             return;
@@ -454,8 +454,8 @@ fn is_date_or_time(value: &str) -> bool {
     }
 }
 
-/// English and Chinese words for a fault. The Chinese ones begin with the field's documented
-/// Chinese name.
+/// The English description and the Chinese message of a violation. The message begins with the
+/// field's documented Chinese name.
 fn words(kind: FaultKind, name: &str, title: &str, rule: Option<&Rule>) -> (String, String) {
     let length = rule.map(|r| r.length).unwrap_or_default();
     let scale = rule.and_then(|r| r.scale).unwrap_or_default();

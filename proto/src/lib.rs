@@ -2,8 +2,8 @@
 //! set that the gateway and reflection read, and the field checks generated from the
 //! `communal.contract.v1` options.
 //!
-//! Nothing here knows a business rule beyond what the documents' field tables say:
-//! whether a value must be given, how long it may be, which codes there are.
+//! There is no business rule here beyond the documents' field tables: obligation, length, scale,
+//! codes.
 //!
 //! ```
 //! use communal_proto::billing::v1::{UpdateSalePackagePriceRequest, SalePackagePriceRow};
@@ -31,7 +31,7 @@ pub use reason::Reason;
 /// round trip through `prost-types` would lose the options.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
 
-/// Options, faults and the reasons every service has.
+/// Options, violations, and the reasons that every service has.
 pub mod contract {
     /// `communal.contract.v1`
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

@@ -1,5 +1,5 @@
-//! Where in a request a field stands. A path is kept as steps and printed at the edge, so
-//! that code asks it for its row instead of reading a text back.
+//! Paths of fields in a request. A path is kept as steps and printed at the edge, so that code
+//! asks it for its row instead of parsing a text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -99,7 +99,7 @@ impl FieldPath {
         self.steps.iter().find_map(|step| step.row)
     }
 
-    /// Whether the path ends with a whole row, and not with a field of it.
+    /// Returns true if the path ends with a whole row, and not with a field of it.
     #[must_use]
     pub fn is_whole_row(&self) -> bool {
         self.steps.last().is_some_and(|step| step.row.is_some())

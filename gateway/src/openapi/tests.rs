@@ -109,3 +109,12 @@ fn headers_aliases_and_legacy_lists_of_hc_are_described() {
     assert!(item["properties"].get("prepaymentPeriod").is_some());
     assert!(!item["required"].as_array().unwrap().contains(&"prepaymentPeriod".into()));
 }
+
+#[test]
+fn the_keys_of_an_inline_message_stand_beside_the_others() {
+    let document = of_this_build();
+    let image = &document["components"]["schemas"]["community.FeeConfigImage"];
+    let properties = image["properties"].as_object().unwrap();
+    assert!(properties.contains_key("feeName") && properties.contains_key("operate"));
+    assert!(!properties.contains_key("item"));
+}

@@ -1,6 +1,6 @@
-//! Why a contract cannot be served.
+//! Errors of a contract that cannot be served.
 
-/// A fault of the contract, found when it is compiled.
+/// An error of the contract, found when it is compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum ContractError {
     /// The bytes are no descriptor set.
@@ -14,7 +14,7 @@ pub enum ContractError {
     Option {
         /// Full name of what carries the option.
         element: String,
-        /// What was wrong.
+        /// The decoder's error.
         #[source]
         source: prost::DecodeError,
     },
@@ -23,7 +23,7 @@ pub enum ContractError {
     Shape {
         /// Full name of the element.
         element: String,
-        /// What about it.
+        /// The problem.
         problem: String,
     },
     /// A method whose route cannot be served.
@@ -31,7 +31,7 @@ pub enum ContractError {
     Route {
         /// Full name of the method.
         method: String,
-        /// What about it.
+        /// The problem.
         problem: String,
     },
 }

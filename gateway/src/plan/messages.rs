@@ -1,5 +1,5 @@
-//! The plan of a message: its fields in documented order with everything precomputed that
-//! turning bytes into JSON and back needs.
+//! The plan of a message: its fields in documented order, with everything precomputed that
+//! transcoding needs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -52,7 +52,7 @@ impl Plans {
         }
     }
 
-    /// Whether the object of a message has a key.
+    /// Returns true if the object of a message has the key.
     pub(crate) fn has_key(&self, id: MessageId, key: &str) -> bool {
         self.message(id).fields.iter().any(|field| self.keys(field).contains(&key))
     }
@@ -66,13 +66,13 @@ impl Plans {
         })
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.messages.len()
     }
 
-    /// Whether nothing has a route.
+    /// Returns true if nothing has a route.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
@@ -110,11 +110,11 @@ impl MessagePlan {
     }
 }
 
-/// What the contract knows by a name. Callers look up and never put in, so they cannot make names
+/// A table of the contract, by name. Callers look up and never insert, so they cannot make names
 /// collide, and a fast hash is safe.
 type Known<V> = HashMap<Box<str>, V, foldhash::fast::RandomState>;
 
-/// What a field is on both sides.
+/// The kind of a field, on the wire and in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A string.
@@ -141,16 +141,16 @@ pub struct FieldPlan {
     pub key: Box<str>,
     /// Field number.
     pub number: u32,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Whether it is an array.
+    /// True for an array.
     pub repeated: bool,
-    /// Whether it is a message whose fields are written as fields of the message around it.
+    /// True for a message whose fields are written as fields of the message around it.
     pub inline: bool,
-    /// Whether being set to nothing differs from not being set (`optional`). Such a field
-    /// is left out of an answer when unset.
+    /// True if set to nothing differs from not set (`optional`). Such a field is left out of
+    /// an answer when unset.
     pub presence: bool,
-    /// Most rows that are taken.
+    /// Most rows that are accepted.
     pub max_rows: usize,
     /// `,"KEY":`; empty for an inline field.
     pub(crate) lead: Box<[u8]>,
@@ -379,7 +379,7 @@ fn message_plan(name: &str, fields: Vec<FieldPlan>, plans: &Plans) -> Result<Mes
     Ok(MessagePlan { name: name.to_owned(), fields, by_number, by_key, empty: empty.into() })
 }
 
-/// The first text that comes a second time.
+/// The first text that is repeated.
 fn repeated<'t>(texts: impl Iterator<Item = &'t str>) -> Option<&'t str> {
     let mut seen = HashSet::new();
     texts.into_iter().find(|text| !seen.insert(*text))

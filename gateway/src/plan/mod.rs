@@ -1,11 +1,10 @@
-//! Plans: what the gateway knows of the documented interfaces, compiled once from the
-//! descriptors of the contract.
+//! Plans of the documented interfaces, compiled once from the descriptors of the contract.
 //!
-//! A method with the option `route` becomes a [`Route`]; the messages it takes and gives
-//! become [`MessagePlan`]s that the transcoder follows. Nothing else knows a shape, so an
-//! interface is added by adding it to the contract. What the transcoder could not serve
-//! faithfully (a float, a map, a message inside itself) is refused here, when the process
-//! starts, and not when a client calls.
+//! A method with the option `route` becomes a [`Route`]; its request and reply become
+//! [`MessagePlan`]s that the transcoder follows. Nothing else knows a shape, so an interface
+//! is added by adding it to the contract. A shape that the transcoder cannot serve faithfully
+//! (a float, a map, a message inside itself) is refused when the process starts, and not when
+//! a client calls.
 
 mod error;
 mod messages;
@@ -32,10 +31,10 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// Compiles the contract that this build was made with.
+    /// Compiles the contract of this build.
     ///
     /// # Errors
-    /// Names the first element of the contract that cannot be served.
+    /// Returns the first element of the contract that cannot be served.
     pub fn load() -> Result<Self, ContractError> {
         Self::compile(communal_proto::FILE_DESCRIPTOR_SET)
     }
@@ -43,7 +42,7 @@ impl Contract {
     /// Compiles a contract from an encoded `FileDescriptorSet` that kept its options.
     ///
     /// # Errors
-    /// Names the first element of the contract that cannot be served.
+    /// Returns the first element of the contract that cannot be served.
     pub fn compile(descriptor_set: &[u8]) -> Result<Self, ContractError> {
         let pool = DescriptorPool::decode(descriptor_set).map_err(ContractError::Descriptors)?;
         let options = Options::new(&pool)?;
@@ -66,7 +65,7 @@ impl Contract {
         &self.routes
     }
 
-    /// What refusals are called on REST.
+    /// The REST codes of refusals.
     #[must_use]
     pub fn reasons(&self) -> &Reasons {
         &self.reasons

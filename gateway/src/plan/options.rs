@@ -27,7 +27,7 @@ impl Options {
         })
     }
 
-    /// The rules of a field; the empty ones where it has none.
+    /// The rules of a field; empty rules if it has none.
     pub(crate) fn field(&self, field: &FieldDescriptor) -> Result<FieldRules, ContractError> {
         Ok(read(field.full_name(), &field.options(), &self.field)?.unwrap_or_default())
     }

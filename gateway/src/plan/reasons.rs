@@ -1,4 +1,4 @@
-//! What a reason for refusal is called on REST.
+//! The REST codes of reasons for refusal.
 
 use std::collections::HashMap;
 
@@ -59,8 +59,8 @@ impl Reasons {
         Ok(Self { common, own })
     }
 
-    /// The codes of a reason as named in `ErrorInfo`. A service's own reason goes before the
-    /// common one of that name.
+    /// The codes of a reason as named in `ErrorInfo`. A service's own reason takes precedence
+    /// over the common one of that name.
     #[must_use]
     pub fn codes(&self, domain: &str, reason: &str) -> Option<&ReasonCodes> {
         Owner::ALL

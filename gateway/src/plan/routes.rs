@@ -11,7 +11,7 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 use super::messages::Compiler;
 use super::{ContractError, MessageId, Options};
 
-/// Which service answers a route, by the package of the method.
+/// The service that answers a route, by the package of the method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// `communal.billing`.
@@ -46,7 +46,7 @@ impl Owner {
 /// A documented REST call and the method that answers it.
 #[derive(Debug)]
 pub struct Route {
-    /// What documents and metrics call it: the last part of the path.
+    /// The name in documents and metrics: the last part of the path.
     pub name: String,
     /// The documented path.
     pub path: Arc<str>,
@@ -56,7 +56,7 @@ pub struct Route {
     pub verb: Method,
     /// The document's title, in Chinese.
     pub title: String,
-    /// Who answers.
+    /// The service that answers.
     pub owner: Owner,
     /// Full name of the method.
     pub method: String,

@@ -1,4 +1,4 @@
-//! What a contract may hold, and what is refused when the process starts.
+//! Contracts that are served, and contracts that are refused when the process starts.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::{Contract, Owner};
