@@ -1,14 +1,15 @@
 //! The connections that calls are carried out on.
 //!
-//! The driver's pool asks the server for a sign of life whenever a connection is given back: a
-//! task and a round trip for each statement, during which nobody else can have the connection.
-//! Here a connection whose work ended as it should is kept at hand for the next call. One whose
-//! work failed, or was dropped half-way, goes back through the driver's pool and its question.
+//! The driver's pool pings the server whenever a connection is released: a task and a round trip
+//! for each statement, during which no other call can have the connection. Here a connection
+//! whose work ended cleanly stays idle for the next call. One whose work failed, or was dropped
+//! half-way, goes back through the driver's pool and its ping.
 //!
-//! Places are given out in the order they were asked for, so nobody is overtaken by those who
-//! find a connection at hand.
+//! Permits are granted in the order of the requests, so no request overtakes another by finding
+//! an idle connection.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,8 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::database::{self, DatabaseSettings};
 
-/// A connection is given back for good after this time: the driver's pool then sees to its age.
-const KEPT_FOR: Duration = Duration::from_mins(1);
+/// A connection is released to the driver's pool after this time, which then sees to its age.
+const IDLE_FOR: Duration = Duration::from_mins(1);
 /// Longest wait for a transaction to be rolled back that was dropped.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 
@@ -31,14 +32,18 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Pool {
     driver: PgPool,
-    places: Arc<Semaphore>,
-    kept: Arc<Kept>,
+    permits: Arc<Semaphore>,
+    idle: Arc<Idle>,
     acquire_timeout: Duration,
 }
 
-/// Connections at hand, the last used on top: the server process behind it is warm.
+/// Idle connections, the last used on top: the server process behind it is warm.
 #[derive(Debug, Default)]
-struct Kept(Mutex<Vec<Taken>>);
+struct Idle {
+    connections: Mutex<Vec<Taken>>,
+    /// Leases that ended.
+    released: AtomicU64,
+}
 
 /// A connection out of the driver's pool, and since when.
 #[derive(Debug)]
@@ -47,36 +52,36 @@ struct Taken {
     since: Instant,
 }
 
-impl Kept {
+impl Idle {
     fn lock(&self) -> MutexGuard<'_, Vec<Taken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Pool {
-    /// A pool that connects when first used, so that a service starts, not ready, while its
+    /// Creates a pool that connects when first used, so that a service starts, not ready, while its
     /// database is away. Besides the settings' connections for calls it has one for what the
     /// process asks for itself.
     ///
     /// # Errors
-    /// Where the URL cannot be read.
+    /// Fails if the URL cannot be read.
     pub fn new(settings: &DatabaseSettings) -> Result<Self, Error> {
         let connections = settings.connections.saturating_add(1);
         Ok(Self::over(database::connect(&DatabaseSettings { connections, ..settings.clone() })?))
     }
 
-    /// A pool over one of the driver's, of whose connections all but one are for calls.
+    /// Creates a pool over one of the driver's, of whose connections all but one are for calls.
     #[must_use]
     pub fn over(driver: PgPool) -> Self {
         let connections = usize::try_from(driver.options().get_max_connections()).unwrap_or(usize::MAX);
-        let places = connections.saturating_sub(1).clamp(1, Semaphore::MAX_PERMITS);
+        let permits = connections.saturating_sub(1).clamp(1, Semaphore::MAX_PERMITS);
         let acquire_timeout = driver.options().get_acquire_timeout();
-        Self { driver, places: Arc::new(Semaphore::new(places)), kept: Arc::default(), acquire_timeout }
+        Self { driver, permits: Arc::new(Semaphore::new(permits)), idle: Arc::default(), acquire_timeout }
     }
 
     /// The driver's pool, for what is no call: credentials that are cached, readiness,
-    /// housekeeping. Calls take their connections from here only through [`Pool`], or those at
-    /// hand would be missing there.
+    /// housekeeping. Calls take its connections only through [`Pool`], or the idle ones would be
+    /// missing there.
     #[must_use]
     pub fn driver(&self) -> &PgPool {
         &self.driver
@@ -88,33 +93,33 @@ impl Pool {
         self.driver.connect_options()
     }
 
-    /// A connection for one call. Say [`Lease::done`] when its work ended as it should.
+    /// Leases a connection for one call. Say [`Lease::done`] when its work ended cleanly.
     ///
     /// # Errors
-    /// `PoolTimedOut` where none is free in time; the driver's.
+    /// Returns `PoolTimedOut` if none is free in time, or the driver's error.
     pub async fn lease(&self) -> Result<Lease, Error> {
         let began = Instant::now();
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => place,
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
             // Only who has to wait needs a timer.
-            Err(_) => tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.places).acquire_owned())
+            Err(_) => tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.permits).acquire_owned())
                 .await
                 .map_err(|_| Error::PoolTimedOut)?
                 .map_err(|_| Error::PoolClosed)?,
         };
-        let at_hand = self.kept.lock().pop();
-        let taken = match at_hand {
+        let idle = self.idle.lock().pop();
+        let taken = match idle {
             Some(taken) => taken,
             None => Taken { connection: self.driver.acquire().await?, since: Instant::now() },
         };
         metrics::histogram!("communal_database_acquire_seconds").record(began.elapsed());
-        Ok(Lease { taken: Some(taken), kept: Arc::clone(&self.kept), done: false, _place: place })
+        Ok(Lease { taken: Some(taken), idle: Arc::clone(&self.idle), done: false, permit })
     }
 
     /// Opens a transaction.
     ///
     /// # Errors
-    /// As [`Pool::lease`].
+    /// Fails as [`Pool::lease`] does.
     pub async fn begin(&self) -> Result<Transaction, Error> {
         self.begin_with("BEGIN").await
     }
@@ -122,32 +127,40 @@ impl Pool {
     /// Opens a transaction by a statement of its own, like `BEGIN READ ONLY`.
     ///
     /// # Errors
-    /// As [`Pool::lease`].
+    /// Fails as [`Pool::lease`] does.
     pub async fn begin_with(&self, statement: &'static str) -> Result<Transaction, Error> {
         let mut transaction = Transaction { lease: Some(self.lease().await?) };
         (&mut *transaction).execute(statement).await?;
         Ok(transaction)
     }
 
-    /// Open connections, and those of them that nobody uses.
+    /// The number of open connections, and of those of them that are idle.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let open = usize::try_from(self.driver.size()).unwrap_or_default();
-        (open, self.driver.num_idle() + self.kept.lock().len())
+        (open, self.driver.num_idle() + self.idle.lock().len())
     }
 
-    /// The connections that nobody uses, to be closed.
+    /// Takes the idle connections, to be closed.
     #[must_use]
     pub fn take_idle(&self) -> Vec<PoolConnection<Postgres>> {
-        let kept = std::mem::take(&mut *self.kept.lock());
+        let idle = std::mem::take(&mut *self.idle.lock());
         let of_driver = std::iter::from_fn(|| self.driver.try_acquire());
-        kept.into_iter().map(|taken| taken.connection).chain(of_driver).collect()
+        idle.into_iter().map(|taken| taken.connection).chain(of_driver).collect()
     }
 
-    /// Gives no connection out any more, and waits for those that are out.
+    /// How many leases have ended, where every permit is granted; `None` while there is one left.
+    /// While this stays the same, no call gets a connection.
+    #[must_use]
+    pub fn exhausted(&self) -> Option<u64> {
+        let left = self.permits.available_permits();
+        (left == 0).then(|| self.idle.released.load(Ordering::Relaxed))
+    }
+
+    /// Grants no connection any more, and waits for those that are in use.
     pub async fn close(&self) {
-        self.places.close();
-        drop(std::mem::take(&mut *self.kept.lock()));
+        self.permits.close();
+        drop(std::mem::take(&mut *self.idle.lock()));
         self.driver.close().await;
     }
 }
@@ -157,13 +170,14 @@ impl Pool {
 pub struct Lease {
     /// Empty only while it is dropped.
     taken: Option<Taken>,
-    kept: Arc<Kept>,
+    idle: Arc<Idle>,
     done: bool,
-    _place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Lease {
-    /// The work on it ended as it should: nothing is under way and no transaction is open.
+    /// Releases the connection after work that ended cleanly: nothing is under way and no
+    /// transaction is open.
     pub fn done(mut self) {
         self.done = true;
     }
@@ -191,14 +205,15 @@ impl DerefMut for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.idle.released.fetch_add(1, Ordering::Relaxed);
         let Some(taken) = self.taken.take() else { return };
-        if self.done && taken.since.elapsed() < KEPT_FOR && !self._place.semaphore().is_closed() {
-            self.kept.lock().push(taken);
+        if self.done && taken.since.elapsed() < IDLE_FOR && !self.permit.semaphore().is_closed() {
+            self.idle.lock().push(taken);
         }
     }
 }
 
-/// An open transaction. Dropped, it is rolled back, by a task of its own.
+/// An open transaction. Dropped, it is rolled back by a task of its own.
 #[derive(Debug)]
 pub struct Transaction {
     /// Empty once it ended.
@@ -206,18 +221,18 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Makes it last.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// The driver's; whether it lasts is not known then.
+    /// Returns the driver's error; whether the transaction is committed is not known then.
     pub async fn commit(self) -> Result<(), Error> {
         self.end("COMMIT").await
     }
 
-    /// Undoes it.
+    /// Rolls the transaction back.
     ///
     /// # Errors
-    /// The driver's.
+    /// Returns the driver's error.
     pub async fn rollback(self) -> Result<(), Error> {
         self.end("ROLLBACK").await
     }

@@ -14,6 +14,8 @@ use communal_proto::{Fault, FieldPath};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::telemetry;
+
 /// Details ride in HTTP trailers, and proxies cap those: more field faults than this are
 /// counted in the message and not listed.
 const MOST_LISTED_FAULTS: usize = 100;
@@ -125,6 +127,7 @@ impl Refusal {
             Code::Internal | Code::Unavailable | Code::DataLoss | Code::Unknown => {
                 tracing::error!(refusal.reason = self.reason, refusal.cause = causes, "call failed");
             }
+            _ if !telemetry::refusal_is_a_line() => {}
             _ => tracing::info!(refusal.reason = self.reason, refusal.cause = causes, "call refused"),
         }
     }

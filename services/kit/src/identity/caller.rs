@@ -10,6 +10,7 @@ use crate::call::Call;
 use crate::identity::policy::Wording;
 use crate::identity::store::{ChannelRecord, OperatorRecord};
 use crate::refusal::Refusal;
+use crate::server::ChannelShare;
 
 /// Who makes a call, before it is known for which tenant.
 #[derive(Debug)]
@@ -32,6 +33,11 @@ impl Caller {
     #[must_use]
     pub fn channel_id(&self) -> &str {
         &self.channel.channel_id
+    }
+
+    /// The channel's share of the service, kept beside its record; `make` finds it the first time.
+    pub(crate) fn share(&self, make: impl FnOnce(&str) -> Arc<ChannelShare>) -> &Arc<ChannelShare> {
+        self.channel.share.get_or_init(|| make(&self.channel.channel_id))
     }
 
     /// The call for one tenant.

@@ -8,7 +8,6 @@ pub mod authenticator;
 pub mod caller;
 pub mod cli;
 pub mod keys;
-pub mod layer;
 pub mod policy;
 pub mod signature;
 pub mod store;

@@ -1,5 +1,7 @@
 //! Channels, keys, operators and tenants in the database.
 
+use std::sync::{Arc, OnceLock};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use communal_proto::identity::v1::{Proof, TenantKind};
 use sqlx::{PgConnection, PgExecutor};
@@ -8,6 +10,7 @@ use crate::call::Tenant;
 use crate::database::Statement as _;
 use crate::identity::keys::{self, SealingKey};
 use crate::secret::Secret;
+use crate::server::ChannelShare;
 
 /// A key as it is stored.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct ChannelRecord {
     pub tenants: Vec<Tenant>,
     /// Keys, newest first.
     pub keys: Vec<KeyRecord>,
+    /// What the channel has in use of a service that it calls.
+    pub(crate) share: OnceLock<Arc<ChannelShare>>,
 }
 
 /// An operator and the tenants it acts for.
@@ -164,6 +169,7 @@ async fn load_channels(
                     valid_until: k.valid_until,
                 })
                 .collect(),
+            share: OnceLock::new(),
         });
     }
     Ok(channels)

@@ -1,5 +1,5 @@
-//! Around every call: its place in the trace, its deadline, its share of the machine, and
-//! what is counted of it.
+//! Around every call: its place in the trace, its deadline, its share of the machine, its
+//! credentials, and what is counted of it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -8,42 +8,60 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use communal_proto::contract::v1::Reason as Common;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
-use tokio::sync::Semaphore;
+use tokio::time::{Sleep, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, info_span};
 
+use super::limits::ServerLimits;
+use super::shares::{AddressShare, ChannelShare, Shares};
+use crate::edge::{Answer, Connection, Open, Progress, cut_off_at};
+use crate::identity::{Authenticator, vouching};
+use crate::limits::Shared;
 use crate::refusal::Refusal;
+use crate::telemetry;
 use crate::telemetry::boundary::{self, Boundary, Operation};
 use crate::telemetry::trace::TraceContext;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
-/// tonic itself ends a call at its deadline, on both sides, and says CANCELLED. Ours comes
-/// first by a tenth of the time, and by no more than this.
+/// tonic's clients end a call themselves at its deadline and say CANCELLED. The server's answer
+/// comes first by a tenth of the time, and by no more than this.
 const MOST_AHEAD: Duration = Duration::from_millis(100);
+/// When a refused caller may try again.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// What calls need from the server.
+#[derive(Debug)]
+struct House {
+    service: &'static str,
+    limits: ServerLimits,
+    shares: Arc<Shares>,
+    authenticator: Arc<Authenticator>,
+}
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct CallLayer {
-    service: &'static str,
-    permits: Arc<Semaphore>,
-    default_deadline: Duration,
-}
+pub(super) struct CallLayer(Arc<House>);
 
 impl CallLayer {
-    pub(super) fn new(service: &'static str, concurrent_calls: usize, default_deadline: Duration) -> Self {
+    pub(super) fn new(
+        service: &'static str,
+        limits: ServerLimits,
+        shares: Arc<Shares>,
+        authenticator: Arc<Authenticator>,
+    ) -> Self {
         // Made now, and not at the cost of the first call.
         LazyLock::force(&KNOWN);
-        let permits = Arc::new(Semaphore::new(concurrent_calls.min(Semaphore::MAX_PERMITS)));
-        Self { service, permits, default_deadline }
+        Self(Arc::new(House { service, limits, shares, authenticator }))
     }
 }
 
@@ -51,7 +69,7 @@ impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Calls { inner, layer: self.clone() }
+        Calls { inner, house: Arc::clone(&self.0) }
     }
 }
 
@@ -59,7 +77,7 @@ impl<S> Layer<S> for CallLayer {
 #[derive(Clone, Debug)]
 pub(super) struct Calls<S> {
     inner: S,
-    layer: CallLayer,
+    house: Arc<House>,
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -76,45 +94,242 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // The clone keeps its own readiness; the one that was polled ready is used now.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let CallLayer { service, permits, default_deadline } = self.layer.clone();
+        let house = Arc::clone(&self.house);
         let trace = TraceContext::of(request.headers());
         let method = Method::of(request.uri().path());
-        let call = Boundary { service, operation: Operation::Rpc(method.path), trace };
+        let call = Boundary { service: house.service, operation: Operation::Rpc(method.path), trace };
         Box::pin(call.clone().around(async move {
-            let span = if boundary::traced() { span_of(service, method.path) } else { Span::none() };
+            let span = if boundary::traced() { span_of(house.service, method.path) } else { Span::none() };
             trace.adopt(&span);
             request.extensions_mut().insert(trace);
-            let deadline = deadline(request.headers(), default_deadline);
+            let began = tokio::time::Instant::now();
+            let deadlines = Deadlines::of(request.headers(), method, &house.limits);
             let mut running = Running::begin(method, span.clone());
-            let answer = async {
-                // Probes must be answered truthfully by a busy server, so health needs no permit.
-                let permit = if method.path.starts_with("/grpc.health.") {
-                    None
-                } else {
-                    let Ok(permit) = permits.try_acquire_owned() else {
-                        return Status::from(overloaded()).into_http();
-                    };
-                    Some(permit)
-                };
-                let outcome = tokio::time::timeout(deadline, inner.call(request)).await;
-                drop(permit);
-                match outcome {
-                    Ok(Ok(response)) => response,
-                    Ok(Err(never)) => match never {},
-                    Err(_) => Status::from(Refusal::new(Common::DeadlineExceeded, "请求处理超时")).into_http(),
+            let outcome = async {
+                match tokio::time::timeout(deadlines.answer, house.carry_out(&mut inner, method, trace, request)).await
+                {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(overdue()),
                 }
             }
             .instrument(span.clone())
             .await;
+            let (answer, kept) = match outcome {
+                Ok(Carried { answer, kept }) => (answer, kept),
+                // Within the call, since the refusal is a line that names it.
+                Err(refusal) => (span.in_scope(|| Status::from(refusal).into_http()), Kept::default()),
+            };
             running.answered(answer.headers());
             if !method.streams {
                 return Ok(answer);
             }
             let stream = Stream { method: method.path, call, span, code: code_of(answer.headers()) };
-            Ok(answer.map(|body| Body::new(Streamed { body, stream })))
+            let until = Box::pin(sleep_until(began + deadlines.stream));
+            let stall = house.limits.stall;
+            Ok(answer.map(|body| Body::new(Streamed { body: Some(body), stream, until, stall, _kept: kept })))
         }))
+    }
+}
+
+/// What a call came to.
+struct Carried {
+    answer: Response<Body>,
+    kept: Kept,
+}
+
+/// What a stream of answers keeps in use until its end.
+#[derive(Default)]
+struct Kept {
+    _shared: Option<Shared>,
+    _watching: Option<Open<AddressShare>>,
+}
+
+impl House {
+    /// Carries a call out within its shares.
+    async fn carry_out<S>(
+        &self,
+        inner: &mut S,
+        method: Method,
+        trace: TraceContext,
+        mut request: Request<Body>,
+    ) -> Result<Carried, Refusal>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+        S::Future: Send,
+    {
+        let connection = request.extensions_mut().remove::<Arc<Connection<AddressShare>>>();
+        if method.open {
+            return self.carry_out_open(inner, method, connection, request).await;
+        }
+        let _place = self.shares.calls.take(1).ok_or_else(overloaded)?;
+        // Until it is known which channel calls, the address is what there is to share by.
+        let unproved = match &connection {
+            Some(connection) => Some(connection.share().unproved.take(1).ok_or_else(overloaded)?),
+            None => None,
+        };
+        let caller = self.authenticator.authenticate(request.headers(), request.uri().path(), &trace).await?;
+        drop(unproved);
+        let share = Arc::clone(caller.share(|channel_id| self.shares.of_channel(channel_id)));
+        let _place_of_channel = share.calls.take(1).ok_or_else(overloaded)?;
+        let stream = match method.streams {
+            true => Some(Shared::take(&self.shares.streams, &share.streams, 1).ok_or_else(overloaded)?),
+            false => None,
+        };
+        if !method.uploads {
+            request = request.map(|body| Body::new(self.arriving(body, &share)));
+        }
+        if let Some(hash) = caller.vouched {
+            let refused = caller.wording.credentials;
+            request = request.map(|body| vouching::proved(body, hash, refused));
+        }
+        request.extensions_mut().insert(Arc::new(caller));
+        let answer = never_fails(inner.call(request).await);
+        if method.streams {
+            return Ok(Carried { answer, kept: Kept { _shared: stream, _watching: None } });
+        }
+        Ok(Carried { answer: self.count_answer(answer, &share).await?, kept: Kept::default() })
+    }
+
+    /// Carries out a call that needs no credentials. Health must be answered truthfully by a busy
+    /// server, so it needs no place among the calls; only streams are counted, and what one
+    /// connection has open.
+    async fn carry_out_open<S>(
+        &self,
+        inner: &mut S,
+        method: Method,
+        connection: Option<Arc<Connection<AddressShare>>>,
+        request: Request<Body>,
+    ) -> Result<Carried, Refusal>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
+        S::Future: Send,
+    {
+        let mut kept = Kept::default();
+        if let Some(connection) = &connection {
+            let Some(watching) = connection.watch(self.limits.connection_watches as u64) else {
+                self.shares.watched_too_much();
+                return Err(overloaded());
+            };
+            kept._watching = Some(watching);
+            if method.streams {
+                let shared = Shared::take(&self.shares.watches, &connection.share().watches, 1);
+                kept._shared = Some(shared.ok_or_else(overloaded)?);
+            }
+        }
+        let request = if method.uploads { request } else { request.map(|body| Body::new(self.unshared(body))) };
+        Ok(Carried { answer: never_fails(inner.call(request).await), kept })
+    }
+
+    fn unshared(&self, body: Body) -> Arriving {
+        let progress = Progress::new(self.limits.request_window, self.limits.request_part as u64);
+        Arriving { body, come: 0, hold: None, shares: None, progress }
+    }
+
+    fn arriving(&self, body: Body, share: &Arc<ChannelShare>) -> Arriving {
+        Arriving { shares: Some((Arc::clone(&self.shares), Arc::clone(share))), ..self.unshared(body) }
+    }
+
+    /// Writes the one message of an answer now, so that its size is known, and counts it until it
+    /// has left.
+    async fn count_answer(&self, answer: Response<Body>, share: &ChannelShare) -> Result<Response<Body>, Refusal> {
+        if answer.headers().contains_key("grpc-status") {
+            return Ok(answer);
+        }
+        let (head, mut body) = answer.into_parts();
+        let (mut data, mut trailers) = (Bytes::new(), None);
+        while let Some(frame) = body.frame().await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(more)) if data.is_empty() => data = more,
+                Ok(Ok(more)) => {
+                    let mut whole = BytesMut::from(data);
+                    whole.extend_from_slice(&more);
+                    data = whole.freeze();
+                }
+                Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
+                Err(status) => return Ok(status.into_http()),
+            }
+        }
+        drop(body);
+        let hold = match Answer::<()>::counts(data.len()) {
+            true => Some(
+                Shared::take(&self.shares.answer_bytes, &share.answer_bytes, data.len() as u64)
+                    .ok_or_else(overloaded)?,
+            ),
+            false => None,
+        };
+        Ok(Response::from_parts(head, Body::new(Answer::new(data, trailers, hold, self.limits.stall, ()))))
+    }
+}
+
+fn never_fails<T>(outcome: Result<T, Infallible>) -> T {
+    match outcome {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
+
+/// The body of a request of one message: counted until it was read, and with a floor of progress.
+struct Arriving {
+    body: Body,
+    come: usize,
+    hold: Option<Shared>,
+    shares: Option<(Arc<Shares>, Arc<ChannelShare>)>,
+    progress: Progress,
+}
+
+impl Arriving {
+    fn count(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.come += bytes;
+        self.progress.came(bytes);
+        let Some((all, share)) = &self.shares else { return Ok(()) };
+        let room = match &mut self.hold {
+            Some(hold) => hold.more(bytes as u64),
+            None if Answer::<()>::counts(self.come) => {
+                self.hold = Shared::take(&all.request_bytes, &share.request_bytes, self.come as u64);
+                self.hold.is_some()
+            }
+            None => true,
+        };
+        if room { Ok(()) } else { Err(overloaded()) }
+    }
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                if let Err(refusal) = this.count(bytes) {
+                    return Poll::Ready(Some(Err(refusal.into())));
+                }
+            }
+            Poll::Ready(_) => {}
+            Poll::Pending => {
+                if this.progress.poll_late(context).is_ready() {
+                    return Poll::Ready(Some(Err(overdue().into())));
+                }
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -132,7 +347,11 @@ fn span_of(service: &'static str, method: &'static str) -> Span {
 }
 
 fn overloaded() -> Refusal {
-    Refusal::new(Common::Overloaded, "系统繁忙，请稍后重试").retry_after(Duration::from_secs(1))
+    Refusal::new(Common::Overloaded, "系统繁忙，请稍后重试").retry_after(COME_BACK)
+}
+
+fn overdue() -> Refusal {
+    Refusal::new(Common::DeadlineExceeded, "请求处理超时")
 }
 
 /// A refusal has its code in the headers; a reply has it in trailers that are still to come.
@@ -146,21 +365,39 @@ struct Method {
     path: &'static str,
     /// Whether it answers with a stream.
     streams: bool,
+    /// Whether it is sent a stream.
+    uploads: bool,
+    /// Whether it needs no credentials: health and reflection, since probes and `grpcurl list`
+    /// have none, and what they learn is in the documentation.
+    open: bool,
 }
+
+/// Services that need no credentials.
+const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
 
 impl Method {
     /// Paths are the caller's to choose; only those that exist stand in labels, spans and
     /// lines.
     fn of(path: &str) -> Self {
-        let known = KNOWN.get_key_value(path);
-        known.map_or(Self { path: "unknown", streams: false }, |(path, streams)| Self { path, streams: *streams })
+        let Some((path, shape)) = KNOWN.get_key_value(path) else {
+            let open = OPEN.iter().any(|open| path.starts_with(open));
+            return Self { path: "unknown", streams: false, uploads: false, open };
+        };
+        Self { path, streams: shape.streams, uploads: shape.uploads, open: shape.open }
     }
 }
 
-static KNOWN: LazyLock<HashMap<String, bool>> = LazyLock::new(methods);
+/// What calls of a method are like.
+struct Shape {
+    streams: bool,
+    uploads: bool,
+    open: bool,
+}
 
-/// Path of each method → whether it answers with a stream.
-fn methods() -> HashMap<String, bool> {
+static KNOWN: LazyLock<HashMap<String, Shape>> = LazyLock::new(methods);
+
+/// The methods by their paths.
+fn methods() -> HashMap<String, Shape> {
     let mut methods = HashMap::new();
     for set in [
         communal_proto::FILE_DESCRIPTOR_SET,
@@ -174,7 +411,9 @@ fn methods() -> HashMap<String, bool> {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    methods.insert(path, method.server_streaming());
+                    let open = OPEN.iter().any(|open| path.starts_with(open));
+                    let (streams, uploads) = (method.server_streaming(), method.client_streaming());
+                    methods.insert(path, Shape { streams, uploads, open });
                 }
             }
         }
@@ -202,7 +441,7 @@ impl Running {
         self.count(code);
         // A refusal says why where it becomes a status, and has details then. What tonic
         // itself refuses has none.
-        if code != Code::Ok && !headers.contains_key("grpc-status-details-bin") {
+        if code != Code::Ok && !headers.contains_key("grpc-status-details-bin") && telemetry::refusal_is_a_line() {
             tracing::info!(grpc.code = ?code, "call refused before it reached its handler");
         }
     }
@@ -278,8 +517,12 @@ impl Drop for Stream {
 
 /// The body of a reply that is a stream.
 struct Streamed {
-    body: Body,
+    /// Empty once it was ended.
+    body: Option<Body>,
     stream: Stream,
+    until: Pin<Box<Sleep>>,
+    stall: Duration,
+    _kept: Kept,
 }
 
 impl HttpBody for Streamed {
@@ -291,8 +534,12 @@ impl HttpBody for Streamed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = &mut *self;
-        let (call, span, body) = (&this.stream.call, &this.stream.span, &mut this.body);
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let (call, span) = (&this.stream.call, &this.stream.span);
         let polled = call.during(|| span.in_scope(|| Pin::new(body).poll_frame(context)));
+        // It is the client's turn after something was given to it, and the service's before.
+        let turn = polled.is_ready().then(|| tokio::time::Instant::now() + this.stall);
+        cut_off_at(turn);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) => this.stream.code = code_of(trailers),
@@ -300,23 +547,44 @@ impl HttpBody for Streamed {
                 None => this.stream.code = Code::Cancelled,
             },
             Poll::Ready(Some(Err(error))) => this.stream.code = error.code(),
-            _ => {}
+            Poll::Ready(None) => {}
+            Poll::Pending if this.until.as_mut().poll(context).is_ready() => {
+                this.body = None;
+                let status = call.during(|| span.in_scope(|| Status::from(overdue())));
+                this.stream.code = status.code();
+                let mut trailers = HeaderMap::new();
+                return Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
+            }
+            Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
     }
 }
 
-fn deadline(headers: &HeaderMap, default: Duration) -> Duration {
-    let asked = headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(parse_timeout);
-    asked.map_or(default, |asked| asked.saturating_sub(MOST_AHEAD.min(asked / 10)))
+/// The times that a call has, by its own wish and the service's bounds.
+struct Deadlines {
+    /// Until it is answered, or its stream of answers begins.
+    answer: Duration,
+    /// Until its stream of answers has ended.
+    stream: Duration,
+}
+
+impl Deadlines {
+    fn of(headers: &HeaderMap, method: Method, limits: &ServerLimits) -> Self {
+        let asked = headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(parse_timeout);
+        let asked = asked.map(|asked| asked.saturating_sub(MOST_AHEAD.min(asked / 10)));
+        let longest = if method.streams || method.uploads { limits.longest_stream } else { limits.longest_call };
+        let answer = asked.unwrap_or(limits.deadline).min(longest);
+        Self { answer, stream: asked.map_or(longest, |asked| asked.min(longest)) }
+    }
 }
 
 /// At most eight digits and a unit, as gRPC over HTTP/2 writes it.
@@ -348,9 +616,30 @@ mod tests {
         assert!(Method::of(path).streams);
         assert!(!Method::of("/grpc.health.v1.Health/Check").streams);
         assert_eq!(Method::of("/grpc.health.v1.Health/Check").path, "/grpc.health.v1.Health/Check");
+        assert!(Method::of("/grpc.health.v1.Health/Watch").open && !Method::of(path).open);
+        assert!(Method::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").uploads);
         for invented in ["/communal.billing.v1.ReceivableService/13800138000", "/", ""] {
             assert_eq!(Method::of(invented).path, "unknown", "{invented}");
         }
+    }
+
+    #[test]
+    fn a_caller_may_ask_for_less_time_and_not_for_more() {
+        let limits = ServerLimits::default();
+        let given = |asked: &str, path: &str| {
+            let mut headers = HeaderMap::new();
+            if let Ok(asked) = asked.parse() {
+                headers.insert(GRPC_TIMEOUT, asked);
+            }
+            let deadlines = Deadlines::of(&headers, Method::of(path), &limits);
+            (deadlines.answer, deadlines.stream)
+        };
+        let unary = "/communal.billing.v1.ReceivableService/QueryUserArrearages";
+        let stream = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
+        assert_eq!(given("1S", unary).0, Duration::from_millis(900));
+        assert_eq!(given("99999999H", unary).0, limits.longest_call);
+        assert_eq!(given("99999999H", stream), (limits.longest_stream, limits.longest_stream));
+        assert_eq!(given("\u{1}", stream), (limits.deadline, limits.longest_stream));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 //! an end that loses no call.
 
 mod calls;
+pub mod limits;
 mod readiness;
+mod serve;
+mod shares;
 mod tls;
 
 use std::net::SocketAddr;
@@ -12,18 +15,23 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
+use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
+use tower::Layer as _;
 
 use crate::config::Reader;
+use crate::edge::Edge;
 use crate::identity::authenticator::AuthenticatorSettings;
-use crate::identity::layer::AuthenticationLayer;
 use crate::identity::{Authenticator, GatewayKeys};
 use crate::pool::Pool;
 use crate::tls::{Names, PemFiles};
 use crate::{idempotency, telemetry};
 use calls::CallLayer;
+pub use limits::ServerLimits;
+use serve::Port;
+pub(crate) use shares::ChannelShare;
+use shares::Shares;
 use tls::ServerTls;
 
 /// Largest request message taken: more than any batch the contract allows.
@@ -31,10 +39,6 @@ pub const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
 /// Largest reply message sent: more than any answer the caps allow.
 pub const LARGEST_REPLY: usize = 64 * 1024 * 1024;
 
-/// Most bytes of a call's metadata.
-const LARGEST_METADATA: u32 = 64 * 1024;
-/// Calls that a connection may have open for each that the process carries out.
-const STREAMS_FOR_A_CALL: usize = 4;
 /// Longest wait for connections to be given back at the end.
 const POOL_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -47,10 +51,8 @@ pub struct ServerSettings {
     pub address: SocketAddr,
     /// Address of metrics and health over HTTP.
     pub admin_address: SocketAddr,
-    /// Calls carried out at once; more are refused.
-    pub concurrent_calls: usize,
-    /// Deadline of a call that brings none.
-    pub default_deadline: Duration,
+    /// What callers may use.
+    pub limits: ServerLimits,
     /// How long a connection lives, so that clients notice new replicas.
     pub connection_age: Duration,
     /// Time between "not ready" and the end of accepting, for load balancers to notice.
@@ -82,8 +84,7 @@ impl ServerSettings {
             service: address.0.trim_end_matches("_addr"),
             address: reader.parsed(address.0, address.1),
             admin_address: reader.parsed(admin_address.0, admin_address.1),
-            concurrent_calls: reader.parsed("concurrent_calls", 512),
-            default_deadline: Duration::from_millis(reader.parsed("default_deadline_ms", 60_000)),
+            limits: ServerLimits::read(reader),
             connection_age: Duration::from_secs(reader.parsed("connection_age_s", 300)),
             drain_notice: Duration::from_millis(reader.parsed("drain_notice_ms", 500)),
             drain_limit: Duration::from_millis(reader.parsed("drain_limit_ms", 25_000)),
@@ -119,7 +120,7 @@ impl std::fmt::Debug for Server {
 #[derive(Debug)]
 pub struct Bound {
     server: Server,
-    incoming: TcpIncoming,
+    listener: TcpListener,
     tls: Option<ServerTls>,
     ready: (watch::Sender<bool>, watch::Receiver<bool>),
     admin_stop: oneshot::Sender<()>,
@@ -147,17 +148,18 @@ impl Server {
     /// # Errors
     /// Where one is taken, or the certificates cannot be used.
     pub async fn bind(self) -> anyhow::Result<Bound> {
-        let tls = ServerTls::load(&self.settings.tls)?;
-        let incoming = TcpIncoming::bind(self.settings.address)
-            .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", self.settings.address))?
-            // Without it, small replies wait for the client's delayed acknowledgement: 40 ms.
-            .with_nodelay(Some(true));
-        let address = incoming.local_addr()?;
+        // Counted from the first call on, not from the first look at the counters.
+        telemetry::metrics_handle();
+        let tls = ServerTls::load(&self.settings.tls, tls::LOOKED_AT_EVERY)?;
+        let listener = TcpListener::bind(self.settings.address)
+            .await
+            .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", self.settings.address))?;
+        let address = listener.local_addr()?;
         let ready = watch::channel(false);
         let (admin_stop, stopped) = oneshot::channel::<()>();
         let stop = async move { drop(stopped.await) };
         let (admin_address, _) = telemetry::serve_admin(self.settings.admin_address, ready.1.clone(), stop).await?;
-        Ok(Bound { server: self, incoming, tls, ready, admin_stop, address, admin_address })
+        Ok(Bound { server: self, listener, tls, ready, admin_stop, address, admin_address })
     }
 }
 
@@ -167,7 +169,7 @@ impl Bound {
     /// # Errors
     /// Where serving fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { server, incoming, tls, ready: (ready, _), admin_stop, address, admin_address } = self;
+        let Self { server, listener, tls, ready: (ready, _), admin_stop, address, admin_address } = self;
         let settings = server.settings;
         let (health, health_service) = tonic_health::server::health_reporter();
         let watcher =
@@ -176,42 +178,37 @@ impl Bound {
 
         let routes = server.routes.add_service(health_service).add_service(reflection_v1()?);
         let routes = routes.add_service(reflection_v1alpha()?).prepare();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let stopped = async move { drop(stopped.await) };
-        let router = tonic::transport::Server::builder()
-            // No max_connection_age_grace: with it tonic says nothing to the client, and cuts the
-            // connection off with all its calls. Calls end by their deadlines.
-            .max_connection_age(settings.connection_age)
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            // Room for what the gateway says of a request: up to 200 transcoding faults.
-            .http2_max_header_list_size(LARGEST_METADATA)
-            .max_concurrent_streams(Some(streams_of_a_connection(settings.concurrent_calls)))
-            .layer(CallLayer::new(settings.service, settings.concurrent_calls, settings.default_deadline))
-            .layer(AuthenticationLayer::new(server.authenticator))
-            .add_routes(routes);
         let encrypted = tls.is_some();
-        let mut serving = match tls {
-            None => tokio::spawn(router.serve_with_incoming_shutdown(incoming, stopped)),
-            Some(tls) => {
-                let greeted = tls.greet(incoming, tls::LOOKED_AT_EVERY);
-                tokio::spawn(router.serve_with_incoming_shutdown(greeted, stopped))
-            }
-        };
+        let shares = Arc::new(Shares::new(settings.service, settings.limits));
+        let of_address = Arc::clone(&shares);
+        let edge = Edge::new(
+            settings.service,
+            limits::of_edge(),
+            (settings.limits.connections, settings.limits.connections_per_address),
+            settings.limits.patience(Some(settings.connection_age)),
+            move || of_address.of_address(),
+        );
+        let levels = tokio::spawn(shares.levels(settings.service, edge.connections()).keep_measuring());
+        let calls = CallLayer::new(settings.service, settings.limits, shares, server.authenticator);
+        let port = Port { edge, tls, calls: calls.layer(routes), concurrent_calls: settings.limits.calls };
+        let (stop, stopping) = watch::channel(false);
+        let mut serving = tokio::spawn(port.serve(listener, stopping));
         let housekeeping = tokio::spawn(forget_old_replies(server.pool.driver().clone()));
         tracing::info!(grpc.address = %address, admin.address = %admin_address, encrypted, "serving");
 
         tokio::select! {
             () = shutdown => {}
-            ended = &mut serving => return Ok(ended??),
+            ended = &mut serving => return Ok(ended?),
         }
         tracing::info!("stopping: not ready any more");
         watcher.abort();
         housekeeping.abort();
+        levels.abort();
         readiness::set(&health, &ready, false).await;
         tokio::time::sleep(settings.drain_notice).await;
-        let _ = stop.send(());
+        stop.send_replace(true);
         match tokio::time::timeout(settings.drain_limit, &mut serving).await {
-            Ok(ended) => ended??,
+            Ok(ended) => ended?,
             Err(_) => {
                 tracing::warn!("calls still running at the end of the drain were dropped; nothing of them is stored");
                 serving.abort();
@@ -224,13 +221,6 @@ impl Bound {
         tracing::info!("stopped");
         Ok(())
     }
-}
-
-/// Calls that one connection may have open at once. A client keeps those beyond it waiting, and
-/// one that has a single connection would never be told that there is no room. So it is more
-/// than the process carries out: what is too much is refused, and told when to come back.
-fn streams_of_a_connection(concurrent_calls: usize) -> u32 {
-    u32::try_from(concurrent_calls.saturating_mul(STREAMS_FOR_A_CALL)).unwrap_or(u32::MAX)
 }
 
 /// Every replica does this; `SKIP LOCKED` keeps them out of each other's way.

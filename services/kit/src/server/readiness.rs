@@ -4,10 +4,12 @@
 //! the load balancer and does not restart it.
 //!
 //! The database is asked over a connection of its own. Those of the pool may all be in use, by
-//! calls that wait for a lock or for each other: then a replica sheds, and is as ready as ever.
+//! calls that wait for a lock or for each other: then a replica sheds, and is as ready as ever. It
+//! is not when all of them are in use and none has been released for a while: then it answers
+//! nothing, and others should.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sqlx::migrate::Migrator;
@@ -26,6 +28,10 @@ const READINESS: [&str; 2] = ["", "readiness"];
 const PERIOD: Duration = Duration::from_secs(1);
 /// Longest wait for the database's answer.
 const LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a pool may have nothing to grant and nothing released: longer than calls wait for a
+/// connection.
+const EXHAUSTED_LIMIT: Duration = Duration::from_secs(10);
 
 /// Watches the database until aborted. The first state is known when this returns.
 pub(super) async fn watch(
@@ -60,15 +66,15 @@ pub(super) async fn set(health: &HealthReporter, ready: &Sender<bool>, now: bool
     ready.send_replace(now);
 }
 
-/// After an outage: connections that nobody used meanwhile may be dead, or lead to a server that
-/// is not the primary any more. They go now, and not each with a call that finds out.
+/// Closes idle connections after an outage: they may be dead, or lead to a server that is not the
+/// primary any more. They go now, and not each with a call that finds out.
 async fn renew_idle(pool: &Pool) {
     let closing = pool.take_idle().into_iter().map(|connection| tokio::time::timeout(LIMIT, connection.close()));
     let ended = join_all(closing).await;
     tracing::debug!(connections = ended.len(), "idle connections closed after an outage");
 }
 
-/// Services that share a process have each a pool of their own.
+/// Measures the pool. Services that share a process have each a pool of their own.
 fn measure(service: &'static str, pool: &Pool) {
     let (open, idle) = pool.counts();
     for (state, count) in [("idle", idle), ("open", open)] {
@@ -80,26 +86,28 @@ fn as_gauge(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// What is asked.
+/// The database as it is asked.
 struct Database {
     pool: Pool,
     migrator: &'static Migrator,
     options: Arc<PgConnectOptions>,
-    /// None before the first look, and after one that did not end well: the next is made over
-    /// a new connection, to wherever the address leads by then.
+    /// `None` before the first look, and after one that failed: the next is made over a new
+    /// connection, to wherever the address leads by then.
     connection: Option<PgConnection>,
     schema_seen: bool,
+    /// Since when the pool grants nothing, and how much had been released then.
+    exhausted: Option<(u64, Instant)>,
 }
 
 impl Database {
     fn of(pool: Pool, migrator: &'static Migrator) -> Self {
         let options = pool.connect_options();
-        Self { pool, migrator, options, connection: None, schema_seen: false }
+        Self { pool, migrator, options, connection: None, schema_seen: false, exhausted: None }
     }
 
     async fn check(&mut self, was: &mut Option<String>) -> bool {
         let trouble = match tokio::time::timeout(LIMIT, self.ask()).await {
-            Ok(Ok(trouble)) => trouble,
+            Ok(Ok(trouble)) => trouble.or_else(|| self.exhausted()),
             Ok(Err(error)) => Some(format!("the database does not answer: {error}")),
             Err(_) => Some("the database does not answer in time".to_owned()),
         };
@@ -115,6 +123,20 @@ impl Database {
         }
         *was = trouble;
         ready
+    }
+
+    fn exhausted(&mut self) -> Option<String> {
+        let released = self.pool.exhausted();
+        let since = match (released, self.exhausted) {
+            (None, _) => {
+                self.exhausted = None;
+                return None;
+            }
+            (Some(released), Some((then, since))) if released == then => since,
+            (Some(released), _) => self.exhausted.insert((released, Instant::now())).1,
+        };
+        let gone = since.elapsed() >= EXHAUSTED_LIMIT;
+        gone.then(|| format!("no connection of the pool was released for {EXHAUSTED_LIMIT:?}"))
     }
 
     async fn ask(&mut self) -> Result<Option<String>, sqlx::Error> {

@@ -1,112 +1,87 @@
 //! Connections over TLS, from certificate files that may change while the service runs.
 //!
 //! tonic's own TLS reads them once. Here every connection is greeted with the newest ones that
-//! could be used; those that are open keep what they were opened with, and their age is bounded.
+//! could be used; open ones keep what they were opened with, and their age is bounded.
 
-use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
-use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt as _};
 
 use crate::tls::{PemFiles, Pems};
 
 /// Time between two looks at the files.
 pub(super) const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
-/// Longest time for a client to greet.
-const GREETING_LIMIT: Duration = Duration::from_secs(10);
-/// Greeted connections that wait to be served.
-const WAITING: usize = 64;
 
-/// Files that could be used when the service started.
+/// The newest certificates that could be used. Dropping it ends the looks at the files.
 #[derive(Debug)]
 pub(super) struct ServerTls {
-    files: PemFiles,
-    pems: Pems,
-    config: Arc<ServerConfig>,
+    newest: Arc<RwLock<Arc<ServerConfig>>>,
+    watch: AbortHandle,
+}
+
+impl Drop for ServerTls {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
 }
 
 impl ServerTls {
-    /// Reads the files; `None` where none are named.
+    /// Reads the files, and looks at them again from time to time; `None` where none are named.
     ///
     /// # Errors
-    /// They cannot be read or used.
-    pub(super) fn load(files: &PemFiles) -> anyhow::Result<Option<Self>> {
+    /// Fails if they cannot be read or used.
+    pub(super) fn load(files: &PemFiles, every: Duration) -> anyhow::Result<Option<Self>> {
         if files.certificate.is_none() {
             return Ok(None);
         }
-        let pems = files.read()?;
-        let config = configuration(&pems)?;
-        Ok(Some(Self { files: files.clone(), pems, config }))
-    }
-
-    /// Greets what comes in; ends when nobody takes the connections any more.
-    pub(super) fn greet<I>(
-        mut self,
-        incoming: I,
-        every: Duration,
-    ) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>>
-    where
-        I: Stream<Item = io::Result<TcpStream>> + Send + Unpin + 'static,
-    {
-        let (greeted, connections) = mpsc::channel(WAITING);
-        tokio::spawn(async move {
-            let mut incoming = incoming;
-            let mut look = tokio::time::interval(every);
+        let mut pems = files.read()?;
+        let newest = Arc::new(RwLock::new(configuration(&pems)?));
+        let (files, renewed) = (files.clone(), Arc::clone(&newest));
+        let watch = tokio::spawn(async move {
             loop {
-                tokio::select! {
-                    () = greeted.closed() => return,
-                    _ = look.tick() => self.reload(),
-                    stream = incoming.next() => match stream {
-                        None => return,
-                        Some(Err(error)) => tracing::warn!(error = %error, "cannot accept a connection"),
-                        Some(Ok(stream)) => {
-                            let (acceptor, greeted) = (TlsAcceptor::from(Arc::clone(&self.config)), greeted.clone());
-                            tokio::spawn(async move {
-                                match tokio::time::timeout(GREETING_LIMIT, acceptor.accept(stream)).await {
-                                    Ok(Ok(stream)) => drop(greeted.send(Ok(stream)).await),
-                                    Ok(Err(error)) => tracing::info!(error = %error, "a client was not let in"),
-                                    Err(_) => tracing::info!("a client did not greet in time"),
-                                }
-                            });
-                        }
-                    },
+                tokio::time::sleep(every).await;
+                if let Some(config) = reload(&files, &mut pems) {
+                    *renewed.write().unwrap_or_else(PoisonError::into_inner) = config;
                 }
             }
         });
-        ReceiverStream::new(connections)
+        Ok(Some(Self { newest, watch: watch.abort_handle() }))
     }
 
-    fn reload(&mut self) {
-        let found = match self.files.read() {
-            Ok(found) if found == self.pems => return,
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(error = %error, "the certificates cannot be read; the former ones stay in use");
-                return;
-            }
-        };
-        match configuration(&found) {
-            Ok(config) => {
-                self.config = config;
-                self.pems = found;
-                tracing::info!("certificates renewed");
-            }
-            // Certificate and key may be of different moments; the next look sees both.
-            Err(error) => {
-                tracing::warn!(error = %format!("{error:#}"), "the certificates cannot be used; the former ones stay in use");
-            }
+    /// Greets a connection with the newest certificates.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+/// What the files hold now, where it is new and can be used.
+fn reload(files: &PemFiles, pems: &mut Pems) -> Option<Arc<ServerConfig>> {
+    let found = match files.read() {
+        Ok(found) if found == *pems => return None,
+        Ok(found) => found,
+        Err(error) => {
+            tracing::warn!(error = %error, "the certificates cannot be read; the former ones stay in use");
+            return None;
+        }
+    };
+    match configuration(&found) {
+        Ok(config) => {
+            *pems = found;
+            tracing::info!("certificates renewed");
+            Some(config)
+        }
+        // Certificate and key may be of different moments; the next look sees both.
+        Err(error) => {
+            tracing::warn!(error = %format!("{error:#}"), "the certificates cannot be used; the former ones stay in use");
+            None
         }
     }
 }
@@ -147,7 +122,6 @@ mod tests {
     use std::net::SocketAddr;
 
     use communal_fixtures::tls::{Authority, Folder};
-    use tonic::transport::server::TcpIncoming;
     use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
     use tonic_health::pb::HealthCheckRequest;
     use tonic_health::pb::health_client::HealthClient;
@@ -160,11 +134,20 @@ mod tests {
     }
 
     fn serve(files: &PemFiles) -> SocketAddr {
-        let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = incoming.local_addr().unwrap();
-        let tls = ServerTls::load(files).unwrap().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let tls = ServerTls::load(files, Duration::from_millis(20)).unwrap().unwrap();
         let (_, service) = tonic_health::server::health_reporter();
-        let connections = tls.greet(incoming, Duration::from_millis(20));
+        let connections = async_stream::stream! {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if let Ok(stream) = tls.acceptor().accept(stream).await {
+                    yield Ok::<_, std::io::Error>(stream);
+                }
+            }
+        };
         tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(connections));
         address
     }
@@ -218,13 +201,13 @@ mod tests {
         assert!(answers(&open).await, "an open connection goes on");
     }
 
-    #[test]
-    fn files_that_cannot_be_used_stop_the_start() {
+    #[tokio::test]
+    async fn files_that_cannot_be_used_stop_the_start() {
         let (ours, folder) = (Authority::generate(), Folder::create());
         folder.write("billing", &ours, &ours);
         std::fs::write(folder.file("ca.crt"), "").unwrap();
-        let error = ServerTls::load(&files(&folder)).err().unwrap();
+        let error = ServerTls::load(&files(&folder), LOOKED_AT_EVERY).err().unwrap();
         assert!(format!("{error:#}").contains("authorities"), "{error:#}");
-        assert!(ServerTls::load(&PemFiles::default()).unwrap().is_none());
+        assert!(ServerTls::load(&PemFiles::default(), LOOKED_AT_EVERY).unwrap().is_none());
     }
 }

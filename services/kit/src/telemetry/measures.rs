@@ -11,6 +11,8 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
+use crate::limits;
+
 /// Seconds, from a cached read to a long import.
 const DURATION_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -67,6 +69,7 @@ fn describe() {
     );
     describe_counter!("communal_idempotent_replays_total", "Repeated requests answered as before, by method");
     describe_counter!("communal_refused_credentials_total", "Calls refused for their credentials, by reason");
+    limits::describe_metrics();
     metrics::counter!("communal_transaction_retries_total").increment(0);
     metrics::counter!("communal_database_acquire_timeouts_total").increment(0);
 }

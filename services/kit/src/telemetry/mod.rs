@@ -8,6 +8,7 @@ pub mod boundary;
 mod driver;
 mod lines;
 mod measures;
+mod refusals;
 pub mod trace;
 
 use std::sync::OnceLock;
@@ -26,6 +27,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 use crate::config::Reader;
 
 pub use measures::{metrics_handle, serve_admin};
+pub use refusals::{LIMITS, TelemetryLimits, refusal_is_a_line};
 use trace::Identifiers;
 
 /// How a process tells what it does.
@@ -39,6 +41,8 @@ pub struct TelemetrySettings {
     pub otlp_endpoint: String,
     /// Share of new traces that are exported, 0 to 1; a caller's decision is followed.
     pub sample_ratio: f64,
+    /// What is written at most.
+    pub limits: TelemetryLimits,
 }
 
 impl TelemetrySettings {
@@ -56,7 +60,13 @@ impl TelemetrySettings {
         if !(0.0..=1.0).contains(&sample_ratio) {
             reader.fault("trace_ratio", "must be between 0 and 1");
         }
-        Self { filter, json: format == "json", otlp_endpoint: reader.text("otlp_endpoint", ""), sample_ratio }
+        Self {
+            filter,
+            json: format == "json",
+            otlp_endpoint: reader.text("otlp_endpoint", ""),
+            sample_ratio,
+            limits: TelemetryLimits::read(reader),
+        }
     }
 }
 
@@ -103,6 +113,7 @@ pub(crate) fn samples(trace_id: u128) -> bool {
 /// Where the collector's address cannot be used or a subscriber is installed already.
 pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Result<Guard> {
     metrics_handle();
+    refusals::set(&settings.limits);
     let provider = exporter(service, settings)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines =

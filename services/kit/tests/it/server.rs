@@ -19,7 +19,7 @@ use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::pool::{Lease, Pool};
 use communal_kit::refusal::Refusal;
 use communal_kit::secret::Secret;
-use communal_kit::server::{Server, ServerSettings};
+use communal_kit::server::{Server, ServerLimits, ServerSettings};
 use communal_kit::tls::PemFiles;
 use communal_proto::contract::v1::Reason;
 use communal_proto::identity::v1 as pb;
@@ -36,8 +36,8 @@ use tonic_types::StatusExt;
 
 static NO_MIGRATIONS: Migrator = Migrator::DEFAULT;
 /// Places for calls.
-const CONNECTIONS: u32 = 6;
-const ADMIN_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(crate) const CONNECTIONS: u32 = 6;
+pub(crate) const ADMIN_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 static WORDING: Wording = Wording {
     channel_missing: "no channel",
     credentials: "refused",
@@ -49,23 +49,36 @@ static WORDING: Wording = Wording {
     role: || Refusal::of(Reason::TenantRefused),
 };
 
-struct Service {
+pub(crate) struct Service {
     database: TestDatabase,
     /// That of the service, made as services make it.
-    pool: Pool,
-    address: SocketAddr,
-    admin_address: SocketAddr,
+    pub(crate) pool: Pool,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin_address: SocketAddr,
     clock: Clock,
-    stop: Option<oneshot::Sender<()>>,
-    serving: tokio::task::JoinHandle<anyhow::Result<()>>,
+    pub(crate) stop: Option<oneshot::Sender<()>>,
+    pub(crate) serving: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 impl Service {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(Duration::from_secs(60), Duration::from_secs(5)).await
     }
 
     async fn start_with(connection_age: Duration, drain_limit: Duration) -> Self {
+        Self::start_within(connection_age, drain_limit, |_| {}).await
+    }
+
+    /// A service whose limits are changed for a test.
+    pub(crate) async fn within(change: impl FnOnce(&mut ServerLimits)) -> Self {
+        Self::start_within(Duration::from_secs(60), Duration::from_secs(20), change).await
+    }
+
+    async fn start_within(
+        connection_age: Duration,
+        drain_limit: Duration,
+        change: impl FnOnce(&mut ServerLimits),
+    ) -> Self {
         let database = TestDatabase::create("kit", &NO_MIGRATIONS).await;
         let clock = Clock::fixed(DEFAULT_ZONE, Utc.with_ymd_and_hms(2024, 3, 1, 0, 0, 0).unwrap());
         let mut connection = database.pool.acquire().await.unwrap();
@@ -107,12 +120,13 @@ impl Service {
         let authenticator = Arc::new(Authenticator::new(pool.clone(), policy, None, clock.clone(), settings.clone()));
         let rpc = IdentityRpc::new(pool.clone(), None, clock.clone(), authenticator.clone());
         let routes = tonic::service::Routes::new(IdentityServiceServer::new(rpc));
+        let mut limits = ServerLimits { calls: 4, deadline: Duration::from_secs(10), ..ServerLimits::default() };
+        change(&mut limits);
         let settings = ServerSettings {
             service: "kit",
             address: ([127, 0, 0, 1], 0).into(),
             admin_address: ([127, 0, 0, 1], 0).into(),
-            concurrent_calls: 4,
-            default_deadline: Duration::from_secs(10),
+            limits,
             connection_age,
             drain_notice: Duration::from_millis(200),
             drain_limit,
@@ -127,11 +141,11 @@ impl Service {
         Self { database, pool, address, admin_address, clock, stop: Some(stop), serving }
     }
 
-    async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 
-    async fn list(&self, credentials: &[(&'static str, &str)]) -> Result<Vec<pb::Channel>, tonic::Status> {
+    pub(crate) async fn list(&self, credentials: &[(&'static str, &str)]) -> Result<Vec<pb::Channel>, tonic::Status> {
         let mut request = Request::new(pb::ListChannelsRequest {});
         for (key, value) in credentials {
             request.metadata_mut().insert(*key, value.parse().unwrap());
@@ -140,13 +154,13 @@ impl Service {
         client.list_channels(request).await.map(|r| r.into_inner().channels)
     }
 
-    async fn health(&self, name: &str) -> i32 {
+    pub(crate) async fn health(&self, name: &str) -> i32 {
         let mut client = HealthClient::new(self.channel().await);
         let request = HealthCheckRequest { service: name.into() };
         client.check(request).await.unwrap().into_inner().status
     }
 
-    async fn http(&self, path: &str) -> String {
+    pub(crate) async fn http(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(self.admin_address).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -157,7 +171,7 @@ impl Service {
     }
 }
 
-fn credentials<'a>(channel: &'a str, key: &'a str) -> [(&'static str, &'a str); 2] {
+pub(crate) fn credentials<'a>(channel: &'a str, key: &'a str) -> [(&'static str, &'a str); 2] {
     [("x-channel-id", channel), ("x-channel-key", key)]
 }
 
@@ -380,7 +394,7 @@ async fn a_connection_that_has_had_its_time_ends_and_loses_no_call() {
 }
 
 /// Waits until a condition holds, for at most ten seconds.
-async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
     for _ in 0..500 {
         if holds().await {
             return;

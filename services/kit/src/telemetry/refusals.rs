@@ -1,0 +1,76 @@
+//! How many refused calls are lines. Who refuses a call has nothing to lose by being asked again,
+//! so without a limit a stranger could fill the log.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::limits;
+
+limits! {
+    /// What a process writes at most.
+    TelemetryLimits, LIMITS: TelemetryLimitDeclarations {
+        refusal_lines: count("refusal_lines_per_second", 50, "lines of refused calls in a second", "left out; a line says how many"),
+    }
+}
+
+static MOST: OnceLock<u64> = OnceLock::new();
+static LINES: Lines = Lines { second_and_count: AtomicU64::new(0), left_out: AtomicU64::new(0) };
+
+pub(super) fn set(limits: &TelemetryLimits) {
+    let _ = MOST.set(limits.refusal_lines as u64);
+}
+
+/// Whether the refusal of a call may be written as a line now. Says before how many were not.
+#[must_use]
+pub fn refusal_is_a_line() -> bool {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    let second = BEGAN.get_or_init(Instant::now).elapsed().as_secs();
+    let most = MOST.get().copied().unwrap_or(LIMITS.refusal_lines.default);
+    let (allowed, left_out) = LINES.ask(second, most);
+    if left_out > 0 {
+        LIMITS.refusal_lines.reached("all").increment(left_out);
+        tracing::info!(left_out, "calls were refused without a line");
+    }
+    allowed
+}
+
+/// Counts lines by the second.
+struct Lines {
+    /// The second in the upper half, and the lines of it in the lower.
+    second_and_count: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Lines {
+    /// Whether one more may be written in this second, and how many were not before it.
+    fn ask(&self, second: u64, most: u64) -> (bool, u64) {
+        const COUNT: u64 = u32::MAX as u64;
+        let second = second & COUNT;
+        let one_more = |state: u64| {
+            let count = if state >> 32 == second { state & COUNT } else { 0 };
+            (second << 32) | (count + 1).min(COUNT)
+        };
+        let before = self.second_and_count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |s| Some(one_more(s)));
+        let count = one_more(before.unwrap_or_default()) & COUNT;
+        if count > most {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return (false, 0);
+        }
+        (true, if count == 1 { self.left_out.swap(0, Ordering::Relaxed) } else { 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_so_many_lines_and_the_next_says_how_many_were_left_out() {
+        let lines = Lines { second_and_count: AtomicU64::new(0), left_out: AtomicU64::new(0) };
+        let asked: Vec<_> = (0..5).map(|_| lines.ask(7, 2)).collect();
+        assert_eq!(asked, [(true, 0), (true, 0), (false, 0), (false, 0), (false, 0)]);
+        assert_eq!(lines.ask(8, 2), (true, 3));
+        assert_eq!(lines.ask(8, 2), (true, 0));
+    }
+}
