@@ -1,41 +1,38 @@
 //! Reads request bodies within limits of size, time and memory.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use communal_kit::edge::Progress;
+use communal_kit::limits::Shared;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::Limits;
 use crate::dialects::NotDispatched;
-
-/// Memory is reserved in pieces of this size.
-const PIECE: usize = 1024;
+use crate::shares::{AddressShare, Shares};
 
 /// The reason why a body was not read.
 #[derive(Debug)]
 pub(crate) enum Unread {
     /// The body is broken, too large or too slow.
     NotDispatched(NotDispatched),
-    /// Other bodies use all memory that is reserved for bodies.
+    /// Other bodies use all that there is for bodies, or for those of one address.
     NoRoom,
 }
 
-/// The limits of bodies, and the memory that all of them share.
+/// The limits of bodies, and what all of them share.
 #[derive(Debug)]
 pub(crate) struct Bodies {
-    most_bytes: usize,
-    time: Duration,
-    room: Arc<Semaphore>,
+    limits: Limits,
+    shares: Arc<Shares>,
 }
 
 /// A body that was read. Its reserved memory is released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: Option<Shared>,
 }
 
 impl ReadBody {
@@ -46,34 +43,37 @@ impl ReadBody {
 }
 
 impl Bodies {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        let pieces = (limits.body_memory_bytes / PIECE).clamp(1, Semaphore::MAX_PERMITS);
-        Self { most_bytes: limits.body_bytes, time: limits.body_time, room: Arc::new(Semaphore::new(pieces)) }
+    pub(crate) fn new(limits: &Limits, shares: &Arc<Shares>) -> Self {
+        Self { limits: *limits, shares: Arc::clone(shares) }
     }
 
-    pub(crate) async fn read(&self, body: &mut Incoming) -> Result<ReadBody, Unread> {
-        match tokio::time::timeout(self.time, self.collect(body)).await {
+    pub(crate) async fn read(&self, body: &mut Incoming, share: &AddressShare) -> Result<ReadBody, Unread> {
+        // A body that arrives takes no place among the calls: it may come slowly, or not at all.
+        let _arriving = Shared::take(&self.shares.bodies, &share.bodies, 1).ok_or(Unread::NoRoom)?;
+        match tokio::time::timeout(self.limits.body_time, self.collect(body, share)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Unread::NotDispatched(NotDispatched::TooSlow)),
+            Err(_) => Err(too_slow()),
         }
     }
 
-    async fn collect(&self, body: &mut Incoming) -> Result<ReadBody, Unread> {
+    async fn collect(&self, body: &mut Incoming, share: &AddressShare) -> Result<ReadBody, Unread> {
         let declared = body.size_hint().lower();
-        if declared > self.most_bytes as u64 {
+        if declared > self.limits.body_bytes as u64 {
             return self.refuse(body).await;
         }
         let mut room = None;
         let mut whole = BytesMut::new();
         let mut only = None;
-        while let Some(frame) = body.frame().await {
+        let mut progress = Progress::new(self.limits.body_window, self.limits.body_part as u64);
+        while let Some(frame) = progress.within(body.frame()).await.map_err(|_| too_slow())? {
             let frame = frame.map_err(|_| Unread::NotDispatched(NotDispatched::Broken))?;
             let Ok(data) = frame.into_data() else { continue };
             let length = whole.len() + only.as_ref().map_or(0, Bytes::len) + data.len();
-            if length > self.most_bytes {
+            if length > self.limits.body_bytes {
                 return self.refuse(body).await;
             }
-            self.reserve(&mut room, length)?;
+            progress.came(data.len());
+            self.reserve(&mut room, data.len(), share)?;
             // Most bodies arrive in one piece and are not copied.
             match only.take() {
                 None if whole.is_empty() => only = Some(data),
@@ -89,20 +89,16 @@ impl Bodies {
         Ok(ReadBody { bytes: only.unwrap_or_else(|| whole.freeze()), _room: room })
     }
 
-    /// Reserves memory until there is enough for a body of `length` bytes.
-    fn reserve(&self, room: &mut Option<OwnedSemaphorePermit>, length: usize) -> Result<(), Unread> {
-        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = length.div_ceil(PIECE).saturating_sub(held);
-        if missing == 0 {
-            return Ok(());
-        }
-        let missing = u32::try_from(missing).map_err(|_| Unread::NoRoom)?;
-        let more = Arc::clone(&self.room).try_acquire_many_owned(missing).map_err(|_| Unread::NoRoom)?;
-        match room {
-            Some(room) => room.merge(more),
-            None => *room = Some(more),
-        }
-        Ok(())
+    /// Reserves memory for more bytes of a body.
+    fn reserve(&self, room: &mut Option<Shared>, bytes: usize, share: &AddressShare) -> Result<(), Unread> {
+        let reserved = match room {
+            Some(room) => room.more(bytes as u64),
+            None => {
+                *room = Shared::take(&self.shares.body_memory, &share.body_memory, bytes as u64);
+                room.is_some()
+            }
+        };
+        if reserved { Ok(()) } else { Err(Unread::NoRoom) }
     }
 
     /// Refuses a body. A client that is still sending would see a broken connection instead of the refusal, so a body
@@ -111,10 +107,14 @@ impl Bodies {
         let mut discarded = 0;
         while let Some(Ok(frame)) = body.frame().await {
             discarded += frame.data_ref().map_or(0, Bytes::len);
-            if discarded > self.most_bytes {
+            if discarded > self.limits.body_bytes {
                 break;
             }
         }
-        Err(Unread::NotDispatched(NotDispatched::TooLarge(self.most_bytes)))
+        Err(Unread::NotDispatched(NotDispatched::TooLarge(self.limits.body_bytes)))
     }
+}
+
+fn too_slow() -> Unread {
+    Unread::NotDispatched(NotDispatched::TooSlow)
 }

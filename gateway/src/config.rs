@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use communal_kit::config::Reader;
 use communal_kit::identity::GatewayKeys;
+use communal_kit::limits;
 use communal_kit::tls::{Names, PemFiles};
 
 use crate::service_urls::ServiceUrls;
@@ -24,30 +25,38 @@ pub struct Config {
     pub tls: PemFiles,
     /// The key that proves to the services that signature states were made here; without it no signed call is served.
     pub key: Option<GatewayKeys>,
+    /// Connections to each replica of a service.
+    pub channels: usize,
     /// The limits.
     pub limits: Limits,
     /// The times of a graceful stop.
     pub drain: Drain,
 }
 
-/// The limits of what the gateway accepts.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Largest body in bytes.
-    pub body_bytes: usize,
-    /// Most bytes of all bodies that are being read or served. Beyond it requests are refused, so that many large
-    /// ones at once do not fill the memory.
-    pub body_memory_bytes: usize,
-    /// Longest time until a request head has arrived, and again until its body has.
-    pub body_time: Duration,
-    /// Most concurrent calls.
-    pub concurrent_calls: usize,
-    /// Most concurrent connections; further ones wait in the listener's queue.
-    pub connections: usize,
-    /// Deadline of a call to a service. A caller can ask for a shorter one.
-    pub deadline: Duration,
-    /// Connections to each replica of a service.
-    pub channels: usize,
+const MIB: u64 = 1024 * 1024;
+
+limits! {
+    /// The limits of what the gateway accepts: in all, and of one address, since the gateway does not know who calls.
+    Limits, LIMITS: LimitDeclarations {
+        connections: count("gateway_connections", 8_192, "connections", "closed at once"),
+        connections_per_address: count("gateway_connections_per_address", 4_096, "connections of one address", "closed at once"),
+        greeting: time("gateway_greeting_ms", 10_000, "the time until a client has sent its first bytes", "closed"),
+        idle: time("gateway_idle_ms", 60_000, "the time of a connection without a call", "told to go away, then closed"),
+        stall: time("gateway_answer_stall_ms", 30_000, "the time in which a client takes nothing of an answer", "stream reset (HTTP/2) or connection closed"),
+        concurrent_calls: count("gateway_concurrent_calls", 1_024, "calls at once whose body is there", "429"),
+        address_calls: count("gateway_address_calls", 512, "calls of one address at once", "429"),
+        deadline: time("gateway_deadline_ms", 30_000, "the time of a call to a service, whatever the caller asks for", "504"),
+        body_bytes: bytes("gateway_body_bytes", 10 * MIB, "one body", "413"),
+        body_time: time("gateway_body_time_ms", 30_000, "the time until a head has arrived, and again until its body has", "closed; 408"),
+        body_window: time("gateway_body_window_ms", 5_000, "the time within which the next part of a body has to come", "408"),
+        body_part: bytes("gateway_body_window_bytes", 64 * 1024, "the part of a body that has to come within that time, or its end", "408"),
+        bodies: count("gateway_bodies", 2_048, "bodies that are arriving", "429"),
+        address_bodies: count("gateway_address_bodies", 512, "bodies of one address that are arriving", "429"),
+        body_memory_bytes: bytes("gateway_body_memory_bytes", 256 * MIB, "all bodies that are arriving or being read", "429"),
+        address_body_memory_bytes: bytes("gateway_address_body_memory_bytes", 128 * MIB, "the bodies of one address that are arriving or being read", "429"),
+        answer_bytes: bytes("gateway_answer_bytes", 256 * MIB, "answers that have not left yet", "429"),
+        address_answer_bytes: bytes("gateway_address_answer_bytes", 128 * MIB, "answers to one address that have not left yet", "429"),
+    }
 }
 
 /// The times of a graceful stop.
@@ -68,22 +77,9 @@ impl Default for Config {
             community_url: ServiceUrls::of_address((Ipv4Addr::LOCALHOST, 50052).into()),
             tls: PemFiles::default(),
             key: None,
+            channels: 2,
             limits: Limits::default(),
             drain: Drain { notice: Duration::from_millis(500), limit: Duration::from_secs(25) },
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes: 10 * 1024 * 1024,
-            body_memory_bytes: 256 * 1024 * 1024,
-            body_time: Duration::from_secs(30),
-            concurrent_calls: 1024,
-            connections: 8192,
-            deadline: Duration::from_secs(30),
-            channels: 2,
         }
     }
 }
@@ -92,7 +88,6 @@ impl Config {
     /// Reads `COMMUNAL_GATEWAY_…` and the drain times that all processes share. Errors stay in the reader.
     pub fn read(reader: &mut Reader) -> Self {
         let default = Self::default();
-        let limits = default.limits;
         let config = Self {
             addr: reader.parsed("gateway_addr", default.addr),
             admin_addr: reader.parsed("gateway_admin_addr", default.admin_addr),
@@ -103,15 +98,8 @@ impl Config {
                 Names { certificate: "gateway_tls_certificate", key: "gateway_tls_key", authorities: "gateway_tls_ca" },
             ),
             key: GatewayKeys::read(reader),
-            limits: Limits {
-                body_bytes: at_least(reader, "gateway_body_bytes", limits.body_bytes, 1024),
-                body_memory_bytes: at_least(reader, "gateway_body_memory_bytes", limits.body_memory_bytes, 1024),
-                body_time: milliseconds(reader, "gateway_body_time_ms", limits.body_time),
-                concurrent_calls: at_least(reader, "gateway_concurrent_calls", limits.concurrent_calls, 1),
-                connections: at_least(reader, "gateway_connections", limits.connections, 1),
-                deadline: milliseconds(reader, "gateway_deadline_ms", limits.deadline),
-                channels: at_least(reader, "gateway_channels", limits.channels, 1),
-            },
+            channels: at_least(reader, "gateway_channels", default.channels, 1),
+            limits: Limits::read(reader),
             drain: Drain {
                 notice: milliseconds(reader, "drain_notice_ms", default.drain.notice),
                 limit: milliseconds(reader, "drain_limit_ms", default.drain.limit),

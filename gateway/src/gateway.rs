@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use communal_kit::edge::{self, Connection};
 use communal_kit::identity::GatewayKeys;
 use communal_kit::identity::vouching::SIGNATURE_STATES;
+use communal_kit::limits::Shared;
 use communal_kit::telemetry::boundary::{self, Boundary, Operation};
 use communal_kit::telemetry::trace::{TRACEPARENT, TraceContext};
 use communal_proto::contract::v1::Dialect;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use tokio::sync::Semaphore;
 use tonic::Status;
 use tonic::metadata::MetadataValue;
 use tracing::field::Empty;
@@ -29,6 +29,7 @@ use crate::dialects::{self, Answer, NotDispatched, Prepared};
 use crate::pages::Pages;
 use crate::plan::{Contract, Route};
 use crate::refused_call::{Class, RefusedCall};
+use crate::shares::{AddressShare, Shares};
 use crate::upstream::Upstreams;
 
 /// The header by which a client asks for a shorter deadline, in milliseconds.
@@ -41,6 +42,9 @@ const STALENESS: &str = "x-data-staleness-ms";
 /// should not wait for that.
 const LARGE: usize = 512 * 1024;
 
+/// The body of an answer.
+pub(crate) type Body = edge::Answer<()>;
+
 /// Everything that a call needs.
 #[derive(Debug)]
 pub(crate) struct Gateway {
@@ -52,7 +56,7 @@ pub(crate) struct Gateway {
     key: Option<GatewayKeys>,
     pages: Pages,
     limits: Limits,
-    calls: Semaphore,
+    shares: Arc<Shares>,
     bodies: Bodies,
 }
 
@@ -81,6 +85,7 @@ impl Gateway {
                 }
             }
         }
+        let shares = Arc::new(Shares::new(&config.limits));
         Ok(Self {
             pages: Pages::new(&contract)?,
             contract,
@@ -88,59 +93,101 @@ impl Gateway {
             upstreams: Upstreams::new(config)?,
             key: config.key.clone(),
             limits: config.limits,
-            calls: Semaphore::new(config.limits.concurrent_calls.min(Semaphore::MAX_PERMITS)),
-            bodies: Bodies::new(&config.limits),
+            bodies: Bodies::new(&config.limits, &shares),
+            shares,
         })
     }
 
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    /// What all callers share.
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// Answers a request of a connection. The answer is counted until it has left.
+    pub(crate) async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        connection: &Connection<AddressShare>,
+    ) -> Response<Body> {
+        let dialect = dialects::of_unknown_path(request.uri().path());
+        let stall = self.limits.stall;
+        let (shares, share) = (Arc::clone(&self.shares), connection.share());
+        let overloaded = RefusedCall::of(Class::Overloaded, self.contract.reasons());
+        let (response, hold) = self.answer_of(request, share).await;
+        let bytes = response.body().len();
+        let hold = match hold {
+            // A page, or a refusal.
+            None if Body::counts(bytes) => match Shared::take(&shares.answers, &share.answers, bytes as u64) {
+                None => {
+                    return respond_refused(dialect, &overloaded).map(|text| Body::new(text, None, None, stall, ()));
+                }
+                hold => hold,
+            },
+            hold => hold,
+        };
+        response.map(|bytes| Body::new(bytes, None, hold, stall, ()))
+    }
+
+    async fn answer_of(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        share: &AddressShare,
+    ) -> (Response<Bytes>, Option<Shared>) {
         let (head, body) = request.into_parts();
         if let Some(page) = self.pages.find(&head) {
-            return page;
+            return (page, None);
         }
         let path = head.uri.path();
         let Some(&index) = self.paths.get(path.strip_suffix('/').unwrap_or(path)) else {
             let answer =
                 dialects::not_dispatched(dialects::of_unknown_path(path), &NotDispatched::Unknown(path.to_owned()));
             count("unknown", &answer, Duration::ZERO);
-            return respond(answer);
+            return (respond(answer), None);
         };
         let route = &self.contract.routes()[index];
         if head.method == Method::OPTIONS {
-            return allowed(StatusCode::NO_CONTENT, route);
+            return (allowed(StatusCode::NO_CONTENT, route), None);
         }
         let trace = TraceContext::of(&head.headers);
         let method = if head.method == route.verb { static_name(&route.verb) } else { "_OTHER" };
         let operation = Operation::Rest { method, route: Arc::clone(&route.path) };
         let call = Boundary { service: "gateway", operation, trace };
         let gateway = Arc::clone(&self);
-        let mut response = call
+        let (mut response, hold) = call
             .around(async move {
                 let route = &gateway.contract.routes()[index];
                 let span = if boundary::traced() { span_of(method, route) } else { Span::none() };
                 trace.adopt(&span);
-                Arc::clone(&gateway).route(index, head, body, trace, &span).instrument(span.clone()).await
+                Arc::clone(&gateway).route(index, (head, body), share, trace, &span).instrument(span.clone()).await
             })
             .await;
         if let Ok(id) = HeaderValue::from_str(&trace.trace_id()) {
             response.headers_mut().insert(TRACE_ID, id);
         }
-        response
+        (response, hold)
     }
 
     async fn route(
         self: Arc<Self>,
         index: usize,
-        head: Parts,
-        body: Incoming,
+        (head, body): (Parts, Incoming),
+        share: &AddressShare,
         trace: TraceContext,
         span: &Span,
-    ) -> Response<Full<Bytes>> {
+    ) -> (Response<Bytes>, Option<Shared>) {
         let began = Instant::now();
         let _in_flight = InFlight::begin();
-        let outcome = Arc::clone(&self).call(index, head, body, trace.onward(span)).await;
+        let outcome = Arc::clone(&self).call(index, head, body, share, trace.onward(span)).await;
         let route = &self.contract.routes()[index];
-        let (mut retry_after, mut cause) = (None, None);
+        let (mut retry_after, mut cause, mut hold) = (None, None, None);
+        // An answer that there is no room for is refused as one.
+        let outcome = outcome.and_then(|answer| {
+            if Body::counts(answer.body.len()) {
+                hold = Shared::take(&self.shares.answers, &share.answers, answer.body.len() as u64);
+                return if hold.is_some() { Ok(answer) } else { Err(self.refused(Class::Overloaded)) };
+            }
+            Ok(answer)
+        });
         let answer = match outcome {
             Ok(answer) => answer,
             Err(Outcome::Refused(refusal, why)) => {
@@ -160,7 +207,7 @@ impl Gateway {
         if let Some(seconds) = retry_after.filter(|_| !response.status().is_success()) {
             response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
-        response
+        (response, hold)
     }
 
     async fn call(
@@ -168,6 +215,7 @@ impl Gateway {
         index: usize,
         head: Parts,
         mut body: Incoming,
+        share: &AddressShare,
         trace: TraceContext,
     ) -> Result<Answer, Outcome> {
         let route = &self.contract.routes()[index];
@@ -175,16 +223,20 @@ impl Gateway {
             let (name, used, allowed) = (route.name.clone(), head.method, route.verb.clone());
             return Err(NotDispatched::WrongMethod { name, used, allowed }.into());
         }
-        // This is checked before the body is read, because reading is most of the work.
-        let Ok(_permit) = self.calls.try_acquire() else { return Err(self.refused(Class::Overloaded)) };
+        // This is checked before the body is read, because reading is most of the work. A place is taken only when the
+        // body is there, or bodies that never come would take all places.
+        if !self.shares.has_place(share) {
+            return Err(self.refused(Class::Overloaded));
+        }
         let body = if route.verb == Method::GET {
             ReadBody::none()
         } else {
-            self.bodies.read(&mut body).await.map_err(|unread| match unread {
+            self.bodies.read(&mut body, share).await.map_err(|unread| match unread {
                 Unread::NotDispatched(not_dispatched) => Outcome::NotDispatched(not_dispatched),
                 Unread::NoRoom => self.refused(Class::Overloaded),
             })?
         };
+        let Some(_place) = self.shares.call(share) else { return Err(self.refused(Class::Overloaded)) };
         let deadline = self.deadline(&head.headers);
         let size = body.bytes.len();
         let gateway = Arc::clone(&self);
@@ -252,9 +304,10 @@ impl Gateway {
     }
 
     /// The answer to a call in which something panicked.
-    pub(crate) fn panicked(&self, dialect: Dialect) -> Response<Full<Bytes>> {
+    pub(crate) fn panicked(&self, dialect: Dialect) -> Response<Body> {
         tracing::error!("a call panicked");
-        respond(dialects::refused(dialect, &RefusedCall::of(Class::Internal, self.contract.reasons())))
+        let refusal = RefusedCall::of(Class::Internal, self.contract.reasons());
+        respond_refused(dialect, &refusal).map(|bytes| Body::new(bytes, None, None, self.limits.stall, ()))
     }
 }
 
@@ -348,8 +401,16 @@ fn count(route: &str, answer: &Answer, took: Duration) {
     histogram!("gateway_request_seconds", "route" => route).record(took);
 }
 
-fn respond(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(answer.body.into()));
+fn respond_refused(dialect: Dialect, refusal: &RefusedCall) -> Response<Bytes> {
+    let mut response = respond(dialects::refused(dialect, refusal));
+    if let Some(seconds) = refusal.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn respond(answer: Answer) -> Response<Bytes> {
+    let mut response = Response::new(answer.body.into());
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
@@ -361,8 +422,8 @@ fn respond(answer: Answer) -> Response<Full<Bytes>> {
     response
 }
 
-fn allowed(status: StatusCode, route: &Route) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
+fn allowed(status: StatusCode, route: &Route) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
     *response.status_mut() = status;
     response.headers_mut().insert(ALLOW, allow(route));
     response

@@ -18,9 +18,10 @@ pub mod plan;
 mod refused_call;
 mod server;
 mod service_urls;
+mod shares;
 mod upstream;
 
-pub use config::{Config, Drain, Limits};
+pub use config::{Config, Drain, LIMITS, LimitDeclarations, Limits};
 pub use server::{Bound, bind, bind_contract, serve};
 pub use service_urls::{ServiceUrls, ServiceUrlsFault};
 

@@ -7,26 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
+use communal_kit::edge::{Answer, Connection, Edge, EdgeLimits, Open, Patience, drive};
 use communal_kit::telemetry;
 use futures::FutureExt as _;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{And, NotForContentType, Predicate, SizeAbove};
 
-use crate::config::{Config, Drain};
+use crate::config::{Config, Drain, LIMITS, Limits};
 use crate::dialects;
 use crate::gateway::{Gateway, describe_metrics};
 use crate::plan::Contract;
+use crate::shares::AddressShare;
 
 /// Largest request line with headers, in bytes.
 const LARGEST_HEAD: usize = 32 * 1024;
@@ -36,7 +35,7 @@ const LARGEST_HEAD: usize = 32 * 1024;
 pub struct Bound {
     gateway: Arc<Gateway>,
     listener: TcpListener,
-    connections: Arc<Semaphore>,
+    edge: Arc<Edge<AddressShare>>,
     ready: watch::Sender<bool>,
     admin_stop: oneshot::Sender<()>,
     head_time: Duration,
@@ -71,11 +70,11 @@ pub async fn bind_contract(contract: Contract, config: Config) -> anyhow::Result
     let (admin_stop, stopped) = oneshot::channel::<()>();
     let stop = async move { drop(stopped.await) };
     let (admin_addr, _) = telemetry::serve_admin(config.admin_addr, readiness, stop).await?;
-    let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
+    let edge = Arc::new(edge(config.limits));
     Ok(Bound {
         gateway,
         listener,
-        connections,
+        edge,
         ready,
         admin_stop,
         head_time: config.limits.body_time,
@@ -100,74 +99,74 @@ impl Bound {
     /// # Errors
     /// Returns no error at present: an error of a client ends its connection and not the gateway.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let graceful = GracefulShutdown::new();
-        self.ready.send_replace(true);
-        tracing::info!(http.address = %self.addr, admin.address = %self.admin_addr, "serving");
-        let ready = self.ready.clone();
-        let notice = self.drain.notice;
-        let ending = async move {
+        let Self { gateway, listener, edge, ready, admin_stop, head_time, drain, addr, admin_addr } = self;
+        ready.send_replace(true);
+        tracing::info!(http.address = %addr, admin.address = %admin_addr, "serving");
+        let levels = tokio::spawn(gateway.shares().levels(edge.connections()).keep_measuring());
+        let (stop, stopping) = watch::channel(false);
+        let served = Arc::clone(&edge);
+        let serving = edge.serve(listener, stopping, move |stream, connection, stopping| {
+            let (gateway, edge) = (Arc::clone(&gateway), Arc::clone(&served));
+            async move { serve_connection(gateway, &edge, head_time, stream, connection, stopping).await }
+        });
+        let ending = async {
             shutdown.await;
             tracing::info!("stopping: not ready any more");
             ready.send_replace(false);
-            tokio::time::sleep(notice).await;
+            tokio::time::sleep(drain.notice).await;
+            stop.send_replace(true);
+            tokio::time::sleep(drain.limit).await;
         };
         tokio::select! {
-            () = self.accept(&graceful) => {}
-            () = ending => {}
+            () = serving => {}
+            () = ending => tracing::warn!("some calls did not end in time and were aborted"),
         }
-        drop(self.listener);
-        if tokio::time::timeout(self.drain.limit, graceful.shutdown()).await.is_err() {
-            tracing::warn!("some calls did not end in time and were aborted");
-        }
-        let _ = self.admin_stop.send(());
+        levels.abort();
+        let _ = admin_stop.send(());
         tracing::info!("stopped");
         Ok(())
     }
+}
 
-    async fn accept(&self, graceful: &GracefulShutdown) {
-        loop {
-            // The semaphore is never closed. A connection beyond the limit stays in the listener's queue.
-            let Ok(permit) = Arc::clone(&self.connections).acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => self.connection(stream, permit, graceful),
-                Err(error) => {
-                    // Probably there are no file descriptors left: wait until some are closed.
-                    tracing::warn!(error = %error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-    }
+fn edge(limits: Limits) -> Edge<AddressShare> {
+    let declared = EdgeLimits {
+        connections: &LIMITS.connections,
+        connections_per_address: &LIMITS.connections_per_address,
+        greeting: &LIMITS.greeting,
+        stall: &LIMITS.stall,
+    };
+    let patience = Patience { greeting: limits.greeting, idle: limits.idle, stall: limits.stall, age: None };
+    let most = (limits.connections, limits.connections_per_address);
+    Edge::new("gateway", declared, most, patience, move || AddressShare::new(&limits))
+}
 
-    fn connection(&self, stream: TcpStream, permit: OwnedSemaphorePermit, graceful: &GracefulShutdown) {
-        // With Nagle's algorithm a small answer would wait for the client's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let gateway = Arc::clone(&self.gateway);
-        let service = ServiceBuilder::new()
-            .layer(CompressionLayer::new().gzip(true).compress_when(compressible()))
-            .service_fn(move |request: Request<Incoming>| {
-                let gateway = Arc::clone(&gateway);
-                async move { Ok::<_, Infallible>(answer(&gateway, request).await) }
-            });
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.head_time)
-            .max_buf_size(LARGEST_HEAD)
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(LARGEST_HEAD as u32)
-            .keep_alive_interval(Duration::from_secs(30));
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let connection = graceful.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error = %error, "connection broke");
-            }
-            drop(permit);
+async fn serve_connection(
+    gateway: Arc<Gateway>,
+    edge: &Edge<AddressShare>,
+    head_time: Duration,
+    stream: TcpStream,
+    connection: Arc<Connection<AddressShare>>,
+    stopping: watch::Receiver<bool>,
+) {
+    let of_requests = Arc::clone(&connection);
+    let service = ServiceBuilder::new()
+        .layer(CompressionLayer::new().gzip(true).compress_when(compressible()))
+        .service_fn(move |request: Request<Incoming>| {
+            let (gateway, connection) = (Arc::clone(&gateway), Arc::clone(&of_requests));
+            async move { Ok::<_, Infallible>(answer(&gateway, request, &connection).await) }
         });
-    }
+    let mut builder = Builder::new(edge.streams(&connection));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time)
+        .max_buf_size(LARGEST_HEAD)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(LARGEST_HEAD as u32)
+        .keep_alive_interval(Duration::from_secs(30));
+    let serving = builder.serve_connection(TokioIo::new(edge.timed(stream)), TowerToHyperService::new(service));
+    drive(serving, &connection, edge.patience(), stopping).await;
 }
 
 /// Leaves out small answers, which are not worth compressing, and images, which are compressed already.
@@ -175,11 +174,17 @@ fn compressible() -> And<SizeAbove, NotForContentType> {
     SizeAbove::new(1024).and(NotForContentType::IMAGES)
 }
 
-async fn answer(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    gateway: &Arc<Gateway>,
+    request: Request<Incoming>,
+    connection: &Arc<Connection<AddressShare>>,
+) -> Response<Answer<Open<AddressShare>>> {
+    let open = connection.begin();
     let dialect = dialects::of_unknown_path(request.uri().path());
     // Nothing should panic. If something does, the client gets an answer and other calls on the connection go on.
-    match AssertUnwindSafe(Arc::clone(gateway).answer(request)).catch_unwind().await {
+    let response = match AssertUnwindSafe(Arc::clone(gateway).answer(request, connection)).catch_unwind().await {
         Ok(response) => response,
         Err(_) => gateway.panicked(dialect),
-    }
+    };
+    response.map(|body| body.keeping(open))
 }

@@ -73,7 +73,7 @@ impl Upstream {
             Owner::Billing => ("billing", &config.billing_url),
             Owner::Community => ("community", &config.community_url),
         };
-        let transport = Transport::new(config.limits.channels, urls.tls().then_some(&config.tls))?;
+        let transport = Transport::new(config.channels, urls.tls().then_some(&config.tls))?;
         Ok(Self {
             service,
             replicas: ServiceReplicas::keep(service, urls, transport, service_replicas::by_system(), None),

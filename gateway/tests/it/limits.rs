@@ -200,3 +200,107 @@ async fn answers_may_be_compressed() {
     assert!(!small.headers().contains_key("content-encoding"));
     assert_eq!(small.json::<Value>().await.unwrap()["CODE"], 0);
 }
+
+/// A connection of HTTP/2 whose streams have this window.
+async fn http2(rig: &Rig, window: u32) -> h2::client::SendRequest<Bytes> {
+    let stream = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    let (client, connection) = builder.initial_window_size(window).handshake(stream).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    client.ready().await.unwrap()
+}
+
+fn price_head() -> http::Request<()> {
+    http::Request::post(format!("http://x{PRICE}")).body(()).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let config = limited(|limits| {
+        limits.greeting = Duration::from_millis(200);
+        limits.idle = Duration::from_millis(300);
+    });
+    let rig = Rig::new(Contract::load().unwrap(), config, |_| Ok(Bytes::new())).await;
+    for greeting in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut silent = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
+        silent.write_all(greeting).await.unwrap();
+        tokio::time::timeout(SOON, silent.read_to_end(&mut Vec::new())).await.expect("closed").unwrap();
+    }
+    assert_eq!(rig.post(PRICE, "{}").await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_take_no_calls_place() {
+    let config = limited(|limits| {
+        limits.concurrent_calls = 1;
+        limits.address_bodies = 3;
+        limits.body_window = Duration::from_millis(800);
+    });
+    let rig = Rig::new(Contract::load().unwrap(), config, |_| Ok(Bytes::new())).await;
+    let mut client = http2(&rig, 65_535).await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        waiting.push(client.send_request(price_head(), false).unwrap());
+        client = client.ready().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(rig.post(PRICE, "{}").await.status, 200, "the one place is free");
+    waiting.push(client.send_request(price_head(), false).unwrap());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let refused = rig.post(PRICE, "{}").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "1"), "too many bodies of one address");
+    for (answer, _body) in waiting {
+        assert_eq!(tokio::time::timeout(SOON, answer).await.unwrap().unwrap().status(), 408);
+    }
+    assert_eq!(rig.post(PRICE, "{}").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_address_has_a_share_of_the_memory_for_bodies() {
+    let rig = held(limited(|limits| limits.address_body_memory_bytes = 64 * 1024)).await.0;
+    let reply = rig.post(PRICE, format!("{{}}{}", " ".repeat(70_000))).await;
+    assert_eq!(reply.status, 429, "{}", reply.text);
+    let metrics = rig.client.get(format!("{}/metrics", rig.admin)).send().await.unwrap().text().await.unwrap();
+    let reached = metrics.lines().find(|line| line.contains(r#"limit="gateway_address_body_memory_bytes""#));
+    assert!(reached.is_some_and(|line| !line.ends_with(" 0")), "{reached:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_reads_is_thrown_away() {
+    let config = limited(|limits| {
+        limits.stall = Duration::from_millis(400);
+        limits.address_answer_bytes = 2 * 1024 * 1024;
+    });
+    let large = UpdateSalePackagePriceResponse::default();
+    let rig =
+        Rig::new(Contract::load().unwrap(), config, move |_| Ok(prost::Message::encode_to_vec(&large).into())).await;
+    let mut client = http2(&rig, 0).await;
+    // The document is as large as any answer, and counts as one.
+    let page = || http::Request::get("http://x/docs/swagger-ui-bundle.js").body(()).unwrap();
+    let (first, _) = client.send_request(page(), true).unwrap();
+    let mut first = tokio::time::timeout(SOON, first).await.unwrap().unwrap();
+    assert_eq!(first.status(), 200);
+    client = client.ready().await.unwrap();
+    let (second, _) = client.send_request(page(), true).unwrap();
+    assert_eq!(tokio::time::timeout(SOON, second).await.unwrap().unwrap().status(), 429);
+    let error = tokio::time::timeout(SOON, first.body_mut().data()).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL), "{error:?}");
+    let began = Instant::now();
+    while rig.get("/docs/swagger-ui-bundle.js").await.status != 200 {
+        assert!(began.elapsed() < SOON, "its bytes were not given back");
+    }
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_stretch_a_stop() {
+    let mut rig = Rig::new(Contract::load().unwrap(), limited(|_| {}), |_| Ok(Bytes::new())).await;
+    let silent = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
+    let mut half = tokio::net::TcpStream::connect(rig.addr).await.unwrap();
+    half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    assert_eq!(rig.post(PRICE, "{}").await.status, 200);
+    let began = Instant::now();
+    rig.stop.take().unwrap().send(()).unwrap();
+    rig.ended.await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    drop((silent, half));
+}

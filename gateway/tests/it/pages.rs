@@ -40,3 +40,17 @@ async fn the_page_is_served_from_the_binary_and_calls_no_other_host() {
     assert!(start.contains("/openapi.json") && start.contains(r#""validatorUrl": "none""#), "{start}");
     assert_eq!(rig.get("/docs/nothing.js").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_page_that_is_known_is_not_sent_again() {
+    let rig = Rig::replying(UpdateSalePackagePriceResponse::default()).await;
+    for path in ["/openapi.json", "/docs/swagger-ui-bundle.js"] {
+        let ask = || rig.client.get(format!("{}{path}", rig.url)).header("accept-encoding", "gzip");
+        let first = ask().send().await.unwrap();
+        assert_eq!(first.headers()["content-encoding"], "gzip", "{path}");
+        let tag = first.headers()["etag"].clone();
+        let again = ask().header("if-none-match", tag).send().await.unwrap();
+        assert_eq!(again.status(), 304, "{path}");
+        assert!(again.bytes().await.unwrap().is_empty());
+    }
+}
