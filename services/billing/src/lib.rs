@@ -1,6 +1,6 @@
 //! Billing: what a retail company sells, at what price, and what its customers owe (EPEIS).
 //!
-//! A folder a noun: [`suppliers`], [`packages`] with their prices, [`receivables`]; inside each the
+//! A folder a noun: [`suppliers`], [`reference`] data, [`packages`] with their prices, [`receivables`]; inside each the
 //! rules, the store and the methods side by side. [`rating`] is the pure computation from quantities
 //! and prices to lines, [`vocabulary`] the leaf that all of them share. Every file does no I/O unless
 //! its name says otherwise (`rpc`, `store`, `import`, `cli`, `config`, `main`, `lib`, `seed`).
@@ -11,6 +11,7 @@ pub mod packages;
 pub mod rating;
 pub mod reasons;
 pub mod receivables;
+pub mod reference;
 pub mod seed;
 pub mod suppliers;
 pub mod vocabulary;
@@ -27,6 +28,7 @@ use communal_kit::replicas::{self, Replicas};
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
 use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
+use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
@@ -93,6 +95,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     };
     let limits = receivables::Limits { arrears_cap: config.arrears_cap, import_lines: config.import_lines };
     let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, limits);
+    let months = reference::month_controls::rpc::MonthControlRpc::new(pool.clone());
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
@@ -102,6 +105,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .max_decoding_message_size(LARGEST_REQUEST)
                 .max_encoding_message_size(LARGEST_REPLY),
         )
+        .add_service(MonthControlServiceServer::new(months).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(LARGEST_REQUEST));
     Server::new(config.server, routes, authenticator, pool, &MIGRATOR).bind().await

@@ -41,6 +41,27 @@ pub async fn known(
     .await
 }
 
+/// Whether a network company has the store.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn has_network_store(
+    connection: &mut PgConnection,
+    network_company_id: &CompanyId,
+    network_store_id: &StoreId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM store JOIN platform.tenant ON tenant_id = company_id AND kind = $3::integer
+                          WHERE company_id = $1 AND store_id = $2) AS "exists!""#,
+        network_company_id.as_str(),
+        network_store_id.as_str(),
+        i32::from(TenantKind::NetworkCompany),
+    )
+    .fetch_one(connection)
+    .named("network_store_known")
+    .await
+}
+
 /// Registers stores of the tenant, and renames those that exist. The identifiers must differ from
 /// each other. Locks the stores in the order of their identifiers.
 ///

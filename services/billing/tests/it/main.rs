@@ -5,6 +5,7 @@ mod arrears;
 mod harness;
 mod import;
 mod matrix;
+mod month_controls;
 mod packages;
 mod prices;
 mod process;

@@ -13,6 +13,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 pub const OTHER_STORE: &str = "H000000000000003";
+pub const NETWORK_STORE: &str = "H000000000000009";
 
 /// The tenant that a client calls for, and the request id.
 #[derive(Clone, Debug)]
@@ -44,9 +45,10 @@ impl Interceptor for Caller {
 pub async fn register(pool: &PgPool) {
     let mut transaction = pool.begin().await.unwrap();
     billing::register(&mut transaction).await.unwrap();
-    for (company, store) in [(RETAIL, STORE), (OTHER_RETAIL, OTHER_STORE)] {
+    let of_retail = [(RETAIL, STORE), (OTHER_RETAIL, OTHER_STORE)].map(|(c, s)| (c, TenantKind::RetailCompany, s));
+    for (company, kind, store) in of_retail.into_iter().chain([(NETWORK, TenantKind::NetworkCompany, NETWORK_STORE)]) {
         let stores = [Store { store_id: store.into(), name: "营业厅".into() }];
-        let tenant = Tenant { id: company.into(), kind: TenantKind::RetailCompany };
+        let tenant = Tenant { id: company.into(), kind };
         let call = Call::internal(tenant, "test", Utc::now());
         announce(&mut transaction, &call).await.unwrap();
         suppliers::store::register(&mut transaction, &call, &stores).await.unwrap();

@@ -11,6 +11,7 @@ use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::dates;
+use communal_proto::billing::v1::month_control_service_client::MonthControlServiceClient;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
 use communal_proto::billing::v1::package_service_client::PackageServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
@@ -94,6 +95,10 @@ impl World {
 
     pub fn prices(&self, caller: Caller) -> PackagePriceServiceClient<Intercepted> {
         PackagePriceServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn month_controls(&self, caller: Caller) -> MonthControlServiceClient<Intercepted> {
+        MonthControlServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn receivables(&self, caller: Caller) -> ReceivableServiceClient<Intercepted> {
