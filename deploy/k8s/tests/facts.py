@@ -61,6 +61,13 @@ def names_in(call: str, first_only: bool) -> set[str]:
     return set(names[:1] if first_only else names)
 
 
+def with_constants(text: str) -> str:
+    """A source text with the values of its text constants in place of their names."""
+    for constant, value in CONSTANT.findall(text):
+        text = re.sub(rf"\b{constant}\b(?!:)", lambda _, value=value: value, text)
+    return text
+
+
 @lru_cache
 def sources(binary: str) -> list[str]:
     """The texts that a binary is made of, with the values of their constants in place."""
@@ -69,9 +76,7 @@ def sources(binary: str) -> list[str]:
         for path, text in source(folder).items():
             if binary == "gateway" and path.startswith(NOT_OF_THE_GATEWAY) and path != OF_THE_GATEWAY:
                 continue
-            for constant, value in CONSTANT.findall(text):
-                text = re.sub(rf"\b{constant}\b(?!:)", lambda _, value=value: value, text)
-            texts.append(text)
+            texts.append(with_constants(text))
     return texts
 
 
@@ -115,7 +120,7 @@ def metrics() -> dict[str, str]:
     found = {}
     for folder in BINARIES["communal"]:
         for text in source(folder).values():
-            for kind, name in re.findall(r'\b(counter|gauge|histogram)!\(\s*"([a-z0-9_]+)"', text):
+            for kind, name in re.findall(r'\b(counter|gauge|histogram)!\(\s*"([a-z0-9_]+)"', with_constants(text)):
                 found[name] = kind
     return found
 
