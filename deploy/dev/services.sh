@@ -29,8 +29,11 @@ export_settings() {
     export COMMUNAL_GATEWAY_BILLING_URL="${COMMUNAL_GATEWAY_BILLING_URL:-http://$(reachable "$COMMUNAL_BILLING_ADDR")}"
     export COMMUNAL_GATEWAY_COMMUNITY_URL="${COMMUNAL_GATEWAY_COMMUNITY_URL:-http://$(reachable "$COMMUNAL_COMMUNITY_ADDR")}"
     export COMMUNAL_LOG_FORMAT="${COMMUNAL_LOG_FORMAT:-pretty}"
-    export COMMUNAL_BILLING_DATABASE_URL="${COMMUNAL_BILLING_DATABASE_URL:-$(database_url "$pg_socket" billing billing)}"
-    export COMMUNAL_COMMUNITY_DATABASE_URL="${COMMUNAL_COMMUNITY_DATABASE_URL:-$(database_url "$pg_socket" community community)}"
+    # A database of the private server has two roles: its owner migrates and loads, the other one serves.
+    billing_owner_url=${COMMUNAL_BILLING_DATABASE_URL:-$(database_url "$pg_socket" billing billing)}
+    community_owner_url=${COMMUNAL_COMMUNITY_DATABASE_URL:-$(database_url "$pg_socket" community community)}
+    export COMMUNAL_BILLING_DATABASE_URL="${COMMUNAL_BILLING_DATABASE_URL:-$(database_url "$pg_socket" billing_server billing)}"
+    export COMMUNAL_COMMUNITY_DATABASE_URL="${COMMUNAL_COMMUNITY_DATABASE_URL:-$(database_url "$pg_socket" community_server community)}"
     load_secrets
 }
 
@@ -128,7 +131,7 @@ start_private_server() {
     fi
     say "Starting PostgreSQL $(pg_major "$pg_bin") ($pg_dir) …"
     start_server "$pg_data" "$pg_socket" "$pg_log" max_connections=200 shared_buffers=256MB max_wal_size=2GB \
-        log_min_duration_statement=1000 || die 1 "no database, nothing to serve from"
+        log_min_duration_statement=1000 log_error_verbosity=terse || die 1 "no database, nothing to serve from"
     server_started=yes
 }
 
@@ -150,17 +153,24 @@ create_private_server() {
     as_owner mv "$pg_data.new" "$pg_data"
 }
 
-# One database and one role a service; neither service can reach the other's.
+# One database and two roles a service, the owner and the one that serves; neither service can reach the other's.
 create_databases() {
     as_superuser "$pg_socket" postgres --no-align --tuples-only <<'SQL'
 SELECT format('CREATE ROLE %I LOGIN', name)
   FROM (VALUES ('billing'), ('community')) AS service(name)
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
+SELECT 'CREATE ROLE communal_server NOLOGIN'
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'communal_server') \gexec
+SELECT format('CREATE ROLE %I LOGIN IN ROLE communal_server', name || '_server')
+  FROM (VALUES ('billing'), ('community')) AS service(name)
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name || '_server') \gexec
 SELECT format('CREATE DATABASE %I OWNER %I', name, name)
   FROM (VALUES ('billing'), ('community')) AS service(name)
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = name) \gexec
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname)
   FROM pg_database WHERE datname IN ('billing', 'community', 'postgres') \gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO %I', name, name || '_server')
+  FROM (VALUES ('billing'), ('community')) AS service(name) \gexec
 SQL
 }
 
@@ -239,10 +249,18 @@ prepare_data() {
     local service
     for service in billing community; do
         say "Bringing $service's database up to date …"
-        interruptible "$programs/$service" migrate >&2 || die 1 "the migrations of $service failed"
+        as_database_owner "$service" migrate >&2 || die 1 "the migrations of $service failed"
         [ "${COMMUNAL_DEMO:-1}" = 1 ] || continue
-        interruptible "$programs/$service" seed --demo >&2 || die 1 "the demo data of $service could not be loaded"
+        as_database_owner "$service" seed --demo >&2 || die 1 "the demo data of $service could not be loaded"
     done
+}
+
+# as_database_owner SERVICE COMMAND…
+as_database_owner() {
+    local service=$1
+    shift
+    interruptible env COMMUNAL_BILLING_DATABASE_URL="$billing_owner_url" COMMUNAL_COMMUNITY_DATABASE_URL="$community_owner_url" \
+        "$programs/$service" "$@"
 }
 
 serve() {

@@ -23,6 +23,8 @@ use crate::installation::Installation;
 
 /// Owns the databases and is not a superuser, as in production.
 const DATABASE_OWNER: &str = "communal";
+/// The role by which services connect while they serve.
+const SERVING_ROLE: &str = "communal_serving";
 
 /// The ports on which processes listen.
 const PORTS: Range<u16> = 20_000..30_000;
@@ -89,6 +91,8 @@ impl Databases {
     pub(crate) async fn create(&self) -> anyhow::Result<()> {
         let administrator = self.administrator()?;
         execute(&administrator, &format!("CREATE ROLE {DATABASE_OWNER} LOGIN")).await?;
+        execute(&administrator, "CREATE ROLE communal_server NOLOGIN").await?;
+        execute(&administrator, &format!("CREATE ROLE {SERVING_ROLE} LOGIN IN ROLE communal_server")).await?;
         for kind in [Kind::Billing, Kind::Community] {
             execute(&administrator, &format!("CREATE DATABASE {} OWNER {DATABASE_OWNER}", kind.name())).await?;
         }
@@ -117,12 +121,16 @@ impl Databases {
         Ok(Ran { succeeded: output.status.success(), output: String::from_utf8_lossy(&said).trim().to_owned() })
     }
 
-    /// The settings that a service needs.
+    /// The settings of a service's commands, which run as the owner of its tables.
     pub(crate) fn settings(&self, kind: Kind) -> [(String, String); 3] {
+        self.settings_as(DATABASE_OWNER, kind)
+    }
+
+    fn settings_as(&self, role: &str, kind: Kind) -> [(String, String); 3] {
         let url = format!("COMMUNAL_{}_DATABASE_URL", kind.name().to_uppercase());
         let keys = [("COMMUNAL_TOKEN_KEY", community::TOKEN_KEY), ("COMMUNAL_SEALING_KEY", community::SEALING_KEY)];
         let [token, sealing] = keys.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        [(url, self.url(kind.name())), token, sealing]
+        [(url, self.url_as(role, kind.name())), token, sealing]
     }
 
     fn url(&self, database: &str) -> String {
@@ -173,7 +181,7 @@ impl Slot {
         settings: Settings<'_>,
     ) -> anyhow::Result<Self> {
         let mut slot = Self::new(kind, installation, settings)?;
-        slot.settings.extend(databases.settings(kind));
+        slot.settings.extend(databases.settings_as(SERVING_ROLE, kind));
         Ok(slot)
     }
 

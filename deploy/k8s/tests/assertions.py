@@ -20,12 +20,14 @@ DEFAULT_CONNECTIONS = 16
 OWN_CONNECTIONS = 2
 # Secrets that are made outside of a rendering: by hand or by an operator, as README.md says.
 SECRETS = {
-    "billing-database": {"url"},
-    "community-database": {"url"},
+    "billing-database": {"url", "owner-url"},
+    "community-database": {"url", "owner-url"},
     "community-keys": {"token-key", "sealing-key"},
     "gateway-keys": {"gateway-key"},
     "billing-postgres-app": {"uri"},
     "community-postgres-app": {"uri"},
+    "billing-postgres-server": {"username", "password", "uri"},
+    "community-postgres-server": {"username", "password", "uri"},
     "billing-postgres-ca": {"ca.crt"},
     "community-postgres-ca": {"ca.crt"},
 }
@@ -441,6 +443,32 @@ def the_database_has_connections_enough(objects: Objects) -> Iterator[str]:
             yield f"Cluster/{name}-postgres: a commit must wait for one standby, and one more must be there when it is away"
 
 
+def routes_name_the_services_that_clients_call(objects: Objects) -> Iterator[str]:
+    for route in objects.of("GRPCRoute"):
+        name = f"GRPCRoute/{route['metadata']['name']}"
+        for rule in route["spec"]["rules"]:
+            named = {match.get("method", {}).get("service") for match in rule.get("matches", [{}])}
+            for backend in rule["backendRefs"]:
+                wanted = facts.grpc_services(backend["name"])
+                for missing in sorted(wanted - named):
+                    yield f"{name}: leads nowhere for {missing}"
+                for other in sorted(str(service) for service in named - wanted):
+                    yield f"{name}: lets {other} in from outside" if other != "None" else f"{name}: lets every service in from outside"
+
+
+def servers_do_not_own_their_tables(objects: Objects) -> Iterator[str]:
+    def url_of(workload: Workload) -> dict | None:
+        name = f"COMMUNAL_{workload.binary.upper()}_DATABASE_URL"
+        given = (e for e in workload.container.get("env", []) if e["name"] == name)
+        return next((e.get("valueFrom", {}).get("secretKeyRef") for e in given), None)
+
+    for server in objects.servers():
+        for job in objects.workloads():
+            same = job.document["kind"] == "Job" and job.binary == server.binary and url_of(job) == url_of(server)
+            if same:
+                yield f"{server.name}: connects as the role that migrates"
+
+
 def a_gateway_is_known_to_the_services(objects: Objects) -> Iterator[str]:
     def key_of(workload: Workload) -> dict | None:
         given = (e for e in workload.container.get("env", []) if e["name"] == "COMMUNAL_GATEWAY_KEY")
@@ -583,6 +611,8 @@ ASSERTIONS = [
     the_gateway_dials_the_services,
     the_network_is_closed_but_for_what_is_needed,
     the_database_has_connections_enough,
+    routes_name_the_services_that_clients_call,
+    servers_do_not_own_their_tables,
     a_gateway_is_known_to_the_services,
     files_of_certificates_are_there,
     encryption_is_agreed,

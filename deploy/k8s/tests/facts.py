@@ -100,6 +100,14 @@ def required(binary: str) -> frozenset[str]:
     return frozenset("COMMUNAL_" + name.upper() for name in found)
 
 
+@lru_cache
+def grpc_services(package: str) -> frozenset[str]:
+    """The gRPC services of a package of the contract, by their full names."""
+    folder = ROOT / "proto/communal" / package / "v1"
+    names = {name for path in folder.glob("*.proto") for name in re.findall(r"^service (\w+)", path.read_text(), re.M)}
+    return frozenset(f"communal.{package}.v1.{name}" for name in names)
+
+
 def health_names() -> dict[str, set[str]]:
     """The names under which a service tells its health, by what they say."""
     text = source(KIT)["services/kit/src/server/readiness.rs"]

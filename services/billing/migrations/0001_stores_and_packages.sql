@@ -118,3 +118,7 @@ CREATE TABLE package_price (
 -- And no two versions of one row are open.
 CREATE UNIQUE INDEX package_price_one_open
     ON package_price (retail_company_id, package_id, account_item, dimensions) WHERE stop_date IS NULL;
+
+-- What the role that serves may do: a package is cancelled and a price closed, and neither is deleted.
+GRANT SELECT, INSERT, UPDATE ON store, package, package_price TO communal_server;
+GRANT USAGE ON SEQUENCE package_number TO communal_server;

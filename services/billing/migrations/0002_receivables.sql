@@ -70,3 +70,6 @@ CREATE TABLE receivable_batch (
     written_at        timestamptz NOT NULL DEFAULT platform.instant(),
     PRIMARY KEY (company_id, batch_id)
 );
+
+-- What the role that serves may do: a line is imported and read, and nothing changes it yet.
+GRANT SELECT, INSERT ON receivable, receivable_open, receivable_settled, receivable_batch TO communal_server;

@@ -22,3 +22,6 @@ CREATE TABLE payer_object (
     trace_id        text NOT NULL DEFAULT platform.actor('trace_id'),
     PRIMARY KEY (community_id, payer_obj_id)
 );
+
+-- What the role that serves may do.
+GRANT SELECT, INSERT, UPDATE ON payer_object TO communal_server;

@@ -69,3 +69,8 @@ CREATE TABLE fee_item_closure (
     PRIMARY KEY (community_id, config_id, closure),
     FOREIGN KEY (community_id, config_id) REFERENCES pay_fee_config
 );
+
+-- What the role that serves may do: an item is marked as deleted, and a closure stays as it was.
+GRANT SELECT, INSERT, UPDATE ON pay_fee_config TO communal_server;
+GRANT SELECT, INSERT ON fee_item_closure TO communal_server;
+GRANT USAGE ON SEQUENCE fee_item_number TO communal_server;

@@ -111,3 +111,8 @@ FROM pay_fee_rule r
 JOIN pay_fee_config c ON c.community_id = r.community_id AND c.config_id = r.config_id
 LEFT JOIN fee_item_closure k
        ON k.community_id = r.community_id AND k.config_id = r.config_id AND k.closure = r.epoch + 1;
+
+-- What the role that serves may do: whether a fee or rule is ended follows from its item, so nothing changes them yet.
+GRANT SELECT, INSERT ON pay_fee, pay_fee_rule TO communal_server;
+GRANT SELECT ON fee, bill_rule TO communal_server;
+GRANT USAGE ON SEQUENCE fee_number, bill_rule_number TO communal_server;

@@ -2,6 +2,22 @@
 -- its definition lives here once, and each service's `migrate` applies it before its own.
 CREATE SCHEMA IF NOT EXISTS platform;
 
+-- The group of the roles that serve. The owner of the tables migrates; a role that serves has no DDL, and each
+-- migration grants the group what statements need and no more: neither UPDATE nor DELETE where history is append-only.
+-- An owner that may not make roles finds the group there.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'communal_server') THEN
+        CREATE ROLE communal_server NOLOGIN;
+    END IF;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL; -- Another database of the cluster was first.
+    WHEN insufficient_privilege THEN
+        RAISE EXCEPTION 'an administrator has to CREATE ROLE communal_server NOLOGIN first';
+END
+$$;
+GRANT USAGE ON SCHEMA platform TO communal_server;
+
 -- What is billed for: a supplier of billing, a community of community.
 CREATE TABLE platform.tenant (
     tenant_id  text PRIMARY KEY CHECK (tenant_id <> ''),
@@ -72,3 +88,10 @@ CREATE TABLE platform.answered_request (
     PRIMARY KEY (tenant_id, request_id)
 );
 CREATE INDEX answered_request_age ON platform.answered_request (answered_at);
+
+GRANT SELECT, INSERT, UPDATE ON platform.tenant, platform.channel, platform.channel_key, platform.operator
+    TO communal_server;
+GRANT SELECT, INSERT ON platform.channel_tenant TO communal_server;
+GRANT SELECT, INSERT, DELETE ON platform.operator_tenant TO communal_server;
+-- Old replies are forgotten.
+GRANT SELECT, INSERT, UPDATE, DELETE ON platform.answered_request TO communal_server;

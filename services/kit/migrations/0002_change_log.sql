@@ -70,3 +70,4 @@ END
 $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON platform.change
     FOR EACH STATEMENT EXECUTE FUNCTION platform.refuse_change();
+GRANT SELECT, INSERT ON platform.change TO communal_server;

@@ -113,6 +113,7 @@ async fn a_line_is_known_in_whichever_partition_it_is() {
          CREATE TABLE receivable_settled PARTITION OF receivable FOR VALUES IN (true) PARTITION BY RANGE (account_month);
          CREATE TABLE settled_2024 PARTITION OF receivable_settled FOR VALUES FROM (202401) TO (202501);
          CREATE UNIQUE INDEX receivable_settled_key ON receivable_settled (network_company_id, line_key, account_month);
+         GRANT SELECT, INSERT ON receivable_settled TO communal_server;
          COMMIT",
     )
     .execute(world.pool())

@@ -8,6 +8,7 @@ mod matrix;
 mod month_controls;
 mod packages;
 mod prices;
+mod least_right;
 mod process;
 mod rating;
 mod replicas;

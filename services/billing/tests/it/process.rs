@@ -46,7 +46,7 @@ fn a_faulty_configuration_is_told_whole_and_exits_64() {
 #[tokio::test]
 async fn an_operator_sets_a_service_up_from_the_command_line() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
-    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.url.as_str())];
+    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.owner_url.as_str())];
     let run = |arguments: &[&str]| {
         let (code, printed, complaint) = ran(billing(arguments, &settings));
         assert_eq!(code, Some(0), "{arguments:?}: {complaint}");

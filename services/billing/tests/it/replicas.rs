@@ -205,7 +205,8 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
         "ALTER TABLE receivable RENAME TO receivable_lines;
          CREATE FUNCTION slow_on_a_replica() RETURNS boolean LANGUAGE plpgsql AS $$
              BEGIN IF pg_is_in_recovery() THEN PERFORM pg_sleep(20); END IF; RETURN true; END $$;
-         CREATE VIEW receivable AS SELECT * FROM receivable_lines WHERE slow_on_a_replica();",
+         CREATE VIEW receivable AS SELECT * FROM receivable_lines WHERE slow_on_a_replica();
+         GRANT SELECT ON receivable TO communal_server;",
     )
     .await;
     let conflicts = counted("communal_replica_fallbacks_total{reason=\"conflict\"}");

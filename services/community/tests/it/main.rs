@@ -8,6 +8,7 @@ mod credentials;
 mod fee_items;
 mod fees;
 mod payer_objects;
+mod least_right;
 mod process;
 mod repeats;
 mod schema;

@@ -111,7 +111,7 @@ async fn the_check_reports_a_schema_that_is_behind() {
 #[tokio::test]
 async fn the_migrate_of_an_older_release_leaves_a_newer_schema_alone() {
     let database = TestDatabase::create("community", &MIGRATOR).await;
-    let settings = [("community_database_url", database.url.as_str()), ("token_key", TOKEN_KEY)];
+    let settings = [("community_database_url", database.owner_url.as_str()), ("token_key", TOKEN_KEY)];
     for table in ["_sqlx_migrations", "_platform_migrations"] {
         let newer = format!(
             "INSERT INTO {table} (version, description, success, checksum, execution_time)
@@ -128,7 +128,7 @@ async fn the_migrate_of_an_older_release_leaves_a_newer_schema_alone() {
 #[tokio::test]
 async fn demo_data_is_loaded_once_and_fits_the_documents_own_example() {
     let database = TestDatabase::create("community", &MIGRATOR).await;
-    let url = database.url.clone();
+    let url = database.owner_url.clone();
     let settings = [("community_database_url", url.as_str()), ("token_key", TOKEN_KEY), ("sealing_key", SEALING_KEY)];
     // Migrations were applied already; applying them again does nothing.
     assert!(run(&settings, &["migrate"]).await.status.success());

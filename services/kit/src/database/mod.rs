@@ -115,6 +115,9 @@ pub async fn migrate(pool: &PgPool, service: &Migrator) -> anyhow::Result<()> {
         migrator.dangerous_set_table_name(table);
         migrator.run_direct(None, &mut *connection, false).await?;
     }
+    // The role that serves asks whether the schema is current.
+    let notes = "GRANT SELECT ON _platform_migrations, _sqlx_migrations TO communal_server";
+    sqlx::query(notes).execute(&mut *connection).await?;
     connection.close().await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ static NONE: Migrator = Migrator::DEFAULT;
 /// A pool with so many places for calls.
 async fn pool(database: &TestDatabase, places: u32) -> Pool {
     let options = PgPoolOptions::new().max_connections(places + 1).acquire_timeout(Duration::from_millis(300));
-    Pool::over(options.connect(&database.url).await.unwrap())
+    Pool::over(options.connect(&database.owner_url).await.unwrap())
 }
 
 async fn process(pool: &Pool) -> i32 {

@@ -342,7 +342,7 @@ async fn connections_that_died_unused_are_gone_before_the_service_is_ready_again
         idle.push(service.pool.lease().await.unwrap());
     }
     idle.into_iter().for_each(Lease::done);
-    let mut other = PgConnection::connect(&service.database.url).await.unwrap();
+    let mut other = PgConnection::connect(&service.database.owner_url).await.unwrap();
     let ended: i64 = sqlx::query_scalar(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()",

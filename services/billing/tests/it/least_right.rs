@@ -1,0 +1,32 @@
+//! The role that serves cannot change what is append-only.
+
+use communal_billing::MIGRATOR;
+use communal_fixtures::TestDatabase;
+use sqlx::{AssertSqlSafe, PgPool};
+
+#[tokio::test]
+async fn lines_and_batches_are_added_and_read_only() {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    let server = PgPool::connect(&database.url).await.unwrap();
+    for table in ["receivable", "receivable_open", "receivable_settled", "receivable_batch"] {
+        for statement in [
+            format!("DELETE FROM {table}"),
+            format!("UPDATE {table} SET operator_id = 'nobody'"),
+            format!("TRUNCATE {table} CASCADE"),
+            format!("DROP TABLE {table} CASCADE"),
+            format!("ALTER TABLE {table} ADD COLUMN mine int"),
+        ] {
+            refused(&server, statement).await;
+        }
+        sqlx::raw_sql(AssertSqlSafe(format!("SELECT count(*) FROM {table}"))).execute(&server).await.unwrap();
+    }
+    for table in ["store", "package", "package_price"] {
+        refused(&server, format!("DELETE FROM {table}")).await;
+    }
+}
+
+async fn refused(server: &PgPool, statement: String) {
+    let error = sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(server).await.expect_err(&statement);
+    let state = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
+    assert_eq!(state.as_deref(), Some("42501"), "{statement}: {error}");
+}
