@@ -4,11 +4,11 @@
 mod arrears;
 mod harness;
 mod import;
+mod least_right;
 mod matrix;
 mod month_controls;
 mod packages;
 mod prices;
-mod least_right;
 mod process;
 mod rating;
 mod replicas;
