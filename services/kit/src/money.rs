@@ -22,6 +22,30 @@ pub fn round(value: Decimal, scale: u32) -> Decimal {
     value.round_dp_with_strategy(scale, RoundingStrategy::MidpointAwayFromZero)
 }
 
+/// Rounds up: away from zero, however little is cut off.
+///
+/// ```
+/// use communal_kit::money::round_up;
+/// use rust_decimal::Decimal;
+/// assert_eq!(round_up(Decimal::new(2_682_904, 3), 2), Decimal::new(2_682_91, 2));
+/// ```
+#[must_use]
+pub fn round_up(value: Decimal, scale: u32) -> Decimal {
+    value.round_dp_with_strategy(scale, RoundingStrategy::AwayFromZero)
+}
+
+/// Rounds down: towards zero, however much is cut off.
+///
+/// ```
+/// use communal_kit::money::round_down;
+/// use rust_decimal::Decimal;
+/// assert_eq!(round_down(Decimal::new(2_682_909, 3), 2), Decimal::new(2_682_90, 2));
+/// ```
+#[must_use]
+pub fn round_down(value: Decimal, scale: u32) -> Decimal {
+    value.round_dp_with_strategy(scale, RoundingStrategy::ToZero)
+}
+
 /// The text of a value with exactly `scale` digits after the point. PostgreSQL sends a zero
 /// without any, so every decimal that leaves goes through here.
 ///
