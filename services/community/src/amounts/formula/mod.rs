@@ -19,6 +19,7 @@
 
 mod dimension;
 mod evaluate;
+mod filled;
 mod lexer;
 mod parser;
 #[cfg(test)]
