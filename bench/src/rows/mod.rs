@@ -1,5 +1,6 @@
 //! The rows of the table, a file for each subject. Each prepares its own stage and checks the data before the clock starts.
 
+mod amounts;
 mod arrears;
 mod cascade;
 mod fee_items;
@@ -55,13 +56,14 @@ pub struct Run<'r> {
 }
 
 /// The rows with their descriptions, in the order of the table.
-pub const ROWS: [(&str, &str); 10] = [
+pub const ROWS: [(&str, &str); 11] = [
     ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
     ("gateway", "the same through the gateway, compared with grpc-gateway"),
     ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
     ("prices", "UpdateSalePackagePrice of rows on sale, compared with its bare statements"),
     ("fee-items", "saveFeeConfig and updateFeeConfig with request id, compared with their bare statements"),
     ("cascade", "stopping an item with many fees, compared with one bare UPDATE"),
+    ("amounts", "amounts owed by 60,000 fees, computed in one thread"),
     ("import", "receivable lines over gRPC, compared with COPY"),
     ("table-size", "arrears while the table grows"),
     ("memory", "memory of each process after work, and of the stream without a cap"),
@@ -80,6 +82,7 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
         "prices" => prices::measure(run).await,
         "fee-items" => fee_items::measure(run).await,
         "cascade" => cascade::measure(run).await,
+        "amounts" => amounts::measure(run),
         "import" => import::measure(run).await,
         "table-size" => table_size::measure(run).await,
         "memory" => memory::measure(run).await,
