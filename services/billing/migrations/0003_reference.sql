@@ -22,3 +22,6 @@ CREATE TABLE month_control (
 CREATE TRIGGER history AFTER INSERT OR UPDATE OR DELETE ON month_control
     FOR EACH ROW EXECUTE FUNCTION platform.record_change(
         'month_control', 'company_id', 'network_company_id', 'network_store_id', 'utility', 'account_month');
+
+-- What the role that serves may do: a month is opened, and stays as it was opened.
+GRANT SELECT, INSERT ON month_control TO communal_server;

@@ -20,9 +20,26 @@ async fn lines_and_batches_are_added_and_read_only() {
         }
         sqlx::raw_sql(AssertSqlSafe(format!("SELECT count(*) FROM {table}"))).execute(&server).await.unwrap();
     }
-    for table in ["store", "package", "package_price"] {
+    for table in ["store", "package", "package_price", "month_control"] {
         refused(&server, format!("DELETE FROM {table}")).await;
     }
+}
+
+#[tokio::test]
+async fn no_table_view_or_sequence_was_forgotten() {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    let forgotten: Vec<String> = sqlx::query_scalar(
+        "SELECT c.oid::regclass::text FROM pg_class c
+         WHERE c.relnamespace IN ('public'::regnamespace, 'platform'::regnamespace)
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype IN ('e', 'i'))
+           AND CASE WHEN c.relkind IN ('r', 'p', 'v') THEN NOT has_table_privilege('communal_server', c.oid, 'SELECT')
+                    WHEN c.relkind = 'S' THEN NOT has_sequence_privilege('communal_server', c.oid, 'USAGE')
+                    ELSE false END",
+    )
+    .fetch_all(&database.pool)
+    .await
+    .unwrap();
+    assert_eq!(forgotten, [""; 0], "its migration grants nothing to communal_server");
 }
 
 async fn refused(server: &PgPool, statement: String) {
