@@ -9,7 +9,7 @@ use communal_proto::community::v1::ItemState;
 use prost::Message;
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::fee_items::{ACTOR, UPDATE, item_id, items, update_message};
+use super::fee_items::{UPDATE, item_id, items, update_message};
 use super::{Run, figure};
 use crate::arithmetic::{Figure, Target};
 use crate::grpc::Client;
@@ -25,8 +25,7 @@ const OBJECTS: u64 = 1_000;
 /// Statements that charge `count` fees by an item.
 fn fees(item: u64, count: u64) -> String {
     format!(
-        "{ACTOR};
-         INSERT INTO pay_fee (
+        "INSERT INTO pay_fee (
              community_id, fee_id, config_id, payer_obj_id, payer_obj_type, state, epoch, start_time, end_time)
          SELECT '{COMMUNITY}', '{item}-' || lpad(n::text, 8, '0'), '{}', 'room' || n % {OBJECTS}, '3333', '2008001', 0,
              '2025-01-01', '2025-01-01'
@@ -37,8 +36,7 @@ fn fees(item: u64, count: u64) -> String {
 
 fn payer_objects() -> String {
     format!(
-        "{ACTOR};
-         INSERT INTO payer_object (community_id, payer_obj_id, payer_obj_type, name, built_up_area, layer)
+        "INSERT INTO payer_object (community_id, payer_obj_id, payer_obj_type, name, built_up_area, layer)
          SELECT '{COMMUNITY}', 'room' || n, '3333', '1栋' || n || '室', 89.5, 3
          FROM generate_series(0, {OBJECTS} - 1) AS n"
     )

@@ -23,20 +23,15 @@ pub(super) const UPDATE: &str = "/communal.community.v1.FeeItemService/UpdateFee
 const ITEMS: u64 = 1_000;
 /// The identifier before the first item's: the service never draws one of these.
 const FIRST: u64 = 930_000_000_000_000_000;
-/// Announces an actor to the transaction; a write without one fails.
-pub(super) const ACTOR: &str = "SELECT set_config('communal.' || field, 'bench', true)
-         FROM unnest(ARRAY['operator_id', 'operator_name', 'channel_id', 'trace_id', 'method']) AS field;
-         SELECT set_config('communal.instant', now()::text, true)";
 /// BEGIN, the claim of the request id, at most two statements of work, the recorded reply, and COMMIT.
 const MOST_ROUND_TRIPS: Target = Target::AtMost(6.0);
 const SPAN: (&str, &str) = ("2025-01-01 00:00:00", "2050-12-31 23:59:59");
 
-/// The statements that make items `1..=count`, and their actor. An item's name is its identifier:
+/// The statement that makes items `1..=count`. An item's name is its identifier:
 /// pgbench can then draw both at once.
 pub(super) fn items(count: u64) -> String {
     format!(
-        "{ACTOR};
-         INSERT INTO pay_fee_config (
+        "INSERT INTO pay_fee_config (
              community_id, config_id, fee_type_cd, fee_name, fee_flag, start_time, end_time, computing_formula,
              square_price, additional_amount, bill_type, payment_cd, payment_cycle, deduct_from, pay_online, scale,
              decimal_place, units, state)

@@ -80,7 +80,7 @@ macro_rules! draft {
 }
 
 impl From<&NewSalePackage> for Draft {
-    /// The request cannot say that a package is residential: it is not, until it is changed.
+    /// The request has no field for residential use: a new package is not residential.
     fn from(new: &NewSalePackage) -> Self {
         draft!(new, resident: YesNo::No, planned: Lifetime::default())
     }
@@ -88,7 +88,7 @@ impl From<&NewSalePackage> for Draft {
 
 impl From<&ChangedSalePackage> for Draft {
     /// A field that is left out becomes empty. A price is not agreed, split by time or laddered
-    /// unless the change says so, because prices must equal their package in these.
+    /// unless the request has it, because prices must equal their package in these.
     fn from(changed: &ChangedSalePackage) -> Self {
         let planned = Lifetime { start: day(changed.start_date), stop: day(changed.stop_date) };
         draft!(changed, resident: changed.resident(), planned: planned)

@@ -1,8 +1,8 @@
-//! Packages (零售套餐) and their prices: what a retail company sells.
+//! Packages (零售套餐) of retail companies, and their prices.
 //!
 //! A package and its price rows are one: one lock and one version guard both, and a package is
 //! submitted only with complete prices. [`lifecycle`] decides which step fits which state, [`draft`]
-//! what a package may look like; both are pure. [`store`] has the statements, [`rpc`] the methods of
+//! reads the content of a package; both are pure. [`store`] has the statements, [`rpc`] the methods of
 //! `PackageService`, [`prices`] everything about price rows.
 
 pub mod draft;

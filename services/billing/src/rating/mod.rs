@@ -43,7 +43,7 @@ pub struct Rates {
     pub prices: BTreeMap<(Tier, Period), Decimal>,
 }
 
-/// What was used.
+/// A quantity that was used.
 #[derive(Clone, Debug)]
 pub struct Usage {
     /// Quantity used before it in the year or month that the ladder counts by.

@@ -1,4 +1,4 @@
-//! How a quantity is shared out over the periods of the day.
+//! The shares of a quantity by period of the day.
 
 use rust_decimal::Decimal;
 
@@ -29,7 +29,7 @@ pub fn share_out(whole: Decimal, shares: &[Decimal]) -> Result<Vec<Decimal>, Rat
     remainders.sort_by(|(a, i), (b, j)| b.cmp(a).then(i.cmp(j)));
     let hundredth = Decimal::new(1, QUANTITY_SCALE);
     let step = if left.is_sign_negative() { -hundredth } else { hundredth };
-    // What is finer than a hundredth (the whole itself may be) stays with the last one served.
+    // A rest finer than a hundredth (the whole may have one) goes to the last part that gets any.
     for (_, index) in remainders {
         if left.is_zero() {
             break;

@@ -1,4 +1,4 @@
-//! How a quantity is split over the tiers of a ladder.
+//! The split of a quantity over the tiers of a ladder.
 
 use rust_decimal::Decimal;
 
@@ -17,7 +17,7 @@ pub fn split(tiers: &[TierLimits], accumulated: Decimal, quantity: Decimal) -> R
     let mut parts = Vec::with_capacity(tiers.len());
     let mut covered = Decimal::ZERO;
     for (index, tier) in tiers.iter().enumerate() {
-        // What was refunded beyond zero had the price of the first tier.
+        // A refund beyond zero has the price of the first tier.
         let low = if index == 0 { from } else { from.max(Decimal::from(tier.lower)) };
         let high = if tier.upper == 0 { to } else { to.min(Decimal::from(tier.upper)) };
         let part = high.checked_sub(low).ok_or(RatingError::OutOfRange)?.max(Decimal::ZERO);

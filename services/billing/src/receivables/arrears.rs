@@ -1,4 +1,4 @@
-//! The rule of which arrears a caller sees.
+//! The visibility of arrears.
 //!
 //! The filter follows the document's text, "1-保底价只查用本公司电，3-市场价只查未用本公司电":
 //! guaranteed price, only customers who use *this company's* energy; market price, only those who do

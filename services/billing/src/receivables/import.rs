@@ -36,7 +36,7 @@ use crate::vocabulary::identifiers::BatchId;
 
 /// Faults after which reading stops.
 const MOST_FAULTS: usize = 500;
-/// Lines in one message, as the contract says.
+/// Most lines in one message, as in the contract.
 const MOST_LINES_A_MESSAGE: usize = 5_000;
 /// Lines written at a time.
 const LINES_A_COPY: usize = 5_000;

@@ -110,7 +110,7 @@ struct Cursor {
     first: Vec<Bytes>,
 }
 
-/// Reads the staleness that the caller allows; `None` if the caller does not say.
+/// Reads the staleness that the caller allows; `None` if it is not given.
 fn limit(metadata: &MetadataMap) -> Result<Option<Duration>, Fault> {
     let mut values = metadata.get_all(staleness::LIMIT).iter();
     let Some(value) = values.next() else { return Ok(None) };

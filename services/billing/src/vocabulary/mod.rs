@@ -1,5 +1,5 @@
-//! What more than one noun speaks of: dates and months, lifetimes, quantities and unit prices, the
-//! shape of a tariff, identifiers.
+//! Terms that several nouns share: dates and months, lifetimes, scales, the shape of a tariff,
+//! identifiers.
 //!
 //! A leaf: it imports nothing of the crate and does no I/O.
 

@@ -1,5 +1,4 @@
-//! What decides the price of a quantity: the shape of a package and the dimensions of its price
-//! rows.
+//! The terms of a tariff: the shape of a package and the dimensions of its price rows.
 //!
 //! A package's prices are a matrix of season × period of the day × tier. The *ladder* is the kind of
 //! steps (阶梯类型: by year, by month, none), a *tier* is one step of it (阶梯级次). A tier covers the
@@ -17,19 +16,19 @@ pub struct Shape {
     pub account_item: String,
     /// Utility.
     pub utility: Utility,
-    /// Whether the price was agreed with the customer.
+    /// Yes if the price was agreed with the customer.
     pub agreement_price: YesNo,
-    /// Whether priced by season.
+    /// True if priced by season.
     pub seasonal: bool,
     /// Basis of the heat charge.
     pub heat_basis: HeatBasis,
     /// Basis of the property and garbage charge.
     pub property_basis: PropertyBasis,
-    /// How many periods of the day are priced apart.
+    /// Number of periods of the day that are priced apart.
     pub time_of_use: TimeOfUse,
-    /// Whether tiers count by year or by month.
+    /// Kind of the ladder: tiers by year, by month, or none.
     pub ladder: Ladder,
-    /// How many tiers there are; 1 without a ladder.
+    /// Number of tiers; 1 without a ladder.
     pub tiers: i32,
 }
 
@@ -82,21 +81,21 @@ pub fn or<E: Default + PartialEq>(code: E, default: E) -> E {
 pub struct Dimensions {
     /// Account item: the tariff class.
     pub account_item: String,
-    /// Whether the price was agreed with the customer.
+    /// Yes if the price was agreed with the customer.
     pub agreement_price: YesNo,
-    /// Season; flat where the package has none.
+    /// Season; flat if the package has none.
     pub season: Season,
     /// Basis of the heat charge.
     pub heat_basis: HeatBasis,
     /// Basis of the property and garbage charge.
     pub property_basis: PropertyBasis,
-    /// How many periods of the day are priced apart.
+    /// Number of periods of the day that are priced apart.
     pub time_of_use: TimeOfUse,
-    /// Period of the day; the whole day where the package has none.
+    /// Period of the day; the whole day if the package has none.
     pub period: Period,
-    /// Whether tiers count by year or by month.
+    /// Kind of the ladder: tiers by year, by month, or none.
     pub ladder: Ladder,
-    /// Tier; the first where the package has no ladder.
+    /// Tier; the first if the package has no ladder.
     pub tier: Tier,
 }
 
@@ -110,7 +109,7 @@ pub struct TierLimits {
 }
 
 impl TierLimits {
-    /// Whether the tier covers anything.
+    /// Returns true if the tier covers anything.
     #[must_use]
     pub fn are_forward(self) -> bool {
         self.upper == 0 || self.lower < self.upper

@@ -1,4 +1,4 @@
-//! Arrears over gRPC: who sees what, in which order, how much of it, and every documented key.
+//! Arrears over gRPC: visibility, order, cap, and every documented key.
 
 use std::collections::BTreeSet;
 
@@ -98,7 +98,7 @@ async fn the_filter_means_what_the_document_says_for_every_caller() {
 /// The cells in which the two readings of "1-保底价只查用本公司电，3-市场价只查未用本公司电" differ, and
 /// those in which they agree, in numbers that do not come from the code under test.
 #[tokio::test]
-async fn both_readings_of_the_filter_are_told_apart() {
+async fn both_readings_of_the_filter_are_distinguished() {
     let world = World::start().await;
     import_all(&world, &every_kind_of_line()).await;
     let count = |caller, kind| {

@@ -1,4 +1,4 @@
-//! Taking lines over: all or none, once, with every fault named by its row.
+//! The import of lines: all or none, once, each fault with its row.
 
 use std::time::Duration;
 
@@ -264,7 +264,7 @@ async fn of_batches_that_share_a_line_at_once_one_is_written() {
 }
 
 #[tokio::test]
-async fn too_many_imports_at_once_are_told_to_come_back() {
+async fn more_concurrent_imports_than_allowed_are_refused_as_overloaded() {
     let world = World::start().await;
     let mut open = Vec::new();
     for n in 0..4 {
@@ -295,7 +295,7 @@ async fn too_many_imports_at_once_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn an_import_of_another_companys_lines_is_refused_and_its_lines_are_not_told() {
+async fn an_import_of_another_companys_lines_is_refused_and_its_lines_are_not_revealed() {
     let world = World::start().await;
     world.import_as(RETAIL, "own", &[line(1, 202_401)]).await.unwrap();
     let status = world.import_as(OTHER_RETAIL, "probe", &[line(1, 202_401)]).await.unwrap_err();

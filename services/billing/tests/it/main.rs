@@ -12,4 +12,5 @@ mod prices;
 mod process;
 mod rating;
 mod replicas;
+mod schema;
 mod seed;

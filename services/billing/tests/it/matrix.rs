@@ -1,4 +1,4 @@
-//! Price matrices: which are complete, and what is named where one is not.
+//! Price matrices: complete ones, and the gaps of incomplete ones.
 
 use communal_billing::packages::prices::matrix::{Gap, gaps};
 use communal_billing::vocabulary::tariff::{
@@ -60,7 +60,7 @@ fn a_matrix_is_complete_only_with_every_season_period_and_tier() {
                 for missing in 0..rows.len() {
                     let mut rows = rows.clone();
                     let (dimensions, _) = rows.remove(missing);
-                    // Of a matrix of one row nothing is left; the package's own account item is asked for.
+                    // Without its one row a matrix is empty; the package's own account item is missing then.
                     assert!(gaps(&shape, &rows).contains(&Gap::Missing(dimensions)), "without row {missing}");
                 }
             }

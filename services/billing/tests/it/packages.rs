@@ -4,7 +4,7 @@ use communal_proto::billing::v1::*;
 
 use crate::harness::*;
 
-/// What a call does to a package in a state: the reason of the refusal, or nothing.
+/// Makes a call; returns the reason if it is refused.
 async fn refusal(world: &World, call: &str, id: &str) -> Option<String> {
     let mut packages = world.packages(caller(RETAIL));
     let mut prices = world.prices(caller(RETAIL));
@@ -145,7 +145,7 @@ async fn a_package_of_another_company_is_as_unknown_as_none() {
     };
     let foreign = of(OTHER_RETAIL, &id).await;
     let unknown = of(OTHER_RETAIL, "P999999999999999").await;
-    assert_eq!(foreign, unknown, "the same answer, so that nobody learns which packages others have");
+    assert_eq!(foreign, unknown, "the same answer, so that a caller cannot learn which packages others have");
     assert!(foreign.iter().all(|(_, _, reason)| reason == "PACKAGE_NOT_FOUND"), "{foreign:?}");
     let listed = world.packages(caller(OTHER_RETAIL)).query_sale_package(QuerySalePackageRequest::default()).await;
     assert_eq!(listed.unwrap().into_inner().packages, []);
@@ -395,7 +395,7 @@ async fn cancelling_ends_prices_today_or_before_they_began() {
 }
 
 #[tokio::test]
-async fn every_write_leaves_who_and_when() {
+async fn every_write_records_its_actor() {
     let world = World::start().await;
     let id = world.on_sale("留痕").await;
     world.cancel(&id).await;
@@ -412,6 +412,13 @@ async fn every_write_leaves_who_and_when() {
         ["AddSalePackage", "AddSalePackagePrice", "ApplyPutOnSalesPackage", "PutOnSalePackage", "CancelSalesPackage"];
     assert_eq!(names, methods);
     assert!(steps.iter().all(|(_, operator, channel)| operator == "R000000000000001" && channel == "C000000000000001"));
+    let of_prices: Vec<(String, String)> =
+        sqlx::query_as("SELECT DISTINCT operator_id, channel_id FROM package_price WHERE package_id = $1")
+            .bind(&id)
+            .fetch_all(world.pool())
+            .await
+            .unwrap();
+    assert_eq!(of_prices, [("R000000000000001".to_owned(), "C000000000000001".to_owned())]);
 }
 
 #[tokio::test]

@@ -333,7 +333,7 @@ async fn thirty_two_changes_of_one_package_at_once_become_as_many_versions_one_a
 }
 
 #[tokio::test]
-async fn changes_of_two_packages_in_either_order_do_not_block_each_other_for_good() {
+async fn changes_of_two_packages_in_either_order_do_not_block_each_other_forever() {
     let world = World::start().await;
     let (a, b) = (world.on_sale("甲").await, world.on_sale("乙").await);
     world.days_pass(1);

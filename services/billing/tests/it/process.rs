@@ -1,4 +1,4 @@
-//! The binary: its commands, and what is left when it is stopped or killed in the middle.
+//! The binary: its commands, and its state after a stop or kill in the middle of an import.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
@@ -31,7 +31,7 @@ fn ran(mut command: Command) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn a_faulty_configuration_is_told_whole_and_exits_64() {
+fn all_configuration_errors_are_reported_at_once_with_exit_code_64() {
     let settings =
         [("COMMUNAL_BILLING_ADDR", "nonsense"), ("COMMUNAL_ARREARS_CAP", "-1"), ("COMMUNAL_TIME_ZONE", "Mars")];
     let (code, printed, complaint) = ran(billing(&["serve"], &settings));
@@ -63,7 +63,7 @@ async fn an_operator_sets_a_service_up_from_the_command_line() {
 }
 
 #[tokio::test]
-async fn a_schema_that_is_behind_is_told() {
+async fn check_reports_a_schema_that_is_behind() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version = 2").execute(&database.pool).await.unwrap();
     let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.url.as_str())];
@@ -72,7 +72,7 @@ async fn a_schema_that_is_behind_is_told() {
 }
 
 #[tokio::test]
-async fn a_replica_that_is_none_is_told() {
+async fn check_reports_a_server_that_is_no_replica() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     let url = database.url.as_str();
     let settings = |replica| [("COMMUNAL_BILLING_DATABASE_URL", url), ("COMMUNAL_BILLING_REPLICA_URL", replica)];
@@ -119,7 +119,7 @@ impl Process {
         Self { child, world, address }
     }
 
-    /// Begins an import of so many lines and sends the first half of them.
+    /// Begins an import and sends the first half of its lines.
     async fn half_an_import(&self, lines: u32) -> HalfImport {
         let channel = Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap();
         let (send, receive) = mpsc::channel(1);
@@ -158,7 +158,7 @@ struct HalfImport {
     rest: Vec<ImportReceivableLinesRequest>,
 }
 
-/// Transactions open on the database, other than this question.
+/// The number of open transactions of the database, without this one.
 async fn busy(pool: &PgPool) -> i64 {
     sqlx::query_scalar(
         "SELECT count(*) FROM pg_stat_activity
@@ -170,7 +170,7 @@ async fn busy(pool: &PgPool) -> i64 {
 }
 
 #[tokio::test]
-async fn an_import_that_is_under_way_when_the_service_is_told_to_stop_may_finish() {
+async fn an_import_that_runs_when_the_service_stops_may_finish() {
     let mut process = Process::start("20000").await;
     let HalfImport { call, send, rest } = process.half_an_import(12_000).await;
     process.signal(Signal::SIGTERM);

@@ -1,4 +1,4 @@
-//! Rating: the worked examples of the domain as tables, and what holds for every ladder.
+//! Rating: the worked examples of the domain as tables, and the properties of every ladder.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Arrears from a real replica: fresh, paused, in conflict, killed, promoted, and with the
-//! primary away. A replica that answers is told from the primary by what it has not replayed.
+//! Arrears from a real replica: fresh, paused, in conflict, killed, promoted, and with the primary away.
+//! The tests recognize a replica's answer by the lines that it has not replayed.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ use tonic::{Code, Request, Status};
 use crate::harness::*;
 
 const HOUR: &str = "3600000";
-/// Whether somebody watches this primary.
+/// True if the position of this primary is watched.
 const ASKED_FOR_ITS_POSITION: &str = "SELECT count(*) > 0 FROM pg_stat_activity
     WHERE datname = current_database() AND query LIKE '%pg_current_wal_insert_lsn%' AND query NOT LIKE '%activity%'";
-/// More than fit on the way between a service and a client that does not read.
+/// More lines than the buffers between a service and a client that does not read can hold.
 const LINES: u32 = 25_000;
 
-/// How many lines an answer has, and how far behind it says that it is.
+/// The number of lines of an answer, and its staleness.
 type Answer = (usize, Option<u64>);
 
 fn shown(metadata: &MetadataMap) -> Option<u64> {
@@ -53,7 +53,7 @@ async fn streamed(world: &World, tenant: &'static str, limits: &[&str]) -> Resul
     Ok((lines, shown))
 }
 
-/// Both calls must say the same; what a replica is behind by differs from one to the next.
+/// Makes both calls; their answers must agree, except for the exact staleness of a replica.
 async fn both(world: &World, limits: &[&str]) -> Answer {
     let one = asked(world, NETWORK, limits).await.unwrap();
     let other = streamed(world, NETWORK, limits).await.unwrap();
@@ -70,19 +70,19 @@ async fn is(pool: &PgPool, question: &'static str) -> bool {
     sqlx::query_scalar(question).fetch_one(pool).await.unwrap()
 }
 
-/// Until an answer to a caller with this limit comes from the replica.
+/// Waits until an answer to a caller with this limit comes from the replica.
 async fn until_replica_answers(world: &World, limit: &str) {
     eventually(|| async { asked(world, NETWORK, &[limit]).await.unwrap().1.unwrap() > 0 }).await;
 }
 
-/// A counter of this process; tests that run at the same time share it.
+/// The value of a counter of this process, which concurrent tests share.
 fn counted(series: &str) -> u64 {
     let text = metrics_handle().unwrap().render();
     let line = text.lines().find(|line| line.starts_with(series)).unwrap_or_else(|| panic!("{series} in {text}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// A service on a primary and its standby, with so many lines in both.
+/// Starts a service on a primary and its standby, with lines in both.
 async fn service(primary: &Server<'_>, standby: &Server<'_>, lines: u32) -> (World, String) {
     let database = TestDatabase::create_in(&primary.url("postgres"), "billing", &MIGRATOR).await;
     let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&database.pool).await.unwrap();
@@ -119,7 +119,7 @@ async fn an_answer_is_as_fresh_as_its_caller_asks() {
     until_replica_answers(&world, "1000").await;
     let (lines, behind) = both(&world, &["20000"]).await;
     assert!(lines == 3 && (1..=20_000).contains(&behind.unwrap()), "{lines} {behind:?}");
-    assert_eq!(both(&world, &[]).await, (3, None), "who does not ask is told nothing");
+    assert_eq!(both(&world, &[]).await, (3, None), "nothing is added without a limit");
     assert!(is(world.pool(), ASKED_FOR_ITS_POSITION).await);
 
     // A replica that replays nothing answers those who allow it, without what it lacks.
@@ -137,7 +137,7 @@ async fn an_answer_is_as_fresh_as_its_caller_asks() {
     let (lines, behind) = both(&world, &[HOUR]).await;
     let truly = paused.elapsed().as_millis();
     assert!(lines == 3 && behind.unwrap() >= 1_500, "{lines} {behind:?}");
-    // It was paused before the line was written, and replayed up to little before that.
+    // It was paused before the line was written, and had replayed almost everything until then.
     assert!(u128::from(behind.unwrap()) <= truly + 5_000, "{behind:?} after {truly} ms");
 
     let measured = metrics_handle().unwrap().render();
@@ -145,7 +145,7 @@ async fn an_answer_is_as_fresh_as_its_caller_asks() {
         assert!(measured.contains(told), "{told} in {measured}");
     }
 
-    // Whoever reads a replica sees no more than on the primary.
+    // A caller sees no more on a replica than on the primary.
     assert_eq!(asked(&world, RETAIL, &[HOUR]).await.unwrap().0, 3);
     for stranger in [OTHER_NETWORK, OTHER_RETAIL] {
         assert_eq!(asked(&world, stranger, &[HOUR]).await.unwrap().0, 0, "{stranger}");
@@ -157,7 +157,7 @@ async fn an_answer_is_as_fresh_as_its_caller_asks() {
     until_replica_answers(&world, "1000").await;
     assert_eq!(both(&world, &["20000"]).await.0, 4);
 
-    // One that is killed is replaced by the primary at once, and takes part again when it is back.
+    // If it is killed, the primary answers at once; when it is back, it answers again.
     standby.stop();
     for _ in 0..3 {
         assert_eq!(both(&world, &[HOUR]).await, (4, Some(0)));
@@ -181,7 +181,7 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
     let (world, name) = service(&primary, &standby, LINES).await;
     let on_standby = standby.pool(&name);
 
-    // Once something was answered there is no way back: the client is told, and repeats.
+    // After the first portion there is no fallback: the client gets an error and repeats the call.
     let request = limited(StreamUserArrearagesRequest::default(), &[HOUR]);
     let mut stream = world.receivables(caller(NETWORK)).stream_user_arrearages(request).await.unwrap();
     assert!(shown(stream.metadata()).unwrap() > 0);
@@ -199,7 +199,7 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
     };
     assert!(matches!(told.code(), Code::Aborted | Code::Unavailable), "{told:?}");
 
-    // Before that, the primary answers instead. Reading takes its time on the replica alone.
+    // Before that, the primary answers instead. The reading is slow on the replica only.
     run(
         world.pool(),
         "ALTER TABLE receivable RENAME TO receivable_lines;
@@ -231,7 +231,7 @@ async fn without_a_primary_the_bound_grows_and_a_promoted_replica_is_none() {
     let primary = place.primary();
     let standby = primary.standby();
     let (world, _) = service(&primary, &standby, 3).await;
-    // Every connection of the service has been used and is there to be lost.
+    // Every connection of the service is open, so that each can be lost.
     assert_eq!(both(&world, &[]).await, (3, None));
 
     primary.stop();
@@ -275,7 +275,7 @@ async fn a_limit_that_is_none_is_refused_by_name_and_nothing_is_read() {
     let status = world.receivables(caller(NETWORK)).query_user_arrearages(request).await.unwrap_err();
     assert_eq!(fields(&status), ["ACC_VOLPRICE_OWE.CHARGE_PACK_TYPE", "x-max-staleness-ms"]);
 
-    // Without a replica everything comes from the primary, and nobody asks it where it is.
+    // Without a replica everything comes from the primary, and its position is not watched.
     assert_eq!(both(&world, &["5000"]).await, (1, Some(0)));
     assert_eq!(both(&world, &[]).await, (1, None));
     assert!(!is(world.pool(), ASKED_FOR_ITS_POSITION).await);
@@ -285,7 +285,7 @@ async fn a_limit_that_is_none_is_refused_by_name_and_nothing_is_read() {
 async fn a_server_that_is_no_replica_is_never_read() {
     let world = World::start().await;
     let database = TestDatabase::create("billing", &MIGRATOR).await;
-    // A primary of its own, empty, and nobody at all.
+    // A primary of its own, an empty database, and no server at all.
     let nobody = "postgres://postgres@127.0.0.1:1/nothing";
     let settings = [("billing_replica_url", format!("{}, {nobody}", world.database.url))];
     let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();

@@ -1,4 +1,4 @@
-//! The demo data: the same each time, loaded once, and worth looking at.
+//! The demo data: the same each time, loaded once, and plausible.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ async fn seeded(volume: &Volume) -> TestDatabase {
     database
 }
 
-/// Everything of the lines but when they were written.
+/// A hash of all lines, without the times of their writing.
 async fn fingerprint(pool: &PgPool) -> String {
     sqlx::query_scalar(
         "SELECT md5(string_agg(md5(issued) || fee || paid_total || coalesce(latest_payment_id, ''), '' ORDER BY line_key))
@@ -50,7 +50,7 @@ async fn the_demo_data_is_the_same_each_time_and_loaded_once() {
 }
 
 #[tokio::test]
-async fn an_interrupted_load_is_taken_up_again() {
+async fn an_interrupted_load_continues() {
     let database = seeded(&Volume { years: 1, ..SMALL }).await;
     let clock = Clock::system(DEFAULT_ZONE);
     demo(&Pool::over(database.pool.clone()), &clock, &SMALL).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a price matrix must look like.
+//! The rules of a complete price matrix.
 //!
 //! A package's prices are a matrix of season × period of the day × tier. Tiers touch each other, the
 //! first begins at 0 and the last has no end (upper limit 0).

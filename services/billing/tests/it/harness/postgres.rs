@@ -1,9 +1,8 @@
 //! Servers of a test's own: a primary, and standbys that stream from it. On unix sockets only,
 //! in a folder that goes with them.
 //!
-//! `COMMUNAL_TEST_POSTGRES` names the folder of PostgreSQL's programs, and
-//! `COMMUNAL_TEST_POSTGRES_OWNER` the user they run as where it is another one; `./dev test` sets
-//! both.
+//! `COMMUNAL_TEST_POSTGRES` is the folder of PostgreSQL's programs, `COMMUNAL_TEST_POSTGRES_OWNER` the
+//! user that they run as if it is another one; `./dev test` sets both.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +10,7 @@ use std::process::{Command, Stdio};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-/// Where servers are made; removed with it.
+/// The folder of servers; it is removed on drop.
 pub struct Place {
     programs: PathBuf,
     owner: Option<String>,
@@ -55,8 +54,8 @@ impl Place {
     /// Runs a program of PostgreSQL.
     fn run(&self, program: &str, arguments: &[&str]) {
         // Not a pipe: a server started by this would hold it open.
-        let said = self.programs.join(program);
-        let status = self.command(&said).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        let path = self.programs.join(program);
+        let status = self.command(&path).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert!(status.success(), "{program} {arguments:?}: {status}");
     }
 
@@ -69,7 +68,7 @@ impl Place {
             }
             None => Command::new(program),
         };
-        // A folder that any user may be in, and none of the caller's own servers.
+        // A folder that any user may read, and no setting of the caller's own servers.
         command.current_dir("/").stdin(Stdio::null());
         for name in ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGDATA", "PGOPTIONS", "PGPASSWORD"] {
             command.env_remove(name);
@@ -116,7 +115,7 @@ impl Server<'_> {
     pub fn start(&self) {
         let made = self.place.command(Path::new("mkdir")).args(["-p", "-m", "700", &self.socket()]).status();
         assert!(made.unwrap().success());
-        // Small, and as fast as it goes: it is thrown away. A standby lets no reader hold up what it replays.
+        // Small and fast: it is thrown away. On a standby no reader delays the replay.
         let options = format!(
             "-c listen_addresses='' -c port=5432 -c unix_socket_directories='{}' -c max_connections=60 -c fsync=off \
              -c shared_buffers=16MB -c autovacuum=off -c log_min_messages=warning -c max_standby_streaming_delay=0",
@@ -126,7 +125,7 @@ impl Server<'_> {
         self.place.run("pg_ctl", &["--pgdata", &self.data(), "--log", &log, "--options", &options, "--wait", "start"]);
     }
 
-    /// Stops it as when its machine is lost, but for the wait.
+    /// Stops it at once, as if its machine were lost.
     pub fn stop(&self) {
         self.place.run("pg_ctl", &["--pgdata", &self.data(), "--mode=immediate", "--timeout=10", "--wait", "stop"]);
     }
@@ -136,12 +135,12 @@ impl Server<'_> {
         self.place.run("pg_ctl", &["--pgdata", &self.data(), "--wait", "promote"]);
     }
 
-    /// How to connect to a database of it.
+    /// The URL of a database of it.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@localhost:5432/{database}?host={}", self.socket())
     }
 
-    /// A connection for looking at it and changing what it does.
+    /// A connection for administration.
     pub fn pool(&self, database: &str) -> PgPool {
         PgPoolOptions::new().max_connections(1).connect_lazy(&self.url(database)).unwrap()
     }

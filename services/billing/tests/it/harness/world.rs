@@ -1,5 +1,5 @@
 //! A billing service over real gRPC in this process, on a PostgreSQL database of its own, with a
-//! clock that the test holds.
+//! clock that the test sets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

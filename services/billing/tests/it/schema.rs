@@ -1,0 +1,65 @@
+//! The schema against the contract: a coded column allows the documented codes and no other.
+
+use std::collections::BTreeSet;
+
+use communal_billing::MIGRATOR;
+use communal_fixtures::TestDatabase;
+use communal_proto::Coded;
+use communal_proto::billing::v1::*;
+
+/// The documented codes of an enum.
+fn codes<E: Coded + TryFrom<i32>>() -> BTreeSet<String> {
+    (1..).map_while(|number| E::try_from(number).ok()).map(|code| code.code().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn coded_columns_allow_the_documented_codes() {
+    let of_packages = [
+        ("kind", codes::<ChargePackType>()),
+        ("supply_kind", codes::<PurchaseSaleType>()),
+        ("utility", codes::<NetworkType>()),
+        ("resident", codes::<YesNo>()),
+        ("deviation", codes::<YesNo>()),
+        ("seasonal", codes::<YesNo>()),
+        ("agreement_price", codes::<YesNo>()),
+        ("heat_basis", codes::<HeatChargeType>()),
+        ("property_basis", codes::<GarbChargeType>()),
+        ("basic_fee_kind", codes::<BasicFeesType>()),
+        ("time_of_use", codes::<TimeFeesType>()),
+        ("ladder", codes::<LadderType>()),
+        ("tiers", codes::<LadderNumType>()),
+        ("may_cancel", codes::<YesNo>()),
+        ("delivery_price_kind", codes::<DeliveryPriceType>()),
+        ("by_power", codes::<YesNo>()),
+        ("voltage", codes::<TransVoltageType>()),
+        // No documented call leads to "approved" or "rejected".
+        ("state", ["1", "2", "5", "6"].map(str::to_owned).into()),
+    ];
+    let of_prices = [
+        ("agreement_price", codes::<YesNo>()),
+        ("season", codes::<AbundanceType>()),
+        ("heat_basis", codes::<HeatChargeType>()),
+        ("property_basis", codes::<GarbChargeType>()),
+        ("time_of_use", codes::<TimeFeesType>()),
+        ("period", codes::<TimeSharingType>()),
+        ("ladder", codes::<LadderType>()),
+        ("tier", codes::<LadderLevelType>()),
+    ];
+    let expected = of_packages.into_iter().map(|(column, codes)| ("package", column, codes));
+    let expected = expected.chain(of_prices.into_iter().map(|(column, codes)| ("package_price", column, codes)));
+    let expected = expected.chain([("receivable", "package_kind", codes::<ChargePackType>())]);
+
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    for (table, column, codes) in expected {
+        let check: String = sqlx::query_scalar(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::regclass AND conname = $2",
+        )
+        .bind(table)
+        .bind(format!("{table}_{column}_check"))
+        .fetch_one(&database.pool)
+        .await
+        .unwrap_or_else(|error| panic!("{table}.{column}: {error}"));
+        let allowed: BTreeSet<_> = check.split('\'').skip(1).step_by(2).map(str::to_owned).collect();
+        assert_eq!(allowed, codes, "{table}.{column}: {check}");
+    }
+}
