@@ -73,7 +73,7 @@ need_postgres() {
     find_postgres || die 1 "PostgreSQL $oldest_postgres or newer is needed: install the package (Debian, Ubuntu: postgresql; macOS: brew install postgresql@17), or name the folder of initdb by COMMUNAL_PG_BIN"
 }
 
-# The package creates and starts a server of its own on port 5432. Nobody asked for that one, so it is told not to
+# The package creates and starts a server of its own on port 5432. It is not wanted, so it is told not to
 # while the package is installed.
 install_postgres_package() {
     local no_main=/etc/postgresql-common/createcluster.d/communal-dev.conf candidate status=0

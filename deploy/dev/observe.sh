@@ -75,7 +75,7 @@ observe_command() {
     grep '"call refused"' "$observe_dir/communal.log" | head -n 1
 }
 
-# free_address: 127.0.0.1 with a port that nobody listens on.
+# free_address: 127.0.0.1 with a free port.
 free_address() {
     local port
     while :; do

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Private PostgreSQL servers: the one `up` keeps its data in, and throw-away ones for tests and query checks.
-# Both listen on a unix socket only, in a folder nobody but their owner can enter; that is the whole access control.
+# Both listen on a unix socket only, in a folder that only their owner can enter; this is the whole access control.
 #
 # PostgreSQL refuses to run as root. Started by root, a server belongs to the system's `postgres` user, and its
 # data lies where that user can reach it.
@@ -201,7 +201,7 @@ as_superuser() {
     "$pg_bin/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --pset=pager=off -h "$socket" -p 5432 -U postgres -d "$database" "$@"
 }
 
-# A server that lives as long as this command. Speed over safety: a crash loses it, and nobody minds. A database a
+# A server that lives as long as this command. Speed over safety: a crash loses its data, which is acceptable. A database a
 # test makes gigabytes, and /tmp is memory on many machines: so it lies in /var/tmp.
 # Sets scratch_dir, scratch_socket; stop_scratch removes it.
 scratch_dir=''

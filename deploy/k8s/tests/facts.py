@@ -51,6 +51,9 @@ def enclosed(text: str, start: int) -> str:
 # How settings are read: from the reader itself, or by a function that is handed the reader and the names.
 READS = re.compile(r'\breader\s*\.\s*(?:text|parsed|required|secret)\s*(?=\()')
 HANDS_ON = re.compile(r"\b\w+\s*(?=\(\s*(?:&mut\s+)?reader\s*,)")
+# Limits are declared in a table, with the kind and the name of each.
+LIMITS = re.compile(r"\blimits!\s*\{(.*?)\n\}", re.S)
+LIMIT = re.compile(r'\b(?:count|time|bytes)\(\s*"([a-z][a-z0-9_]*)"')
 NAME = re.compile(r'^"([a-z][a-z0-9_]*)"$')
 CONSTANT = re.compile(r"\bconst ([A-Z_]+): &(?:'static )?str =\s*(\"[^\"]*\")")
 
@@ -85,6 +88,8 @@ def settings(binary: str) -> frozenset[str]:
     """The environment variables that a binary reads."""
     found = {"config"}
     for text in sources(binary):
+        for table in LIMITS.findall(text):
+            found |= set(LIMIT.findall(table))
         for match in READS.finditer(text):
             found |= names_in(enclosed(text, match.end()), first_only=True)
         for match in HANDS_ON.finditer(text):

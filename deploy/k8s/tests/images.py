@@ -80,7 +80,9 @@ def compose_problems(deploy: Path) -> list[str]:
 
 
 def documentation_problems(deploy: Path) -> list[str]:
-    text = (deploy / "README.md").read_text()
+    # Limits have a page of their own, with a table made from their declarations.
+    limits = facts.ROOT / "docs/limits.md"
+    text = (deploy / "README.md").read_text() + (limits.read_text() if limits.exists() else "")
     documented = set(re.findall(r"`(COMMUNAL_[A-Z_]+)`", text))
     known = set().union(*(facts.settings(binary) for binary in facts.BINARIES))
     found = [f"README.md: {key} is not documented" for key in sorted(known - documented)]

@@ -19,7 +19,7 @@ SKIPPED = {
     "CKV_K8S_11": "a CPU limit stalls calls while the node has time to spare; requests and the autoscaler share it out",
     "CKV_K8S_15": "a version's image never changes, so there is nothing to pull again",
     "CKV_K8S_35": "the binaries read their secrets from the environment, and no shell or child could read it there",
-    "CKV_K8S_43": "the version is the tag; whoever deploys pins the digest of the registry it mirrors to",
+    "CKV_K8S_43": "the version is the tag; a deployment pins the digest of the registry it mirrors to",
 }
 
 

@@ -1,8 +1,8 @@
-//! Both services and the gateway in one process, for trying Communal and for its end-to-end
-//! tests. In production each runs by itself; nothing here is known to them.
+//! Both services and the gateway in one process, for trying Communal and for its end-to-end tests. In production each is a
+//! process of its own and does not know this crate.
 //!
-//! The parts talk over their ports exactly as they would between machines. They stop in the
-//! order in which a request travels: the gateway lets its calls end first, then the services.
+//! The parts call each other over their ports, exactly as between machines. They stop in the order in which a request
+//! travels: first the gateway waits for its calls, then the services.
 
 use std::net::SocketAddr;
 
@@ -119,7 +119,7 @@ impl Running {
             if serving.is_finished() {
                 continue;
             }
-            // The part may be ending by itself at this moment; then there is nobody to tell.
+            // The part may be ending already; then it no longer receives the signal.
             let _ = stop.send(());
             if let Err(error) = serving.await? {
                 tracing::error!(part, error = %error, "a part did not end well");

@@ -8,7 +8,7 @@ use proc_macro2::TokenTree;
 use super::paths::paths;
 use super::sources::{Source, is_ident, top_level_modules};
 
-/// The imports between the modules at the top level of a crate: who uses whom, and one place where it does.
+/// The imports between the modules at the top level of a crate, each with one place where it occurs.
 ///
 /// Items of the crate's root belong to the module `lib`, or to `main` in a crate without a library.
 #[derive(Debug, Default)]
