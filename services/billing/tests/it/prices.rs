@@ -87,6 +87,23 @@ async fn before_the_first_day_a_change_counts_from_the_first_day() {
 }
 
 #[tokio::test]
+async fn a_version_that_a_clock_ahead_opened_is_not_built_upon() {
+    let world = World::start().await;
+    let id = world.on_sale("超前").await;
+    let now = world.clock.now();
+    world.days_pass(30);
+    update(&world, vec![row(&id, 1, "0.5", 0, 2880)]).await.unwrap();
+    let before = spans(&world, &id).await;
+    // By a clock that is right, the version in the way begins long after tomorrow.
+    world.clock.set(now);
+    assert_eq!(reason(update(&world, vec![row(&id, 1, "0.6", 0, 2880)]).await), "PRICE_STARTS_LATE");
+    assert_eq!(spans(&world, &id).await, before);
+    // Tomorrow is near enough: midnight comes to replicas one after the other.
+    world.days_pass(29);
+    update(&world, vec![row(&id, 1, "0.6", 0, 2880)]).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_row_that_would_not_change_is_left_alone() {
     let world = World::start().await;
     let id = world.on_sale("不变").await;

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
@@ -28,6 +29,9 @@ const READINESS: [&str; 2] = ["", "readiness"];
 const PERIOD: Duration = Duration::from_secs(1);
 /// Longest wait for the database's answer.
 const LIMIT: Duration = Duration::from_secs(2);
+/// Most that the machine's clock may be off from the database's. A replica whose clock is ahead would
+/// open prices and end items on days that have not come.
+const MOST_CLOCK_OFFSET: Duration = Duration::from_secs(2);
 
 /// How long a pool may have nothing to grant and nothing released: longer than calls wait for a
 /// connection.
@@ -42,7 +46,7 @@ pub(super) async fn watch(
     ready: Sender<bool>,
 ) -> JoinHandle<()> {
     health.set_service_status(LIVENESS, ServingStatus::Serving).await;
-    let mut database = Database::of(pool, migrator);
+    let mut database = Database::of(service, pool, migrator);
     let mut was = None;
     let now = database.check(&mut was).await;
     measure(service, &database.pool);
@@ -86,8 +90,17 @@ fn as_gauge(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
+/// How far the machine's clock is certainly off from the database's, which told its time between two
+/// readings of ours.
+fn clock_offset(before: DateTime<Utc>, theirs: DateTime<Utc>, after: DateTime<Utc>) -> Duration {
+    let behind = theirs.signed_duration_since(after).to_std();
+    let ahead = before.signed_duration_since(theirs).to_std();
+    behind.or(ahead).unwrap_or_default()
+}
+
 /// The database as it is asked.
 struct Database {
+    service: &'static str,
     pool: Pool,
     migrator: &'static Migrator,
     options: Arc<PgConnectOptions>,
@@ -100,9 +113,9 @@ struct Database {
 }
 
 impl Database {
-    fn of(pool: Pool, migrator: &'static Migrator) -> Self {
+    fn of(service: &'static str, pool: Pool, migrator: &'static Migrator) -> Self {
         let options = pool.connect_options();
-        Self { pool, migrator, options, connection: None, schema_seen: false, exhausted: None }
+        Self { service, pool, migrator, options, connection: None, schema_seen: false, exhausted: None }
     }
 
     async fn check(&mut self, was: &mut Option<String>) -> bool {
@@ -144,15 +157,37 @@ impl Database {
             Some(connection) => connection,
             None => PgConnection::connect_with(&self.options).await?,
         };
-        let standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(&mut connection).await?;
+        let before = Utc::now();
+        let (standby, theirs): (bool, DateTime<Utc>) =
+            sqlx::query_as("SELECT pg_is_in_recovery(), clock_timestamp()").fetch_one(&mut connection).await?;
+        let off = clock_offset(before, theirs, Utc::now());
+        metrics::gauge!("communal_clock_offset_seconds", "service" => self.service).set(off.as_secs_f64());
         if standby {
             return Ok(Some("the database is a standby".into()));
         }
         self.connection = Some(connection);
+        if off > MOST_CLOCK_OFFSET {
+            return Ok(Some(format!("the clock is off from the database's by more than {MOST_CLOCK_OFFSET:?}")));
+        }
         // A schema only grows, so once is enough.
         if !self.schema_seen {
             self.schema_seen = database::schema_is_current(self.pool.driver(), self.migrator).await?;
         }
         Ok((!self.schema_seen).then(|| "the database lacks migrations: run `migrate`".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_is_off_by_what_the_time_of_the_question_does_not_explain() {
+        let (before, after) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::seconds(1));
+        let off = |theirs: i64| clock_offset(before, before + TimeDelta::milliseconds(theirs), after).as_millis();
+        assert_eq!([off(0), off(500), off(1_000)], [0; 3]);
+        assert_eq!([off(3_500), off(-2_500)], [2_500; 2]);
     }
 }

@@ -14,7 +14,7 @@ use communal_proto::billing::v1::fields::sale_package_price_row as fields;
 use communal_proto::billing::v1::fields::update_sale_package_price_request::ROWS;
 use communal_proto::billing::v1::{PackStateType, Reason, SalePackagePriceRow};
 use communal_proto::contract::v1::Reason as Common;
-use communal_proto::{Fault, FieldName};
+use communal_proto::{Fault, FieldName, Reason as _};
 
 use super::matrix::{Gap, tier_gaps};
 use super::row::{Values, place, resolve};
@@ -176,6 +176,12 @@ pub fn plan_changes(
                 // Before the first day the new version replaces the old one, whose span then is empty.
                 // A clock that went back must not turn a span around.
                 let from = package.lifetime.start.map_or(today, |first| first.max(today)).max(start);
+                if !may_begin(from, package, today) {
+                    let english = "and its price would be in force only from a day after tomorrow";
+                    let fault = Fault::rule(place(index, fields::PACKAGE_ID), english, Reason::PriceStartsLate.text());
+                    objections.push(Reason::PriceStartsLate, fault);
+                    continue;
+                }
                 plan.closes.push(Close { package_id: package_id.clone(), price_id: open.price_id, stop: from });
                 plan.opens.push(Open { package_id, dimensions, values, start: Some(from) });
             }
@@ -187,6 +193,13 @@ pub fn plan_changes(
     }
     objections.sort_by_row();
     plan
+}
+
+/// Returns whether a version may begin on a day: until tomorrow, as clocks of replicas and midnight may have it, or on the
+/// first day of its package. A replica whose clock was ahead may have opened a version on a day far off; a change on top
+/// of it would be accepted and bill nobody for years.
+fn may_begin(from: NaiveDate, package: &PricedPackage, today: NaiveDate) -> bool {
+    package.lifetime.start == Some(from) || today.succ_opt().is_none_or(|tomorrow| from <= tomorrow)
 }
 
 /// The rows on sale that a request names: their place in the request and their limits after it.
