@@ -8,9 +8,9 @@ use communal_proto::identity::v1::TenantKind;
 
 use crate::call::Call;
 use crate::identity::policy::Wording;
+use crate::identity::share::ChannelShare;
 use crate::identity::store::{ChannelRecord, OperatorRecord};
 use crate::refusal::Refusal;
-use crate::server::ChannelShare;
 
 /// Who makes a call, before it is known for which tenant.
 #[derive(Debug)]

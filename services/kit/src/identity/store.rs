@@ -9,8 +9,8 @@ use sqlx::{PgConnection, PgExecutor};
 use crate::call::Tenant;
 use crate::database::Statement as _;
 use crate::identity::keys::{self, SealingKey};
+use crate::identity::share::ChannelShare;
 use crate::secret::Secret;
-use crate::server::ChannelShare;
 
 /// A key as it is stored.
 #[derive(Debug)]

@@ -23,9 +23,9 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, info_span};
 
 use super::limits::ServerLimits;
-use super::shares::{AddressShare, ChannelShare, Shares};
+use super::shares::{AddressShare, Shares};
 use crate::edge::{Answer, Connection, Open, Progress, cut_off_at};
-use crate::identity::{Authenticator, vouching};
+use crate::identity::{Authenticator, ChannelShare, vouching};
 use crate::limits::Shared;
 use crate::refusal::Refusal;
 use crate::telemetry;

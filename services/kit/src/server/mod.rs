@@ -30,7 +30,6 @@ use crate::{idempotency, telemetry};
 use calls::CallLayer;
 pub use limits::ServerLimits;
 use serve::Port;
-pub(crate) use shares::ChannelShare;
 use shares::Shares;
 use tls::ServerTls;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use metrics::Counter;
 
 use super::limits::{LIMITS, ServerLimits};
+use crate::identity::ChannelShare;
 use crate::limits::{Levels, Quota};
 
 /// What a service shares out.
@@ -33,15 +34,6 @@ struct Reached {
     unproved: Counter,
     watches: Counter,
     connection_watches: Counter,
-}
-
-/// What one channel has in use.
-#[derive(Debug)]
-pub(crate) struct ChannelShare {
-    pub(super) calls: Arc<Quota>,
-    pub(super) streams: Arc<Quota>,
-    pub(super) request_bytes: Arc<Quota>,
-    pub(super) answer_bytes: Arc<Quota>,
 }
 
 /// What callers of one address have in use.
