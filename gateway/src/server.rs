@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use communal_kit::edge::{Answer, Connection, Edge, EdgeLimits, Open, Patience, drive};
+use communal_kit::edge::{Answer, Connection, Edge, EdgeLimits, Open, Patience, drive, keep_measuring};
 use communal_kit::telemetry;
 use futures::FutureExt as _;
 use http::{Request, Response};
@@ -102,7 +102,7 @@ impl Bound {
         let Self { gateway, listener, edge, ready, admin_stop, head_time, drain, addr, admin_addr } = self;
         ready.send_replace(true);
         tracing::info!(http.address = %addr, admin.address = %admin_addr, "serving");
-        let levels = tokio::spawn(gateway.shares().levels(edge.connections()).keep_measuring());
+        let levels = tokio::spawn(keep_measuring(gateway.shares().levels(edge.connections())));
         let (stop, stopping) = watch::channel(false);
         let served = Arc::clone(&edge);
         let serving = edge.serve(listener, stopping, move |stream, connection, stopping| {

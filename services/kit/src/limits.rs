@@ -337,14 +337,6 @@ impl Levels {
             metrics::gauge!(USED, "service" => self.service, "limit" => *limit).set(gauge(quota.used()));
         }
     }
-
-    /// Measures them every second until aborted.
-    pub async fn keep_measuring(self) {
-        loop {
-            self.measure();
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    }
 }
 
 /// Exact up to 2⁵³.

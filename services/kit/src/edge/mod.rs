@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::limits::{Hold, Limit, Quota};
+use crate::limits::{Hold, Levels, Limit, Quota};
 
 pub use answer::{Answer, PIECE};
 pub use arriving::{Late, Progress};
@@ -221,6 +221,14 @@ impl<S: Send + Sync + 'static> Edge<S> {
     /// Counts a greeting that did not come in time.
     pub fn greeted_late(&self) {
         self.late_greetings.increment(1);
+    }
+}
+
+/// Measures levels every second until aborted.
+pub async fn keep_measuring(levels: Levels) {
+    loop {
+        levels.measure();
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

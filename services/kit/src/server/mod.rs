@@ -21,7 +21,7 @@ use tonic::service::Routes;
 use tower::Layer as _;
 
 use crate::config::Reader;
-use crate::edge::Edge;
+use crate::edge::{Edge, keep_measuring};
 use crate::identity::authenticator::AuthenticatorSettings;
 use crate::identity::{Authenticator, GatewayKeys};
 use crate::pool::Pool;
@@ -187,7 +187,7 @@ impl Bound {
             settings.limits.patience(Some(settings.connection_age)),
             move || of_address.of_address(),
         );
-        let levels = tokio::spawn(shares.levels(settings.service, edge.connections()).keep_measuring());
+        let levels = tokio::spawn(keep_measuring(shares.levels(settings.service, edge.connections())));
         let calls = CallLayer::new(settings.service, settings.limits, shares, server.authenticator);
         let port = Port { edge, tls, calls: calls.layer(routes), concurrent_calls: settings.limits.calls };
         let (stop, stopping) = watch::channel(false);
