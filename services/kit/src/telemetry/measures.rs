@@ -56,6 +56,11 @@ fn describe() {
     );
     describe_gauge!("communal_calls_in_flight", "gRPC calls being carried out");
     describe_gauge!("communal_database_connections", "Connections of a service's pool, by state");
+    describe_gauge!(
+        "communal_clock_offset_seconds",
+        Unit::Seconds,
+        "Distance between the clock of the process and the clock of its database"
+    );
     describe_histogram!(
         "communal_database_acquire_seconds",
         Unit::Seconds,
