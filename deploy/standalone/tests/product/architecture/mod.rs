@@ -125,6 +125,51 @@ fn a_module_imports_what_the_table_of_the_architecture_allows() {
     assert!(found.is_empty(), "imports that docs/ARCHITECTURE.md does not allow:\n{}", found.join("\n"));
 }
 
+/// The names in backticks of a document that look like paths, with their braces expanded.
+fn paths_named(document: &str) -> Vec<String> {
+    let spans = document.split('`').skip(1).step_by(2);
+    let named = spans.filter(|span| span.contains('/') && [".rs", ".proto", "/"].iter().any(|end| span.ends_with(end)));
+    let named = named.filter(|span| span.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.,{}".contains(c)));
+    let expanded = named.flat_map(|span| match span.split_once('{').zip(span.split_once('}')) {
+        Some(((before, _), (choices, after))) => {
+            let choices = choices.trim_start_matches(before).trim_start_matches('{');
+            choices.split(',').map(|choice| format!("{before}{choice}{after}")).collect()
+        }
+        None => vec![span.to_owned()],
+    });
+    expanded.collect()
+}
+
+#[test]
+fn the_files_that_the_architecture_names_exist() {
+    let document = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    // Files of every noun, every crate and every service.
+    let templates =
+        ["vocabulary/", "rating/", "amounts/", "seed/", "migrations/", "harness/", "tests/it/", "tests/it/harness/"];
+    let exists = |path: &String| {
+        ["", "services", "proto/communal", "deploy/standalone/tests/product"]
+            .iter()
+            .any(|at| root().join(at).join(path).exists())
+    };
+    let named = paths_named(&document);
+    assert!(named.len() > 40, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|path| !exists(path) && !templates.contains(&path.as_str())).collect();
+    assert!(missing.is_empty(), "docs/ARCHITECTURE.md names files that do not exist: {missing:?}");
+}
+
+#[test]
+fn the_excerpts_of_the_documents_stand_in_the_sources() {
+    let document = std::fs::read_to_string(root().join("docs/adding-an-interface.md")).unwrap();
+    let excerpts: Vec<_> = document.split("<!-- from: ").skip(1).collect();
+    assert!(!excerpts.is_empty());
+    for part in excerpts {
+        let (path, rest) = part.split_once(" -->\n```").unwrap();
+        let (excerpt, _) = rest.split_once('\n').and_then(|(_, code)| code.split_once("\n```")).unwrap();
+        let source = std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(source.contains(excerpt), "{path} is not as docs/adding-an-interface.md shows it:\n{excerpt}");
+    }
+}
+
 #[test]
 fn the_kit_has_no_business_word() {
     const WORDS: [&str; 7] = ["tariff", "package_id", "receivable", "arrears", "feeconfig", "fee_item", "meter"];
