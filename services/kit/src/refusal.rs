@@ -121,6 +121,11 @@ impl Refusal {
         &self.text
     }
 
+    /// The fields at fault.
+    pub fn fields(&self) -> impl Iterator<Item = &FieldPath> {
+        self.faults.iter().map(|fault| &fault.field)
+    }
+
     fn log(&self) {
         let causes = self.cause.as_deref().map(chain).unwrap_or_default();
         match self.code {
