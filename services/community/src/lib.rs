@@ -19,6 +19,7 @@ pub mod config;
 pub mod fee_items;
 pub mod fees;
 pub mod payer_objects;
+pub mod quotes;
 pub mod seed;
 pub mod vocabulary;
 
@@ -38,6 +39,7 @@ use communal_proto::community::v1::bill_rule_service_server::BillRuleServiceServ
 use communal_proto::community::v1::fee_item_service_server::FeeItemServiceServer;
 use communal_proto::community::v1::fee_service_server::FeeServiceServer;
 use communal_proto::community::v1::payer_object_service_server::PayerObjectServiceServer;
+use communal_proto::community::v1::quote_service_server::QuoteServiceServer;
 use communal_proto::contract::v1::Reason;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::PgPool;
@@ -113,11 +115,13 @@ pub async fn bind(config: &Config) -> anyhow::Result<Bound> {
     let fees = fees::rpc::FeeRpc::new(pool.clone(), clock.clone());
     let rules = bill_rules::rpc::BillRuleRpc::new(pool.clone(), clock.clone());
     let objects = payer_objects::rpc::PayerObjectRpc::new(pool.clone());
+    let quotes = quotes::rpc::QuoteRpc::new(clock.clone());
     let identity = IdentityRpc::new(pool.clone(), sealing, clock, authenticator.clone());
     let routes = Routes::new(limited!(FeeItemServiceServer::new(items)))
         .add_service(limited!(FeeServiceServer::new(fees)))
         .add_service(limited!(BillRuleServiceServer::new(rules)))
         .add_service(limited!(PayerObjectServiceServer::new(objects)))
+        .add_service(limited!(QuoteServiceServer::new(quotes)))
         .add_service(limited!(IdentityServiceServer::new(identity)));
     Server::new(config.server.clone(), routes, authenticator, pool, &MIGRATOR).bind().await
 }

@@ -10,6 +10,7 @@ mod fees;
 mod least_right;
 mod payer_objects;
 mod process;
+mod quotes;
 mod repeats;
 mod schema;
 mod signatures;

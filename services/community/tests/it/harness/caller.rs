@@ -4,7 +4,9 @@ use communal_proto::community::v1::bill_rule_service_client::BillRuleServiceClie
 use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
 use communal_proto::community::v1::fee_service_client::FeeServiceClient;
 use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
+use communal_proto::community::v1::quote_service_client::QuoteServiceClient;
 use communal_proto::community::v1::*;
+use futures::TryStreamExt;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
@@ -88,6 +90,19 @@ impl Caller {
     pub(crate) async fn objects(&self, message: ListPayerObjectsRequest) -> Result<ListPayerObjectsResponse, Status> {
         let mut client = PayerObjectServiceClient::new(self.channel.clone());
         client.list_payer_objects(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn quote(&self, message: QuoteFeeRequest) -> Result<QuoteFeeResponse, Status> {
+        let mut client = QuoteServiceClient::new(self.channel.clone());
+        client.quote_fee(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    /// The answers to a stream of requests for the tenant of the metadata.
+    pub(crate) async fn quotes(&self, requests: Vec<QuoteFeeRequest>) -> Result<Vec<StreamQuotesResponse>, Status> {
+        let mut client = QuoteServiceClient::new(self.channel.clone());
+        let messages = requests.into_iter().map(|quote| StreamQuotesRequest { quote: Some(quote) });
+        let stream = self.request(futures::stream::iter(messages.collect::<Vec<_>>()));
+        client.stream_quotes(stream).await?.into_inner().try_collect().await
     }
 
     /// Creates a fee on each object from 2024-01-01 on.
