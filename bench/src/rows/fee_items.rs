@@ -99,10 +99,11 @@ async fn captured(
     stage: &Stage,
     service: &Service,
     path: &'static str,
+    request_id: &str,
     message: Bytes,
 ) -> anyhow::Result<Vec<Statement>> {
     let client = Client::connect(&service.process.address).await?;
-    let metadata = service.metadata_of("4711000000000000");
+    let metadata = service.metadata_of(request_id);
     let call = async { client.call(path, &metadata, message).await.context("the captured call was refused") };
     let statements = stage.capture(&service.database, call).await?;
     let statements: Vec<_> = statements.into_iter().filter(|s| !s.text.contains("platform.channel")).collect();
@@ -167,11 +168,13 @@ pub(super) async fn measure(mut run: Run<'_>) -> anyhow::Result<()> {
     let client = Client::connect(&service.process.address).await?;
     client.call(SAVE, &service.metadata_of("first"), save_request("first")).await.context("the first call")?;
 
-    let request_id = ("4711000000000000", "request", "random(1000000000000000, 9000000000000000)");
+    // An id is spent once, whatever the method.
+    let (of_save, of_update) = ("4711000000000000", "4711000000000001");
+    let request_id = |id| (id, "request", "random(1000000000000000, 9000000000000000)");
     let name = "815000000000";
-    let statements = captured(stage, &service, SAVE, save_request(name)).await?;
+    let statements = captured(stage, &service, SAVE, of_save, save_request(name)).await?;
     round_trips(&mut run, "saveFeeConfig", &statements);
-    let drawn = [request_id, (name, "name", "random(1000000000000000, 9000000000000000)")];
+    let drawn = [request_id(of_save), (name, "name", "random(1000000000000000, 9000000000000000)")];
     let script = Script::of(&statements, &drawn)?;
     let metadata = service.metadata.clone();
     let make = move |round: u64, number: u64| {
@@ -182,10 +185,10 @@ pub(super) async fn measure(mut run: Run<'_>) -> anyhow::Result<()> {
     compare(&mut run, &service, "saveFeeConfig", SAVE, &script, make).await?;
 
     let item = item_id(1);
-    let statements = captured(stage, &service, UPDATE, update_message(&item).encode_to_vec().into()).await?;
+    let statements = captured(stage, &service, UPDATE, of_update, update_message(&item).encode_to_vec().into()).await?;
     round_trips(&mut run, "updateFeeConfig", &statements);
     let any_item = format!("random({}, {})", FIRST + 1, FIRST + ITEMS);
-    let script = Script::of(&statements, &[request_id, (&item, "item", &any_item)])?;
+    let script = Script::of(&statements, &[request_id(of_update), (&item, "item", &any_item)])?;
     let metadata = service.metadata.clone();
     let make = move |round: u64, number: u64| {
         let mut metadata = metadata.clone();
