@@ -1,10 +1,9 @@
 //! Around every call: its place in the trace, its deadline, its share of the machine, its
 //! credentials, and what is counted of it.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,15 +13,15 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tokio::time::{Sleep, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Span, info_span};
 
+use super::deadlines::Deadlines;
 use super::limits::ServerLimits;
+use super::methods::Method;
 use super::shares::{AddressShare, Shares};
 use crate::edge::{Answer, Connection, Open, Progress, cut_off_at};
 use crate::identity::{Authenticator, ChannelShare, vouching};
@@ -32,16 +31,12 @@ use crate::telemetry;
 use crate::telemetry::boundary::{self, Boundary, Operation};
 use crate::telemetry::trace::TraceContext;
 
-const GRPC_TIMEOUT: &str = "grpc-timeout";
-/// tonic's clients end a call themselves at its deadline and say CANCELLED. The server's answer
-/// comes first by a tenth of the time, and by no more than this.
-const MOST_AHEAD: Duration = Duration::from_millis(100);
 /// When a refused caller may try again.
-const COME_BACK: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What calls need from the server.
+/// The server's resources that calls use.
 #[derive(Debug)]
-struct House {
+struct Resources {
     service: &'static str,
     limits: ServerLimits,
     shares: Arc<Shares>,
@@ -50,7 +45,7 @@ struct House {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(super) struct CallLayer(Arc<House>);
+pub(super) struct CallLayer(Arc<Resources>);
 
 impl CallLayer {
     pub(super) fn new(
@@ -59,9 +54,8 @@ impl CallLayer {
         shares: Arc<Shares>,
         authenticator: Arc<Authenticator>,
     ) -> Self {
-        // Made now, and not at the cost of the first call.
-        LazyLock::force(&KNOWN);
-        Self(Arc::new(House { service, limits, shares, authenticator }))
+        Method::load();
+        Self(Arc::new(Resources { service, limits, shares, authenticator }))
     }
 }
 
@@ -69,7 +63,7 @@ impl<S> Layer<S> for CallLayer {
     type Service = Calls<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Calls { inner, house: Arc::clone(&self.0) }
+        Calls { inner, resources: Arc::clone(&self.0) }
     }
 }
 
@@ -77,7 +71,7 @@ impl<S> Layer<S> for CallLayer {
 #[derive(Clone, Debug)]
 pub(super) struct Calls<S> {
     inner: S,
-    house: Arc<House>,
+    resources: Arc<Resources>,
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -97,19 +91,20 @@ where
         // The clone keeps its own readiness; the one that was polled ready is used now.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let house = Arc::clone(&self.house);
+        let resources = Arc::clone(&self.resources);
         let trace = TraceContext::of(request.headers());
         let method = Method::of(request.uri().path());
-        let call = Boundary { service: house.service, operation: Operation::Rpc(method.path), trace };
+        let call = Boundary { service: resources.service, operation: Operation::Rpc(method.path), trace };
         Box::pin(call.clone().around(async move {
-            let span = if boundary::traced() { span_of(house.service, method.path) } else { Span::none() };
+            let span = if boundary::traced() { span_of(resources.service, method.path) } else { Span::none() };
             trace.adopt(&span);
             request.extensions_mut().insert(trace);
             let began = tokio::time::Instant::now();
-            let deadlines = Deadlines::of(request.headers(), method, &house.limits);
+            let deadlines = Deadlines::of(request.headers(), method, &resources.limits);
             let mut running = Running::begin(method, span.clone());
             let outcome = async {
-                match tokio::time::timeout(deadlines.answer, house.carry_out(&mut inner, method, trace, request)).await
+                match tokio::time::timeout(deadlines.answer, resources.carry_out(&mut inner, method, trace, request))
+                    .await
                 {
                     Ok(outcome) => outcome,
                     Err(_) => Err(overdue()),
@@ -123,12 +118,12 @@ where
                 Err(refusal) => (span.in_scope(|| Status::from(refusal).into_http()), Kept::default()),
             };
             running.answered(answer.headers());
-            if !method.streams {
+            if !method.shape.streams {
                 return Ok(answer);
             }
             let stream = Stream { method: method.path, call, span, code: code_of(answer.headers()) };
             let until = Box::pin(sleep_until(began + deadlines.stream));
-            let stall = house.limits.stall;
+            let stall = resources.limits.stall;
             Ok(answer.map(|body| Body::new(Streamed { body: Some(body), stream, until, stall, _kept: kept })))
         }))
     }
@@ -147,7 +142,7 @@ struct Kept {
     _watching: Option<Open<AddressShare>>,
 }
 
-impl House {
+impl Resources {
     /// Carries a call out within its shares.
     async fn carry_out<S>(
         &self,
@@ -161,7 +156,7 @@ impl House {
         S::Future: Send,
     {
         let connection = request.extensions_mut().remove::<Arc<Connection<AddressShare>>>();
-        if method.open {
+        if method.shape.open {
             return self.carry_out_open(inner, method, connection, request).await;
         }
         let _place = self.shares.calls.take(1).ok_or_else(overloaded)?;
@@ -174,11 +169,11 @@ impl House {
         drop(unproved);
         let share = Arc::clone(caller.share(|channel_id| self.shares.of_channel(channel_id)));
         let _place_of_channel = share.calls.take(1).ok_or_else(overloaded)?;
-        let stream = match method.streams {
+        let stream = match method.shape.streams {
             true => Some(Shared::take(&self.shares.streams, &share.streams, 1).ok_or_else(overloaded)?),
             false => None,
         };
-        if !method.uploads {
+        if !method.shape.uploads {
             request = request.map(|body| Body::new(self.arriving(body, &share)));
         }
         if let Some(hash) = caller.vouched {
@@ -187,7 +182,7 @@ impl House {
         }
         request.extensions_mut().insert(Arc::new(caller));
         let answer = never_fails(inner.call(request).await);
-        if method.streams {
+        if method.shape.streams {
             return Ok(Carried { answer, kept: Kept { _shared: stream, _watching: None } });
         }
         Ok(Carried { answer: self.count_answer(answer, &share).await?, kept: Kept::default() })
@@ -214,12 +209,12 @@ impl House {
                 return Err(overloaded());
             };
             kept._watching = Some(watching);
-            if method.streams {
+            if method.shape.streams {
                 let shared = Shared::take(&self.shares.watches, &connection.share().watches, 1);
                 kept._shared = Some(shared.ok_or_else(overloaded)?);
             }
         }
-        let request = if method.uploads { request } else { request.map(|body| Body::new(self.unshared(body))) };
+        let request = if method.shape.uploads { request } else { request.map(|body| Body::new(self.unshared(body))) };
         Ok(Carried { answer: never_fails(inner.call(request).await), kept })
     }
 
@@ -347,7 +342,7 @@ fn span_of(service: &'static str, method: &'static str) -> Span {
 }
 
 fn overloaded() -> Refusal {
-    Refusal::new(Common::Overloaded, "系统繁忙，请稍后重试").retry_after(COME_BACK)
+    Refusal::new(Common::Overloaded, "系统繁忙，请稍后重试").retry_after(RETRY_AFTER)
 }
 
 fn overdue() -> Refusal {
@@ -357,68 +352,6 @@ fn overdue() -> Refusal {
 /// A refusal has its code in the headers; a reply has it in trailers that are still to come.
 fn code_of(headers: &HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
-}
-
-/// A method that exists.
-#[derive(Clone, Copy, Debug)]
-struct Method {
-    path: &'static str,
-    /// Whether it answers with a stream.
-    streams: bool,
-    /// Whether it is sent a stream.
-    uploads: bool,
-    /// Whether it needs no credentials: health and reflection, since probes and `grpcurl list`
-    /// have none, and what they learn is in the documentation.
-    open: bool,
-}
-
-/// Services that need no credentials.
-const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
-
-impl Method {
-    /// Paths are the caller's to choose; only those that exist stand in labels, spans and
-    /// lines.
-    fn of(path: &str) -> Self {
-        let Some((path, shape)) = KNOWN.get_key_value(path) else {
-            let open = OPEN.iter().any(|open| path.starts_with(open));
-            return Self { path: "unknown", streams: false, uploads: false, open };
-        };
-        Self { path, streams: shape.streams, uploads: shape.uploads, open: shape.open }
-    }
-}
-
-/// What calls of a method are like.
-struct Shape {
-    streams: bool,
-    uploads: bool,
-    open: bool,
-}
-
-static KNOWN: LazyLock<HashMap<String, Shape>> = LazyLock::new(methods);
-
-/// The methods by their paths.
-fn methods() -> HashMap<String, Shape> {
-    let mut methods = HashMap::new();
-    for set in [
-        communal_proto::FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ] {
-        // They are part of this binary; a test sees that they can be read.
-        let set = FileDescriptorSet::decode(set).unwrap_or_default();
-        for file in &set.file {
-            for service in &file.service {
-                for method in &service.method {
-                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    let open = OPEN.iter().any(|open| path.starts_with(open));
-                    let (streams, uploads) = (method.server_streaming(), method.client_streaming());
-                    methods.insert(path, Shape { streams, uploads, open });
-                }
-            }
-        }
-    }
-    methods
 }
 
 /// A call until it is answered. One that is dropped before had a client that went away.
@@ -566,88 +499,5 @@ impl HttpBody for Streamed {
 
     fn size_hint(&self) -> SizeHint {
         self.body.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
-    }
-}
-
-/// The times that a call has, by its own wish and the service's bounds.
-struct Deadlines {
-    /// Until it is answered, or its stream of answers begins.
-    answer: Duration,
-    /// Until its stream of answers has ended.
-    stream: Duration,
-}
-
-impl Deadlines {
-    fn of(headers: &HeaderMap, method: Method, limits: &ServerLimits) -> Self {
-        let asked = headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(parse_timeout);
-        let asked = asked.map(|asked| asked.saturating_sub(MOST_AHEAD.min(asked / 10)));
-        let longest = if method.streams || method.uploads { limits.longest_stream } else { limits.longest_call };
-        let answer = asked.unwrap_or(limits.deadline).min(longest);
-        Self { answer, stream: asked.map_or(longest, |asked| asked.min(longest)) }
-    }
-}
-
-/// At most eight digits and a unit, as gRPC over HTTP/2 writes it.
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let value: u64 = digits.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(value * 3_600)),
-        "M" => Some(Duration::from_secs(value * 60)),
-        "S" => Some(Duration::from_secs(value)),
-        "m" => Some(Duration::from_millis(value)),
-        "u" => Some(Duration::from_micros(value)),
-        "n" => Some(Duration::from_nanos(value)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_methods_that_exist_are_named() {
-        let path = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
-        assert_eq!(Method::of(path).path, path);
-        assert!(Method::of(path).streams);
-        assert!(!Method::of("/grpc.health.v1.Health/Check").streams);
-        assert_eq!(Method::of("/grpc.health.v1.Health/Check").path, "/grpc.health.v1.Health/Check");
-        assert!(Method::of("/grpc.health.v1.Health/Watch").open && !Method::of(path).open);
-        assert!(Method::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").uploads);
-        for invented in ["/communal.billing.v1.ReceivableService/13800138000", "/", ""] {
-            assert_eq!(Method::of(invented).path, "unknown", "{invented}");
-        }
-    }
-
-    #[test]
-    fn a_caller_may_ask_for_less_time_and_not_for_more() {
-        let limits = ServerLimits::default();
-        let given = |asked: &str, path: &str| {
-            let mut headers = HeaderMap::new();
-            if let Ok(asked) = asked.parse() {
-                headers.insert(GRPC_TIMEOUT, asked);
-            }
-            let deadlines = Deadlines::of(&headers, Method::of(path), &limits);
-            (deadlines.answer, deadlines.stream)
-        };
-        let unary = "/communal.billing.v1.ReceivableService/QueryUserArrearages";
-        let stream = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
-        assert_eq!(given("1S", unary).0, Duration::from_millis(900));
-        assert_eq!(given("99999999H", unary).0, limits.longest_call);
-        assert_eq!(given("99999999H", stream), (limits.longest_stream, limits.longest_stream));
-        assert_eq!(given("\u{1}", stream), (limits.deadline, limits.longest_stream));
-    }
-
-    #[test]
-    fn timeouts_are_read_as_grpc_writes_them() {
-        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_timeout("2S"), Some(Duration::from_secs(2)));
-        for bad in ["", "m", "123456789m", "-1m", "1s", "1秒"] {
-            assert_eq!(parse_timeout(bad), None, "{bad}");
-        }
     }
 }

@@ -2,7 +2,9 @@
 //! an end that loses no call.
 
 mod calls;
+mod deadlines;
 pub mod limits;
+mod methods;
 mod readiness;
 mod serve;
 mod shares;

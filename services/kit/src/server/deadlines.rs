@@ -1,0 +1,83 @@
+//! The deadlines of a call: what its caller asks for, within the service's bounds.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::limits::ServerLimits;
+use super::methods::Method;
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+/// tonic's clients end a call themselves at its deadline and say CANCELLED. The server's answer
+/// comes first by a tenth of the time, and by no more than this.
+const MOST_AHEAD: Duration = Duration::from_millis(100);
+
+/// The times that a call has, by its own wish and the service's bounds.
+pub(super) struct Deadlines {
+    /// Until it is answered, or its stream of answers begins.
+    pub(super) answer: Duration,
+    /// Until its stream of answers has ended.
+    pub(super) stream: Duration,
+}
+
+impl Deadlines {
+    pub(super) fn of(headers: &HeaderMap, method: Method, limits: &ServerLimits) -> Self {
+        let asked = headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(parse_timeout);
+        let asked = asked.map(|asked| asked.saturating_sub(MOST_AHEAD.min(asked / 10)));
+        let longest =
+            if method.shape.streams || method.shape.uploads { limits.longest_stream } else { limits.longest_call };
+        let answer = asked.unwrap_or(limits.deadline).min(longest);
+        Self { answer, stream: asked.map_or(longest, |asked| asked.min(longest)) }
+    }
+}
+
+/// At most eight digits and a unit, as gRPC over HTTP/2 writes it.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3_600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_may_ask_for_less_time_and_not_for_more() {
+        let limits = ServerLimits::default();
+        let given = |asked: &str, path: &str| {
+            let mut headers = HeaderMap::new();
+            if let Ok(asked) = asked.parse() {
+                headers.insert(GRPC_TIMEOUT, asked);
+            }
+            let deadlines = Deadlines::of(&headers, Method::of(path), &limits);
+            (deadlines.answer, deadlines.stream)
+        };
+        let unary = "/communal.billing.v1.ReceivableService/QueryUserArrearages";
+        let stream = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
+        assert_eq!(given("1S", unary).0, Duration::from_millis(900));
+        assert_eq!(given("99999999H", unary).0, limits.longest_call);
+        assert_eq!(given("99999999H", stream), (limits.longest_stream, limits.longest_stream));
+        assert_eq!(given("\u{1}", stream), (limits.deadline, limits.longest_stream));
+    }
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(parse_timeout("250m"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("2S"), Some(Duration::from_secs(2)));
+        for bad in ["", "m", "123456789m", "-1m", "1s", "1秒"] {
+            assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The methods that a server knows, by their paths, and what calls of each are like.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
+/// A method that exists.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Method {
+    pub(super) path: &'static str,
+    pub(super) shape: Shape,
+}
+
+/// What calls of a method are like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Shape {
+    /// Whether it answers with a stream.
+    pub(super) streams: bool,
+    /// Whether it is sent a stream.
+    pub(super) uploads: bool,
+    /// Whether it needs no credentials: health and reflection, since probes and `grpcurl list`
+    /// have none, and what they learn is in the documentation.
+    pub(super) open: bool,
+}
+
+/// Services that need no credentials.
+const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
+
+impl Method {
+    /// Returns the method of a path. Paths are the caller's to choose; only those that exist stand in
+    /// labels, spans and lines.
+    pub(super) fn of(path: &str) -> Self {
+        match KNOWN.get_key_value(path) {
+            Some((path, shape)) => Self { path, shape: *shape },
+            None => Self { path: "unknown", shape: Shape { open: is_open(path), ..Shape::default() } },
+        }
+    }
+
+    /// Reads the methods now, and not at the cost of the first call.
+    pub(super) fn load() {
+        LazyLock::force(&KNOWN);
+    }
+}
+
+fn is_open(path: &str) -> bool {
+    OPEN.iter().any(|open| path.starts_with(open))
+}
+
+static KNOWN: LazyLock<HashMap<String, Shape>> = LazyLock::new(methods);
+
+/// The methods by their paths.
+fn methods() -> HashMap<String, Shape> {
+    let mut methods = HashMap::new();
+    for set in [
+        communal_proto::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ] {
+        // They are part of this binary; a test sees that they can be read.
+        let set = FileDescriptorSet::decode(set).unwrap_or_default();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let (streams, uploads) = (method.server_streaming(), method.client_streaming());
+                    let open = is_open(&path);
+                    methods.insert(path, Shape { streams, uploads, open });
+                }
+            }
+        }
+    }
+    methods
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_methods_that_exist_are_named() {
+        let path = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
+        assert_eq!(Method::of(path).path, path);
+        assert!(Method::of(path).shape.streams);
+        assert!(!Method::of("/grpc.health.v1.Health/Check").shape.streams);
+        assert_eq!(Method::of("/grpc.health.v1.Health/Check").path, "/grpc.health.v1.Health/Check");
+        assert!(Method::of("/grpc.health.v1.Health/Watch").shape.open && !Method::of(path).shape.open);
+        assert!(Method::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").shape.uploads);
+        for invented in ["/communal.billing.v1.ReceivableService/13800138000", "/", ""] {
+            assert_eq!(Method::of(invented).path, "unknown", "{invented}");
+        }
+    }
+}
