@@ -1,8 +1,9 @@
 //! The role that serves may do what statements need and no more.
 
 use communal_fixtures::TestDatabase;
+use communal_fixtures::serving_role::assert_refused;
+use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use sqlx::{AssertSqlSafe, PgPool};
 
 static NONE: Migrator = Migrator::DEFAULT;
 
@@ -33,8 +34,6 @@ async fn the_role_that_serves_has_no_ddl_and_cannot_change_the_change_log() {
         "INSERT INTO _platform_migrations SELECT * FROM _platform_migrations",
         "SET ROLE postgres",
     ] {
-        let error = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&server).await.expect_err(statement);
-        let state = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
-        assert_eq!(state.as_deref(), Some("42501"), "{statement}: {error}");
+        assert_refused(&server, statement).await;
     }
 }
