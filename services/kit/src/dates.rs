@@ -1,6 +1,6 @@
-//! Dates as the documents write them: numbers yyyyMMdd and texts.
+//! Dates as the documents write them: numbers yyyyMMdd.
 
-use chrono::{Datelike, NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{Datelike, NaiveDate};
 
 /// `yyyyMMdd` of a date.
 ///
@@ -18,18 +18,4 @@ pub fn to_number(date: NaiveDate) -> i32 {
 pub fn from_number(number: i32) -> Option<NaiveDate> {
     let part = |value: i32| u32::try_from(value).ok();
     NaiveDate::from_ymd_opt(number / 10_000, part(number / 100 % 100)?, part(number % 100)?)
-}
-
-/// Reads `yyyy-MM-dd` or `yyyy-MM-dd HH:mm:ss`; a date alone gets `time_of_day`.
-#[must_use]
-pub fn from_text(text: &str, time_of_day: NaiveTime) -> Option<NaiveDateTime> {
-    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S")
-        .ok()
-        .or_else(|| Some(NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_time(time_of_day)))
-}
-
-/// `yyyy-MM-dd HH:mm:ss`.
-#[must_use]
-pub fn to_text(time: NaiveDateTime) -> String {
-    time.format("%Y-%m-%d %H:%M:%S").to_string()
 }

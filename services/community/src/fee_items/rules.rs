@@ -15,7 +15,6 @@ use rust_decimal::Decimal;
 use super::{HistoryFilter, ListFilter, PrepaymentWindow, StoredItem, Terms};
 use crate::amounts::formula::{AreaFormula, Expression};
 use crate::vocabulary::codes::given;
-use crate::vocabulary::messages::carry_over;
 use crate::vocabulary::spans::{ChargedSpan, RowFields, starting_after};
 use crate::vocabulary::times;
 
@@ -198,12 +197,54 @@ fn payment_cycle_fault() -> Fault {
     )
 }
 
-/// A save as the update that says the same: both requests have the same fields.
+/// A save as the update that says the same: both requests have the same fields. A new one does not
+/// compile until it is named.
 fn as_update(request: &SaveFeeConfigRequest) -> UpdateFeeConfigRequest {
-    carry_over!(request.clone(), SaveFeeConfigRequest => UpdateFeeConfigRequest { config_id: String::new(), }
-        fee_type_cd fee_name fee_flag start_time end_time computing_formula square_price additional_amount
-        community_id bill_type payment_cd payment_cycle state computing_formula_text deduct_from pay_online scale
-        decimal_place units prepayment_period)
+    let SaveFeeConfigRequest {
+        fee_type_cd,
+        fee_name,
+        fee_flag,
+        start_time,
+        end_time,
+        computing_formula,
+        square_price,
+        additional_amount,
+        community_id,
+        bill_type,
+        payment_cd,
+        payment_cycle,
+        state,
+        computing_formula_text,
+        deduct_from,
+        pay_online,
+        scale,
+        decimal_place,
+        units,
+        prepayment_period,
+    } = request.clone();
+    UpdateFeeConfigRequest {
+        config_id: String::new(),
+        fee_type_cd,
+        fee_name,
+        fee_flag,
+        start_time,
+        end_time,
+        computing_formula,
+        square_price,
+        additional_amount,
+        community_id,
+        bill_type,
+        payment_cd,
+        payment_cycle,
+        state,
+        computing_formula_text,
+        deduct_from,
+        pay_online,
+        scale,
+        decimal_place,
+        units,
+        prepayment_period,
+    }
 }
 
 fn terms(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<Terms> {

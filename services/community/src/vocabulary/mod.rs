@@ -3,6 +3,5 @@
 
 pub mod codes;
 pub mod decimals;
-pub(crate) mod messages;
 pub mod spans;
 pub mod times;

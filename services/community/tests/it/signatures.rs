@@ -86,7 +86,7 @@ async fn a_call_that_a_gateway_vouches_for_is_served() {
 async fn states_that_no_gateway_vouches_for_are_refused() {
     let service = Service::start().await;
     is_refused(lists(&service, &unproved(&service, "id-1"), list()).await);
-    // From whoever: also an app that needs no signature, and one that shows its secret.
+    // From every caller: an app that needs no signature, and one that shows its secret.
     for (name, value) in [("x-channel-id", APP), ("x-channel-key", SECRET)] {
         let mut metadata = unproved(&service, "id-1");
         metadata.insert(name, value.parse().unwrap());
