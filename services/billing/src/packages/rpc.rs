@@ -25,6 +25,7 @@ use communal_proto::billing::v1::{
     Reason, SalePackage, SalePackageDetails, SalePackageId, StateType, TemporaryMonths, UpdateSalePackageRequest,
     UpdateSalePackageResponse,
 };
+use communal_proto::contract::v1::Reason as Common;
 use communal_proto::{Checker, Fault, FieldPath};
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
@@ -32,7 +33,7 @@ use tonic::{Request, Response, Status};
 use super::draft::Draft;
 use super::lifecycle::{SaleStart, Step, cancelled, judge, sellable};
 use super::prices;
-use super::prices::matrix::gaps;
+use super::prices::matrix::{Gap, gaps};
 use super::store::{self, Filter, PackageRow};
 use crate::reasons::package_not_found;
 use crate::suppliers;
@@ -233,7 +234,11 @@ async fn prices_complete(
         let matrix: Vec<_> = of_package.map(|row| (row.dimensions.clone(), row.values.limits)).collect();
         for gap in gaps(shape, &matrix) {
             let (english, chinese) = (format!("{id} {}", gap.english()), format!("套餐{id}{}", gap.chinese()));
-            objections.push(Reason::PricesIncomplete, Fault::rule(field.clone(), english, chinese));
+            let fault = Fault::rule(field.clone(), english, chinese);
+            match gap {
+                Gap::ForeignItem(_) => objections.push(Common::FieldMalformed, fault),
+                _ => objections.push(Reason::PricesIncomplete, fault),
+            }
         }
     }
     objections.into_result()

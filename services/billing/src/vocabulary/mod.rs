@@ -1,10 +1,11 @@
-//! Terms that several nouns share: dates and months, lifetimes, scales, the shape of a tariff,
-//! identifiers.
+//! Terms that several nouns share: dates and months, lifetimes, scales, the shape of a tariff
+//! and positions in it, identifiers.
 //!
 //! A leaf: it imports nothing of the crate and does no I/O.
 
 pub mod dates;
 pub mod identifiers;
 pub mod lifetime;
+pub mod position;
 pub mod quantity;
 pub mod tariff;

@@ -50,10 +50,42 @@ impl Shape {
         (1..=self.tiers.max(1)).filter_map(|tier| Tier::try_from(tier).ok())
     }
 
-    /// The heat basis of a price row that names none: the package's, or no heat charge.
+    /// The heat bases of its price rows: a charge by area and metered heat is priced in two parts.
     #[must_use]
-    pub fn heat_basis_of_rows(&self) -> HeatBasis {
-        if self.heat_basis == HeatBasis::Unspecified { HeatBasis::None } else { self.heat_basis }
+    pub fn heat_bases(&self) -> &'static [HeatBasis] {
+        match self.heat_basis {
+            HeatBasis::None | HeatBasis::Unspecified => &[HeatBasis::None],
+            HeatBasis::Area => &[HeatBasis::Area],
+            HeatBasis::Heat => &[HeatBasis::Heat],
+            HeatBasis::AreaAndHeat => &[HeatBasis::Area, HeatBasis::Heat],
+        }
+    }
+
+    /// The shape of its price rows of one heat basis. A ladder and a time of use are of what is metered, so the
+    /// price of an area has neither.
+    #[must_use]
+    pub fn part(&self, heat_basis: HeatBasis) -> Self {
+        let part = Self { heat_basis, ..self.clone() };
+        match heat_basis {
+            HeatBasis::Area => Self { time_of_use: TimeOfUse::One, ladder: Ladder::None, tiers: 1, ..part },
+            _ => part,
+        }
+    }
+
+    /// The dimensions of a price row at a position of the matrix.
+    #[must_use]
+    pub fn dimensions(&self, season: Season, period: Period, tier: Tier) -> Dimensions {
+        Dimensions {
+            account_item: self.account_item.clone(),
+            agreement_price: self.agreement_price,
+            season,
+            heat_basis: self.heat_basis,
+            property_basis: self.property_basis,
+            time_of_use: self.time_of_use,
+            period,
+            ladder: self.ladder,
+            tier,
+        }
     }
 }
 

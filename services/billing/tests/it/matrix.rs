@@ -2,7 +2,8 @@
 
 use communal_billing::packages::prices::matrix::{Gap, gaps};
 use communal_billing::vocabulary::tariff::{
-    Dimensions, HeatBasis, Ladder, PropertyBasis, Season, Shape, Tier, TierLimits, TimeOfUse, Utility, YesNo, periods,
+    Dimensions, HeatBasis, Ladder, Period, PropertyBasis, Season, Shape, Tier, TierLimits, TimeOfUse, Utility, YesNo,
+    periods,
 };
 
 fn shape(seasonal: bool, time_of_use: TimeOfUse, ladder: Ladder, tiers: i32) -> Shape {
@@ -91,4 +92,52 @@ fn prices_that_the_package_does_not_have_any_more_are_strays() {
     let gaps = gaps(&now, &complete(&before));
     assert_eq!(gaps.len(), 4);
     assert!(gaps.iter().all(|gap| matches!(gap, Gap::Stray(d) if d.season != Season::Flat)));
+}
+
+#[test]
+fn all_periods_of_a_season_have_the_same_limits_and_seasons_may_differ() {
+    let shape = shape(true, TimeOfUse::Two, Ladder::Year, 2);
+    let with = |changed: &dyn Fn(&Dimensions) -> bool| {
+        let rows = complete(&shape).into_iter().map(|(d, limits)| match limits {
+            TierLimits { lower: 0, upper: 100 } if changed(&d) => (d, TierLimits { lower: 0, upper: 150 }),
+            TierLimits { lower: 100, upper: 0 } if changed(&d) => (d, TierLimits { lower: 150, upper: 0 }),
+            limits => (d, limits),
+        });
+        gaps(&shape, &rows.collect::<Vec<_>>())
+    };
+    let first = TierLimits { lower: 0, upper: 100 };
+    let uneven = with(&|d| d.season == Season::Flat && d.period == Period::Valley);
+    let places: Vec<_> = uneven.iter().map(|gap| (gap.dimensions().season, gap.dimensions().tier)).collect();
+    assert_eq!(places, [(Season::Flat, Tier::First), (Season::Flat, Tier::Second)]);
+    assert!(matches!(&uneven[0], Gap::Uneven(d, limits) if d.period == Period::Valley && *limits == first));
+    assert_eq!(with(&|d| d.season == Season::Flat), [], "another season may have other limits");
+}
+
+#[test]
+fn prices_of_another_account_item_are_named() {
+    let shape = shape(false, TimeOfUse::One, Ladder::None, 1);
+    let mut rows = complete(&shape);
+    let foreign = Dimensions { account_item: "商业".into(), ..rows[0].0.clone() };
+    rows.push((foreign.clone(), TierLimits::default()));
+    assert_eq!(gaps(&shape, &rows), [Gap::ForeignItem(foreign)]);
+}
+
+#[test]
+fn a_charge_by_area_and_metered_heat_has_both_parts() {
+    let shape = Shape { heat_basis: HeatBasis::AreaAndHeat, ..shape(false, TimeOfUse::Two, Ladder::Year, 2) };
+    let part = |basis: HeatBasis| {
+        let part = shape.part(basis);
+        let rows = complete(&part).into_iter().map(|(d, limits)| (Dimensions { heat_basis: basis, ..d }, limits));
+        rows.collect::<Vec<_>>()
+    };
+    let (area, metered) = (part(HeatBasis::Area), part(HeatBasis::Heat));
+    assert_eq!((area.len(), metered.len()), (1, 4), "a ladder and a time of use are of what is metered");
+    let missing = |rows: &[(Dimensions, TierLimits)]| {
+        let gaps = gaps(&shape, rows);
+        assert!(gaps.iter().all(|gap| matches!(gap, Gap::Missing(_))), "{gaps:?}");
+        gaps.iter().map(|gap| gap.dimensions().heat_basis).collect::<Vec<_>>()
+    };
+    assert_eq!(missing(&[area.clone(), metered.clone()].concat()), []);
+    assert_eq!(missing(&area), [HeatBasis::Heat; 4]);
+    assert_eq!(missing(&metered), [HeatBasis::Area]);
 }

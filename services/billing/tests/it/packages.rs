@@ -296,6 +296,88 @@ async fn a_package_is_submitted_only_with_complete_prices() {
 }
 
 #[tokio::test]
+async fn prices_of_another_item_and_uneven_limits_are_refused_when_submitted() {
+    let world = World::start().await;
+    let apply = |id: &str| {
+        let mut packages = world.packages(caller(RETAIL));
+        let request = ApplyPutOnSalesPackageRequest { packages: vec![named(id)] };
+        async move { packages.apply_put_on_sales_package(request).await.unwrap_err() }
+    };
+    let foreign = world.draft(laddered("科目")).await;
+    world.add_prices(ladder_rows(&foreign)).await;
+    world.add_prices(vec![SalePackagePriceRow { account_item: "101009".into(), ..row(&foreign, 1, "1", 0, 0) }]).await;
+    let status = apply(&foreign).await;
+    assert_eq!(fields(&status), ["COM_SALES_PACK[0].CHARGE_PACK_DID"]);
+    assert!(words(&status).contains("其他会计科目（101009）"), "{}", words(&status));
+    assert_eq!(reason::<()>(Err(status)), "FIELD_MALFORMED");
+
+    let uneven = world
+        .draft(NewSalePackage { time_of_use: TimeFeesType::Two.into(), ladder_tiers: 2, ..laddered("峰谷阶梯") })
+        .await;
+    let of = |period: TimeSharingType, tier, lower, upper| SalePackagePriceRow {
+        time_of_use: TimeFeesType::Two.into(),
+        period: period.into(),
+        ..row(&uneven, tier, "1", lower, upper)
+    };
+    use TimeSharingType::{Peak, Valley};
+    world.add_prices(vec![of(Peak, 1, 0, 100), of(Peak, 2, 100, 0), of(Valley, 1, 0, 90), of(Valley, 2, 90, 0)]).await;
+    let status = apply(&uneven).await;
+    assert!(words(&status).contains("应与同季其他时段一致（0至100）"), "{}", words(&status));
+    assert_eq!(reason::<()>(Err(status)), "PRICES_INCOMPLETE");
+    let rows = vec![of(Valley, 1, 0, 100), of(Valley, 2, 100, 0)];
+    world.prices(caller(RETAIL)).update_sale_package_price(UpdateSalePackagePriceRequest { rows }).await.unwrap();
+    world.submit(&uneven).await;
+    world.put_on_sale(&uneven, world.day(0), 0).await;
+    // And so on sale: the limits of both periods move together or not at all.
+    let update = |rows: Vec<SalePackagePriceRow>| {
+        let mut prices = world.prices(caller(RETAIL));
+        async move { prices.update_sale_package_price(UpdateSalePackagePriceRequest { rows }).await }
+    };
+    let one = vec![of(Valley, 1, 0, 120), of(Valley, 2, 120, 0)];
+    let status = update(one.clone()).await.unwrap_err();
+    assert_eq!(fields(&status), ["COM_SALES_PRICE[0].LADDER_UPPER_LIMIT", "COM_SALES_PRICE[1].LADDER_UPPER_LIMIT"]);
+    assert_eq!(reason::<()>(Err(status)), "PRICES_INCOMPLETE");
+    update([one, vec![of(Peak, 1, 0, 120), of(Peak, 2, 120, 0)]].concat()).await.expect("moved together");
+}
+
+#[tokio::test]
+async fn a_two_part_heat_package_is_submitted_with_both_its_prices() {
+    let world = World::start().await;
+    let package = NewSalePackage {
+        account_item: "401001".into(),
+        utility: NetworkType::Heat.into(),
+        heat_basis: HeatChargeType::AreaAndHeat.into(),
+        ladder: LadderType::None.into(),
+        ladder_tiers: 0,
+        ..laddered("两部制供暖")
+    };
+    let id = world.draft(package).await;
+    let of = |heat_basis: HeatChargeType| SalePackagePriceRow {
+        account_item: "401001".into(),
+        utility: NetworkType::Heat.into(),
+        heat_basis: heat_basis.into(),
+        ladder: LadderType::None.into(),
+        ..row(&id, 0, "12", 0, 0)
+    };
+    let add = |heat_basis| {
+        let mut prices = world.prices(caller(RETAIL));
+        let request = AddSalePackagePriceRequest { rows: vec![of(heat_basis)] };
+        async move { prices.add_sale_package_price(request).await }
+    };
+    for unfit in [HeatChargeType::Unspecified, HeatChargeType::None, HeatChargeType::AreaAndHeat] {
+        let status = add(unfit).await.unwrap_err();
+        assert_eq!(fields(&status), ["COM_SALES_PRICE[0].HEAT_CHARGE_TYPE"], "{unfit:?} is no part of it");
+    }
+    add(HeatChargeType::Heat).await.unwrap();
+    let request = ApplyPutOnSalesPackageRequest { packages: vec![named(&id)] };
+    let status = world.packages(caller(RETAIL)).apply_put_on_sales_package(request).await.unwrap_err();
+    assert!(words(&status).contains("缺少按面积"), "{}", words(&status));
+    assert_eq!(reason::<()>(Err(status)), "PRICES_INCOMPLETE");
+    add(HeatChargeType::Area).await.unwrap();
+    world.submit(&id).await;
+}
+
+#[tokio::test]
 async fn a_batch_names_every_package_at_fault() {
     let world = World::start().await;
     let draft = world.draft(laddered("草稿")).await;

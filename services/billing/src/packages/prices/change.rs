@@ -16,13 +16,13 @@ use communal_proto::billing::v1::{PackStateType, Reason, SalePackagePriceRow};
 use communal_proto::contract::v1::Reason as Common;
 use communal_proto::{Fault, FieldName, Reason as _};
 
-use super::matrix::{Gap, tier_gaps};
+use super::matrix::{Column, Gap, limit_gaps};
 use super::row::{Values, place, resolve};
 use crate::packages::lifecycle::{Step, unfit};
 use crate::reasons::unknown_package;
 use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::lifetime::Lifetime;
-use crate::vocabulary::tariff::{Dimensions, Shape, TierLimits};
+use crate::vocabulary::tariff::{Dimensions, Period, Shape, Tier, TierLimits};
 
 /// A price row that is not closed.
 #[derive(Clone, Debug)]
@@ -205,22 +205,24 @@ fn may_begin(from: NaiveDate, package: &PricedPackage, today: NaiveDate) -> bool
 /// The rows on sale that a request names: their place in the request and their limits after it.
 type Changed = HashMap<(PackageId, Dimensions), (usize, TierLimits)>;
 
-/// Objects to rows on sale whose tiers would no longer touch, each at a row of the request.
+/// Objects to rows on sale whose limits would no longer fit each other, each at a row of the request.
 fn object_to_broken_ladders(packages: &PricedPackages, changed: &Changed, objections: &mut Objections) {
     for (package_id, package) in packages.iter().filter(|(_, p)| p.state == PackStateType::OnSale) {
         let of = |dimensions: &Dimensions| changed.get(&(package_id.clone(), dimensions.clone()));
-        let mut columns: BTreeMap<Dimensions, Vec<(Dimensions, TierLimits)>> = BTreeMap::new();
+        // The columns of each season, by period.
+        let mut seasons: BTreeMap<Dimensions, BTreeMap<Period, Column>> = BTreeMap::new();
         for row in &package.rows {
             let limits = of(&row.dimensions).map_or(row.values.limits, |(_, limits)| *limits);
-            let column = Dimensions { tier: Default::default(), ..row.dimensions.clone() };
-            columns.entry(column).or_default().push((row.dimensions.clone(), limits));
+            let season = Dimensions { period: Period::default(), tier: Tier::default(), ..row.dimensions.clone() };
+            let column = seasons.entry(season).or_default().entry(row.dimensions.period).or_default();
+            column.push((row.dimensions.clone(), limits));
         }
-        for mut column in columns.into_values() {
-            column.sort_by_key(|(dimensions, _)| dimensions.tier);
-            // The rows of this column that the request names, by tier.
-            let requested: Vec<_> =
-                column.iter().filter_map(|(d, _)| of(d).map(|(index, _)| (d.tier as i32, *index))).collect();
-            for gap in tier_gaps(&column) {
+        for mut periods in seasons.into_values() {
+            periods.values_mut().for_each(|column| column.sort_by_key(|(dimensions, _)| dimensions.tier));
+            let columns: Vec<_> = periods.into_values().collect();
+            let rows = columns.iter().flatten();
+            let requested: Vec<_> = rows.filter_map(|(d, _)| of(d).map(|(index, _)| (d.clone(), *index))).collect();
+            for gap in limit_gaps(&columns) {
                 if let Some((index, field)) = at_a_requested_row(&gap, &requested) {
                     let fault = Fault::rule(place(index, field), gap.english(), gap.chinese());
                     objections.push(Reason::PricesIncomplete, fault);
@@ -230,14 +232,16 @@ fn object_to_broken_ladders(packages: &PricedPackages, changed: &Changed, object
     }
 }
 
-/// Returns the row and field of a gap: at its own tier if the request names it, else at the nearest
-/// one that it names; nothing if it names none.
-fn at_a_requested_row(gap: &Gap, requested: &[(i32, usize)]) -> Option<(usize, FieldName)> {
-    let of_gap = gap.dimensions().tier as i32;
-    let (tier, index) = requested.iter().min_by_key(|(tier, _)| (tier - of_gap).abs())?;
+/// Returns the row and field of a gap within a season: at its own tier if the request names it, else at the nearest one that it
+/// names. Limits of two periods that differ may be named in either; nothing if the request names neither.
+fn at_a_requested_row(gap: &Gap, requested: &[(Dimensions, usize)]) -> Option<(usize, FieldName)> {
+    let of_gap = gap.dimensions();
+    let distance = |d: &Dimensions| (d.period != of_gap.period, (d.tier as i32 - of_gap.tier as i32).abs());
+    let concerned = requested.iter().filter(|(d, _)| matches!(gap, Gap::Uneven(..)) || d.period == of_gap.period);
+    let (nearest, index) = concerned.min_by_key(|(d, _)| distance(d))?;
     let field = match gap {
-        Gap::Lower(..) if *tier >= of_gap => fields::LOWER_LIMIT,
-        Gap::Lower(..) | Gap::Upper(_) | Gap::Missing(_) | Gap::Stray(_) => fields::UPPER_LIMIT,
+        Gap::Lower(..) if nearest.tier >= of_gap.tier => fields::LOWER_LIMIT,
+        _ => fields::UPPER_LIMIT,
     };
     Some((*index, field))
 }

@@ -1,25 +1,31 @@
 //! The rules of a complete price matrix.
 //!
-//! A package's prices are a matrix of season × period of the day × tier. Tiers touch each other, the
-//! first begins at 0 and the last has no end (upper limit 0).
+//! A package's prices are a matrix of season × period of the day × tier, all of its own account item. A charge by
+//! area and metered heat has two such matrices, one for each basis. Tiers touch each other, the first begins at 0 and the last has
+//! no end (upper limit 0); the tiers of all periods of a season have the same limits, because one quantity climbs
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use communal_proto::Coded;
 
-use crate::vocabulary::tariff::{Dimensions, HeatBasis, PropertyBasis, Shape, TierLimits};
+use crate::vocabulary::tariff::{Dimensions, Shape, TierLimits};
 
 /// A fault of a price matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Gap {
     /// No row for these dimensions.
     Missing(Dimensions),
-    /// A row whose season, period or tier the package does not have any more.
+    /// A row of another account item than the package's.
+    ForeignItem(Dimensions),
+    /// A row whose season, basis, period or tier the package does not have any more.
     Stray(Dimensions),
     /// A tier that does not begin where the one before ends: its lower limit should be this.
     Lower(Dimensions, i64),
     /// The last tier has an end, or one before it has none.
     Upper(Dimensions),
+    /// A tier with other limits than in the first period of the season, which are these.
+    Uneven(Dimensions, TierLimits),
 }
 
 impl Gap {
@@ -27,7 +33,12 @@ impl Gap {
     #[must_use]
     pub fn dimensions(&self) -> &Dimensions {
         match self {
-            Self::Missing(d) | Self::Stray(d) | Self::Lower(d, _) | Self::Upper(d) => d,
+            Self::Missing(d)
+            | Self::ForeignItem(d)
+            | Self::Stray(d)
+            | Self::Lower(d, _)
+            | Self::Upper(d)
+            | Self::Uneven(d, _) => d,
         }
     }
 
@@ -37,12 +48,18 @@ impl Gap {
         let d = self.dimensions();
         let place = format!("season {}, period {}, tier {}", d.season.code(), d.period.code(), d.tier.code());
         match self {
-            Self::Missing(_) => format!("has no price for {place}"),
-            Self::Stray(_) => format!("has a price for {place} that does not fit it"),
+            Self::Missing(_) => format!("has no price for heat basis {}, {place}", d.heat_basis.code()),
+            Self::ForeignItem(_) => format!("has a price of account item {}, which is not its own", d.account_item),
+            Self::Stray(_) => {
+                format!("has a price for heat basis {}, {place} that does not fit it", d.heat_basis.code())
+            }
             Self::Lower(_, expected) => {
                 format!("has a gap or overlap before {place}: its lower limit is not {expected}")
             }
             Self::Upper(_) => format!("has a wrong upper limit at {place}: only the last tier is without end (0)"),
+            Self::Uneven(_, TierLimits { lower, upper }) => {
+                format!("has other limits at {place} than in another period of the season ({lower} to {upper})")
+            }
         }
     }
 
@@ -50,65 +67,70 @@ impl Gap {
     #[must_use]
     pub fn chinese(&self) -> String {
         let d = self.dimensions();
-        let place = format!("{}季、{}时段、{}", d.season.title(), d.period.title(), d.tier.title());
+        let heat = match self.dimensions().heat_basis.title() {
+            "" | "不计费" => String::new(),
+            title => format!("按{title}、"),
+        };
+        let place = format!("{heat}{}季、{}时段、{}", d.season.title(), d.period.title(), d.tier.title());
         match self {
             Self::Missing(_) => format!("缺少{place}的价格"),
+            Self::ForeignItem(_) => format!("存在其他会计科目（{}）的价格", d.account_item),
             Self::Stray(_) => format!("{place}的价格与套餐不符"),
             Self::Lower(_, expected) => format!("{place}的阶梯下限值应为{expected}"),
             Self::Upper(_) => format!("{place}的阶梯上限值不正确，仅最高阶梯为0（无上限）"),
-        }
-    }
-}
-
-/// Everything that is missing from a package's prices; empty when they are complete.
-///
-/// Account item, heat basis and property basis may take several values in one package (a heat price
-/// by area beside one by metered heat); each combination that occurs is a matrix of its own, and the
-/// package's own account item must be among them.
-#[must_use]
-pub fn gaps(shape: &Shape, rows: &[(Dimensions, TierLimits)]) -> Vec<Gap> {
-    let by_key: BTreeMap<&Dimensions, TierLimits> = rows.iter().map(|(d, limits)| (d, *limits)).collect();
-    let mut matrices: BTreeSet<(String, HeatBasis, PropertyBasis)> =
-        rows.iter().map(|(d, _)| (d.account_item.clone(), d.heat_basis, d.property_basis)).collect();
-    if !matrices.iter().any(|(item, ..)| *item == shape.account_item) {
-        matrices.insert((shape.account_item.clone(), shape.heat_basis_of_rows(), shape.property_basis));
-    }
-    let mut gaps = Vec::new();
-    let mut expected = BTreeSet::new();
-    for (account_item, heat_basis, property_basis) in matrices {
-        for &season in shape.seasons() {
-            for &period in shape.periods() {
-                let column: Vec<_> = shape
-                    .tiers()
-                    .map(|tier| Dimensions {
-                        account_item: account_item.clone(),
-                        agreement_price: shape.agreement_price,
-                        season,
-                        heat_basis,
-                        property_basis,
-                        time_of_use: shape.time_of_use,
-                        period,
-                        ladder: shape.ladder,
-                        tier,
-                    })
-                    .collect();
-                let found: Vec<_> = column.iter().map(|d| (d.clone(), by_key.get(d).copied())).collect();
-                gaps.extend(found.iter().filter(|(_, l)| l.is_none()).map(|(d, _)| Gap::Missing(d.clone())));
-                let found: Option<Vec<_>> = found.into_iter().map(|(d, limits)| Some((d, limits?))).collect();
-                if let Some(found) = found {
-                    gaps.extend(tier_gaps(&found));
-                }
-                expected.extend(column);
+            Self::Uneven(_, TierLimits { lower, upper }) => {
+                format!("{place}的阶梯限值应与同季其他时段一致（{lower}至{upper}）")
             }
         }
     }
-    gaps.extend(rows.iter().filter(|(d, _)| !expected.contains(d)).map(|(d, _)| Gap::Stray(d.clone())));
+}
+
+/// The tiers of one season and period, from the first.
+pub type Column = Vec<(Dimensions, TierLimits)>;
+
+/// Everything that is wrong with a package's prices; empty when they are complete.
+#[must_use]
+pub fn gaps(shape: &Shape, rows: &[(Dimensions, TierLimits)]) -> Vec<Gap> {
+    let by_key: BTreeMap<&Dimensions, TierLimits> = rows.iter().map(|(d, limits)| (d, *limits)).collect();
+    let mut gaps = Vec::new();
+    let mut expected = BTreeSet::new();
+    for &heat_basis in shape.heat_bases() {
+        let part = shape.part(heat_basis);
+        for &season in part.seasons() {
+            let mut columns = Vec::new();
+            for &period in part.periods() {
+                let column: Vec<_> = part.tiers().map(|tier| part.dimensions(season, period, tier)).collect();
+                let found: Vec<_> = column.iter().map(|d| (d.clone(), by_key.get(d).copied())).collect();
+                gaps.extend(found.iter().filter(|(_, l)| l.is_none()).map(|(d, _)| Gap::Missing(d.clone())));
+                columns.extend(found.into_iter().map(|(d, limits)| Some((d, limits?))).collect::<Option<Column>>());
+                expected.extend(column);
+            }
+            gaps.extend(limit_gaps(&columns));
+        }
+    }
+    gaps.extend(rows.iter().filter(|(d, _)| !expected.contains(d)).map(|(d, _)| match d {
+        d if d.account_item == shape.account_item => Gap::Stray(d.clone()),
+        d => Gap::ForeignItem(d.clone()),
+    }));
     gaps
 }
 
-/// The places where the tiers of one season and period, given from the first, do not touch.
+/// The faults of the limits of one season: tiers that do not touch, and periods whose limits differ.
 #[must_use]
-pub fn tier_gaps(column: &[(Dimensions, TierLimits)]) -> Vec<Gap> {
+pub fn limit_gaps(periods: &[Column]) -> Vec<Gap> {
+    let mut gaps: Vec<_> = periods.iter().flat_map(|column| tier_gaps(column)).collect();
+    if let Some((first, others)) = periods.split_first() {
+        for column in others {
+            let pairs = column.iter().zip(first);
+            let uneven = pairs.filter(|((_, limits), (_, of_first))| limits != of_first);
+            gaps.extend(uneven.map(|((dimensions, _), (_, of_first))| Gap::Uneven(dimensions.clone(), *of_first)));
+        }
+    }
+    gaps
+}
+
+/// The places where the tiers of one season and period do not touch.
+fn tier_gaps(column: &[(Dimensions, TierLimits)]) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut expected = 0;
     for (index, (dimensions, limits)) in column.iter().enumerate() {
