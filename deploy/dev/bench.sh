@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# `./dev bench [ROW…] [--json] [options]`: measures the release build against its limits and its peers on a private
+# `./dev bench [ROW…] [--json] [options]`: measures the build that is shipped against its limits and its peers on a private
 # server with durable, normal settings, and makes docs/performance.md where all rows ran.
 
 bench_dir=''
@@ -21,11 +21,11 @@ bench_command() {
     rm -rf "$bench_dir/work"
     mkdir -p "$bench_dir/work"
     target=$(target_dir)
-    say "Building the release binaries …"
+    say "Building the binaries as they are shipped …"
     # A file that SQLX_OFFLINE names is always there: no database is needed to build.
-    (cd "$root" && cargo build --quiet --release -p communal-billing -p communal-community -p communal-gateway \
-        -p communal-bench) || die 1 "the release build failed"
-    export COMMUNAL_BENCH_PROGRAMS=$target/release
+    (cd "$root" && cargo build --quiet --profile shipped -p communal-billing -p communal-community -p communal-gateway \
+        -p communal-bench) || die 1 "the build failed"
+    export COMMUNAL_BENCH_PROGRAMS=$target/shipped
     case "$rows " in
     ' ' | *' gateway '*) bench_peer ;;
     esac

@@ -9,31 +9,24 @@ demo_key=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 # A bearer token of the demo operator of HC, and nothing else.
 token_command() {
     [ $# -eq 0 ] || die 64 "usage: ./dev token"
-    make_home
-    locate_server
-    if ! find_programs; then
-        need_compiler
-        need_rust
-        build
-    fi
-    export_settings
+    need_running
     "$programs/community" token --operator "$demo_operator"
 }
 
 print_commands() {
     local rest billing dev
+    if [ "$PWD" = "$root" ]; then dev=./dev; else dev=$(printf '%q' "$root/dev"); fi
     if [ "${COMMUNAL_DEMO:-1}" = 0 ]; then
         cat <<TEXT
 
 It is empty and knows no credentials yet; make the first ones with
-  $programs/billing channel add --help
-  $programs/community channel add --help
+  $dev billing channel add --help
+  $dev community channel add --help
 TEXT
         return
     fi
     rest=http://$(reachable "$COMMUNAL_GATEWAY_ADDR")
     billing=$(reachable "$COMMUNAL_BILLING_ADDR")
-    if [ "$PWD" = "$root" ]; then dev=./dev; else dev=$(printf '%q' "$root/dev"); fi
     cat <<TEXT
 
 Three commands to try. What a book of customers owes (EPEIS):

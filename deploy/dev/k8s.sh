@@ -37,14 +37,18 @@ k8s_validate() {
 # What each image would hold, started from an empty root. Without arguments: of each binary the newest that is built,
 # by whatever profile; nothing is built for it.
 k8s_images() {
-    local target binary found missing=''
+    local target profile binary found missing=''
     [ "$(uname -s)" = Linux ] || die 1 "images hold Linux binaries: this needs Linux"
     if [ $# -eq 0 ]; then
         target=$(target_dir)
         for binary in billing community gateway communal; do
-            found=$target/release/$binary
-            if [ ! -x "$found" ] || [ "$target/debug/$binary" -nt "$found" ]; then found=$target/debug/$binary; fi
-            if [ -x "$found" ]; then set -- "$@" "$found"; else missing="$missing $binary"; fi
+            found=''
+            for profile in shipped release debug; do
+                if [ -x "$target/$profile/$binary" ] && { [ -z "$found" ] || [ "$target/$profile/$binary" -nt "$found" ]; }; then
+                    found=$target/$profile/$binary
+                fi
+            done
+            if [ -n "$found" ]; then set -- "$@" "$found"; else missing="$missing $binary"; fi
         done
         [ -z "$missing" ] || die 1 "not built yet:$missing (./dev up, ./dev test, or cargo build --release --bins)"
     fi

@@ -426,6 +426,32 @@ LIST
     [ -n "$pid" ] || exit 3
 }
 
+# Ends with an error unless ./dev up runs; sets what its programs need.
+need_running() {
+    if [ -d "$COMMUNAL_HOME" ]; then locate_server; fi
+    [ -d "$COMMUNAL_HOME" ] && [ -n "$(serving_pid)" ] ||
+        die 1 "Communal does not run in $COMMUNAL_HOME (COMMUNAL_HOME): ./dev up"
+    make_home
+    find_programs || die 1 "the programs that run are gone: ./dev down, then ./dev up"
+    export_settings
+}
+
+# service_command SERVICE ARGUMENT…: a command of the service's own program, on the database that ./dev up made.
+service_command() {
+    local service=$1
+    shift
+    case ${1:-help} in
+    serve) die 64 "./dev up serves" ;;
+    -h | --help | help) find_programs || die 1 "not built yet: ./dev up" ;;
+    *) need_running ;;
+    esac
+    # As the role that serves, like a call; only the owner changes the schema and loads demo data.
+    case ${1:-help} in
+    migrate | seed) as_database_owner "$service" "$@" ;;
+    *) "$programs/$service" "${@:-help}" ;;
+    esac
+}
+
 psql_command() {
     local service=${1:-} url
     case $service in
