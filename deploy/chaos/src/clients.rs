@@ -143,7 +143,8 @@ impl Clients {
 
     /// Registers the store of a retail company's packages.
     pub(crate) async fn store(&self, company: &str) -> anyhow::Result<()> {
-        let stores = vec![Store { store_id: STORE.into(), name: "营业厅".into() }];
+        let stores =
+            vec![Store { store_id: STORE.into(), name: "营业厅".into(), region_code: "110101000000".into() }];
         let request = self.of_billing(RegisterStoresRequest { stores }, company)?;
         SupplierServiceClient::new(self.channel(Kind::Billing)?).register_stores(request).await?;
         Ok(())

@@ -5,13 +5,15 @@ use communal_kit::call::Call;
 use communal_kit::cli::{self, Administration, Service, ServiceCommand};
 use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
-use communal_kit::identity::store;
+use communal_kit::identity::{TenantKind, store};
 use communal_kit::pool::Pool;
 use communal_kit::replicas;
 use communal_kit::write::run_as;
-use communal_proto::billing::v1::Store;
+use communal_proto::billing::v1::{AccountItem, CategoryItem, NetworkType, Node, Store, YesNo};
+use communal_proto::{Checked, Checker, Coded as _};
 use sqlx::migrate::Migrator;
 
+use crate::reference::catalogue::store as items;
 use crate::{Config, MIGRATOR, config, policy, seed, serve, suppliers};
 
 /// Retail-utility billing (EPEIS)
@@ -29,11 +31,17 @@ enum Command {
     /// Stores of suppliers
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Network nodes of network companies
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Account items and category items of companies
+    #[command(subcommand)]
+    Catalogue(CatalogueCommand),
 }
 
 #[derive(Debug, Subcommand)]
 enum StoreCommand {
-    /// Register a store, or rename it
+    /// Register a store, or change its name and region
     Add(AddStore),
     /// List the stores of a company
     List {
@@ -51,6 +59,91 @@ struct AddStore {
     /// Name
     #[arg(long)]
     name: String,
+    /// Administrative division, like 110101000000
+    #[arg(long)]
+    region: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Register a node, or change its name and store
+    Add(AddNode),
+    /// List the nodes of a company
+    List {
+        /// Company
+        company_id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AddNode {
+    /// Network company
+    company_id: String,
+    /// Node
+    node_id: String,
+    /// Name
+    #[arg(long)]
+    name: String,
+    /// Store of the company
+    #[arg(long)]
+    store: String,
+    /// Documented code of the utility: 1 water, 2 electricity, …
+    #[arg(long, value_parser = utility)]
+    utility: NetworkType,
+}
+
+#[derive(Debug, Subcommand)]
+enum CatalogueCommand {
+    /// Register a category item, or rename it
+    AddCategoryItem(AddCategoryItem),
+    /// Register an account item, or change its name and main category item
+    AddAccountItem(AddAccountItem),
+    /// List the category items and the account items of a company
+    List {
+        /// Company
+        company_id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AddCategoryItem {
+    /// Company
+    company_id: String,
+    /// Number
+    number: i64,
+    /// Name
+    #[arg(long)]
+    name: String,
+    /// Documented code of the utility: 1 water, 2 electricity, …
+    #[arg(long, value_parser = utility)]
+    utility: NetworkType,
+    /// It is a surcharge
+    #[arg(long)]
+    surcharge: bool,
+    /// Kind, an opaque code
+    #[arg(long, default_value = "")]
+    kind: String,
+}
+
+#[derive(Debug, Args)]
+struct AddAccountItem {
+    /// Company
+    company_id: String,
+    /// Code
+    code: String,
+    /// Name
+    #[arg(long)]
+    name: String,
+    /// Documented code of the utility: 1 water, 2 electricity, …
+    #[arg(long, value_parser = utility)]
+    utility: NetworkType,
+    /// Category item of its main lines
+    #[arg(long)]
+    category_item: i64,
+}
+
+fn utility(code: &str) -> Result<NetworkType, String> {
+    NetworkType::from_code(code).ok_or_else(|| "is no code of a utility".to_owned())
 }
 
 /// Retail-utility billing, as the command line runs it.
@@ -93,33 +186,119 @@ impl Service for Billing {
 ///
 /// # Errors
 /// Returns `ConfigurationFaults` if the configuration is at fault, or what else failed.
-pub async fn run(arguments: Arguments, mut reader: Reader) -> anyhow::Result<String> {
+pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String> {
     match arguments.command {
         Command::Service(command) => cli::run::<Billing>(command, reader).await,
         Command::Store(command) => {
-            let clock = config::clock(&mut reader);
-            let settings = cli::database_settings::<Billing>(reader)?;
-            stores(&Pool::new(&settings)?, &clock, command).await
+            let (pool, clock) = database(reader)?;
+            stores(&pool, &clock, command).await
+        }
+        Command::Node(command) => {
+            let (pool, clock) = database(reader)?;
+            nodes(&pool, &clock, command).await
+        }
+        Command::Catalogue(command) => {
+            let (pool, clock) = database(reader)?;
+            catalogue(&pool, &clock, command).await
         }
     }
 }
 
+fn database(mut reader: Reader) -> anyhow::Result<(Pool, Clock)> {
+    let clock = config::clock(&mut reader);
+    Ok((Pool::new(&cli::database_settings::<Billing>(reader)?)?, clock))
+}
+
+/// The call by which an administrator writes data of a company.
+async fn call_for(pool: &Pool, clock: &Clock, company_id: String) -> anyhow::Result<Call> {
+    let tenants = store::tenants(pool.driver()).await?;
+    let tenant = tenants.into_iter().map(|(tenant, _)| tenant).find(|tenant| tenant.id == company_id);
+    let Some(tenant) = tenant else {
+        anyhow::bail!("there is no company {company_id}: run `billing tenant add` first")
+    };
+    Ok(Call::internal(tenant, "command-line", clock.now()))
+}
+
+/// Checks what an administrator gives by the rules of the contract.
+fn checked<M: Checked>(message: M) -> anyhow::Result<M> {
+    let mut checker = Checker::default();
+    message.check(&mut checker);
+    let faults: Vec<_> = checker.into_faults().iter().map(|f| format!("{} {}", f.field, f.description)).collect();
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
+    Ok(message)
+}
+
 async fn stores(pool: &Pool, clock: &Clock, command: StoreCommand) -> anyhow::Result<String> {
     match command {
-        StoreCommand::Add(add) => {
-            let tenants = store::tenants(pool.driver()).await?;
-            let tenant = tenants.into_iter().map(|(tenant, _)| tenant).find(|tenant| tenant.id == add.company_id);
-            let Some(tenant) = tenant else {
-                anyhow::bail!("there is no company {}: run `billing tenant add` first", add.company_id)
-            };
-            let call = Call::internal(tenant, "command-line", clock.now());
-            let stores = [Store { store_id: add.store_id, name: add.name }];
+        StoreCommand::Add(AddStore { company_id, store_id, name, region }) => {
+            let call = call_for(pool, clock, company_id).await?;
+            let stores = [checked(Store { store_id, name, region_code: region })?];
             run_as(pool, &call, async |tx| Ok(suppliers::store::register(tx, &call, &stores).await?)).await?;
             Ok(String::new())
         }
         StoreCommand::List { company_id } => {
             let found = suppliers::store::list(pool, &company_id, i64::MAX).await?;
-            Ok(found.iter().map(|s| format!("{}\t{}\n", s.store_id, s.name)).collect())
+            Ok(found.iter().map(|s| format!("{}\t{}\t{}\n", s.store_id, s.region_code, s.name)).collect())
+        }
+    }
+}
+
+async fn nodes(pool: &Pool, clock: &Clock, command: NodeCommand) -> anyhow::Result<String> {
+    match command {
+        NodeCommand::Add(AddNode { company_id, node_id, name, store, utility }) => {
+            let call = call_for(pool, clock, company_id).await?;
+            anyhow::ensure!(call.tenant.kind == TenantKind::NetworkCompany, "only a network company has nodes");
+            let node = checked(Node { node_id, name, store_id: store, utility: utility.into() })?;
+            let added = run_as(pool, &call, async |tx| Ok(suppliers::store::register_node(tx, &call, &node).await?));
+            anyhow::ensure!(added.await?, "the node is of another utility");
+            Ok(String::new())
+        }
+        NodeCommand::List { company_id } => {
+            let found = suppliers::store::list_nodes(pool, &company_id, i64::MAX).await?;
+            let line = |n: &Node| format!("{}\t{}\t{}\t{}\n", n.node_id, n.store_id, n.utility().code(), n.name);
+            Ok(found.iter().map(line).collect())
+        }
+    }
+}
+
+async fn catalogue(pool: &Pool, clock: &Clock, command: CatalogueCommand) -> anyhow::Result<String> {
+    match command {
+        CatalogueCommand::AddCategoryItem(AddCategoryItem { company_id, number, name, utility, surcharge, kind }) => {
+            let call = call_for(pool, clock, company_id).await?;
+            let surcharge = if surcharge { YesNo::Yes } else { YesNo::No };
+            let item = CategoryItem {
+                category_item: number,
+                name,
+                utility: utility.into(),
+                surcharge: surcharge.into(),
+                kind,
+            };
+            let item = checked(item)?;
+            let added = run_as(pool, &call, async |tx| Ok(items::register_category_item(tx, &call, &item).await?));
+            anyhow::ensure!(added.await?, "the number is of another utility, or a surcharge where this is none");
+            Ok(String::new())
+        }
+        CatalogueCommand::AddAccountItem(AddAccountItem { company_id, code, name, utility, category_item }) => {
+            let call = call_for(pool, clock, company_id).await?;
+            let item =
+                AccountItem { account_item: code, name, utility: utility.into(), main_category_item: category_item };
+            let item = checked(item)?;
+            let added = run_as(pool, &call, async |tx| Ok(items::register_account_item(tx, &call, &item).await?));
+            anyhow::ensure!(added.await?, "the code is of another utility");
+            Ok(String::new())
+        }
+        CatalogueCommand::List { company_id } => {
+            let category_items = items::list_category_items(pool, &company_id, i64::MAX).await?;
+            let account_items = items::list_account_items(pool, &company_id, i64::MAX).await?;
+            let category_items = category_items.iter().map(|i| {
+                let surcharge = if i.surcharge() == YesNo::Yes { "surcharge" } else { "main" };
+                format!("category item\t{}\t{}\t{surcharge}\t{}\n", i.category_item, i.utility().code(), i.name)
+            });
+            let account_items = account_items.iter().map(|i| {
+                let (code, utility, main) = (&i.account_item, i.utility().code(), i.main_category_item);
+                format!("account item\t{code}\t{utility}\t{main}\t{}\n", i.name)
+            });
+            Ok(category_items.chain(account_items).collect())
         }
     }
 }

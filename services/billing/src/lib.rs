@@ -28,6 +28,7 @@ use communal_kit::replicas::{self, Replicas};
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
 use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
+use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
@@ -52,7 +53,10 @@ static WORDING: Wording = Wording {
     operator: "注册ID不存在或未实名",
     tenant: "账户ID不存在或未激活",
     method: "渠道无权调用接口{method}",
-    role: || Refusal::of(Reason::NotARetailCompany),
+    role: |required| match required {
+        TenantKind::NetworkCompany => Refusal::of(Reason::NotANetworkCompany),
+        _ => Refusal::of(Reason::NotARetailCompany),
+    },
 };
 
 /// The authentication policy: EPEIS channels authenticate with their key.
@@ -96,6 +100,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let limits = receivables::Limits { arrears_cap: config.arrears_cap, import_lines: config.import_lines };
     let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, limits);
     let months = reference::month_controls::rpc::MonthControlRpc::new(pool.clone());
+    let catalogue = reference::catalogue::rpc::CatalogueRpc(pool.clone());
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
@@ -106,6 +111,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .max_encoding_message_size(LARGEST_REPLY),
         )
         .add_service(MonthControlServiceServer::new(months).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(LARGEST_REQUEST));
     Server::new(config.server, routes, authenticator, pool, &MIGRATOR).bind().await

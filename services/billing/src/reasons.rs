@@ -17,3 +17,24 @@ pub fn unknown_package(field: impl Into<FieldPath>) -> Fault {
 pub fn package_not_found(field: impl Into<FieldPath>) -> Refusal {
     Refusal::of(Reason::PackageNotFound).fault(unknown_package(field))
 }
+
+/// Returns the refusal of a store that the company does not have.
+#[must_use]
+pub fn store_not_found(field: impl Into<FieldPath>) -> Refusal {
+    let fault = Fault::rule(field, "is no store of the company", "营业网点不存在");
+    Refusal::of(Reason::SupplierNotFound).fault(fault)
+}
+
+/// Returns the refusal of an identifier that another utility or kind has.
+#[must_use]
+pub fn identifier_taken(field: impl Into<FieldPath>) -> Refusal {
+    let reason = Reason::IdentifierTaken;
+    Refusal::of(reason).fault(Fault::rule(field, "is taken by another utility or kind", reason.text()))
+}
+
+/// Returns the refusal of a category item that the company's catalogue does not have.
+#[must_use]
+pub fn category_item_not_found(field: impl Into<FieldPath>) -> Refusal {
+    let reason = Reason::CategoryItemNotFound;
+    Refusal::of(reason).fault(Fault::rule(field, "is no such category item of the company", reason.text()))
+}

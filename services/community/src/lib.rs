@@ -65,7 +65,7 @@ static WORDING: Wording = Wording {
     tenant: "传入小区ID非法，请正常操作",
     method: "鉴权失败：AppId 没有权限访问 serviceCode = {method}",
     // No method of the service is for another kind of tenant.
-    role: || Refusal::of(Reason::TenantRefused),
+    role: |_| Refusal::of(Reason::TenantRefused),
 };
 
 /// Authentication policy: HC apps prove themselves by a signature, a key, or by the operator's

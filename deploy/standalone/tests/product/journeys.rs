@@ -47,7 +47,7 @@ fn price(package: &str, tier: &str, price: &str, lower: i64, upper: i64) -> Valu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_package_from_draft_to_a_second_price() {
     let product = Product::start().await;
-    let store = Store { store_id: STORE.into(), name: "营业厅".into() };
+    let store = Store { store_id: STORE.into(), name: "营业厅".into(), region_code: "110101000000".into() };
     SupplierServiceClient::new(product.billing().await)
         .register_stores(billing::request(RETAIL, RegisterStoresRequest { stores: vec![store] }))
         .await

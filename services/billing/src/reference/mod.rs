@@ -1,4 +1,5 @@
 //! Reference data (基础资料): what must be known before anything can be billed. A folder for each kind of
 //! record.
 
+pub mod catalogue;
 pub mod month_controls;

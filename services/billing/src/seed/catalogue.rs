@@ -40,6 +40,8 @@ pub(super) const RETAILERS: [&str; 2] = ["S000000000000001", "S000000000000002"]
 /// The network company's store, after the two of each retail company.
 pub(super) const NETWORK_STORE: &str = "H000000000000005";
 
+/// The region of all stores.
+const REGION: &str = "110101000000";
 const CHANNEL: &str = "C000000000000001";
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OPERATOR: &str = "R000000000000001";
@@ -262,11 +264,13 @@ pub(super) async fn register(pool: &Pool, clock: &Clock) -> anyhow::Result<()> {
             .map(|half| Store {
                 store_id: store_of(retailer, half),
                 name: format!("演示营业厅{}", retailer * 2 + half + 1),
+                region_code: REGION.into(),
             })
             .collect();
         register_stores(pool, &demo_call(id, TenantKind::RetailCompany, clock), &stores).await?;
     }
-    let own = Store { store_id: NETWORK_STORE.into(), name: "演示管网营业厅".into() };
+    let own =
+        Store { store_id: NETWORK_STORE.into(), name: "演示管网营业厅".into(), region_code: REGION.into() };
     register_stores(pool, &demo_call(NETWORK, TenantKind::NetworkCompany, clock), &[own]).await
 }
 

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod lines;
+mod reference;
 
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
@@ -50,6 +51,7 @@ pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result
     let bar = ProgressBar::new(u64::try_from(accounts)? * u64::from(volume.years));
     bar.set_style(ProgressStyle::with_template("billing demo data {wide_bar} {pos}/{len} account years {elapsed}")?);
     register(pool, clock).await?;
+    reference::register(pool, clock).await?;
     for (retailer, id) in RETAILERS.into_iter().enumerate() {
         let packages = sell_packages(pool, clock, retailer, id).await?;
         let call = demo_call(id, TenantKind::RetailCompany, clock);

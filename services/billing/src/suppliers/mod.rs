@@ -1,4 +1,4 @@
-//! Suppliers (商户): the stores of network and retail companies. The company itself is a tenant, which
+//! Suppliers (商户): the stores and nodes of network and retail companies. The company itself is a tenant, which
 //! the kit keeps.
 
 pub mod rpc;

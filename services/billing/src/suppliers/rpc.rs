@@ -1,26 +1,30 @@
 //! The methods of `SupplierService`.
 
+use communal_kit::database::on_constraint;
 use communal_kit::paging::Cap;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
 use communal_kit::write::write;
+use communal_proto::billing::v1::fields::{node, register_nodes_request};
 use communal_proto::billing::v1::supplier_service_server::SupplierService;
 use communal_proto::billing::v1::{
-    ListStoresRequest, ListStoresResponse, RegisterStoresRequest, RegisterStoresResponse,
+    ListNodesRequest, ListNodesResponse, ListStoresRequest, ListStoresResponse, RegisterNodesRequest,
+    RegisterNodesResponse, RegisterStoresRequest, RegisterStoresResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::store;
+use crate::reasons::{identifier_taken, store_not_found};
 
-/// Serves stores.
+/// Serves stores and nodes.
 #[derive(Clone, Debug)]
 pub struct SupplierRpc {
     pool: Pool,
 }
 
 impl SupplierRpc {
-    /// Serves the stores of a database.
+    /// Serves the stores and nodes of a database.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
         Self { pool }
@@ -46,5 +50,31 @@ impl SupplierService for SupplierRpc {
         let found = store::list(&self.pool, &call.tenant.id, Cap::UNPAGED.limit()).await.map_err(Refusal::from)?;
         let stores = Cap::UNPAGED.check(found, "营业网点过多")?;
         Ok(Response::new(ListStoresResponse { stores }))
+    }
+
+    async fn register_nodes(
+        &self,
+        request: Request<RegisterNodesRequest>,
+    ) -> Result<Response<RegisterNodesResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            for (row, given) in message.nodes.iter().enumerate() {
+                let place = |field| register_nodes_request::NODES.at(row).then(field);
+                let no_store = || store_not_found(place(node::STORE_ID));
+                if !store::register_node(tx, &call, given).await.map_err(on_constraint("node_store", no_store))? {
+                    return Err(identifier_taken(place(node::NODE_ID)));
+                }
+            }
+            Ok(RegisterNodesResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
+        let (call, _) = begin(request)?.accept()?;
+        let found =
+            store::list_nodes(&self.pool, &call.tenant.id, Cap::UNPAGED.limit()).await.map_err(Refusal::from)?;
+        let nodes = Cap::UNPAGED.check(found, "管网节点过多")?;
+        Ok(Response::new(ListNodesResponse { nodes }))
     }
 }

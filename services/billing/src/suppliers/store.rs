@@ -1,9 +1,11 @@
-//! The statements of stores. Every query is bound by the company.
+//! The statements of stores and network nodes. Every query is bound by the company.
 
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
+use communal_kit::database::stored::Stored;
 use communal_kit::identity::TenantKind;
-use communal_proto::billing::v1::Store;
+use communal_proto::Coded as _;
+use communal_proto::billing::v1::{NetworkType, Node, Store};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::vocabulary::identifiers::{CompanyId, StoreId};
@@ -62,21 +64,59 @@ pub async fn has_network_store(
     .await
 }
 
-/// Registers stores of the tenant, and renames those that exist. The identifiers must differ from
+/// Returns whether the calling company is the one that a request names and has the store, in the region if the request
+/// names one. Reference data of a store is changed by naming all three.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn is_own(
+    connection: &mut PgConnection,
+    call: &Call,
+    company_id: &str,
+    store_id: &str,
+    region_code: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM store WHERE company_id = $1 AND company_id = $2 AND store_id = $3
+                              AND region_code = coalesce($4, region_code)) AS "exists!""#,
+        call.tenant.id,
+        company_id,
+        store_id,
+        region_code,
+    )
+    .fetch_one(connection)
+    .named("store_own")
+    .await
+}
+
+/// Returns the region of a company: that of its first store, by identifier. The region of prices that name no store.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn region_of(executor: impl PgExecutor<'_>, company_id: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!("SELECT region_code FROM store WHERE company_id = $1 ORDER BY store_id LIMIT 1", company_id,)
+        .fetch_optional(executor)
+        .named("company_region")
+        .await
+}
+
+/// Registers stores of the tenant, and changes name and region of those that exist. The identifiers must differ from
 /// each other. Locks the stores in the order of their identifiers.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn register(connection: &mut PgConnection, call: &Call, stores: &[Store]) -> Result<(), sqlx::Error> {
-    let (ids, names): (Vec<_>, Vec<_>) = stores.iter().map(|s| (s.store_id.clone(), s.name.clone())).unzip();
+    let column = |of: fn(&Store) -> &String| -> Vec<&str> { stores.iter().map(|s| of(s).as_str()).collect() };
     sqlx::query!(
-        "INSERT INTO store (company_id, store_id, name)
-         SELECT $1, s.store_id, s.name
-         FROM unnest($2::text[], $3::text[]) AS s (store_id, name) ORDER BY s.store_id
-         ON CONFLICT (company_id, store_id) DO UPDATE SET name = excluded.name WHERE store.name <> excluded.name",
+        "INSERT INTO store (company_id, store_id, name, region_code)
+         SELECT $1, s.store_id, s.name, s.region_code
+         FROM unnest($2::text[], $3::text[], $4::text[]) AS s (store_id, name, region_code) ORDER BY s.store_id
+         ON CONFLICT (company_id, store_id) DO UPDATE SET name = excluded.name, region_code = excluded.region_code
+         WHERE (store.name, store.region_code) <> (excluded.name, excluded.region_code)",
         call.tenant.id,
-        &ids,
-        &names,
+        column(|s| &s.store_id) as _,
+        column(|s| &s.name) as _,
+        column(|s| &s.region_code) as _,
     )
     .execute(connection)
     .named("store_register")
@@ -91,11 +131,54 @@ pub async fn register(connection: &mut PgConnection, call: &Call, stores: &[Stor
 pub async fn list(executor: impl PgExecutor<'_>, company_id: &str, limit: i64) -> Result<Vec<Store>, sqlx::Error> {
     sqlx::query_as!(
         Store,
-        "SELECT store_id, name FROM store WHERE company_id = $1 ORDER BY store_id LIMIT $2",
+        "SELECT store_id, name, region_code FROM store WHERE company_id = $1 ORDER BY store_id LIMIT $2",
         company_id,
         limit,
     )
     .fetch_all(executor)
     .named("store_list")
     .await
+}
+
+/// Registers a node, or changes name and store of the one of this identifier. Returns false if that is of another
+/// utility.
+///
+/// # Errors
+/// Returns the database's error; the violated constraint is `node_store` if the company has no such store.
+pub async fn register_node(tx: &mut PgConnection, call: &Call, node: &Node) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO node AS known (company_id, node_id, name, store_id, utility)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (company_id, node_id) DO UPDATE SET name = excluded.name, store_id = excluded.store_id
+         WHERE known.utility = excluded.utility",
+        call.tenant.id,
+        node.node_id,
+        node.name,
+        node.store_id,
+        node.utility().stored(),
+    );
+    Ok(done.execute(tx).named("node_register").await?.rows_affected() == 1)
+}
+
+/// Returns the nodes of a company by identifier, at most `limit`.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn list_nodes(executor: impl PgExecutor<'_>, company_id: &str, limit: i64) -> Result<Vec<Node>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT node_id, name, store_id, utility AS "utility: Stored<NetworkType>"
+           FROM node WHERE company_id = $1 ORDER BY node_id LIMIT $2"#,
+        company_id,
+        limit,
+    )
+    .fetch_all(executor)
+    .named("node_list")
+    .await?;
+    let nodes = rows.into_iter().map(|row| Node {
+        node_id: row.node_id,
+        name: row.name,
+        store_id: row.store_id,
+        utility: row.utility.0.into(),
+    });
+    Ok(nodes.collect())
 }

@@ -10,7 +10,11 @@ async fn lines_and_batches_are_added_and_read_only() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     let server = PgPool::connect(&database.url).await.unwrap();
     assert_append_only(&server, &["receivable", "receivable_open", "receivable_settled", "receivable_batch"]).await;
-    assert_nothing_deleted(&server, &["store", "package", "package_price", "month_control"]).await;
+    assert_nothing_deleted(
+        &server,
+        &["store", "package", "package_price", "month_control", "category_item", "account_item", "node"],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arrears;
+mod catalogue;
 mod harness;
 mod import;
 mod least_right;

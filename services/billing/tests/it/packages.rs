@@ -506,7 +506,7 @@ async fn every_write_records_its_actor() {
 #[tokio::test]
 async fn stores_are_registered_renamed_and_listed_by_their_company() {
     let world = World::start().await;
-    let store = |id: &str, name: &str| Store { store_id: id.into(), name: name.into() };
+    let store = |id: &str, name: &str| Store { store_id: id.into(), name: name.into(), region_code: REGION.into() };
     let register = |stores: Vec<Store>| {
         let mut suppliers = world.suppliers(caller(RETAIL));
         async move { suppliers.register_stores(RegisterStoresRequest { stores }).await }

@@ -55,10 +55,11 @@ async fn an_operator_sets_a_service_up_from_the_command_line() {
     run(&["migrate"]);
     assert!(run(&["check"]).contains("in order"));
     run(&["tenant", "add", RETAIL, "--kind", "retail", "--name", "销售公司"]);
-    run(&["store", "add", RETAIL, STORE, "--name", "一店"]);
-    run(&["store", "add", RETAIL, STORE, "--name", "改名"]);
-    assert_eq!(run(&["store", "list", RETAIL]), format!("{STORE}\t改名\n"));
-    let (code, _, complaint) = ran(billing(&["store", "add", "S9", STORE, "--name", "无"], &settings));
+    run(&["store", "add", RETAIL, STORE, "--name", "一店", "--region", "110101000000"]);
+    run(&["store", "add", RETAIL, STORE, "--name", "改名", "--region", "110101000000"]);
+    assert_eq!(run(&["store", "list", RETAIL]), format!("{STORE}\t110101000000\t改名\n"));
+    let (code, _, complaint) =
+        ran(billing(&["store", "add", "S9", STORE, "--name", "无", "--region", "110101000000"], &settings));
     assert!(code == Some(1) && complaint.contains("tenant add"), "{complaint}");
 }
 

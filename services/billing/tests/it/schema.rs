@@ -47,7 +47,14 @@ async fn coded_columns_allow_the_documented_codes() {
     ];
     let expected = of_packages.into_iter().map(|(column, codes)| ("package", column, codes));
     let expected = expected.chain(of_prices.into_iter().map(|(column, codes)| ("package_price", column, codes)));
-    let expected = expected.chain([("receivable", "package_kind", codes::<ChargePackType>())]);
+    let expected = expected.chain([
+        ("receivable", "package_kind", codes::<ChargePackType>()),
+        ("category_item", "utility", codes::<NetworkType>()),
+        ("category_item", "surcharge", codes::<YesNo>()),
+        ("account_item", "utility", codes::<NetworkType>()),
+        ("node", "utility", codes::<NetworkType>()),
+        ("month_control", "utility", codes::<NetworkType>()),
+    ]);
 
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     for (table, column, codes) in expected {

@@ -83,6 +83,6 @@ impl Caller {
             Role::NetworkCompany => TenantKind::NetworkCompany,
             Role::RetailCompany => TenantKind::RetailCompany,
         };
-        if call.tenant.kind == required { Ok(()) } else { Err((self.wording.role)()) }
+        if call.tenant.kind == required { Ok(()) } else { Err((self.wording.role)(required)) }
     }
 }

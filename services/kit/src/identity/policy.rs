@@ -23,8 +23,8 @@ pub struct Wording {
     pub tenant: &'static str,
     /// The channel may not call this method; `{method}` stands for it.
     pub method: &'static str,
-    /// The method is for tenants of another kind: the service's own refusal.
-    pub role: fn() -> Refusal,
+    /// The method is for tenants of this kind, which the caller's is not: the service's own refusal.
+    pub role: fn(TenantKind) -> Refusal,
 }
 
 /// How the operator of a call is known.

@@ -49,7 +49,7 @@ static WORDING: Wording = Wording {
     operator: "operator",
     tenant: "tenant",
     method: "may not call {method}",
-    role: || Refusal::of(Reason::TenantRefused),
+    role: |_| Refusal::of(Reason::TenantRefused),
 };
 
 pub(crate) struct Service {

@@ -13,6 +13,8 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
 pub const OTHER_STORE: &str = "H000000000000003";
+/// The region of all stores.
+pub const REGION: &str = "110101000000";
 pub const NETWORK_STORE: &str = "H000000000000009";
 
 /// The tenant that a client calls for, and the request id.
@@ -47,7 +49,7 @@ pub async fn register(pool: &PgPool) {
     billing::register(&mut transaction).await.unwrap();
     let of_retail = [(RETAIL, STORE), (OTHER_RETAIL, OTHER_STORE)].map(|(c, s)| (c, TenantKind::RetailCompany, s));
     for (company, kind, store) in of_retail.into_iter().chain([(NETWORK, TenantKind::NetworkCompany, NETWORK_STORE)]) {
-        let stores = [Store { store_id: store.into(), name: "营业厅".into() }];
+        let stores = [Store { store_id: store.into(), name: "营业厅".into(), region_code: REGION.into() }];
         let tenant = Tenant { id: company.into(), kind };
         let call = Call::internal(tenant, "test", Utc::now());
         announce(&mut transaction, &call).await.unwrap();
