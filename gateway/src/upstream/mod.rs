@@ -24,8 +24,8 @@ use transport::Transport;
 
 /// Largest reply; the services send no larger one.
 const LARGEST_REPLY: usize = 64 * 1024 * 1024;
-/// Most attempts for a call that no replica accepts.
-const TRIES: usize = 4;
+/// The most service replicas that are tried for a call that none of them accepts.
+const MOST_REPLICAS_TRIED: usize = 4;
 
 /// The services.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl Upstream {
         let began = Instant::now();
         let (mut tried, mut unreachable): (Vec<SocketAddr>, Vec<SocketAddr>) = Default::default();
         let mut last = None;
-        for attempt in 0..TRIES {
+        for attempt in 0..MOST_REPLICAS_TRIED {
             let known = self.replicas.known().await?;
             // A replica that turned a call away is stopping or wants a new connection; it is tried again only if there
             // is no other.

@@ -1,5 +1,5 @@
-//! The administration of credentials over gRPC, the same in every service. It stands above `identity`, because it accepts
-//! calls like every other RPC.
+//! The gRPC service that administers credentials, which is the same in every service. It is a layer
+//! above `identity`, because it accepts calls like every other RPC.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use communal_proto::contract::v1::FaultKind;
@@ -27,7 +27,7 @@ pub struct IdentityRpc {
 }
 
 impl IdentityRpc {
-    /// The administration of a service's own credentials.
+    /// Creates the administration of a service's own credentials.
     #[must_use]
     pub fn new(pool: Pool, sealing: Option<SealingKey>, clock: Clock, authenticator: Arc<Authenticator>) -> Self {
         Self { pool, sealing, clock, authenticator }
@@ -65,7 +65,7 @@ fn days(days: i32) -> Option<TimeDelta> {
     (days > 0).then(|| TimeDelta::days(days.into()))
 }
 
-/// A checked request, and a line in the log that says which administrator made it.
+/// Checks a request, and logs which administrator made it.
 fn administer<M: Checked>(request: Request<M>) -> Result<M, Refusal> {
     let (caller, message) = begin_without_tenant(request)?;
     tracing::info!(channel.id = caller.channel_id(), method = caller.method, "administration of credentials");

@@ -1,11 +1,11 @@
-//! A call: who makes it, for which tenant, and when.
+//! A call with its caller, tenant, method and instant.
 
 use chrono::{DateTime, Utc};
 use communal_proto::identity::v1::TenantKind;
 
 use crate::telemetry::trace::TraceContext;
 
-/// A party that is billed for: a supplier, a community.
+/// A party whose data calls read and write: a supplier or a community.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// Identifier.
@@ -14,30 +14,30 @@ pub struct Tenant {
     pub kind: TenantKind,
 }
 
-/// Who calls which method, for which tenant, and when.
+/// An authenticated call for a tenant.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The tenant acted for; every query is bound by it.
+    /// The tenant; every query is bound by it.
     pub tenant: Tenant,
-    /// The person in whose name the call is made.
+    /// The person on whose behalf the call is made.
     pub operator_id: String,
-    /// That person's name.
+    /// The name of that person.
     pub operator_name: String,
     /// The system that calls.
     pub channel_id: String,
-    /// Chosen by the caller; the same id twice is the same request.
+    /// The request id, chosen by the caller; the same id again is the same request.
     pub request_id: Option<String>,
-    /// Identity of the request across processes.
+    /// The trace id of the request across processes.
     pub trace_id: String,
-    /// gRPC path, like `/communal.billing.v1.PackageService/AddSalePackage`.
+    /// The gRPC path, like `/communal.billing.v1.PackageService/AddSalePackage`.
     pub method: String,
-    /// The instant of the call, by the service's clock.
+    /// The instant of the call by the service's clock.
     pub at: DateTime<Utc>,
 }
 
 impl Call {
-    /// What the process itself does for a tenant: a command line, demo data. `name` stands in the
-    /// history as operator, channel and method.
+    /// Creates a call of the process itself for a tenant, by a command or for demo data. `name` is
+    /// recorded as operator, channel and method.
     #[must_use]
     pub fn internal(tenant: Tenant, name: &str, at: DateTime<Utc>) -> Self {
         Self {

@@ -1,5 +1,5 @@
-//! The command line of a Communal process: the commands every service has, how a process serves, and
-//! what it exits with.
+//! The command line of a Communal process: the commands that every service has, serving, and exit
+//! codes.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::identity::{self, Policy, SealingKey};
 use crate::server;
 use crate::telemetry::{self, TelemetrySettings};
 
-/// The commands of every service. A service adds its own beside them.
+/// The commands of every service, to which a service adds its own.
 #[derive(Debug, Subcommand)]
 pub enum ServiceCommand {
     /// Serve gRPC until SIGTERM or Ctrl-C
@@ -37,7 +37,7 @@ pub enum ServiceCommand {
     Identity(IdentityCommand),
 }
 
-/// A service as its command line runs it.
+/// A service with the parts that its command line needs.
 pub trait Service {
     /// The name of the service, of its binary and of its database.
     const NAME: &'static str;
@@ -46,35 +46,35 @@ pub trait Service {
     /// The service's own migrations.
     const MIGRATOR: &'static Migrator;
 
-    /// Everything that serving needs.
+    /// The configuration for serving.
     type Config;
 
-    /// Reads the configuration; faults stay with the reader.
+    /// Reads the configuration; faults are gathered in the reader.
     fn read(reader: &mut Reader) -> Self::Config;
 
-    /// Reads what administration of credentials needs.
+    /// Reads the settings for administration of credentials.
     fn administration(reader: &mut Reader) -> Administration;
 
     /// Serves until `shutdown` ends.
     ///
     /// # Errors
-    /// Returns why it cannot be served.
+    /// Returns an error if the service cannot start or fails.
     fn serve(config: Self::Config, shutdown: impl Future<Output = ()>) -> impl Future<Output = anyhow::Result<()>>;
 
-    /// Loads the demo data, unless it is there, and returns whether it did.
+    /// Loads the demo data unless it is loaded already; returns whether it did.
     ///
     /// # Errors
-    /// Returns storage errors.
+    /// Returns the database's error.
     fn seed(reader: Reader) -> impl Future<Output = anyhow::Result<bool>>;
 
-    /// Checks what only this service has, and returns how to call it.
+    /// Checks what only this service has; returns a text for the report of `check`.
     ///
     /// # Errors
-    /// Returns what is not in order.
+    /// Returns an error that names what is wrong.
     fn check(config: &Self::Config) -> impl Future<Output = anyhow::Result<&'static str>>;
 }
 
-/// What administration of credentials needs.
+/// The settings for administration of credentials.
 #[derive(Debug)]
 pub struct Administration {
     /// The policy that channels and tenants must fit.
@@ -85,10 +85,11 @@ pub struct Administration {
     pub clock: Clock,
 }
 
-/// Runs a command that every service has, and returns what it prints to standard output.
+/// Runs a command that every service has; returns its output for standard output.
 ///
 /// # Errors
-/// Returns [`ConfigurationFaults`] if the configuration is at fault, or what else failed.
+/// Returns [`ConfigurationFaults`] if the configuration has faults, and otherwise the error of the
+/// command.
 pub async fn run<S: Service>(command: ServiceCommand, mut reader: Reader) -> anyhow::Result<String> {
     match command {
         ServiceCommand::Serve => {
@@ -124,10 +125,10 @@ pub async fn run<S: Service>(command: ServiceCommand, mut reader: Reader) -> any
     }
 }
 
-/// Reads the settings of the service's database alone.
+/// Reads the settings of the service's database only.
 ///
 /// # Errors
-/// Returns every fault met while reading.
+/// Returns all faults of the settings.
 pub fn database_settings<S: Service>(mut reader: Reader) -> Result<DatabaseSettings, ConfigurationFaults> {
     let settings = DatabaseSettings::read(&mut reader, S::DATABASE_URL);
     reader.finish().map(|()| settings)
@@ -136,13 +137,13 @@ pub fn database_settings<S: Service>(mut reader: Reader) -> Result<DatabaseSetti
 /// Serves with telemetry until SIGTERM or Ctrl-C, and flushes telemetry last.
 ///
 /// # Errors
-/// Returns why it cannot be served.
+/// Returns an error if the service cannot start or fails.
 pub async fn serve(
     process: &'static str,
     settings: &TelemetrySettings,
     serving: impl AsyncFnOnce(server::Shutdown) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    // Registered before anything starts, so that a signal during the start is not lost.
+    // Registered before anything else, so that a signal during the start is not lost.
     let shutdown = server::shutdown_signal()?;
     let guard = telemetry::init(process, settings)?;
     let outcome = serving(shutdown).await;
@@ -150,8 +151,8 @@ pub async fn serve(
     outcome
 }
 
-/// Prints what a command returned, or its error, and returns what the process exits with: keys and
-/// tokens go to standard output alone, and logging may not have started yet.
+/// Prints the output of a command, or its error, and returns the exit code. Keys and tokens are printed
+/// to standard output only, and logging may not have started yet.
 #[must_use]
 pub fn exit_code(process: &str, outcome: anyhow::Result<String>) -> ExitCode {
     match outcome.map(|printed| std::io::stdout().write_all(printed.as_bytes())) {

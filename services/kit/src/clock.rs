@@ -1,15 +1,15 @@
-//! Time handed in. Business dates are days in a configured zone; instants are UTC. Tests hold
-//! the clock and move it.
+//! Clocks that are passed in. Business dates are days in a configured time zone; instants are UTC.
+//! Tests use a clock that they set.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-/// The zone of business dates unless configured.
+/// The default time zone of business dates.
 pub const DEFAULT_ZONE: Tz = Tz::Asia__Shanghai;
 
-/// Tells the time.
+/// A clock with the time zone of business dates.
 #[derive(Clone, Debug)]
 pub struct Clock {
     zone: Tz,
@@ -17,26 +17,26 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The machine's clock.
+    /// Creates a clock that reads the machine's time.
     #[must_use]
     pub fn system(zone: Tz) -> Self {
         Self { zone, fixed: None }
     }
 
-    /// A clock that stands still until it is set.
+    /// Creates a clock that stands still until it is set.
     #[must_use]
     pub fn fixed(zone: Tz, instant: DateTime<Utc>) -> Self {
         Self { zone, fixed: Some(Arc::new(Mutex::new(instant))) }
     }
 
-    /// Sets a fixed clock; does nothing to the machine's.
+    /// Sets a fixed clock; does nothing to the machine's clock.
     pub fn set(&self, instant: DateTime<Utc>) {
         if let Some(fixed) = &self.fixed {
             *fixed.lock().unwrap_or_else(PoisonError::into_inner) = instant;
         }
     }
 
-    /// This instant.
+    /// Returns the current instant.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         match &self.fixed {
@@ -45,20 +45,20 @@ impl Clock {
         }
     }
 
-    /// Today's business date.
+    /// Returns the current business date.
     #[must_use]
     pub fn today(&self) -> NaiveDate {
         self.local(self.now()).date()
     }
 
-    /// An instant as people in the zone write it.
+    /// Returns the local time of an instant.
     #[must_use]
     pub fn local(&self, instant: DateTime<Utc>) -> NaiveDateTime {
         instant.with_timezone(&self.zone).naive_local()
     }
 
-    /// The instant of a local time. A time that a change of the clocks skips is the instant
-    /// after the gap; one that it repeats is the first of the two.
+    /// Returns the instant of a local time. A time in the gap of a daylight-saving change becomes the
+    /// instant after the gap; a time that occurs twice becomes the first of the two.
     #[must_use]
     pub fn instant(&self, local: NaiveDateTime) -> DateTime<Utc> {
         let hour = chrono::TimeDelta::hours(1);
@@ -69,7 +69,7 @@ impl Clock {
             .map_or_else(|| local.and_utc(), |t| t.with_timezone(&Utc))
     }
 
-    /// The zone of business dates.
+    /// Returns the time zone of business dates.
     #[must_use]
     pub fn zone(&self) -> Tz {
         self.zone

@@ -1,8 +1,8 @@
-//! Configuration from the environment and, below it, a TOML file. It is parsed whole: every
-//! fault is gathered and reported at once, before a port opens.
+//! Configuration from environment variables and from a TOML file, which they override. All faults are
+//! gathered and reported at once, before a port is opened.
 //!
-//! A setting `billing_addr` is the environment variable `COMMUNAL_BILLING_ADDR` and the key
-//! `billing_addr` of the file that `COMMUNAL_CONFIG` names; the environment wins.
+//! A setting `billing_addr` is the environment variable `COMMUNAL_BILLING_ADDR`, and the key
+//! `billing_addr` of the file that `COMMUNAL_CONFIG` names.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use crate::secret::Secret;
 
-/// What a process exits with when its configuration is at fault (`EX_USAGE`).
+/// The exit code of a process whose configuration has faults (`EX_USAGE`).
 pub const EXIT_CONFIGURATION: u8 = 64;
 
 /// Reads settings and gathers faults.
@@ -22,7 +22,7 @@ pub struct Reader {
     faults: Vec<String>,
 }
 
-/// Every fault of a configuration.
+/// All faults of a configuration.
 #[derive(Debug)]
 pub struct ConfigurationFaults(Vec<String>);
 
@@ -36,8 +36,8 @@ impl Display for ConfigurationFaults {
 impl std::error::Error for ConfigurationFaults {}
 
 impl Reader {
-    /// Reads the environment and the file it names. A file that cannot be read is a fault
-    /// like any other, reported by [`Reader::finish`].
+    /// Creates a reader of the environment and of the file that it names. A file that cannot be read is
+    /// a fault that [`Reader::finish`] reports.
     #[must_use]
     pub fn from_environment() -> Self {
         let environment = std::env::vars()
@@ -46,7 +46,7 @@ impl Reader {
         Self::new(environment)
     }
 
-    /// Reads settings handed in, by lower-case name without prefix; for tests.
+    /// Creates a reader of given settings, by lower-case name without prefix; for tests.
     #[must_use]
     pub fn new(environment: BTreeMap<String, String>) -> Self {
         let mut reader = Self { environment, ..Self::default() };
@@ -72,12 +72,12 @@ impl Reader {
         self.environment.get(key).or_else(|| self.file.get(key)).filter(|v| !v.is_empty()).cloned()
     }
 
-    /// A text with a default.
+    /// Reads a text with a default.
     pub fn text(&mut self, key: &'static str, default: &str) -> String {
         self.find(key).unwrap_or_else(|| default.to_owned())
     }
 
-    /// A text that must be set.
+    /// Reads a text that must be set.
     pub fn required(&mut self, key: &'static str) -> String {
         self.find(key).unwrap_or_else(|| {
             self.faults.push(format!("COMMUNAL_{}: must be set", key.to_uppercase()));
@@ -85,12 +85,12 @@ impl Reader {
         })
     }
 
-    /// A secret; empty where it is not set.
+    /// Reads a secret; it is empty if it is not set.
     pub fn secret(&mut self, key: &'static str) -> Secret {
         Secret::new(self.find(key).unwrap_or_default())
     }
 
-    /// A value of any type that reads from text.
+    /// Reads a value of a type that can be parsed.
     pub fn parsed<T: FromStr<Err: Display>>(&mut self, key: &'static str, default: T) -> T {
         let Some(text) = self.find(key) else { return default };
         text.parse().unwrap_or_else(|error| {
@@ -99,21 +99,21 @@ impl Reader {
         })
     }
 
-    /// Adds a fault found by the caller, such as one setting contradicting another.
+    /// Adds a fault that the caller found, such as a contradiction between two settings.
     pub fn fault(&mut self, key: &str, what: impl Display) {
         self.faults.push(format!("COMMUNAL_{}: {what}", key.to_uppercase()));
     }
 
-    /// The names asked for so far, lower case and without prefix: what the binary knows.
+    /// Returns the names of all settings that were read, in lower case and without prefix.
     #[must_use]
     pub fn asked(&self) -> &[&'static str] {
         &self.asked
     }
 
-    /// All faults, or none.
+    /// Ends the reading.
     ///
     /// # Errors
-    /// Every fault met while reading.
+    /// Returns all faults if there are any.
     pub fn finish(self) -> Result<(), ConfigurationFaults> {
         if self.faults.is_empty() { Ok(()) } else { Err(ConfigurationFaults(self.faults)) }
     }

@@ -1,8 +1,8 @@
-//! Dates as the documents write them: numbers yyyyMMdd.
+//! Dates in the documented form: numbers yyyyMMdd.
 
 use chrono::{Datelike, NaiveDate};
 
-/// `yyyyMMdd` of a date.
+/// Returns a date as `yyyyMMdd`.
 ///
 /// ```
 /// let date = chrono::NaiveDate::from_ymd_opt(2024, 2, 29).unwrap();
@@ -13,7 +13,7 @@ pub fn to_number(date: NaiveDate) -> i32 {
     date.year() * 10_000 + (date.month() * 100 + date.day()).cast_signed()
 }
 
-/// The date of a `yyyyMMdd`; `None` where there is no such day. Zero is no date.
+/// Returns the date of a `yyyyMMdd`, or `None` if there is no such day; zero is no date.
 #[must_use]
 pub fn from_number(number: i32) -> Option<NaiveDate> {
     let part = |value: i32| u32::try_from(value).ok();

@@ -1,26 +1,26 @@
-//! Which failed calls certainly were not carried out, so that a client may make them again on
-//! another replica.
+//! Failed calls that were certainly not carried out, so that a client may send them again to another
+//! replica.
 //!
-//! Everything else may have happened: whoever made the call is told, and knows by its request
-//! id whether it may be made again.
+//! Any other failed call may have been carried out. Its caller gets the error and decides by its
+//! request id whether to send it again.
 
 use std::error::Error;
 
 use h2::Reason;
 use tonic::{ConnectError, Status};
 
-/// Why a call did not get as far as a service.
+/// The reason why a call did not reach a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undelivered {
     /// No connection could be made.
     Unreachable,
-    /// The connection ended before the call was sent, or the replica said that it would not
-    /// look at it: it is stopping, or the connection is old.
+    /// The connection ended before the call was sent, or the replica refused it unseen because it is
+    /// stopping or the connection is too old.
     TurnedAway,
 }
 
-/// Looks behind a status that a client's own transport made. `None` where the service may
-/// have done something, or has answered.
+/// Examines a status that a client's own transport made. Returns `None` if the service has answered or
+/// may have carried the call out.
 #[must_use]
 pub fn undelivered(status: &Status) -> Option<Undelivered> {
     let mut next = status.source();
@@ -28,7 +28,7 @@ pub fn undelivered(status: &Status) -> Option<Undelivered> {
         if error.is::<ConnectError>() {
             return Some(Undelivered::Unreachable);
         }
-        // «A pending item was dropped before ever being processed.»
+        // hyper: "A pending item was dropped before ever being processed."
         if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
             return Some(Undelivered::TurnedAway);
         }
@@ -40,8 +40,8 @@ pub fn undelivered(status: &Status) -> Option<Undelivered> {
     None
 }
 
-/// A stream above the last one that GOAWAY promises to serve, or one reset as refused: by
-/// RFC 9113 (6.8 and 8.7) neither was processed.
+/// Returns whether the stream is above the last one that GOAWAY promises to serve, or was reset as
+/// refused: by RFC 9113 (6.8 and 8.7) neither was processed.
 fn turned_away(error: &h2::Error) -> bool {
     let reason = error.reason();
     error.is_remote()

@@ -1,12 +1,12 @@
-//! Claims of request ids: a repeated request is carried out once and answered twice the same.
+//! Claims of request ids: a repeated request is carried out once and gets the same reply each time.
 //!
-//! The row (tenant, request id, method, request hash, reply) is written in the transaction of
-//! the change itself: there is no moment at which one exists without the other. If two of the
-//! same arrive at once, the second waits at the row's primary key and then reads the first's
-//! reply. [`crate::write::write`] is the only caller.
+//! The row (tenant, request id, method, request hash, reply) is written in the transaction of the
+//! change itself, so neither exists without the other. If two equal requests arrive at the same time,
+//! the second waits at the row's primary key and then reads the first's reply. [`crate::write::write`]
+//! is the only caller.
 //!
-//! An id is spent once, whatever the method: a signature of HC covers neither path nor verb, so the
-//! signed body of an update would otherwise be a delete of the same item under the same id.
+//! An id can be used once, whatever the method: a signature of HC covers neither path nor verb, so the
+//! signed body of an update could otherwise be replayed as a delete of the same item.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ use crate::call::Call;
 use crate::database::Statement as _;
 use crate::refusal::Refusal;
 
-/// A request id with the hash of the request it came with.
+/// A request id with the hash of the request that it identifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestKey {
-    /// Chosen by the caller.
+    /// The id, chosen by the caller.
     request_id: String,
     /// SHA-256 of the encoded request.
     hash: [u8; 32],
 }
 
 impl Call {
-    /// The key of this call, if the caller gave a request id.
+    /// Returns the key of this call, or `None` if the caller sent no request id.
     pub(crate) fn request_key(&self, message: &impl Message) -> Option<RequestKey> {
         let request_id = self.request_id.clone()?;
         Some(RequestKey { request_id, hash: Sha256::digest(message.encode_to_vec()).into() })
@@ -46,11 +46,11 @@ pub(crate) enum Claim {
     Answered(Bytes),
 }
 
-/// Claims a request id and announces the actor, in one statement inside the transaction that
-/// carries the request out. Waits while the same request is being carried out elsewhere.
+/// Claims a request id and announces the actor, in one statement inside the transaction that carries
+/// the request out. Waits if an equal request is being carried out in another transaction.
 ///
 /// # Errors
-/// Returns `REQUEST_ID_REUSED` if the id came with another request or to another method.
+/// Returns `REQUEST_ID_REUSED` if the id was used for another request or method.
 pub(crate) async fn claim(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Claim, Refusal> {
     let claimed = sqlx::query!(
         "WITH actor AS MATERIALIZED (SELECT platform.announce($6, $8, $5, $7, $2, $9))
@@ -76,11 +76,11 @@ pub(crate) async fn claim(connection: &mut PgConnection, call: &Call, key: &Requ
     answered(connection, call, key).await.map(Claim::Answered)
 }
 
-/// Keeps the reply of a claimed request. An empty reply needs no statement: it is what the
-/// claim wrote.
+/// Records the reply of a claimed request. An empty reply needs no statement, because the claim has
+/// written it already.
 ///
 /// # Errors
-/// Returns storage errors.
+/// Returns the database's error.
 pub(crate) async fn record(
     connection: &mut PgConnection,
     call: &Call,
@@ -103,7 +103,7 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// Returns the reply that the request got before.
+/// Returns the recorded reply of the request.
 async fn answered(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
     let row = sqlx::query!(
         "SELECT method, request_hash, reply FROM platform.answered_request WHERE tenant_id = $1 AND request_id = $2",
@@ -119,7 +119,7 @@ async fn answered(connection: &mut PgConnection, call: &Call, key: &RequestKey) 
             Ok(row.reply.into())
         }
         Some(_) => Err(Refusal::new(Common::RequestIdReused, "请求流水号已被其他请求使用")),
-        // The first of two equal requests rolled back after the second had seen its row.
+        // The first of two equal requests was rolled back after the second had read its row.
         None => Err(Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试")),
     }
 }
@@ -128,13 +128,13 @@ async fn answered(connection: &mut PgConnection, call: &Call, key: &RequestKey) 
 /// became of its request instead of sending it again.
 pub const KEPT_FOR: Duration = Duration::from_hours(30 * 24);
 
-/// Deletes replies that are older than [`KEPT_FOR`], a small portion at a time, so that no
-/// statement holds many locks. Returns how many.
+/// Deletes replies that are older than [`KEPT_FOR`], in small batches, so that no statement holds many
+/// locks. Returns their number.
 ///
 /// # Errors
-/// Returns storage errors.
+/// Returns the database's error.
 pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
-    const PORTION: i64 = 1_000;
+    const BATCH: i64 = 1_000;
     let mut forgotten = 0;
     loop {
         let done = sqlx::query!(
@@ -143,13 +143,13 @@ pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
                   WHERE answered_at < now() - make_interval(secs => $1) ORDER BY answered_at LIMIT $2
                   FOR UPDATE SKIP LOCKED)",
             KEPT_FOR.as_secs_f64(),
-            PORTION,
+            BATCH,
         )
         .execute(pool)
         .named("request_forget")
         .await?;
         forgotten += done.rows_affected();
-        if done.rows_affected() < PORTION.unsigned_abs() {
+        if done.rows_affected() < BATCH.unsigned_abs() {
             return Ok(forgotten);
         }
     }

@@ -1,8 +1,8 @@
-//! What every Communal process needs and no business word: configuration, telemetry,
-//! credentials, writes, refusals, pages, database, server with health and drain.
+//! The parts that every Communal process needs and that have no business term: configuration,
+//! telemetry, credentials, writes, refusals, pages, database, and a server with health and drain.
 //!
-//! The two services and the gateway depend on this crate and on `communal-proto`, and on
-//! nothing of each other. It names no tariff and no fee.
+//! The services and the gateway depend on this crate and on `communal-proto`, and not on each other. It
+//! names no tariff and no fee.
 
 pub mod administration;
 pub mod call;

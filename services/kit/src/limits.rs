@@ -1,9 +1,8 @@
-//! What one caller, and what all callers together may use, and how it is counted.
+//! The limits of one caller and of all callers together, and their counters.
 //!
-//! A [`Limit`] is declared once: setting, default and meaning. The reader of settings, the metrics
-//! and `docs/limits.md` all come from that declaration. A [`Quota`] is a limit at work: an
-//! atomic count that is taken from and given back to, without a lock and without waiting. A caller
-//! that asks for more than is left is refused.
+//! A [`Limit`] is declared once: setting, default and meaning. The settings, the metrics and
+//! `docs/limits.md` all come from that declaration. A [`Quota`] counts the use of a limit: an atomic
+//! number, without locks and without waiting. A caller that asks for more than is left is refused.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,17 +13,17 @@ use metrics::Counter;
 
 use crate::config::Reader;
 
-/// Counts how often a limit was reached.
+/// The number of refusals by a limit.
 const REACHED: &str = "communal_limit_reached_total";
-/// How much of a limit is in use.
+/// The used amount of a limit.
 const USED: &str = "communal_limit_used";
-/// How much of a limit there is.
+/// The value of a limit.
 const MOST: &str = "communal_limit";
 
-/// What a limit is counted in.
+/// The unit of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Things: connections, calls, lines.
+    /// A number of things: connections, calls, lines.
     Count,
     /// Bytes.
     Bytes,
@@ -32,41 +31,41 @@ pub enum Unit {
     Milliseconds,
 }
 
-/// A limit as it is declared.
+/// A declared limit.
 #[derive(Debug)]
 pub struct Limit {
-    /// The setting, in lower case and without prefix. It is the label of the metrics as well.
+    /// The setting, in lower case and without prefix. It is also the label in metrics.
     pub setting: &'static str,
-    /// What it is where nothing is set.
+    /// The value if the setting is absent.
     pub default: u64,
-    /// What it is counted in.
+    /// The unit.
     pub unit: Unit,
-    /// What is limited.
+    /// The limited thing.
     pub of: &'static str,
-    /// What happens beyond it.
+    /// The consequence of exceeding it.
     pub beyond: &'static str,
 }
 
 impl Limit {
-    /// A number of things.
+    /// Declares a limit of a number of things.
     #[must_use]
     pub const fn count(setting: &'static str, default: u64, of: &'static str, beyond: &'static str) -> Self {
         Self { setting, default, unit: Unit::Count, of, beyond }
     }
 
-    /// A number of bytes.
+    /// Declares a limit of bytes.
     #[must_use]
     pub const fn bytes(setting: &'static str, default: u64, of: &'static str, beyond: &'static str) -> Self {
         Self { setting, default, unit: Unit::Bytes, of, beyond }
     }
 
-    /// A time in milliseconds.
+    /// Declares a limit of time in milliseconds.
     #[must_use]
     pub const fn time(setting: &'static str, default: u64, of: &'static str, beyond: &'static str) -> Self {
         Self { setting, default, unit: Unit::Milliseconds, of, beyond }
     }
 
-    /// Reads the setting. Zero is a fault: nothing could be served under it.
+    /// Reads the setting. Zero is a fault, because nothing could be served with it.
     pub fn read<V: Value>(&self, reader: &mut Reader) -> V {
         let value = reader.parsed(self.setting, self.default);
         if value == 0 {
@@ -75,12 +74,12 @@ impl Limit {
         V::from_number(value)
     }
 
-    /// The counter of how often the limit was reached by callers of a service.
+    /// Returns the counter of refusals by this limit in a service.
     pub fn reached(&self, service: &'static str) -> Counter {
         metrics::counter!(REACHED, "service" => service, "limit" => self.setting)
     }
 
-    /// The row of `docs/limits.md`.
+    /// Returns the row of `docs/limits.md`.
     #[must_use]
     pub fn row(&self) -> String {
         let Self { setting, of, beyond, .. } = self;
@@ -101,9 +100,9 @@ impl Limit {
     }
 }
 
-/// What a limit is set to.
+/// A value of a limit.
 pub trait Value {
-    /// Takes the number of a setting.
+    /// Converts the number of a setting.
     fn from_number(number: u64) -> Self;
 }
 
@@ -119,7 +118,7 @@ impl Value for Duration {
     }
 }
 
-/// Declares limits: a struct of what they are set to, and a static of their declarations.
+/// Declares limits: a struct of their values, and a static of their declarations.
 #[macro_export]
 macro_rules! limits {
     ($(#[$meta:meta])* $name:ident, $declared:ident: $declarations:ident {
@@ -168,7 +167,7 @@ macro_rules! limits {
     (@value time) => { std::time::Duration };
 }
 
-/// The table of `docs/limits.md` of some limits.
+/// Returns the table of `docs/limits.md` for some limits.
 #[must_use]
 pub fn table(limits: &[&Limit]) -> String {
     let mut text = String::from(
@@ -180,14 +179,14 @@ pub fn table(limits: &[&Limit]) -> String {
     text
 }
 
-/// Says what is measured of limits.
+/// Describes the metrics of limits.
 pub fn describe_metrics() {
     metrics::describe_counter!(REACHED, "Times that a limit refused, closed or cut off something, by limit");
     metrics::describe_gauge!(USED, "How much of a limit is in use, by limit");
     metrics::describe_gauge!(MOST, "How much of a limit there is, by limit");
 }
 
-/// A limit at work. Refusals are counted by the limit, for all who share its name.
+/// The use of a limit. Refusals are counted by limit, for all quotas with its name.
 #[derive(Debug)]
 pub struct Quota {
     most: u64,
@@ -202,10 +201,10 @@ impl Quota {
         Self::counted(most, limit.reached(service))
     }
 
-    /// Creates a quota that counts its refusals by a counter.
+    /// Creates a quota that counts its refusals with a given counter.
     #[must_use]
     pub fn counted(most: usize, reached: Counter) -> Arc<Self> {
-        // What is registered begins at zero, so that its first step is seen as one.
+        // A registered counter starts at zero, so that its first increment is visible as one.
         reached.increment(0);
         Arc::new(Self { most: most as u64, used: AtomicU64::new(0), reached })
     }
@@ -216,19 +215,19 @@ impl Quota {
         self.add(amount).then(|| Hold { quota: Arc::clone(self), amount })
     }
 
-    /// Whether anything is left.
+    /// Returns whether anything is left.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.used.load(Ordering::Relaxed) < self.most
     }
 
-    /// How much is in use.
+    /// Returns the used amount.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Counts a refusal by somebody who asked with [`Quota::has_room`].
+    /// Counts a refusal by code that checked [`Quota::has_room`].
     pub fn refuse(&self) {
         self.reached.increment(1);
     }
@@ -263,7 +262,7 @@ impl Hold {
         taken
     }
 
-    /// Splits an amount off, to be given back apart. Splits off what there is where that is less.
+    /// Splits a part off, which is given back separately; at most the whole amount.
     pub fn split(&mut self, amount: u64) -> Self {
         let amount = amount.min(self.amount);
         self.amount -= amount;
@@ -277,7 +276,7 @@ impl Drop for Hold {
     }
 }
 
-/// The same of what everybody shares and of one party's share of it.
+/// An amount that was taken both from the quota of all callers and from one caller's share.
 #[derive(Debug)]
 #[must_use = "dropping it gives the amount back"]
 pub struct Shared {
@@ -286,15 +285,15 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Takes an amount of both. The share is asked first: what one party takes too much is no
-    /// refusal of all.
+    /// Takes an amount from both. The share is asked first, so that a caller beyond its own share is
+    /// not counted as a refusal by the limit of all.
     #[must_use]
     pub fn take(all: &Arc<Quota>, share: &Arc<Quota>, amount: u64) -> Option<Self> {
         let share = share.take(amount)?;
         Some(Self { all: all.take(amount)?, share })
     }
 
-    /// Takes more of both.
+    /// Takes more from both.
     #[must_use]
     pub fn more(&mut self, amount: u64) -> bool {
         if !self.share.more(amount) {
@@ -307,13 +306,13 @@ impl Shared {
         taken
     }
 
-    /// Splits an amount of both off.
+    /// Splits a part off both.
     pub fn split(&mut self, amount: u64) -> Self {
         Self { all: self.all.split(amount), share: self.share.split(amount) }
     }
 }
 
-/// Quotas whose levels are shown in the metrics.
+/// Quotas whose use is shown in the metrics.
 #[derive(Debug)]
 pub struct Levels {
     service: &'static str,
@@ -321,7 +320,7 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Shows these, and says how much there is of each.
+    /// Creates the gauges, and sets the values of the limits.
     #[must_use]
     pub fn new(service: &'static str, quotas: Vec<(&'static Limit, Arc<Quota>)>) -> Self {
         let quotas: Vec<_> = quotas.into_iter().map(|(limit, quota)| (limit.setting, quota)).collect();
@@ -331,7 +330,7 @@ impl Levels {
         Self { service, quotas }
     }
 
-    /// Measures them now.
+    /// Updates the gauges.
     pub fn measure(&self) {
         for (limit, quota) in &self.quotas {
             metrics::gauge!(USED, "service" => self.service, "limit" => *limit).set(gauge(quota.used()));
@@ -339,7 +338,7 @@ impl Levels {
     }
 }
 
-/// Exact up to 2⁵³.
+/// Converts a number; exact up to 2⁵³.
 fn gauge(value: u64) -> f64 {
     value as f64
 }

@@ -1,9 +1,9 @@
-//! The connections that calls are carried out on.
+//! The connection pool of calls.
 //!
-//! The driver's pool pings the server whenever a connection is released: a task and a round trip
-//! for each statement, during which no other call can have the connection. Here a connection
-//! whose work ended cleanly stays idle for the next call. One whose work failed, or was dropped
-//! half-way, goes back through the driver's pool and its ping.
+//! The driver's pool pings the server whenever a connection is released: this costs a task and a round
+//! trip for each statement, during which no other call can use the connection. In this pool a
+//! connection stays idle for the next call if its work ended cleanly. If the work failed or was
+//! cancelled, the connection returns through the driver's pool and its ping.
 //!
 //! Permits are granted in the order of the requests, so no request overtakes another by finding
 //! an idle connection.
@@ -23,12 +23,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::database::{self, DatabaseSettings};
 
-/// A connection is released to the driver's pool after this time, which then sees to its age.
+/// An idle connection is released to the driver's pool after this time, which then checks its age.
 const IDLE_FOR: Duration = Duration::from_mins(1);
-/// Longest wait for a transaction to be rolled back that was dropped.
+/// The longest wait for the rollback of a dropped transaction.
 const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 
-/// See the module. Clones are the same pool.
+/// A pool of connections for calls. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
     driver: PgPool,
@@ -37,15 +37,15 @@ pub struct Pool {
     acquire_timeout: Duration,
 }
 
-/// Idle connections, the last used on top: the server process behind it is warm.
+/// Idle connections. The last one used is on top, because its server process has warm caches.
 #[derive(Debug, Default)]
 struct Idle {
     connections: Mutex<Vec<Taken>>,
-    /// Leases that ended.
+    /// The number of leases that ended.
     released: AtomicU64,
 }
 
-/// A connection out of the driver's pool, and since when.
+/// A connection that was taken from the driver's pool, and the instant when it was.
 #[derive(Debug)]
 struct Taken {
     connection: PoolConnection<Postgres>,
@@ -59,18 +59,17 @@ impl Idle {
 }
 
 impl Pool {
-    /// Creates a pool that connects when first used, so that a service starts, not ready, while its
-    /// database is away. Besides the settings' connections for calls it has one for what the
-    /// process asks for itself.
+    /// Creates a pool that connects when it is first used, so a service starts, not ready, while its
+    /// database is down. Besides the connections for calls it has one for the process's own queries.
     ///
     /// # Errors
-    /// Fails if the URL cannot be read.
+    /// Returns an error if the URL cannot be parsed.
     pub fn new(settings: &DatabaseSettings) -> Result<Self, Error> {
         let connections = settings.connections.saturating_add(1);
         Ok(Self::over(database::connect(&DatabaseSettings { connections, ..settings.clone() })?))
     }
 
-    /// Creates a pool over one of the driver's, of whose connections all but one are for calls.
+    /// Creates a pool over one of the driver's pools; all of its connections but one are for calls.
     #[must_use]
     pub fn over(driver: PgPool) -> Self {
         let connections = usize::try_from(driver.options().get_max_connections()).unwrap_or(usize::MAX);
@@ -79,29 +78,29 @@ impl Pool {
         Self { driver, permits: Arc::new(Semaphore::new(permits)), idle: Arc::default(), acquire_timeout }
     }
 
-    /// The driver's pool, for what is no call: credentials that are cached, readiness,
-    /// housekeeping. Calls take its connections only through [`Pool`], or the idle ones would be
-    /// missing there.
+    /// Returns the driver's pool, for work outside of calls: cached credentials, readiness,
+    /// housekeeping. Calls use [`Pool`] only, because the driver's pool does not see idle connections.
     #[must_use]
     pub fn driver(&self) -> &PgPool {
         &self.driver
     }
 
-    /// How connections are made.
+    /// Returns the options of its connections.
     #[must_use]
     pub fn connect_options(&self) -> Arc<PgConnectOptions> {
         self.driver.connect_options()
     }
 
-    /// Leases a connection for one call. Say [`Lease::done`] when its work ended cleanly.
+    /// Leases a connection for one call. The caller must call [`Lease::done`] if the work ended
+    /// cleanly.
     ///
     /// # Errors
-    /// Returns `PoolTimedOut` if none is free in time, or the driver's error.
+    /// Returns `PoolTimedOut` if no connection is free in time, or the driver's error.
     pub async fn lease(&self) -> Result<Lease, Error> {
         let began = Instant::now();
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
-            // Only who has to wait needs a timer.
+            // Only a call that has to wait needs a timer.
             Err(_) => tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.permits).acquire_owned())
                 .await
                 .map_err(|_| Error::PoolTimedOut)?
@@ -119,29 +118,29 @@ impl Pool {
     /// Opens a transaction.
     ///
     /// # Errors
-    /// Fails as [`Pool::lease`] does.
+    /// Returns the errors of [`Pool::lease`].
     pub async fn begin(&self) -> Result<Transaction, Error> {
         self.begin_with("BEGIN").await
     }
 
-    /// Opens a transaction by a statement of its own, like `BEGIN READ ONLY`.
+    /// Opens a transaction with a given statement, such as `BEGIN READ ONLY`.
     ///
     /// # Errors
-    /// Fails as [`Pool::lease`] does.
+    /// Returns the errors of [`Pool::lease`].
     pub async fn begin_with(&self, statement: &'static str) -> Result<Transaction, Error> {
         let mut transaction = Transaction { lease: Some(self.lease().await?) };
         (&mut *transaction).execute(statement).await?;
         Ok(transaction)
     }
 
-    /// The number of open connections, and of those of them that are idle.
+    /// Returns the number of open connections, and how many of them are idle.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
         let open = usize::try_from(self.driver.size()).unwrap_or_default();
         (open, self.driver.num_idle() + self.idle.lock().len())
     }
 
-    /// Takes the idle connections, to be closed.
+    /// Takes all idle connections out of the pool, to be closed.
     #[must_use]
     pub fn take_idle(&self) -> Vec<PoolConnection<Postgres>> {
         let idle = std::mem::take(&mut *self.idle.lock());
@@ -149,15 +148,15 @@ impl Pool {
         idle.into_iter().map(|taken| taken.connection).chain(of_driver).collect()
     }
 
-    /// How many leases have ended, where every permit is granted; `None` while there is one left.
-    /// While this stays the same, no call gets a connection.
+    /// Returns the number of leases that have ended if no connection is free, and `None` if one is.
+    /// While the number stays the same, no call gets a connection.
     #[must_use]
     pub fn exhausted(&self) -> Option<u64> {
         let left = self.permits.available_permits();
         (left == 0).then(|| self.idle.released.load(Ordering::Relaxed))
     }
 
-    /// Grants no connection any more, and waits for those that are in use.
+    /// Grants no more leases, and waits until all of them have ended.
     pub async fn close(&self) {
         self.permits.close();
         drop(std::mem::take(&mut *self.idle.lock()));
@@ -165,10 +164,10 @@ impl Pool {
     }
 }
 
-/// A connection in use.
+/// A leased connection.
 #[derive(Debug)]
 pub struct Lease {
-    /// Empty only while it is dropped.
+    /// Empty only while the lease is being dropped.
     taken: Option<Taken>,
     idle: Arc<Idle>,
     done: bool,
@@ -176,8 +175,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Releases the connection after work that ended cleanly: nothing is under way and no
-    /// transaction is open.
+    /// Releases the connection after work that ended cleanly: no query is running and no transaction is
+    /// open.
     pub fn done(mut self) {
         self.done = true;
     }
@@ -213,10 +212,10 @@ impl Drop for Lease {
     }
 }
 
-/// An open transaction. Dropped, it is rolled back by a task of its own.
+/// An open transaction. If it is dropped, a separate task rolls it back.
 #[derive(Debug)]
 pub struct Transaction {
-    /// Empty once it ended.
+    /// Empty after the transaction has ended.
     lease: Option<Lease>,
 }
 
@@ -224,7 +223,7 @@ impl Transaction {
     /// Commits the transaction.
     ///
     /// # Errors
-    /// Returns the driver's error; whether the transaction is committed is not known then.
+    /// Returns the driver's error; the transaction may or may not have been committed then.
     pub async fn commit(self) -> Result<(), Error> {
         self.end("COMMIT").await
     }
@@ -238,7 +237,8 @@ impl Transaction {
     }
 
     async fn end(mut self, statement: &'static str) -> Result<(), Error> {
-        // Dropped meanwhile, it is rolled back: a COMMIT that was sent comes first.
+        // If this is cancelled, the rollback follows a COMMIT that was sent already, and changes
+        // nothing.
         (&mut *self).execute(statement).await?;
         if let Some(lease) = self.lease.take() {
             lease.done();
@@ -274,7 +274,7 @@ impl Drop for Transaction {
             runtime.spawn(async move {
                 match tokio::time::timeout(ROLLBACK_LIMIT, (&mut *lease).execute("ROLLBACK")).await {
                     Ok(Ok(_)) => lease.done(),
-                    // Closed, which rolls back as well.
+                    // The connection is closed, which rolls back as well.
                     _ => lease.close_when_dropped(),
                 }
             });

@@ -1,7 +1,7 @@
-//! How a call is refused: one type that carries the reason, the words for people, the faulty
-//! fields and the cause, and becomes a gRPC status with `google.rpc` details.
+//! Refusals: one type with the reason, the message for people, the faults of fields and the cause. It
+//! is converted into a gRPC status with `google.rpc` details.
 //!
-//! The cause goes to the log, once, where the refusal becomes a status; it never goes to the
+//! The cause is logged once, when the refusal is converted into a status; it is never sent to the
 //! client.
 
 use std::error::Error;
@@ -16,8 +16,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::telemetry;
 
-/// Details ride in HTTP trailers, and proxies cap those: more field faults than this are
-/// counted in the message and not listed.
+/// The most faults listed in the details, which are sent in HTTP trailers, and proxies limit their
+/// size. The message has the number of the remaining ones.
 const MOST_LISTED_FAULTS: usize = 100;
 
 /// A refused call.
@@ -33,13 +33,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Refuses for a reason, with its own message for people.
+    /// Creates a refusal with a reason and the reason's own message.
     #[must_use]
     pub fn of(reason: impl Reason) -> Self {
         Self::new(reason, reason.text())
     }
 
-    /// Refuses for a reason, with a more exact message for people, in Chinese.
+    /// Creates a refusal with a reason and a more exact message for people, in Chinese.
     pub fn new(reason: impl Reason, text: impl Into<String>) -> Self {
         Self::with(reason.grpc(), reason.name(), reason.domain(), text)
     }
@@ -48,8 +48,8 @@ impl Refusal {
         Self { code, reason, domain, text: text.into(), faults: Vec::new(), retry_after: None, cause: None }
     }
 
-    /// Refuses for faults of fields. The first one, in documented order, gives the reason and
-    /// the words; all are listed in the details.
+    /// Creates a refusal for faults of fields. The first one, in documented order, gives the reason and
+    /// the message; the details list all of them.
     #[must_use]
     pub fn for_faults(faults: Vec<Fault>) -> Self {
         let kind = faults.first().map_or(FaultKind::Unspecified, |f| f.kind);
@@ -63,65 +63,65 @@ impl Refusal {
         Self { faults, ..Self::new(reason, text) }
     }
 
-    /// Something failed that is no fault of the caller.
+    /// Creates a refusal for an internal error.
     pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Common::Internal, "系统内部错误，请联系管理员").cause(cause)
     }
 
-    /// Names a faulty field.
+    /// Adds a fault of a field.
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
         self
     }
 
-    /// Names faulty fields.
+    /// Adds faults of fields.
     #[must_use]
     pub fn faults(mut self, faults: Vec<Fault>) -> Self {
         self.faults.extend(faults);
         self
     }
 
-    /// Keeps the cause for the log.
+    /// Adds the cause, which is logged.
     #[must_use]
     pub fn cause(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// Tells the caller when to try again.
+    /// Adds the time after which the caller may try again.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
     }
 
-    /// Whether the same call may succeed when it is simply made again at once: the database
+    /// Returns whether the same call may succeed if it is repeated at once, because the database
     /// resolved a conflict by rolling it back.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.reason == Common::Conflict.name()
     }
 
-    /// Whether it is the caller's credentials that are refused.
+    /// Returns whether the caller's credentials are refused.
     #[must_use]
     pub fn is_of_credentials(&self) -> bool {
         matches!(self.code, Code::Unauthenticated | Code::PermissionDenied)
     }
 
-    /// The stable reason.
+    /// Returns the stable reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.reason
     }
 
-    /// The words for people.
+    /// Returns the message for people.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The fields at fault.
+    /// Returns the fields at fault.
     pub fn fields(&self) -> impl Iterator<Item = &FieldPath> {
         self.faults.iter().map(|fault| &fault.field)
     }
@@ -142,7 +142,7 @@ fn is_page(field: &FieldPath) -> bool {
     matches!(field.first_name(), "SYS_PAGE" | "page" | "row")
 }
 
-/// A cause and the causes behind it, in one line.
+/// Returns an error and its sources in one line.
 #[must_use]
 pub fn chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
     let mut text = error.to_string();
@@ -179,7 +179,7 @@ impl From<Refusal> for Status {
     }
 }
 
-/// English for developers: the reason, and the faulty fields.
+/// Returns the English message for developers: the reason and the fields at fault.
 fn message(refusal: &Refusal) -> String {
     let mut text = refusal.reason.to_owned();
     for (index, fault) in refusal.faults.iter().take(5).enumerate() {
@@ -194,8 +194,9 @@ fn message(refusal: &Refusal) -> String {
     text
 }
 
-/// Chinese for people. Documents that name their fields in upper case expect every faulty
-/// field and row in the message; those with a documented text per field expect that text alone.
+/// Returns the Chinese message for people. Documents whose fields are in upper case expect every fault
+/// with its field and row in the message; those with a documented text for each field expect that text
+/// alone.
 fn words(refusal: &Refusal) -> String {
     let named: Vec<_> = refusal.faults.iter().filter(|f| names_its_block(&f.field)).collect();
     if named.is_empty() {

@@ -1,5 +1,5 @@
-//! The request of an authenticated call, read once, with every fault of it gathered. Each handler
-//! begins here: [`begin`], then [`Begun::accept_with`].
+//! Requests of authenticated calls: each is read once, and all its faults are gathered. Every handler
+//! begins with [`begin`] and [`Begun::accept_with`].
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::call::Call;
 use crate::identity::Caller;
 use crate::refusal::Refusal;
 
-/// The metadata in which the gateway names what it could not carry over.
+/// The metadata in which the gateway sends the faults that it found in transcoding.
 const TRANSCODING_FAULTS: &str = "x-transcoding-faults-bin";
 
-/// An authenticated call whose request has been checked by its field rules. Domain rules may add
+/// An authenticated call whose request has been checked by its field rules. Rules of the domain may add
 /// faults before it is accepted.
 #[derive(Debug)]
 pub struct Begun<M> {
     caller: Arc<Caller>,
-    /// Absent if the tenant is named in a field that is itself at fault.
+    /// `None` if the tenant is named in a field that has a fault.
     call: Option<Call>,
     /// The request.
     pub message: M,
-    /// The faults so far.
+    /// The faults found so far.
     pub checker: Checker,
 }
 
@@ -33,14 +33,14 @@ impl<M> Begun<M> {
     /// Returns the call and its request.
     ///
     /// # Errors
-    /// Returns all faults of the request at once if there are any, and the service's refusal of the
-    /// tenant's kind if the method is for another.
+    /// Returns all faults of the request at once if there are any, and the service's refusal if the
+    /// tenant's kind may not call the method.
     pub fn accept(self) -> Result<(Call, M), Refusal> {
         self.accept_with(|_, _| Some(())).map(|(call, message, ())| (call, message))
     }
 
-    /// Reads the request into the domain's own type, once, and returns both with the call. `read`
-    /// pushes what it objects to into the checker and returns `None` only if something is at fault.
+    /// Reads the request into the domain's own type, once, and returns both with the call. `read` adds
+    /// its faults to the checker, and returns `None` only if there is one.
     ///
     /// ```no_run
     /// # use communal_kit::request::begin;
@@ -51,7 +51,7 @@ impl<M> Begun<M> {
     /// ```
     ///
     /// # Errors
-    /// As [`Begun::accept`].
+    /// Returns the errors of [`Begun::accept`].
     pub fn accept_with<T>(mut self, read: impl FnOnce(&M, &mut Checker) -> Option<T>) -> Result<(Call, M, T), Refusal> {
         let value = read(&self.message, &mut self.checker);
         let faults = self.checker.into_faults();
@@ -76,8 +76,8 @@ pub fn begin<M: Checked>(request: Request<M>) -> Result<Begun<M>, Refusal> {
     Ok(check(caller, Some(call), &metadata, message))
 }
 
-/// Begins a call whose tenant is named in the request. If that field is empty, the field rules
-/// say so. A tenant in the metadata must be the same.
+/// Begins a call whose tenant is named in the request. The field rules report an empty field. If the
+/// metadata names a tenant, it must be the same.
 ///
 /// # Errors
 /// Returns `TENANT_REFUSED` if the channel or operator does not act for the tenant.
@@ -104,7 +104,7 @@ pub fn begin_stream<M>(request: Request<Streaming<M>>) -> Result<(Call, Streamin
     Ok((call, stream))
 }
 
-/// Begins a call of no tenant: administration.
+/// Begins a call without a tenant, which administers credentials.
 ///
 /// # Errors
 /// Returns all faults of the request at once.

@@ -1,8 +1,8 @@
-//! Values that must never be printed.
+//! Values that must not be printed.
 
 use std::fmt;
 
-/// A text that shows as `[secret]` wherever it is formatted.
+/// A text that is formatted as `[secret]`.
 ///
 /// ```
 /// let secret = communal_kit::secret::Secret::new("0123");
@@ -13,19 +13,19 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a value.
+    /// Creates a secret.
     #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself. Every use is a place to look at when reviewing for leaks.
+    /// Returns the value. A review for leaks looks at every call of this function.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether nothing was given.
+    /// Returns whether the value is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,30 +1,30 @@
-//! Certificates and keys from mounted files that change while the process runs, as those that
-//! cert-manager writes do.
+//! Certificates and keys from mounted files that change while the process runs, such as those of
+//! cert-manager.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::Reader;
 use crate::secret::Secret;
 
-/// Where certificates and keys lie, all PEM.
+/// The paths of a certificate, its key and the trusted authorities, all PEM.
 #[derive(Clone, Debug, Default)]
 pub struct PemFiles {
-    /// This process's own certificate, with the chain behind it.
+    /// This process's certificate, followed by its chain.
     pub certificate: Option<PathBuf>,
     /// The key of the certificate.
     pub key: Option<PathBuf>,
-    /// The authorities that vouch for the other side.
+    /// The authorities that peers' certificates must be signed by.
     pub authorities: Option<PathBuf>,
 }
 
-/// What the files held at a moment.
+/// The content of the files at one moment.
 #[derive(Clone, Debug)]
 pub struct Pems {
-    /// This process's own certificate, with the chain behind it.
+    /// This process's certificate, followed by its chain.
     pub certificate: Option<String>,
     /// The key of the certificate.
     pub key: Option<Secret>,
-    /// The authorities that vouch for the other side.
+    /// The authorities that peers' certificates must be signed by.
     pub authorities: Option<String>,
 }
 
@@ -35,19 +35,19 @@ impl PartialEq for Pems {
     }
 }
 
-/// The settings that name a process's files.
+/// The names of the settings that hold the paths.
 #[derive(Clone, Copy, Debug)]
 pub struct Names {
-    /// Of the certificate.
+    /// The setting of the certificate.
     pub certificate: &'static str,
-    /// Of its key.
+    /// The setting of its key.
     pub key: &'static str,
-    /// Of the authorities of the other side.
+    /// The setting of the authorities.
     pub authorities: &'static str,
 }
 
 impl PemFiles {
-    /// Reads the settings. A certificate without its key, or the other way round, is a fault.
+    /// Reads the settings. A certificate without its key, or a key without its certificate, is a fault.
     pub fn read_settings(reader: &mut Reader, names: Names) -> Self {
         let mut file = |name| Some(PathBuf::from(reader.text(name, ""))).filter(|path| !path.as_os_str().is_empty());
         let files =
@@ -60,16 +60,16 @@ impl PemFiles {
         files
     }
 
-    /// Whether none is named.
+    /// Returns whether no path is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.certificate.is_none() && self.key.is_none() && self.authorities.is_none()
     }
 
-    /// What they hold now.
+    /// Reads the files.
     ///
     /// # Errors
-    /// One cannot be read.
+    /// Returns an error if a file cannot be read.
     pub fn read(&self) -> anyhow::Result<Pems> {
         Ok(Pems {
             certificate: text(self.certificate.as_deref())?,

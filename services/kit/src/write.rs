@@ -1,10 +1,10 @@
-//! How a call that changes something is carried out: once for each request id, in one transaction,
-//! by somebody.
+//! Writes: a call that changes something is carried out once for each request id, in one transaction
+//! with an actor.
 //!
 //! Every write has the same form. The transaction begins, one statement claims the request id and
-//! announces the actor, the work follows, the reply is recorded, the transaction commits. Nothing
-//! happens after the commit but the reply. Locks are taken in one order: the request id first, then
-//! rows in the order that the service documents.
+//! announces the actor, the work is done, the reply is recorded, the transaction commits. After the
+//! commit only the reply is sent. Locks are taken in one order: the request id first, then rows in the
+//! order that the service documents.
 //!
 //! ```no_run
 //! # use communal_kit::{call::Call, pool::Pool, refusal::Refusal, write::write};
@@ -31,11 +31,11 @@ use crate::idempotency::{self, Claim};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
 
-/// Most times a transaction is tried when the database rolls it back to resolve a conflict.
-const TRIES: u32 = 3;
+/// The most attempts at a transaction that the database rolls back to resolve a conflict.
+const MOST_ATTEMPTS: u32 = 3;
 
 /// The work of a write: an async closure over the transaction's connection, whose future is `Send`.
-/// Implemented for every such closure; nobody names it.
+/// Every such closure implements it; callers do not name it.
 ///
 /// `impl AsyncFn(&mut PgConnection)` alone cannot say that the future is `Send` for each lifetime of
 /// the connection, and a handler must be.
@@ -52,19 +52,19 @@ where
     type Running = F;
 }
 
-/// Starts the work by its trait, whose future is known to be `Send`.
+/// Calls the closure through its trait, which guarantees that the future is `Send`.
 fn started<'t, T, W: Work<'t, T>>(work: &W, connection: &'t mut PgConnection) -> W::Running {
     work(connection)
 }
 
 /// Runs a write once for each request id, in one transaction. A repeated request gets the recorded
-/// reply and changes nothing. Tries again, at most three times in all, if the database rolls the
-/// transaction back to resolve a conflict (40001, 40P01), so `work` must have no effect outside the
-/// transaction.
+/// reply and changes nothing. If the database rolls the transaction back to resolve a conflict (40001,
+/// 40P01), it is tried again, up to three times in all, so `work` must have no effect
+/// outside the transaction.
 ///
 /// # Errors
-/// Returns `REQUEST_ID_REUSED` if the request id came with another request, what `work` refuses,
-/// and `CONFLICT` if the last try was rolled back as well.
+/// Returns `REQUEST_ID_REUSED` if the request id was used for another request, the refusal of `work`,
+/// and `CONFLICT` if the last attempt was rolled back as well.
 pub fn write<'a, M, R, W>(
     pool: &'a Pool,
     call: &'a Call,
@@ -99,11 +99,11 @@ where
     })
 }
 
-/// Runs a write that has no request id and no reply to record: of the command line, of demo data.
-/// Otherwise as [`write`].
+/// Runs a write without a request id or a recorded reply, for commands and demo data. Otherwise it is
+/// like [`write`].
 ///
 /// # Errors
-/// Returns what `work` refuses, and `CONFLICT` if the last try was rolled back.
+/// Returns the refusal of `work`, and `CONFLICT` if the last attempt was rolled back.
 pub fn run_as<'a, T, W>(pool: &'a Pool, call: &'a Call, work: W) -> BoxFuture<'a, Result<T, Refusal>>
 where
     T: Send + 'a,
@@ -121,11 +121,11 @@ where
     })
 }
 
-/// Announces the actor to a transaction that was opened otherwise, like one that an import keeps
-/// open while its stream arrives.
+/// Announces the actor to a transaction that was opened by other means, such as one that an import
+/// keeps open while its stream arrives.
 ///
 /// # Errors
-/// Returns storage errors.
+/// Returns the database's error.
 pub async fn announce(connection: &mut PgConnection, call: &Call) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "SELECT platform.announce($1, $2, $3, $4, $5, $6)",
@@ -142,16 +142,16 @@ pub async fn announce(connection: &mut PgConnection, call: &Call) -> Result<(), 
     Ok(())
 }
 
-/// Runs `attempt` again if the database rolled it back (40001, 40P01), at most three times in all.
-/// The attempt must be a whole transaction.
+/// Runs `attempt`, which must be a whole transaction, again if the database rolled it back (40001,
+/// 40P01).
 async fn retrying<T, F: Future<Output = Result<T, Refusal>>>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal> {
-    let mut tried = 1;
+    let mut attempts = 1;
     loop {
         match attempt().await {
-            Err(refusal) if refusal.is_retryable() && tried < TRIES => {
+            Err(refusal) if refusal.is_retryable() && attempts < MOST_ATTEMPTS => {
                 metrics::counter!("communal_transaction_retries_total").increment(1);
-                tokio::time::sleep(Duration::from_millis(rand::random_range(1..=10) * u64::from(tried))).await;
-                tried += 1;
+                tokio::time::sleep(Duration::from_millis(rand::random_range(1..=10) * u64::from(attempts))).await;
+                attempts += 1;
             }
             outcome => return outcome,
         }

@@ -1,5 +1,4 @@
-//! What an error of the database means to a caller: the table from SQLSTATE to reason, and the words
-//! that are safe to log.
+//! Errors of the database: the table from SQLSTATE to reason, and texts that are safe to log.
 
 use std::error::Error;
 use std::fmt;
@@ -11,8 +10,9 @@ use communal_proto::contract::v1::Reason as Common;
 use crate::refusal::Refusal;
 
 impl From<sqlx::Error> for Refusal {
-    /// Turns a storage error into a reason, here and nowhere else. A violated constraint that means
-    /// something to the caller is matched by its name before (see [`crate::database::on_constraint`]).
+    /// Converts a storage error into a reason; no other code does. A violated constraint that means
+    /// something to the caller is matched by its name before this (see
+    /// [`crate::database::on_constraint`]).
     fn from(error: sqlx::Error) -> Self {
         let unavailable =
             || Self::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
@@ -25,13 +25,13 @@ impl From<sqlx::Error> for Refusal {
                 Self::new(Common::Conflict, "数据正被其他请求修改，请重试").retry_after(Duration::from_millis(50))
             }
             (sqlx::Error::Database(_), Some("57014")) => Self::new(Common::DeadlineExceeded, "请求处理超时"),
-            // Connection trouble, too many connections, server shutting down or recovering.
+            // A broken connection, too many connections, a server that is shutting down or recovering.
             (sqlx::Error::Database(_), Some(s))
                 if s.starts_with("08") || s.starts_with("53") || s.starts_with("57P") =>
             {
                 unavailable()
             }
-            // A standby that was not told that it is one any more, and a primary that now is.
+            // A primary that was demoted to a standby refuses to write.
             (sqlx::Error::Database(_), Some("25006")) => unavailable(),
             (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed, _) => {
                 unavailable()
@@ -42,9 +42,9 @@ impl From<sqlx::Error> for Refusal {
     }
 }
 
-/// A storage error in words that are safe to log. PostgreSQL quotes the faulty value in the
-/// messages of some classes of errors, and the driver the value of a row it cannot read: of those
-/// only the kind is logged.
+/// A storage error as a text that is safe to log. PostgreSQL quotes values in the messages of some
+/// classes of errors, and the driver quotes the value of a column it cannot decode; of those only the
+/// kind is logged.
 pub(crate) struct StorageFault(Arc<sqlx::Error>);
 
 impl From<Arc<sqlx::Error>> for StorageFault {
@@ -70,7 +70,7 @@ impl fmt::Display for StorageFault {
                         write!(f, ", {what} {name}")?;
                     }
                 }
-                // 22 data exception, P0 raised by a function.
+                // 22: data exception; P0: raised by a function.
                 if state.starts_with("22") || state.starts_with("P0") {
                     return Ok(());
                 }

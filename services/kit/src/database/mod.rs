@@ -1,5 +1,5 @@
-//! PostgreSQL: connections with their limits, migrations, named statements and constraints, enums in
-//! columns, and what its errors mean.
+//! PostgreSQL: connections with their timeouts, migrations, named statements, constraints, enums in
+//! columns, and the reasons of its errors.
 
 pub mod errors;
 pub mod stored;
@@ -16,33 +16,34 @@ use crate::config::Reader;
 use crate::secret::Secret;
 use crate::telemetry::boundary::traced;
 
-/// The tables every service has: who may call, and which requests were answered.
+/// The migrations of the tables that every service has: credentials, and request ids with their
+/// replies.
 pub static PLATFORM: Migrator = sqlx::migrate!("./migrations");
 
-/// Where the platform's migrations are noted, and where the service's own are.
+/// The tables that record the applied migrations of the platform and of the service.
 const PLATFORM_MIGRATIONS: &str = "_platform_migrations";
 const SERVICE_MIGRATIONS: &str = "_sqlx_migrations";
 
-/// Longest wait for a free connection to a replica.
+/// The longest wait for a free connection to a replica.
 const REPLICA_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How to reach the database, and how long to wait for it.
+/// The settings of a connection to the database, with its timeouts.
 #[derive(Clone, Debug)]
 pub struct DatabaseSettings {
-    /// Connection URL; has the password, so it never prints.
+    /// The connection URL. It contains the password, so it is never printed.
     pub url: Secret,
-    /// Most connections of this process.
+    /// The most connections of this process.
     pub connections: u32,
-    /// Longest statement.
+    /// The longest time of a statement.
     pub statement_timeout: Duration,
-    /// Longest wait for a row lock.
+    /// The longest wait for a row lock.
     pub lock_timeout: Duration,
-    /// Longest wait for a free connection.
+    /// The longest wait for a free connection.
     pub acquire_timeout: Duration,
 }
 
 impl DatabaseSettings {
-    /// Reads `COMMUNAL_<SERVICE>_DATABASE_URL` and the limits all services share.
+    /// Reads `COMMUNAL_<SERVICE>_DATABASE_URL` and the limits that all services share.
     pub fn read(reader: &mut Reader, url_key: &'static str) -> Self {
         let url = reader.required(url_key);
         if !url.is_empty()
@@ -60,8 +61,8 @@ impl DatabaseSettings {
         }
     }
 
-    /// Reads the URLs of replicas of this database, commas between. Each has the limits of the
-    /// primary, but a connection to it is not waited for as long: the primary is there as well.
+    /// Reads the URLs of replicas of this database, separated by commas. Each has the limits of the
+    /// primary except a shorter wait for a connection, because the caller can fall back to the primary.
     pub fn read_replicas(&self, reader: &mut Reader, urls_key: &'static str) -> Vec<Self> {
         let urls = reader.secret(urls_key);
         let mut replicas = Vec::new();
@@ -76,11 +77,11 @@ impl DatabaseSettings {
     }
 }
 
-/// A pool whose every connection has its timeouts set. Connects when first used, so that a
-/// service starts, not ready, while its database is away.
+/// Creates a pool whose connections have the timeouts set. It connects when it is first used, so a
+/// service starts, not ready, while its database is down.
 ///
 /// # Errors
-/// Where the URL cannot be read.
+/// Returns an error if the URL cannot be parsed.
 pub fn connect(settings: &DatabaseSettings) -> Result<PgPool, sqlx::Error> {
     let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
     let options = PgConnectOptions::from_str(settings.url.expose())?.options([
@@ -92,19 +93,19 @@ pub fn connect(settings: &DatabaseSettings) -> Result<PgPool, sqlx::Error> {
     Ok(PgPoolOptions::new()
         .max_connections(settings.connections)
         .acquire_timeout(settings.acquire_timeout)
-        // A connection is replaced in time, so that a failover moves all of them.
+        // Connections are replaced periodically, so that all of them move after a failover.
         .max_lifetime(Duration::from_mins(30))
-        // A dead connection shows at its first statement, which nothing has changed yet: the
-        // caller is told to retry. A ping before each use would cost a round trip a call.
+        // A broken connection fails at its first statement, before anything has changed, and the caller
+        // is told to retry. A ping before each use would cost a round trip a call.
         .test_before_acquire(false)
         .connect_lazy_with(options))
 }
 
-/// Applies the platform's migrations and then the service's. What a newer release applied is left
-/// alone: the older one, which a roll-back brings in again, has nothing to do.
+/// Applies the platform's migrations and then the service's. Migrations of a newer release are ignored,
+/// so that an older release can be rolled back to.
 ///
 /// # Errors
-/// Where one fails; those before it stay applied.
+/// Returns the error of the first migration that fails; those before it stay applied.
 pub async fn migrate(pool: &PgPool, service: &Migrator) -> anyhow::Result<()> {
     // Migrations may take longer than a call is allowed to.
     let mut connection = pool.acquire().await?;
@@ -115,17 +116,17 @@ pub async fn migrate(pool: &PgPool, service: &Migrator) -> anyhow::Result<()> {
         migrator.dangerous_set_table_name(table);
         migrator.run_direct(None, &mut *connection, false).await?;
     }
-    // The role that serves asks whether the schema is current.
+    // The serving role checks whether the schema is current.
     let notes = "GRANT SELECT ON _platform_migrations, _sqlx_migrations TO communal_server";
     sqlx::query(notes).execute(&mut *connection).await?;
     connection.close().await?;
     Ok(())
 }
 
-/// Whether every migration this binary knows has been applied.
+/// Returns whether every migration of this binary has been applied.
 ///
 /// # Errors
-/// Where the database cannot be asked.
+/// Returns the database's error.
 pub async fn schema_is_current(pool: &PgPool, service: &Migrator) -> Result<bool, sqlx::Error> {
     for (table, migrator) in [(PLATFORM_MIGRATIONS, &PLATFORM), (SERVICE_MIGRATIONS, service)] {
         let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(pool).await?;
@@ -149,14 +150,14 @@ pub async fn schema_is_current(pool: &PgPool, service: &Migrator) -> Result<bool
     Ok(true)
 }
 
-/// The name of the constraint that a statement violated.
+/// Returns the name of the constraint that a statement violated.
 #[must_use]
 pub fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error().and_then(|e| e.constraint())
 }
 
-/// Turns a violated constraint that means something to the caller into a refusal, and leaves every
-/// other error as it is.
+/// Converts the violation of a constraint into a refusal that means something to the caller, and every
+/// other error into the default one.
 ///
 /// ```
 /// # use communal_kit::{database::on_constraint, refusal::Refusal};
@@ -172,8 +173,7 @@ pub fn on_constraint<R: From<sqlx::Error>>(
     move |error| if constraint(&error) == Some(name) { refuse() } else { R::from(error) }
 }
 
-/// A statement that is named: its time is counted, and where its call is exported it gets a span
-/// of its own.
+/// A named statement: its time is measured, and if the trace of its call is exported it gets a span.
 ///
 /// ```no_run
 /// # async fn f(pool: sqlx::PgPool) -> Result<(), sqlx::Error> {
@@ -182,7 +182,7 @@ pub fn on_constraint<R: From<sqlx::Error>>(
 /// # Ok(()) }
 /// ```
 pub trait Statement: Future + Sized {
-    /// Names the statement in traces and metrics. Never put a value into the name.
+    /// Names the statement in traces and metrics. The name must not contain a value.
     fn named(self, name: &'static str) -> impl Future<Output = Self::Output> {
         let span = if traced() { span_of(name) } else { tracing::Span::none() };
         let began = std::time::Instant::now();
@@ -197,7 +197,7 @@ pub trait Statement: Future + Sized {
 
 impl<F: Future> Statement for F {}
 
-/// The span of a statement that is exported.
+/// Returns the span of a statement.
 fn span_of(name: &'static str) -> tracing::Span {
     tracing::info_span!(
         "sql",
@@ -205,7 +205,7 @@ fn span_of(name: &'static str) -> tracing::Span {
         otel.kind = "client",
         db.system.name = "postgresql",
         db.operation.name = name,
-        // The driver says how many; see the telemetry of the driver.
+        // Recorded by the layer in `telemetry/driver.rs`.
         db.response.returned_rows = tracing::field::Empty,
         db.response.affected_rows = tracing::field::Empty,
     )

@@ -1,4 +1,4 @@
-//! An enum of the contract in a column.
+//! Columns that hold an enum of the contract.
 
 use communal_proto::Coded;
 use sqlx::encode::IsNull;
@@ -8,9 +8,9 @@ use sqlx::{Decode, Encode, Postgres, Type};
 
 /// An enum of the contract, stored as its documented code in a text column with a CHECK behind it.
 ///
-/// Reading a code that the enum does not have is an error, never a default: a price row whose
-/// period cannot be read must not be billed as a whole-day price. A code that was not given is a
-/// NULL, read as `Option<Stored<E>>` and written by [`Coded::stored`].
+/// Reading a code that the enum does not have is an error, never a default: a price row whose period
+/// cannot be read must not be billed as a whole-day price. A code that was not given is NULL; it is
+/// read as `Option<Stored<E>>` and written by [`Coded::stored`].
 ///
 /// ```text
 /// sqlx::query_as!(PackageRow, r#"SELECT state AS "state: Stored<PackStateType>" FROM sales_package"#)

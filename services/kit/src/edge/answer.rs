@@ -1,4 +1,4 @@
-//! The body of an answer: in pieces, and counted until each has left the process.
+//! Bodies of answers: sent in pieces, each of which is counted until it has left the process.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,40 +13,40 @@ use tokio::time::Instant;
 use super::streams::cut_off_at;
 use crate::limits::Shared;
 
-/// Most bytes of a piece. A piece is copied to the socket's buffers at once, which delays other calls by some hundred
+/// The most bytes of a piece. A piece is copied to the socket's buffers at once, which delays other calls by some hundred
 /// microseconds at most. Smaller pieces cost a wake-up and a system call each: with 64 KiB, an answer of 200 lines of
 /// arrears (300 KB) took a seventh more CPU.
 pub const PIECE: usize = 512 * 1024;
-/// An answer up to this size is not counted: connections and their streams bound these.
+/// An answer up to this size is not counted: the limits of connections and streams bound these.
 const SMALL: usize = 4 * 1024;
 
-/// See the module. `K` is kept until the answer is handed over.
+/// The body of an answer. `K` is kept until the last byte is handed over.
 #[derive(Debug)]
 pub struct Answer<K> {
     data: Bytes,
     trailers: Option<HeaderMap>,
     hold: Option<Shared>,
     stall: Duration,
-    /// Whether others come before the next piece.
+    /// True if other streams come before the next piece.
     others_first: bool,
     _kept: K,
 }
 
 impl<K> Answer<K> {
-    /// Whether an answer of this size is counted.
+    /// Returns whether an answer of this size is counted.
     #[must_use]
     pub fn counts(bytes: usize) -> bool {
         bytes > SMALL
     }
 
-    /// An answer, with what was taken for it, that is cut off when none of it is taken for the
-    /// time `stall`.
+    /// Creates the body of an answer with what was taken of the quotas for it. It is cut off if the
+    /// client takes nothing for the time `stall`.
     #[must_use]
     pub fn new(data: Bytes, trailers: Option<HeaderMap>, hold: Option<Shared>, stall: Duration, kept: K) -> Self {
         Self { data, trailers, hold, stall, others_first: false, _kept: kept }
     }
 
-    /// Keeps something else instead.
+    /// Replaces the kept value.
     #[must_use]
     pub fn keeping<O>(self, kept: O) -> Answer<O> {
         let Self { data, trailers, hold, stall, others_first, _kept: _ } = self;
@@ -54,7 +54,7 @@ impl<K> Answer<K> {
     }
 }
 
-/// A piece under way; the last one that uses it gives its bytes back.
+/// A piece that is being sent. When its last reference is dropped, its bytes are given back.
 struct Piece {
     bytes: Bytes,
     _hold: Shared,
@@ -100,7 +100,7 @@ impl<K: Unpin> Body for Answer<K> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // With trailers the length is none of the headers' business.
+        // With trailers, the headers need no length.
         if self.trailers.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.data.len() as u64) }
     }
 }

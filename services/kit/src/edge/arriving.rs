@@ -1,4 +1,4 @@
-//! The floor of progress of what a client sends.
+//! The minimum rate at which a client must send a request.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Too little came.
+/// The client sent too little in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Late;
 
-/// Watches that in each window of time at least so many bytes come. There is no timer before
-/// there is a wait.
+/// Watches that at least a number of bytes arrives in each window of time. There is no timer until the
+/// first wait.
 #[derive(Debug)]
 pub struct Progress {
     window: Duration,
@@ -22,18 +22,18 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A floor of `least` bytes in each `window`.
+    /// Creates a watch for at least `least` bytes in each `window`.
     #[must_use]
     pub fn new(window: Duration, least: u64) -> Self {
         Self { window, least, come: 0, end: None }
     }
 
-    /// Counts what came.
+    /// Counts bytes that arrived.
     pub fn came(&mut self, bytes: usize) {
         self.come += bytes as u64;
     }
 
-    /// Ready once a window ended in which too little came. To be asked while nothing comes.
+    /// Is ready after a window in which too little arrived. Polled while nothing arrives.
     pub fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Late> {
         let window = self.window;
         let end = self.end.get_or_insert_with(|| Box::pin(sleep(window)));
@@ -47,10 +47,10 @@ impl Progress {
         Poll::Pending
     }
 
-    /// Waits for more to come.
+    /// Waits for `more` to arrive.
     ///
     /// # Errors
-    /// Returns [`Late`] where too little comes.
+    /// Returns [`Late`] if too little arrives.
     pub async fn within<T>(&mut self, more: impl Future<Output = T>) -> Result<T, Late> {
         let mut more = pin!(more);
         poll_fn(|context| match more.as_mut().poll(context) {
@@ -75,7 +75,7 @@ mod tests {
             assert_eq!(progress.within(sleep(Duration::from_millis(100))).await, Ok(()));
             progress.came(1_000);
         }
-        // A burst does not buy time.
+        // Bytes beyond the minimum do not count for later windows.
         progress.came(1_000_000);
         let began = Instant::now();
         assert_eq!(progress.within(pending::<()>()).await, Err(Late));

@@ -1,4 +1,4 @@
-//! A connection from its acceptance to its end.
+//! A connection from its acceptance until it is closed.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use tower::BoxError;
 
 use super::{Patience, Place};
 
-/// Time between two looks at a connection.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long a connection without a call may take to end once it was told to. A client that
-/// follows the protocol answers within a round trip.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// The period at which a connection is checked.
+const CHECK_PERIOD: Duration = Duration::from_secs(1);
+/// The longest time until a connection without calls is closed after GOAWAY. A client that follows the
+/// protocol answers within a round trip.
+const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
 
-/// An accepted connection. `S` is what callers of its address share.
+/// An accepted connection. `S` is shared by the callers of its address.
 #[derive(Debug)]
 pub struct Connection<S> {
-    /// Calls that are open.
+    /// The number of open calls.
     open: AtomicU64,
-    /// Of these, those that only wait for news and need not be waited for.
+    /// The number of open calls that only wait for events, so that a shutdown need not wait for them.
     watching: AtomicU64,
-    /// Calls that there were.
+    /// The number of calls so far.
     begun: AtomicU64,
     place: Place<S>,
 }
@@ -35,7 +35,7 @@ impl<S> Connection<S> {
         Self { open: AtomicU64::new(0), watching: AtomicU64::new(0), begun: AtomicU64::new(0), place }
     }
 
-    /// What callers of the connection's address share.
+    /// Returns what the callers of the connection's address share.
     #[must_use]
     pub fn share(&self) -> &S {
         &self.place.address.share
@@ -48,7 +48,7 @@ impl<S> Connection<S> {
         Open { connection: Arc::clone(self), watching: false }
     }
 
-    /// Counts an open call as one that only waits for news, where fewer than `most` do.
+    /// Counts an open call as one that only waits for events, unless there are `most` of these already.
     #[must_use]
     pub fn watch(self: &Arc<Self>, most: u64) -> Option<Open<S>> {
         if self.watching.fetch_add(1, Ordering::Relaxed) >= most {
@@ -63,7 +63,7 @@ impl<S> Connection<S> {
     }
 }
 
-/// A call that is open until this is dropped.
+/// An open call; dropping it ends it.
 #[derive(Debug)]
 pub struct Open<S> {
     connection: Arc<Connection<S>>,
@@ -77,9 +77,9 @@ impl<S> Drop for Open<S> {
     }
 }
 
-/// Serves a connection until it ends, has been idle for too long, is too old, or the process
-/// stops. In the last three cases the client is told, open calls end, and a client that does not
-/// answer is not waited for.
+/// Serves a connection until it ends, is idle for too long, is too old, or the process stops. In the
+/// last three cases the client gets GOAWAY and open calls end; a client that does not answer is not
+/// waited for.
 pub async fn drive<S, C: GracefulConnection>(
     serving: C,
     connection: &Connection<S>,
@@ -92,7 +92,10 @@ pub async fn drive<S, C: GracefulConnection>(
     let accepted = Instant::now();
     let (mut begun, mut idle_since) = (0, accepted);
     let (mut told, mut quiet_since) = (false, accepted);
-    let look = LOOK.min(patience.idle / 2).min(patience.age.map_or(LOOK, |age| age / 2)).max(Duration::from_millis(5));
+    let look = CHECK_PERIOD
+        .min(patience.idle / 2)
+        .min(patience.age.map_or(CHECK_PERIOD, |age| age / 2))
+        .max(Duration::from_millis(5));
     loop {
         tokio::select! {
             ended = serving.as_mut() => {
@@ -112,7 +115,7 @@ pub async fn drive<S, C: GracefulConnection>(
         let now = Instant::now();
         if !connection.is_quiet() {
             (idle_since, quiet_since) = (now, now);
-        } else if told && now - quiet_since >= FAREWELL {
+        } else if told && now - quiet_since >= GOAWAY_LIMIT {
             return;
         }
         let ever = connection.begun.load(Ordering::Relaxed);

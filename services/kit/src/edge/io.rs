@@ -1,4 +1,4 @@
-//! Bytes of a connection, with a time for the greeting and for taking what is written.
+//! The byte stream of a connection, with deadlines for the first bytes and for writes.
 
 use std::io;
 use std::pin::Pin;
@@ -11,12 +11,11 @@ use tokio::time::{Sleep, sleep};
 
 use super::Patience;
 
-/// What a client of HTTP/2 greets with.
+/// The first bytes of an HTTP/2 client.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream whose reads fail while the greeting is late, and whose writes fail when the other
-/// side takes nothing for too long. Once it is known which version of HTTP is spoken, that
-/// version's own deadlines apply to reads.
+/// A stream whose reads fail if the first bytes are late, and whose writes fail if the client takes
+/// nothing for too long. Once the version of HTTP is known, reads have the deadlines of that version.
 #[derive(Debug)]
 pub struct Timed<T> {
     inner: T,
@@ -29,7 +28,7 @@ pub struct Timed<T> {
 
 #[derive(Debug)]
 struct Greeting {
-    /// How much of the preface was read.
+    /// The number of bytes of the preface that were read.
     read: usize,
     until: Pin<Box<Sleep>>,
 }
@@ -56,7 +55,7 @@ impl<T> Timed<T> {
 }
 
 impl Greeting {
-    /// Reads on; answers whether the greeting is complete.
+    /// Continues to read the first bytes; returns whether they are complete.
     fn read(&mut self, bytes: &[u8]) -> bool {
         let expected = &PREFACE[self.read..];
         let length = bytes.len().min(expected.len());

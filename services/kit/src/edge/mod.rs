@@ -1,9 +1,9 @@
-//! The edge of a process: connections of clients, and what they cost while nothing comes.
+//! The edge of a process: the connections of its clients, and the limits of idle ones.
 //!
-//! Both the services and the gateway accept connections here. Connections are bounded in all and
-//! per address; one that does not greet, makes no call, or takes no answer is closed; and none
-//! that is idle stretches a stop. What a caller of one address has in use is counted beside its
-//! connections, so that there is a share before credentials are known.
+//! Both the services and the gateway accept connections here. Connections are limited in all and per
+//! address. A connection that sends no first bytes, makes no call or takes no answer is closed, and an
+//! idle one does not delay a shutdown. The resources of the callers of an address are counted with its
+//! connections, so that each address has a share before credentials are known.
 
 mod answer;
 mod arriving;
@@ -29,28 +29,28 @@ pub use connection::{Connection, Open, drive};
 pub use io::Timed;
 pub use streams::{Streams, cut_off_at};
 
-/// Pause after a connection could not be accepted: there is no file descriptor left, most likely.
+/// The pause after a connection could not be accepted, most likely because no file descriptor is free.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long connections may do nothing.
+/// The times for which connections may be idle.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// Longest time for the greeting: the TLS handshake, and the first bytes of HTTP.
+    /// The longest time until the TLS handshake is complete and the first bytes of HTTP have arrived.
     pub greeting: Duration,
-    /// Longest time without a call.
+    /// The longest time without a call.
     pub idle: Duration,
-    /// Longest time in which nothing of an answer is taken.
+    /// The longest time in which a client takes nothing of an answer.
     pub stall: Duration,
-    /// How long a connection lives, so that clients notice new replicas; `None`: no bound.
+    /// The longest life of a connection, so that clients find new replicas; `None` for no limit.
     pub age: Option<Duration>,
 }
 
-/// The limits that an [`Edge`] counts by, as declared.
+/// The declared limits of an [`Edge`].
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeLimits {
-    /// Connections in all.
+    /// The limit of all connections.
     pub connections: &'static Limit,
-    /// Connections of one address.
+    /// The limit of the connections of one address.
     pub connections_per_address: &'static Limit,
     /// See [`Patience::greeting`].
     pub greeting: &'static Limit,
@@ -58,7 +58,7 @@ pub struct EdgeLimits {
     pub stall: &'static Limit,
 }
 
-/// See the module. `S` is what callers of one address share.
+/// The connections of a process. `S` is shared by the callers of an address.
 pub struct Edge<S> {
     connections: Arc<Quota>,
     most_per_address: usize,
@@ -76,17 +76,17 @@ impl<S> std::fmt::Debug for Edge<S> {
     }
 }
 
-/// What is known of the addresses that have connections.
+/// The addresses that have connections.
 type Addresses<S> = Arc<Mutex<HashMap<IpAddr, Arc<Address<S>>>>>;
 
-/// What callers of one address have in use.
+/// The resources that callers of one address use.
 #[derive(Debug)]
 struct Address<S> {
     connections: Arc<Quota>,
     share: S,
 }
 
-/// A connection's place among all and among those of its address.
+/// A connection's part of the two limits of connections.
 struct Place<S> {
     key: IpAddr,
     address: Arc<Address<S>>,
@@ -116,7 +116,7 @@ fn lock<S>(addresses: &Addresses<S>) -> MutexGuard<'_, HashMap<IpAddr, Arc<Addre
 }
 
 impl<S: Send + Sync + 'static> Edge<S> {
-    /// Creates the edge of a service. `share` makes what callers of an address share.
+    /// Creates the edge of a service. `share` creates what the callers of an address share.
     #[must_use]
     pub fn new(
         service: &'static str,
@@ -137,19 +137,19 @@ impl<S: Send + Sync + 'static> Edge<S> {
         }
     }
 
-    /// How long connections may do nothing.
+    /// Returns the times for which connections may be idle.
     #[must_use]
     pub fn patience(&self) -> &Patience {
         &self.patience
     }
 
-    /// The quota of connections in all.
+    /// Returns the quota of all connections.
     #[must_use]
     pub fn connections(&self) -> &Arc<Quota> {
         &self.connections
     }
 
-    /// Waits for the next connection that there is room for. Others are closed at once.
+    /// Waits for the next connection within the limits. Connections beyond them are closed at once.
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, Arc<Connection<S>>) {
         loop {
             match listener.accept().await {
@@ -168,8 +168,8 @@ impl<S: Send + Sync + 'static> Edge<S> {
         }
     }
 
-    /// Accepts until it is stopping, then waits until every connection has ended. Dropping this drops
-    /// the connections.
+    /// Accepts connections until `stopping`, then waits until every connection has ended. Dropping this
+    /// future drops the connections.
     pub async fn serve<F>(
         &self,
         listener: TcpListener,
@@ -189,7 +189,7 @@ impl<S: Send + Sync + 'static> Edge<S> {
                 _ = stop.wait_for(|stopping| *stopping) => break,
             }
         }
-        // New clients are told that nobody listens, and do not wait.
+        // Connections of new clients are refused at once; they do not wait.
         drop(listener);
         while connections.join_next().await.is_some() {}
     }
@@ -208,23 +208,23 @@ impl<S: Send + Sync + 'static> Edge<S> {
         Some(Place { key, address, addresses: Arc::clone(&self.addresses), of_address, _of_all: of_all })
     }
 
-    /// Bytes of a connection within its times for greeting and for taking answers.
+    /// Wraps the stream of a connection with the deadlines for first bytes and for writes.
     pub fn timed<T>(&self, stream: T) -> Timed<T> {
         Timed::new(stream, &self.patience, self.late_greetings.clone(), self.stalled.clone())
     }
 
-    /// Carries out the HTTP/2 streams of a connection.
+    /// Returns the executor of the HTTP/2 streams of a connection.
     pub fn streams(&self, connection: &Arc<Connection<S>>) -> Streams<S> {
         Streams::new(Arc::clone(connection), self.stalled.clone())
     }
 
-    /// Counts a greeting that did not come in time.
+    /// Counts a connection whose first bytes came too late.
     pub fn greeted_late(&self) {
         self.late_greetings.increment(1);
     }
 }
 
-/// Measures levels every second until aborted.
+/// Updates the gauges every second, forever.
 pub async fn keep_measuring(levels: Levels) {
     loop {
         levels.measure();
@@ -232,7 +232,8 @@ pub async fn keep_measuring(levels: Levels) {
     }
 }
 
-/// Who has one address of IPv6 has a network of them, of 64 bits at least.
+/// Returns the network of an IPv6 address. Whoever has one IPv6 address has at least a network of 64
+/// bits.
 fn of_one_caller(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),

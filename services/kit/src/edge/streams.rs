@@ -1,7 +1,7 @@
-//! The tasks that carry out the streams of an HTTP/2 connection, each of which can be cut off.
+//! The tasks of the streams of an HTTP/2 connection, each of which can be cut off.
 //!
-//! An answer that its client does not read waits for flow control, where nothing of ours is asked
-//! any more. Dropping the task resets the one stream; the connection's others go on.
+//! An answer that its client does not read waits for flow control inside hyper, where none of our code
+//! is polled. Dropping the task resets this stream only; the connection's other streams continue.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -19,13 +19,13 @@ tokio::task_local! {
     static CUT_OFF_AT: Cell<Option<Instant>>;
 }
 
-/// Sets when the stream that this task carries out is cut off, or that it is not.
+/// Sets the instant at which the stream of this task is cut off, or `None` for never.
 pub fn cut_off_at(at: Option<Instant>) {
-    // Over HTTP/1 there are no streams, and a connection ends with its one answer.
+    // HTTP/1 has no streams; its connection ends after one answer.
     let _ = CUT_OFF_AT.try_with(|cell| cell.set(at));
 }
 
-/// See the module.
+/// The executor of the streams of a connection.
 #[derive(Debug)]
 pub struct Streams<S> {
     connection: Arc<Connection<S>>,

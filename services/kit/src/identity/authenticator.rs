@@ -1,5 +1,5 @@
-//! Lets calls in: reads the credentials from the metadata and checks them, in the documented
-//! order, against records that are cached for seconds.
+//! The authenticator: reads the credentials of a call from its metadata and checks them in the
+//! documented order, against records that are cached for seconds.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::telemetry::trace::TraceContext;
 
-/// Metadata of a call's credentials.
+/// The metadata keys of a call's credentials.
 mod names {
     pub(super) const CHANNEL: &str = "x-channel-id";
     pub(super) const KEY: &str = "x-channel-key";
@@ -35,27 +35,27 @@ mod names {
     pub(super) const SIGNATURE: &str = "x-signature";
     pub(super) const AUTHORIZATION: &str = "authorization";
 
-    /// What may be named once. A proxy that appends a value of its own, or reads the last one, would
-    /// otherwise see another caller than the one that is billed.
+    /// Keys that may have only one value. Otherwise a proxy that appends a value, or reads the last
+    /// one, would see another caller than the one that is billed.
     pub(super) const SINGLE: [&str; 8] =
         [CHANNEL, KEY, OPERATOR, TENANT, REQUEST_ID, REQUEST_TIME, SIGNATURE, AUTHORIZATION];
 }
 
-/// Administration of credentials; for channels that were made administrators.
+/// The methods that administer credentials, which only administrator channels may call.
 const ADMINISTRATION: &str = "/communal.identity.v1.IdentityService/";
 
-/// Longest request id; the documented ones have 32 characters.
+/// The longest request id that is accepted; the documented ones have 32 characters.
 const LONGEST_REQUEST_ID: usize = 64;
-/// Records kept in memory. Strangers can make a service look up unknown channels, so this is
-/// a bound on what they can make it remember.
+/// The most records that are cached. Strangers can make a service look up unknown channels, so this
+/// bounds the memory they can use.
 const MOST_CACHED: u64 = 10_000;
 
-/// How credentials are cached, calls are limited and gateways are known.
+/// The settings of authentication: the cache, the rate of a channel, and the keys of the gateways.
 #[derive(Clone, Debug)]
 pub struct AuthenticatorSettings {
-    /// How long a record is believed; so long may a disabled channel still call.
+    /// The cache lifetime of a credential. A disabled channel can keep calling for up to this long.
     pub cached_for: Duration,
-    /// Calls a second of one channel; none for no limit.
+    /// The most calls of one channel a second; `None` for no limit.
     pub calls_per_second: Option<NonZeroU32>,
     /// The keys of the gateways, which alone may send signature states.
     pub gateways: Option<GatewayKeys>,
@@ -67,7 +67,7 @@ impl Default for AuthenticatorSettings {
     }
 }
 
-/// Lets calls in.
+/// Authenticates calls.
 #[derive(Debug)]
 pub struct Authenticator {
     pool: Pool,
@@ -81,7 +81,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// An authenticator over a service's own records.
+    /// Creates an authenticator for a service's own records.
     #[must_use]
     pub fn new(
         pool: Pool,
@@ -103,17 +103,17 @@ impl Authenticator {
         }
     }
 
-    /// The policy.
+    /// Returns the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Who makes this call.
+    /// Authenticates a call and returns its caller.
     ///
     /// # Errors
-    /// A refusal in the documented order: channel and its proof, method, operator. The tenant
-    /// is checked where it is known (see [`Caller::for_tenant`]).
+    /// Returns the first refusal in the documented order: channel and its proof, method, operator. The
+    /// tenant is checked later, by [`Caller::for_tenant`].
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -141,8 +141,8 @@ impl Authenticator {
         let vouched = self.vouched(headers, method)?;
         let channel = self.channel(channel_id).await?.ok_or_else(|| self.refused("unknown channel"))?;
         self.prove(headers, &channel, request_id.as_deref())?;
-        // Anybody may name a channel that proves nothing. Its rate is charged when the operator's token
-        // was verified, or a stranger could use it up.
+        // Anybody can name a channel that needs no proof. Its rate is charged only after the operator's
+        // token is verified, because a stranger could use it up otherwise.
         let unproved = channel.proof == Proof::None;
         if !unproved {
             self.charge(&channel)?;
@@ -177,9 +177,9 @@ impl Authenticator {
         if allowed { Ok(()) } else { Err(refused().retry_after(Duration::from_secs(1))) }
     }
 
-    /// The hash that the message must have, if the call has signature states. Nobody but a gateway may
-    /// send those, whatever the channel proves itself by: a state that is not bound to its call makes
-    /// one captured signature fit every other.
+    /// Returns the hash that the message must have, if the call has signature states. Only a gateway
+    /// may send states, whatever the channel's proof is: a state that is not bound to its call would
+    /// make one captured signature valid for every call.
     fn vouched(&self, headers: &HeaderMap, method: &str) -> Result<Option<[u8; 32]>, Refusal> {
         if !headers.contains_key(SIGNATURE_STATES) {
             return Ok(None);
@@ -191,7 +191,7 @@ impl Authenticator {
         hash.map(Some).ok_or_else(|| self.refused("signature states that no gateway vouches for"))
     }
 
-    /// One answer for whatever is wrong; the log has the truth.
+    /// Returns the same refusal for every kind of wrong credentials. The reason goes to the log only.
     fn refused(&self, why: &'static str) -> Refusal {
         Refusal::new(Common::CredentialsRefused, self.policy.wording.credentials).cause(why)
     }
@@ -204,7 +204,7 @@ impl Authenticator {
         }
     }
 
-    /// Checks what the channel proves itself by, and the request time.
+    /// Checks the proof of the channel and the request time.
     fn prove(&self, headers: &HeaderMap, channel: &ChannelRecord, request_id: Option<&str>) -> Result<(), Refusal> {
         if channel.disabled_at.is_some() {
             return Err(self.refused("disabled channel"));
@@ -217,7 +217,7 @@ impl Authenticator {
             Proof::None => true,
             Proof::Key => key.is_some_and(|key| self.has_key(channel, key)),
             Proof::Signature => match key {
-                // A direct caller may show the secret itself instead of signing.
+                // A direct caller may send the secret itself instead of a signature.
                 Some(key) => self.has_key(channel, key),
                 None => self.is_signed(headers, channel),
             },
@@ -235,7 +235,7 @@ impl Authenticator {
 
     fn has_key(&self, channel: &ChannelRecord, key: &str) -> bool {
         let (fingerprint, now) = (keys::fingerprint(key), self.clock.now());
-        // All are compared, so that the time taken does not tell which one it was.
+        // All keys are compared, so that the time taken does not reveal which one matched.
         channel.keys.iter().fold(false, |found, k| (k.is_valid(now) & keys::equal(&k.sha256, &fingerprint)) | found)
     }
 
@@ -260,9 +260,9 @@ impl Authenticator {
         })
     }
 
-    /// The documented clients send `yyyyMMddHHmmss` of their local time. Its form is always
-    /// checked where it is sent; only a signature makes it worth holding it against the clock,
-    /// since without one anybody could write any time.
+    /// Checks the request time, which the documented clients send as `yyyyMMddHHmmss` in their local
+    /// time. Its form is always checked if it is sent. It is compared with the clock only if the call
+    /// is signed, because without a signature anybody can send any time.
     fn check_request_time(&self, headers: &HeaderMap, signed: bool) -> Result<(), Refusal> {
         let invalid = || Refusal::new(Common::RequestIdInvalid, self.policy.wording.request_time);
         let Some(value) = headers.get(names::REQUEST_TIME) else {
@@ -297,7 +297,7 @@ impl Authenticator {
 }
 
 fn unavailable(error: Arc<sqlx::Error>) -> Refusal {
-    // The error is shared by all who waited for the same look-up, so it cannot be taken apart.
+    // All callers that waited for the same lookup share the error, so it cannot be taken apart.
     let refusal = Refusal::new(Common::Unavailable, "服务暂时不可用，请稍后重试").retry_after(Duration::from_secs(1));
     refusal.cause(crate::database::errors::StorageFault::from(error))
 }
@@ -306,14 +306,15 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty())
 }
 
-/// Whether a name stands there with two different values.
+/// Returns whether a metadata key has two different values.
 fn contradicts(headers: &HeaderMap, name: &str) -> bool {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     values.any(|value| Some(value) != first)
 }
 
-/// A grant is a method's path, or a service's with `/*` behind it.
+/// Returns whether the channel may call a method. A grant is the path of a method, or the path of a
+/// service followed by `/*`.
 fn may_call(channel: &ChannelRecord, method: &str) -> bool {
     if method.starts_with(ADMINISTRATION) {
         return channel.admin;

@@ -1,4 +1,4 @@
-//! The authenticated side of a call.
+//! The caller of an authenticated call.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::identity::share::ChannelShare;
 use crate::identity::store::{ChannelRecord, OperatorRecord};
 use crate::refusal::Refusal;
 
-/// Who makes a call, before it is known for which tenant.
+/// An authenticated caller, before its tenant is checked.
 #[derive(Debug)]
 pub struct Caller {
     pub(crate) channel: Arc<ChannelRecord>,
@@ -24,27 +24,28 @@ pub struct Caller {
     pub(crate) method: String,
     pub(crate) at: DateTime<Utc>,
     pub(crate) wording: &'static Wording,
-    /// The hash that the request must have, if a gateway vouches for its signature.
+    /// The hash that the request must have, if a gateway proved the call's signature states.
     pub(crate) vouched: Option<[u8; 32]>,
 }
 
 impl Caller {
-    /// The system that calls.
+    /// Returns the identifier of the channel.
     #[must_use]
     pub fn channel_id(&self) -> &str {
         &self.channel.channel_id
     }
 
-    /// The channel's share of the service, kept beside its record; `make` finds it the first time.
+    /// Returns the channel's share of the service, which is kept with its cached record; `make` creates
+    /// it the first time.
     pub(crate) fn share(&self, make: impl FnOnce(&str) -> Arc<ChannelShare>) -> &Arc<ChannelShare> {
         self.channel.share.get_or_init(|| make(&self.channel.channel_id))
     }
 
-    /// The call for one tenant.
+    /// Returns the call of this caller for a tenant.
     ///
     /// # Errors
-    /// `OPERATOR_REFUSED` without an operator, `TENANT_REFUSED` where the channel or the
-    /// operator does not act for the tenant; whether the tenant exists cannot be told from it.
+    /// Returns `OPERATOR_REFUSED` if there is no operator, and `TENANT_REFUSED` if the channel or the
+    /// operator does not act for the tenant. Neither reveals whether the tenant exists.
     pub fn for_tenant(&self, tenant_id: &str) -> Result<Call, Refusal> {
         let outcome = self.of_tenant(tenant_id);
         if let Err(refusal) = &outcome {
@@ -73,10 +74,10 @@ impl Caller {
         })
     }
 
-    /// Checks that the method is for tenants of this kind, by its `role` in the contract.
+    /// Checks that tenants of this kind may call the method, by its `role` in the contract.
     ///
     /// # Errors
-    /// Returns the service's refusal of a tenant of another kind.
+    /// Returns the service's refusal if the tenant is of another kind.
     pub(crate) fn check_role(&self, call: &Call) -> Result<(), Refusal> {
         let required = match communal_proto::required_role(&self.method) {
             Role::Unspecified => return Ok(()),

@@ -1,5 +1,5 @@
-//! Administration of credentials from the command line, the same in every service: how the
-//! first channel comes to be.
+//! The commands that administer credentials, which are the same in every service. They create the first
+//! channel.
 
 use anyhow::Context;
 use chrono::TimeDelta;
@@ -11,21 +11,21 @@ use crate::clock::Clock;
 use crate::identity::store::{self, NewChannel};
 use crate::identity::{Policy, SealingKey};
 
-/// `channel`, `tenant` and `operator`.
+/// The commands `channel`, `tenant` and `operator`.
 #[derive(Debug, Subcommand)]
 pub enum IdentityCommand {
-    /// Systems that call: EPEIS channels, HC apps
+    /// Channels: EPEIS channels, HC apps
     #[command(subcommand)]
     Channel(ChannelCommand),
-    /// What is billed for: suppliers, communities
+    /// Tenants: suppliers, communities
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// People in whose name calls are made
+    /// Operators: people on whose behalf channels call
     #[command(subcommand)]
     Operator(OperatorCommand),
 }
 
-/// `channel …`
+/// The commands `channel …`.
 #[derive(Debug, Subcommand)]
 pub enum ChannelCommand {
     /// Add a channel; prints its key, once
@@ -50,7 +50,7 @@ pub enum ChannelCommand {
     List,
 }
 
-/// `channel add …`
+/// The arguments of `channel add`.
 #[derive(Debug, Args)]
 pub struct AddChannel {
     /// Identifier
@@ -58,7 +58,7 @@ pub struct AddChannel {
     /// Name
     #[arg(long)]
     name: String,
-    /// What the channel proves itself by
+    /// Proof of the channel
     #[arg(long, value_enum)]
     proof: ProofArgument,
     /// May administer credentials over gRPC
@@ -75,18 +75,18 @@ pub struct AddChannel {
     valid_days: Option<u32>,
 }
 
-/// See [`Proof`].
+/// The proof of a channel; see [`Proof`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ProofArgument {
     /// A key sent with each call
     Key,
     /// An MD5 signature made with a secret (HC)
     Signature,
-    /// Nothing; the operator's token speaks alone (HC browsers)
+    /// Nothing; the operator's token is the only proof (HC browsers)
     None,
 }
 
-/// `tenant …`
+/// The commands `tenant …`.
 #[derive(Debug, Subcommand)]
 pub enum TenantCommand {
     /// Register a tenant, or rename one
@@ -104,7 +104,7 @@ pub enum TenantCommand {
     List,
 }
 
-/// See [`TenantKind`].
+/// The kind of a tenant; see [`TenantKind`].
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum KindArgument {
     /// Network company (管网公司)
@@ -115,7 +115,7 @@ pub enum KindArgument {
     Community,
 }
 
-/// `operator …`
+/// The commands `operator …`.
 #[derive(Debug, Subcommand)]
 pub enum OperatorCommand {
     /// Register an operator, or replace one
@@ -158,10 +158,11 @@ fn days(days: Option<u32>) -> Option<TimeDelta> {
     days.map(|d| TimeDelta::days(d.into()))
 }
 
-/// Carries a command out; what it prints is for standard output.
+/// Runs a command and returns its output for standard output.
 ///
 /// # Errors
-/// What is wrong with the command, or with the database.
+/// Returns an error if the policy does not allow the command, a named record does not exist, or the
+/// database fails.
 pub async fn run(
     command: IdentityCommand,
     pool: &PgPool,

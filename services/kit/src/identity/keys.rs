@@ -1,4 +1,4 @@
-//! Keys and secrets of channels: making, hashing, comparing, sealing.
+//! Keys and secrets of channels: generating, hashing, comparing, encrypting.
 
 use anyhow::{Context, anyhow, ensure};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -8,18 +8,19 @@ use subtle::ConstantTimeEq;
 
 use crate::secret::Secret;
 
-/// Bytes of a made key; it is written as twice as many hexadecimal digits, the length of a
+/// Bytes of a generated key. In hexadecimal it has twice as many digits, which is the length of a
 /// DYNAMIC_KEY.
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
-/// A new key of 64 hexadecimal digits.
+/// Generates a key of 64 hexadecimal digits.
 #[must_use]
 pub fn generate() -> Secret {
     Secret::new(hex::encode(rand::random::<[u8; KEY_BYTES]>()))
 }
 
-/// What is stored of a key. Keys are long and random, so a slow hash would only slow each call.
+/// Returns the hash that is stored for a key. Keys are long and random, so a slow hash would only make
+/// each call slower.
 #[must_use]
 pub fn fingerprint(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
@@ -31,16 +32,16 @@ pub fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
 
-/// The key under which secrets are stored: a signature can be checked only with the secret
-/// itself, so a hash will not do.
+/// The key that encrypts stored secrets. A signature can be checked only with the secret itself, so a
+/// hash is not enough.
 #[derive(Clone, Debug)]
 pub struct SealingKey(Secret);
 
 impl SealingKey {
-    /// Reads 64 hexadecimal digits.
+    /// Parses 64 hexadecimal digits.
     ///
     /// # Errors
-    /// Where it is anything else.
+    /// Returns an error if the text is anything else.
     pub fn parse(text: &Secret) -> anyhow::Result<Self> {
         let bytes = hex::decode(text.expose()).context("must be 64 hexadecimal digits")?;
         ensure!(bytes.len() == KEY_BYTES, "must be 64 hexadecimal digits");
@@ -52,10 +53,10 @@ impl SealingKey {
         XChaCha20Poly1305::new_from_slice(&bytes).map_err(|e| anyhow!("sealing key: {e}"))
     }
 
-    /// Encrypts a secret, bound to its channel: moved to another channel's row it does not open.
+    /// Encrypts a secret and binds it to its channel: in another channel's row it cannot be decrypted.
     ///
     /// # Errors
-    /// Never for a key that was parsed.
+    /// Returns an error if encryption fails, which does not happen with a parsed key.
     pub fn seal(&self, channel_id: &str, secret: &Secret) -> anyhow::Result<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let payload = Payload { msg: secret.expose().as_bytes(), aad: channel_id.as_bytes() };
@@ -65,10 +66,10 @@ impl SealingKey {
         Ok(sealed)
     }
 
-    /// Decrypts.
+    /// Decrypts a secret.
     ///
     /// # Errors
-    /// Where the bytes were sealed under another key or for another channel.
+    /// Returns an error if the secret was encrypted with another key or for another channel.
     pub fn open(&self, channel_id: &str, sealed: &[u8]) -> anyhow::Result<Secret> {
         let (nonce, cipher_text) = sealed.split_at_checked(NONCE_BYTES).context("a sealed secret is too short")?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into()?;

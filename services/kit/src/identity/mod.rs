@@ -1,8 +1,8 @@
-//! Who may call: channels (systems), their keys, operators (people) and tenants.
+//! Credentials: channels (systems) with their keys, operators (people), and tenants.
 //!
-//! The service itself authenticates each call from its metadata, so that a direct gRPC call
-//! is no back door beside REST. The answer to wrong credentials never tells what is wrong with
-//! them; the log does.
+//! The service itself authenticates each call from its metadata, so a direct gRPC call needs the same
+//! credentials as REST. The answer to wrong credentials never says what is wrong with them; the log
+//! does.
 
 pub mod authenticator;
 pub mod caller;

@@ -1,4 +1,4 @@
-//! What a service requires of its callers, and the messages with which it refuses them.
+//! The requirements of a service for its callers, and the messages of its refusals.
 
 use chrono::TimeDelta;
 use communal_proto::identity::v1::{Proof, TenantKind};
@@ -6,47 +6,47 @@ use communal_proto::identity::v1::{Proof, TenantKind};
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
-/// The documented message of each refusal of credentials.
+/// The documented messages for refused credentials.
 #[derive(Debug)]
 pub struct Wording {
-    /// No channel was named.
+    /// No channel is named.
     pub channel_missing: &'static str,
-    /// The channel, its key or its signature is not accepted, whatever is wrong.
+    /// The channel, its key or its signature is not accepted, for whatever reason.
     pub credentials: &'static str,
     /// The request id is empty or malformed.
     pub request_id: &'static str,
-    /// The request time is missing, malformed or too far off.
+    /// The request time is missing, malformed or too far from the clock.
     pub request_time: &'static str,
     /// The operator or its token is not accepted.
     pub operator: &'static str,
-    /// The tenant is not one that channel and operator act for.
+    /// The channel or the operator does not act for the tenant.
     pub tenant: &'static str,
-    /// The channel may not call this method; `{method}` stands for it.
+    /// The channel may not call this method; `{method}` is replaced by its name.
     pub method: &'static str,
-    /// The method is for tenants of this kind, which the caller's is not: the service's own refusal.
+    /// Returns the service's own refusal of a call whose tenant is not of this kind, which the method requires.
     pub role: fn(TenantKind) -> Refusal,
 }
 
-/// How the operator of a call is known.
+/// The source of the operator of a call.
 #[derive(Clone, Debug)]
 pub enum OperatorSource {
-    /// Metadata `x-operator-id`; the channel speaks for it.
+    /// Metadata `x-operator-id`, set by the channel.
     Metadata,
-    /// A bearer token signed with this key (HS256).
+    /// A bearer token that is signed with this key (HS256).
     Token(Secret),
 }
 
-/// What a service requires of its callers.
+/// The requirements of a service for its callers.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Proofs that channels of this service may have.
+    /// The proofs that channels of this service may have.
     pub proofs: &'static [Proof],
-    /// Kinds of tenant that this service bills for.
+    /// The kinds of tenant that this service has.
     pub tenant_kinds: &'static [TenantKind],
-    /// Where the operator comes from.
+    /// The source of the operator.
     pub operator: OperatorSource,
-    /// How far a signed request's time may be off.
+    /// The largest difference between a signed request's time and the clock.
     pub request_time_window: TimeDelta,
-    /// Messages.
+    /// The messages of refusals.
     pub wording: &'static Wording,
 }

@@ -1,18 +1,18 @@
-//! The share of one channel in a service that it calls.
+//! The share of one channel in a service.
 
 use std::sync::Arc;
 
 use crate::limits::Quota;
 
-/// What one channel has in use.
+/// The resources that one channel uses.
 #[derive(Debug)]
 pub struct ChannelShare {
-    /// Calls.
+    /// Calls in progress.
     pub calls: Arc<Quota>,
-    /// Streams of answers.
+    /// Open streams of answers.
     pub streams: Arc<Quota>,
-    /// Bytes of requests that are arriving.
+    /// Bytes of requests that are being received.
     pub request_bytes: Arc<Quota>,
-    /// Bytes of answers that have not left yet.
+    /// Bytes of answers that have not been sent completely.
     pub answer_bytes: Arc<Quota>,
 }

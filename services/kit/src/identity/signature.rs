@@ -1,11 +1,10 @@
 //! Signatures of HC requests: lower-case hex of
 //! MD5(transaction-id + req-time + app-id + payload + secret).
 //!
-//! The secret comes last, and MD5 runs from front to back. So the gateway hashes all that it
-//! knows and hands over the state, and the service, which alone has the secret, finishes it:
-//! neither does the secret leave the service nor is the payload sent twice. MD5 is the
-//! documents' choice; against it speaks that it is broken for collisions, and for it that
-//! every existing client signs so.
+//! The secret comes last, and MD5 processes its input in order. So the gateway hashes everything it
+//! knows and sends the state, and the service, which alone has the secret, completes the hash. The
+//! secret never leaves the service, and the payload is not sent twice. MD5 is broken for collisions; it
+//! is used because the documents prescribe it and every existing client signs so.
 
 use digest::Digest;
 use digest::common::hazmat::{SerializableState, SerializedState};
@@ -14,7 +13,7 @@ use md5::Md5;
 use crate::identity::keys;
 use crate::secret::Secret;
 
-/// The state after hashing what stands before the secret, ready to be sent.
+/// Returns the state after hashing the input before the secret, encoded for metadata.
 ///
 /// ```
 /// use communal_kit::{identity::signature, secret::Secret};
@@ -32,7 +31,7 @@ pub fn state(request_id: &str, request_time: &str, channel_id: &str, payload: &[
     hash.serialize().to_vec()
 }
 
-/// Whether `signature` is that of one of the states, finished with the secret.
+/// Returns whether `signature` is the signature of one of the states, completed with the secret.
 #[must_use]
 pub fn matches(signature: &str, states: &[Vec<u8>], secret: &Secret) -> bool {
     states
@@ -41,7 +40,8 @@ pub fn matches(signature: &str, states: &[Vec<u8>], secret: &Secret) -> bool {
         .any(|finished| keys::equal(finished.as_bytes(), signature.as_bytes()))
 }
 
-/// The signature that a state becomes with the secret; `None` if the bytes are no state.
+/// Returns the signature of a state that is completed with the secret, or `None` if the bytes are no
+/// state.
 #[must_use]
 pub fn finish(state: &[u8], secret: &Secret) -> Option<String> {
     let mut hash = Md5::deserialize(&SerializedState::<Md5>::try_from(state).ok()?).ok()?;

@@ -12,21 +12,21 @@ use crate::identity::keys::{self, SealingKey};
 use crate::identity::share::ChannelShare;
 use crate::secret::Secret;
 
-/// A key as it is stored.
+/// A stored key.
 #[derive(Debug)]
 pub struct KeyRecord {
-    /// SHA-256 of the key.
+    /// The SHA-256 hash of the key.
     pub sha256: Vec<u8>,
     /// The secret, encrypted.
     pub sealed: Option<Vec<u8>>,
-    /// First instant of validity.
+    /// The first instant at which the key is valid.
     pub valid_from: DateTime<Utc>,
-    /// First instant of validity no more.
+    /// The first instant at which the key is no longer valid.
     pub valid_until: Option<DateTime<Utc>>,
 }
 
 impl KeyRecord {
-    /// Whether the key is valid at an instant.
+    /// Returns whether the key is valid at an instant.
     #[must_use]
     pub fn is_valid(&self, now: DateTime<Utc>) -> bool {
         self.valid_from <= now && self.valid_until.is_none_or(|end| now < end)
@@ -40,19 +40,19 @@ pub struct ChannelRecord {
     pub channel_id: String,
     /// Name.
     pub name: String,
-    /// What it proves itself by.
+    /// The proof that its calls need.
     pub proof: Proof,
-    /// Whether it may administer credentials.
+    /// True if the channel may administer credentials.
     pub admin: bool,
-    /// Methods it may call; empty for all but administration.
+    /// The methods it may call; empty for all except administration.
     pub methods: Vec<String>,
-    /// Since when it is disabled.
+    /// The instant since which it is disabled.
     pub disabled_at: Option<DateTime<Utc>>,
-    /// Tenants it acts for.
+    /// The tenants it acts for.
     pub tenants: Vec<Tenant>,
     /// Keys, newest first.
     pub keys: Vec<KeyRecord>,
-    /// What the channel has in use of a service that it calls.
+    /// The resources of the service that the channel uses.
     pub(crate) share: OnceLock<Arc<ChannelShare>>,
 }
 
@@ -63,40 +63,40 @@ pub struct OperatorRecord {
     pub operator_id: String,
     /// Name.
     pub name: String,
-    /// Since when it is disabled.
+    /// The instant since which it is disabled.
     pub disabled_at: Option<DateTime<Utc>>,
-    /// Tenants it acts for.
+    /// The tenants it acts for.
     pub tenant_ids: Vec<String>,
 }
 
-/// Why a change of credentials is refused.
+/// The reason why a change of credentials is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// A channel of this identifier exists.
+    /// A channel with this identifier exists already.
     #[error("channel {0} exists")]
     ChannelExists(String),
-    /// No such channel.
+    /// The channel does not exist.
     #[error("there is no channel {0}")]
     NoChannel(String),
-    /// No such operator.
+    /// The operator does not exist.
     #[error("there is no operator {0}")]
     NoOperator(String),
     /// One of the tenants does not exist.
     #[error("one of the tenants does not exist")]
     NoTenant,
-    /// A tenant exists and is of another kind.
+    /// The tenant exists already and is of another kind.
     #[error("tenant {0} exists and is of another kind")]
     TenantKind(String),
-    /// The service has no such channels.
+    /// The service's policy does not allow channels with this proof.
     #[error("this service takes no channel with this proof")]
     Proof,
-    /// A secret must be sealed and no sealing key is configured.
+    /// The secret must be encrypted, and no sealing key is configured.
     #[error("COMMUNAL_SEALING_KEY must be set to store a secret")]
     NoSealingKey,
-    /// Sealing failed.
+    /// Encryption failed.
     #[error("the secret cannot be sealed")]
     Sealing(#[source] anyhow::Error),
-    /// Storage fault.
+    /// A statement failed.
     #[error(transparent)]
     Storage(#[from] sqlx::Error),
 }
@@ -109,18 +109,18 @@ fn stored(number: i32) -> i16 {
     i16::try_from(number).unwrap_or_default()
 }
 
-/// The channel of an identifier.
+/// Returns the channel with an identifier.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn channel(pool: impl PgExecutor<'_> + Copy, channel_id: &str) -> Result<Option<ChannelRecord>, sqlx::Error> {
     Ok(load_channels(pool, Some(channel_id)).await?.pop())
 }
 
-/// All channels, by identifier.
+/// Returns all channels, ordered by identifier.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn channels(pool: impl PgExecutor<'_> + Copy) -> Result<Vec<ChannelRecord>, sqlx::Error> {
     load_channels(pool, None).await
 }
@@ -175,18 +175,18 @@ async fn load_channels(
     Ok(channels)
 }
 
-/// The operator of an identifier.
+/// Returns the operator with an identifier.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn operator(pool: impl PgExecutor<'_>, operator_id: &str) -> Result<Option<OperatorRecord>, sqlx::Error> {
     Ok(load_operators(pool, Some(operator_id)).await?.pop())
 }
 
-/// All operators, by identifier.
+/// Returns all operators, ordered by identifier.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn operators(pool: impl PgExecutor<'_>) -> Result<Vec<OperatorRecord>, sqlx::Error> {
     load_operators(pool, None).await
 }
@@ -208,7 +208,7 @@ async fn load_operators(pool: impl PgExecutor<'_>, only: Option<&str>) -> Result
 /// Registers a tenant, or renames one that exists.
 ///
 /// # Errors
-/// [`IdentityError::TenantKind`] where it exists with another kind.
+/// Returns [`IdentityError::TenantKind`] if it exists with another kind.
 pub async fn register_tenant(
     connection: &mut PgConnection,
     tenant_id: &str,
@@ -228,41 +228,43 @@ pub async fn register_tenant(
     if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::TenantKind(tenant_id.to_owned())) }
 }
 
-/// Identifier, kind and name of all tenants.
+/// Returns all tenants with their names.
 ///
 /// # Errors
-/// Storage faults.
+/// Returns the database's error.
 pub async fn tenants(pool: impl PgExecutor<'_>) -> Result<Vec<(Tenant, String)>, sqlx::Error> {
     let rows = sqlx::query!("SELECT tenant_id, kind, name FROM platform.tenant ORDER BY tenant_id");
     let rows = rows.fetch_all(pool).named("tenant_list").await?;
     Ok(rows.into_iter().map(|r| (Tenant { id: r.tenant_id, kind: kind_of(r.kind) }, r.name)).collect())
 }
 
-/// A channel to add.
+/// A channel to be added.
 #[derive(Debug)]
 pub struct NewChannel<'a> {
     /// Identifier.
     pub channel_id: &'a str,
     /// Name.
     pub name: &'a str,
-    /// What it proves itself by.
+    /// The proof that its calls need.
     pub proof: Proof,
-    /// Whether it may administer credentials.
+    /// True if it may administer credentials.
     pub admin: bool,
-    /// Tenants it acts for.
+    /// The tenants it acts for.
     pub tenant_ids: &'a [String],
-    /// Methods it may call; empty for all but administration.
+    /// The methods it may call; empty for all except administration.
     pub methods: &'a [String],
-    /// Its key or secret; a made one where none is given.
+    /// Its key or secret; generated if it is `None`.
     pub key: Option<Secret>,
-    /// For how long the key is valid.
+    /// The time for which the key is valid.
     pub valid_for: Option<TimeDelta>,
 }
 
-/// Adds a channel, in a transaction of the caller's. The key in the answer is stored nowhere.
+/// Adds a channel in the caller's transaction and returns its key, which is not stored in plain text.
 ///
 /// # Errors
-/// [`IdentityError::ChannelExists`], [`IdentityError::NoTenant`], [`IdentityError::NoSealingKey`].
+/// Returns [`IdentityError::ChannelExists`] if the identifier is taken, [`IdentityError::NoTenant`] if
+/// one of the tenants does not exist, and [`IdentityError::NoSealingKey`] if a secret must be encrypted
+/// and no sealing key is configured.
 pub async fn add_channel(
     connection: &mut PgConnection,
     new: &NewChannel<'_>,
@@ -337,11 +339,11 @@ async fn add_key(
     Ok(())
 }
 
-/// Gives a channel a new key; the old ones end after the overlap. In a transaction of the
-/// caller's.
+/// Gives a channel a new key in the caller's transaction; the old keys expire after the overlap.
 ///
 /// # Errors
-/// [`IdentityError::NoChannel`], [`IdentityError::Proof`] where the channel has no keys.
+/// Returns [`IdentityError::NoChannel`] if the channel does not exist, and [`IdentityError::Proof`] if
+/// it has no keys.
 pub async fn rotate_key(
     connection: &mut PgConnection,
     channel_id: &str,
@@ -377,7 +379,7 @@ pub async fn rotate_key(
 /// Disables a channel.
 ///
 /// # Errors
-/// [`IdentityError::NoChannel`].
+/// Returns [`IdentityError::NoChannel`] if the channel does not exist.
 pub async fn disable_channel(
     connection: &mut PgConnection,
     channel_id: &str,
@@ -394,11 +396,10 @@ pub async fn disable_channel(
     if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::NoChannel(channel_id.to_owned())) }
 }
 
-/// Registers an operator, or replaces one that exists (and enables it), in a transaction of
-/// the caller's.
+/// Registers an operator, or replaces and enables one that exists, in the caller's transaction.
 ///
 /// # Errors
-/// [`IdentityError::NoTenant`].
+/// Returns [`IdentityError::NoTenant`] if one of the tenants does not exist.
 pub async fn register_operator(
     connection: &mut PgConnection,
     operator_id: &str,
@@ -432,7 +433,7 @@ pub async fn register_operator(
 /// Disables an operator.
 ///
 /// # Errors
-/// [`IdentityError::NoOperator`].
+/// Returns [`IdentityError::NoOperator`] if the operator does not exist.
 pub async fn disable_operator(
     connection: &mut PgConnection,
     operator_id: &str,

@@ -1,4 +1,4 @@
-//! Bearer tokens of operators: JWTs signed with HS256 by the service itself.
+//! Bearer tokens of operators: JWTs that the service itself signs with HS256.
 
 use anyhow::Context;
 use base64::Engine as _;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
-/// Who issues the tokens.
+/// The issuer of the tokens.
 const ISSUER: &str = "communal";
-/// Shorter keys can be guessed.
+/// The shortest signing key in bytes; shorter keys can be guessed.
 pub const SHORTEST_KEY: usize = 32;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,13 +24,13 @@ struct Claims {
     nbf: Option<i64>,
 }
 
-/// How far the clock of another issuer of tokens may be ahead, in seconds.
+/// The most seconds by which the clock of another issuer may be ahead.
 const LEEWAY: i64 = 60;
 
 /// Issues a token for an operator.
 ///
 /// # Errors
-/// Where signing fails.
+/// Returns an error if signing fails.
 pub fn issue(key: &Secret, operator_id: &str, now: DateTime<Utc>, life: TimeDelta) -> anyhow::Result<String> {
     let claims = Claims {
         iss: ISSUER.into(),
@@ -43,14 +43,14 @@ pub fn issue(key: &Secret, operator_id: &str, now: DateTime<Utc>, life: TimeDelt
     Ok(jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?)
 }
 
-/// The operator of a token that is genuine and in force at `now`: issued and valid not later, and not
-/// ended. A header that demands an extension (`crit`) is refused, since none is understood.
+/// Returns the operator of a token that is genuine and valid at `now`: `iat` and `nbf` are not later,
+/// `exp` is. A header with extensions (`crit`) is refused, because none is supported.
 #[must_use]
 pub fn operator(key: &Secret, token: &str, now: DateTime<Utc>) -> Option<String> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_issuer(&[ISSUER]);
     validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-    // The end is checked against the clock that was handed in.
+    // The expiry is checked below, against the caller's clock.
     validation.validate_exp = false;
     let key = DecodingKey::from_secret(key.expose().as_bytes());
     let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation).ok()?.claims;
@@ -59,7 +59,7 @@ pub fn operator(key: &Secret, token: &str, now: DateTime<Utc>) -> Option<String>
     (in_force && !demands_extensions(token)).then_some(claims.sub)
 }
 
-/// Whether the header of a token names extensions that its reader must understand.
+/// Returns whether the header of a token has extensions that its reader must support (`crit`).
 fn demands_extensions(token: &str) -> bool {
     let header = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
     let header = header.and_then(|header| serde_json::from_slice::<serde_json::Value>(&header).ok());

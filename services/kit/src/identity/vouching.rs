@@ -1,10 +1,10 @@
 //! The gateway's proof that signature states come from it.
 //!
-//! A signature of HC covers the raw HTTP request, which the service never sees; it finishes the MD5
-//! states that the gateway sends instead. A state says nothing about the call that it comes with, so
-//! from anybody else one captured signature would fit every call. The gateway therefore binds the
-//! states to the whole call by a MAC under a key that only gateways and services have: the method,
-//! the credentials, the request id and time, and the encoded message.
+//! A signature of HC covers the raw HTTP request, which the service never sees; it completes the MD5
+//! states that the gateway sends instead. A state says nothing about the call it comes with, so without
+//! a proof one captured signature would fit every call. The gateway therefore binds the states to the
+//! whole call by a MAC with a key that only gateways and services have. It covers the method, the
+//! credentials, the request id and time, and the encoded message.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -27,13 +27,13 @@ use crate::secret::Secret;
 
 /// The metadata of the states, which only a gateway may send.
 pub const SIGNATURE_STATES: &str = "x-signature-states-bin";
-/// The metadata of the proof: the MAC, and before it the hash of the encoded message.
+/// The metadata of the proof: the hash of the encoded message, followed by the MAC.
 pub const PROOF: &str = "x-gateway-proof-bin";
 
-/// What the proof is for; a MAC under the same key for something else is none of these.
+/// The purpose of the proof, so that a MAC with the same key for another purpose is no proof.
 const PURPOSE: &[u8] = b"communal signature states 1";
-/// The metadata that a proof binds beside the method and the message. A value that is added, removed
-/// or changed on the way breaks the proof.
+/// The metadata that a proof covers besides the method and the message. A value that is added, removed
+/// or changed on the way invalidates the proof.
 const BOUND: [&str; 9] = [
     "x-channel-id",
     "x-channel-key",
@@ -48,13 +48,13 @@ const BOUND: [&str; 9] = [
 const KEY_BYTES: usize = 32;
 const HASH_BYTES: usize = 32;
 
-/// The keys by which a service knows its gateways: one, or two while they are replaced. A gateway
-/// proves with the first.
+/// The keys by which a service recognizes its gateways: one, or two during a rotation. A gateway signs
+/// with the first.
 #[derive(Clone, Debug)]
 pub struct GatewayKeys(Vec<Secret>);
 
 impl GatewayKeys {
-    /// Makes a key for a gateway and services that start together.
+    /// Generates a key for a gateway and services that start together.
     #[must_use]
     pub fn generate() -> Self {
         Self(vec![keys::generate()])
@@ -69,7 +69,7 @@ impl GatewayKeys {
         Self::parse(&text).map_err(|error| reader.fault("gateway_key", error)).ok()
     }
 
-    /// Reads keys of 64 hexadecimal digits, commas between.
+    /// Parses keys of 64 hexadecimal digits, separated by commas.
     ///
     /// # Errors
     /// Returns an error if one is anything else.
@@ -82,8 +82,7 @@ impl GatewayKeys {
         keys.collect::<anyhow::Result<_>>().map(Self)
     }
 
-    /// Proves to the service of `method` that the states in the metadata were made here, for this
-    /// message.
+    /// Adds the proof that the states in the metadata were made by this gateway for this message.
     pub fn prove(&self, method: &str, metadata: &mut MetadataMap, message: &[u8]) {
         let mut hash = Hash::default();
         hash.frame(message);
@@ -93,7 +92,8 @@ impl GatewayKeys {
         metadata.insert_bin(PROOF, BinaryMetadataValue::from_bytes(&proof));
     }
 
-    /// Returns the hash that the message must have, if the proof of a call is that of a gateway.
+    /// Returns the hash that the message must have, or `None` if the call has no valid proof of a
+    /// gateway.
     pub(crate) fn check(&self, method: &str, headers: &HeaderMap) -> Option<[u8; HASH_BYTES]> {
         let metadata = MetadataMap::from_headers(headers.clone());
         let mut proofs = metadata.get_all_bin(PROOF).iter();
@@ -104,7 +104,8 @@ impl GatewayKeys {
     }
 }
 
-/// The MAC of a call. Each part has its length before it, so that none can lend bytes to its neighbour.
+/// Computes the MAC of a call. Each part is preceded by its length, so that no byte can move from one
+/// part to the next.
 fn mac(key: &Secret, method: &str, headers: &HeaderMap, hash: &[u8; HASH_BYTES]) -> Option<Hmac<Sha256>> {
     let mut mac = Hmac::<Sha256>::new_from_slice(&hex::decode(key.expose()).ok()?).ok()?;
     let mut part = |bytes: &[u8]| {
@@ -123,7 +124,8 @@ fn mac(key: &Secret, method: &str, headers: &HeaderMap, hash: &[u8; HASH_BYTES])
     Some(mac)
 }
 
-/// The hash of a body of gRPC: of its frames, a byte (0 for uncompressed), the length and the message.
+/// The hash of a gRPC body: of its frames, each of which is a byte (0 for uncompressed), the length and
+/// the message.
 #[derive(Clone, Debug, Default)]
 struct Hash(Sha256);
 
@@ -139,8 +141,8 @@ impl Hash {
     }
 }
 
-/// A body that ends with a refusal unless it has the hash that was proved. A handler of a unary call
-/// runs after the end of its request's body, so it never sees another message.
+/// A body that ends with a refusal unless it has the proved hash. The handler of a unary call runs
+/// after its request's body has ended, so it never sees another message.
 struct Proved {
     body: Body,
     expected: [u8; HASH_BYTES],
@@ -149,13 +151,14 @@ struct Proved {
     refused: &'static str,
 }
 
-/// Lets `body` through if it has the proved hash; refuses it at its end, with these words, if not.
+/// Passes `body` through and, at its end, refuses it with the message `refused` if it does not have the
+/// proved hash.
 pub(crate) fn proved(body: Body, expected: [u8; HASH_BYTES], refused: &'static str) -> Body {
     Body::new(Proved { body, expected, hash: Some(Hash::default()), refused })
 }
 
 impl Proved {
-    /// Compares once, at the end of the data.
+    /// Compares the hashes once, at the end of the data.
     fn end(&mut self) -> Result<(), Status> {
         let Some(hash) = self.hash.take() else { return Ok(()) };
         if keys::equal(&hash.finish(), &self.expected) {

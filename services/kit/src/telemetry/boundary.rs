@@ -1,9 +1,9 @@
-//! The call that a task carries out: what every line written meanwhile tells of it, and whether
-//! its spans are exported.
+//! The call that the current task carries out. Every log line of the task names it, and it decides
+//! whether spans are exported.
 //!
-//! It is kept beside the task and not in a span. A span costs whenever it is opened, entered,
-//! left and closed, which came to a fifth of the CPU of a small call; so there are spans only
-//! where they are exported, and for those traces that are sampled.
+//! The call is a task-local value and not a span. Opening, entering, leaving and closing a span cost a
+//! fifth of the CPU time of a small call; therefore spans exist only for sampled traces that are
+//! exported.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ tokio::task_local! {
     static CURRENT: Boundary;
 }
 
-/// What is called.
+/// The method or interface that is called.
 #[derive(Clone, Debug)]
 pub enum Operation {
     /// A gRPC method by its path.
@@ -29,35 +29,35 @@ pub enum Operation {
     },
 }
 
-/// See the module.
+/// The current call: service, operation and trace.
 #[derive(Clone, Debug)]
 pub struct Boundary {
-    /// Which of the product's processes answers.
+    /// The name of the process that answers, as logs and traces show it.
     pub service: &'static str,
-    /// What is called.
+    /// The method or interface that is called.
     pub operation: Operation,
     /// The trace that the call belongs to.
     pub trace: TraceContext,
 }
 
 impl Boundary {
-    /// Carries out `work` as this call.
+    /// Runs `work` as part of this call.
     pub fn around<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, work)
     }
 
-    /// Does something at once as this call.
+    /// Runs synchronous `work` as part of this call.
     pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self.clone(), work)
     }
 
-    /// The call that this task carries out.
+    /// Returns the call that the current task carries out.
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
-    /// Gives each name and value that lines tell of the call.
+    /// Passes each name and value of the call that log lines show to `each`.
     pub(super) fn fields(&self, mut each: impl FnMut(&'static str, &str)) {
         each("service", self.service);
         match &self.operation {
@@ -71,13 +71,14 @@ impl Boundary {
     }
 }
 
-/// Whether what this task does is exported as spans. What belongs to no call is.
+/// Returns whether the current task exports spans. A task outside of any call does if the process
+/// exports spans.
 #[must_use]
 pub fn traced() -> bool {
     super::exporting() && CURRENT.try_with(|call| call.trace.is_sampled()).unwrap_or(true)
 }
 
-/// Work that goes on in a task of its own and belongs to the call that this task carries out.
+/// Makes `work`, which will run in another task, part of the current call.
 pub fn belonging<F: Future>(work: F) -> impl Future<Output = F::Output> {
     let (call, span) = (Boundary::current(), Span::current());
     async move {

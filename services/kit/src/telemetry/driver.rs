@@ -1,6 +1,6 @@
-//! What only the database driver knows: how many rows a statement answered or changed. It says
-//! so in events of its own; these are read here and go no further, so that no statement has to
-//! be wrapped for it.
+//! Row counts of statements, which only the database driver knows. The driver reports them in events;
+//! this layer records them in the statement's span and drops the events, so that statements need no
+//! wrapper.
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -11,13 +11,13 @@ use tracing_subscriber::layer::Context;
 
 const QUERY: &str = "sqlx::query";
 
-/// Which events of the driver are read. They cost a copy of the statement's text, which is only
-/// worth it where there is a span to put the rows into.
+/// Returns the filter for the driver's events. Each event copies the statement's text, so the filter is
+/// installed only if spans are exported.
 pub(super) fn read() -> Targets {
     Targets::new().with_target(QUERY, LevelFilter::DEBUG)
 }
 
-/// See the module.
+/// A layer that records row counts in the span of the statement.
 #[derive(Debug)]
 pub(super) struct DriverLayer;
 
@@ -25,7 +25,7 @@ impl<S: Subscriber> Layer<S> for DriverLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut seen = Seen::default();
         event.record(&mut seen);
-        // The span that `named` opened around the statement; others have no such field.
+        // `named` opened this span around the statement; other spans do not have these fields.
         let span = Span::current();
         span.record("db.response.returned_rows", seen.returned);
         span.record("db.response.affected_rows", seen.affected);

@@ -1,4 +1,4 @@
-//! How a line is written: when, how bad, what, and of which call.
+//! The format of log lines: time, level, message, fields, and the call they belong to.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::boundary::Boundary;
 
-/// Lines for people: time, level, the call, the message and its fields.
+/// Text lines for people: time, level, call, message and fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pretty;
 
-/// One JSON object a line: the fields beside the message, the call under `span`.
+/// One JSON object a line: the fields stand beside the message, the call stands under `span`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Json;
 

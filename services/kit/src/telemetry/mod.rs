@@ -1,13 +1,13 @@
 //! Logs, traces and metrics of a process.
 //!
-//! Logs go to standard error, as JSON or for people; spans go to an OTLP collector where one
-//! is configured; metrics are kept in the process and read from the admin port. None of the
-//! three ever has a key, a token, a name or any other value of a request.
+//! Logs go to standard error, as JSON or as text. Spans go to an OTLP collector if one is configured.
+//! Metrics are kept in the process and are read from the admin port. None of the three contains a key,
+//! a token, a name or any other value of a request.
 
 pub mod boundary;
 mod driver;
 mod lines;
-mod measures;
+mod metrics;
 mod refusals;
 pub mod trace;
 
@@ -26,27 +26,29 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::Reader;
 
-pub use measures::{metrics_handle, serve_admin};
+pub use metrics::{metrics_handle, serve_admin};
 pub use refusals::{LIMITS, TelemetryLimits, refusal_is_a_line};
 use trace::Identifiers;
 
-/// How a process tells what it does.
+/// The settings of logs, traces and metrics.
 #[derive(Clone, Debug)]
 pub struct TelemetrySettings {
-    /// Filter of log lines, as `tracing` writes it.
+    /// The filter of log lines, in the syntax of `tracing`.
     pub filter: String,
-    /// JSON lines instead of lines for people.
+    /// True for JSON lines, false for text lines.
     pub json: bool,
-    /// OTLP collector (gRPC); empty for none.
+    /// The address of the OTLP collector (gRPC); empty if there is none.
     pub otlp_endpoint: String,
-    /// Share of new traces that are exported, 0 to 1; a caller's decision is followed.
+    /// The share of new traces that are exported, 0 to 1. If the caller has decided, its decision
+    /// applies.
     pub sample_ratio: f64,
-    /// What is written at most.
+    /// The limits of telemetry.
     pub limits: TelemetryLimits,
 }
 
 impl TelemetrySettings {
-    /// `COMMUNAL_LOG`, `COMMUNAL_LOG_FORMAT`, `COMMUNAL_OTLP_ENDPOINT`, `COMMUNAL_TRACE_RATIO`.
+    /// Reads `COMMUNAL_LOG`, `COMMUNAL_LOG_FORMAT`, `COMMUNAL_OTLP_ENDPOINT` and
+    /// `COMMUNAL_TRACE_RATIO`.
     pub fn read(reader: &mut Reader) -> Self {
         let filter = reader.text("log", "info");
         if let Err(error) = EnvFilter::try_new(&filter) {
@@ -70,7 +72,7 @@ impl TelemetrySettings {
     }
 }
 
-/// Keeps telemetry alive; flushes what is pending when told to.
+/// Keeps telemetry alive; [`Guard::shutdown`] exports the remaining spans.
 #[derive(Debug, Default)]
 #[must_use = "spans are lost when this is dropped before the process ends"]
 pub struct Guard {
@@ -78,8 +80,8 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Sends what is pending. Blocks for as long as the collector takes, so it runs where
-    /// blocking is allowed, and last of all.
+    /// Exports the remaining spans. Blocks until the collector has answered, so it runs on a thread
+    /// that may block, as the last step of a process.
     pub async fn shutdown(self) {
         let Some(provider) = self.provider else { return };
         let flushed = tokio::task::spawn_blocking(move || provider.shutdown()).await;
@@ -89,17 +91,17 @@ impl Guard {
     }
 }
 
-/// Which new traces are exported; empty where no spans are.
+/// The sampler of new traces; empty if no spans are exported.
 static EXPORTED: OnceLock<Sampler> = OnceLock::new();
 
-/// Whether this process exports spans. Where not, what only they need is not worth computing.
+/// Returns whether this process exports spans. If not, values that only spans need are not computed.
 #[must_use]
 pub fn exporting() -> bool {
     EXPORTED.get().is_some()
 }
 
-/// Whether a trace that begins here is exported. Decided by its identity, before any span of it
-/// is made. A process that exports nothing leaves it to those it calls.
+/// Returns whether a new trace is exported. The trace id decides before the first span exists. A
+/// process that exports nothing leaves the decision to the processes it calls.
 pub(crate) fn samples(trace_id: u128) -> bool {
     EXPORTED.get().is_none_or(|sampler| {
         let result = sampler.should_sample(None, TraceId::from(trace_id), "", &SpanKind::Server, &[], &[]);
@@ -107,10 +109,10 @@ pub(crate) fn samples(trace_id: u128) -> bool {
     })
 }
 
-/// Starts logging and exporting.
+/// Starts logging, and exporting of spans if a collector is configured.
 ///
 /// # Errors
-/// Where the collector's address cannot be used or a subscriber is installed already.
+/// Returns an error if the collector's address is invalid or a subscriber is installed already.
 pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Result<Guard> {
     metrics_handle();
     refusals::set(&settings.limits);
@@ -118,14 +120,14 @@ pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Resu
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines =
         if settings.json { lines.event_format(lines::Json).boxed() } else { lines.event_format(lines::Pretty).boxed() };
-    // Lines tell of their call by themselves: no span is opened for them. The hint keeps what is
-    // below the filter's level from being asked about at all.
+    // Log lines take the call from the task, so they need no spans. The hint lets `tracing` skip
+    // everything below the filter's level without asking.
     let is_event = filter_fn(|line: &Metadata<'_>| line.is_event()).with_max_level_hint(LevelFilter::TRACE);
     let lines = lines.with_filter(EnvFilter::try_new(&settings.filter)?.and(is_event));
     let registry = tracing_subscriber::registry().with(lines);
     match &provider {
-        // Not a layer that may be absent: an absent one has no filter, and so wants every span
-        // of every library below.
+        // The exporter's layer is added only if there is an exporter: an `Option` that is `None` has no
+        // filter and would enable every span of every library.
         None => registry.try_init()?,
         Some(provider) => {
             let spans = tracing_opentelemetry::layer()
@@ -143,15 +145,15 @@ pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Resu
     Ok(Guard { provider })
 }
 
-/// Spans of this product. Those of the libraries below are not exported: the exporter's own
-/// calls among them would be traced, and exported, and traced again.
+/// Returns the filter for spans of this product. Spans of libraries are not exported: the exporter's
+/// own calls would be traced, exported and traced again.
 fn our_spans() -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     filter_fn(|span: &Metadata<'_>| span.is_span() && span.target().starts_with("communal"))
         .with_max_level_hint(LevelFilter::INFO)
 }
 
-/// A panic is a line like others. Its message may have a value of the request in it, so it
-/// says only where it happened.
+/// Logs panics like other errors. A panic's message can contain a value of the request, so the line has
+/// only the location.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

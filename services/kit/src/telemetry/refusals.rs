@@ -1,5 +1,5 @@
-//! How many refused calls are lines. Who refuses a call has nothing to lose by being asked again,
-//! so without a limit a stranger could fill the log.
+//! The limit of log lines about refused calls. A client can repeat a refused call at no cost, so
+//! without a limit it could fill the log.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::limits;
 
 limits! {
-    /// What a process writes at most.
+    /// The limits of telemetry.
     TelemetryLimits, LIMITS: TelemetryLimitDeclarations {
         refusal_lines: count("refusal_lines_per_second", 50, "lines of refused calls in a second", "left out; a line says how many"),
     }
@@ -21,7 +21,8 @@ pub(super) fn set(limits: &TelemetryLimits) {
     let _ = MOST.set(limits.refusal_lines as u64);
 }
 
-/// Whether the refusal of a call may be written as a line now. Says before how many were not.
+/// Returns whether the refusal of a call may be logged now. If refusals were not logged before, logs
+/// their number first.
 #[must_use]
 pub fn refusal_is_a_line() -> bool {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
@@ -35,15 +36,16 @@ pub fn refusal_is_a_line() -> bool {
     allowed
 }
 
-/// Counts lines by the second.
+/// The number of lines in the current second.
 struct Lines {
-    /// The second in the upper half, and the lines of it in the lower.
+    /// The second in the upper half, the number of its lines in the lower half.
     second_and_count: AtomicU64,
     left_out: AtomicU64,
 }
 
 impl Lines {
-    /// Whether one more may be written in this second, and how many were not before it.
+    /// Counts a line of this second. Returns whether it may be written, and how many lines before it
+    /// were not.
     fn ask(&self, second: u64, most: u64) -> (bool, u64) {
         const COUNT: u64 = u32::MAX as u64;
         let second = second & COUNT;

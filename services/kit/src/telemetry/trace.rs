@@ -1,7 +1,7 @@
-//! W3C trace context: the identity of a request across REST, gRPC and SQL.
+//! W3C trace context: the trace id of a request across REST, gRPC and SQL.
 //!
-//! Every request has one, made here where the caller sent none; it stands in each log line,
-//! in each row that the request writes, and goes on to the next process.
+//! Every request has a trace id; if the caller sent none, it is generated here. It stands in each log
+//! line and in each row that the request writes, and is sent to the next process.
 
 use std::cell::Cell;
 
@@ -16,7 +16,7 @@ use crate::telemetry::samples;
 /// The header of W3C trace context, in HTTP and in gRPC metadata.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// Where a request stands in its trace.
+/// The position of a request in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: u128,
@@ -26,13 +26,13 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// What the caller sent, or a new trace.
+    /// Reads the caller's context, or begins a new trace if there is none.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         headers.get(TRACEPARENT).and_then(|h| h.to_str().ok()).and_then(Self::parse).unwrap_or_else(Self::root)
     }
 
-    /// A new trace.
+    /// Begins a new trace.
     #[must_use]
     pub fn root() -> Self {
         // Zero is not a valid identifier.
@@ -40,7 +40,7 @@ impl TraceContext {
         Self { trace_id, span_id, sampled: samples(trace_id), remote: false }
     }
 
-    /// Reads `00-<32 hex>-<16 hex>-<2 hex>`.
+    /// Parses `00-<32 hex>-<16 hex>-<2 hex>`.
     ///
     /// ```
     /// use communal_kit::telemetry::trace::TraceContext;
@@ -52,7 +52,7 @@ impl TraceContext {
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        // Later versions may say more; this one may not.
+        // Later versions may have more parts, version 00 may not.
         if version == "00" && parts.next().is_some() {
             return None;
         }
@@ -68,27 +68,27 @@ impl TraceContext {
         Some(Self { trace_id, span_id, sampled, remote: true })
     }
 
-    /// Whether the trace is exported by those who export.
+    /// Returns whether the trace is exported by the processes that export.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.sampled
     }
 
-    /// The trace as 32 hexadecimal digits.
+    /// Returns the trace id as 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace_id)
     }
 
-    /// Makes `span` a child of this context, or the root of this trace where it began here.
-    /// Does nothing where there is no span.
+    /// Makes `span` a child of this context, or the root of the trace if the trace began here. Does
+    /// nothing if `span` is disabled.
     pub fn adopt(&self, span: &Span) {
         if span.is_none() {
             return;
         }
         if !self.remote {
-            // The exporter makes the identity of a root when it builds the span; it is told
-            // to take this one, which the log lines and the stored rows have as well.
+            // The exporter generates the ids of a root span when it builds it. It takes this trace id,
+            // which the log lines and the stored rows have as well.
             NEXT_TRACE.set(Some(self.trace_id));
             span.context();
             NEXT_TRACE.set(None);
@@ -102,11 +102,11 @@ impl TraceContext {
             true,
             TraceState::default(),
         );
-        // Fails only where no exporter is installed; then there is no parent to set.
+        // Fails only if no exporter is installed; then there is no parent to set.
         let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
     }
 
-    /// The context to hand to the next process: the exported span where there is one, else
+    /// Returns the context for the next process: that of the exported span if there is one, otherwise
     /// this context itself.
     #[must_use]
     pub fn onward(&self, span: &Span) -> Self {
@@ -135,11 +135,11 @@ impl std::fmt::Display for TraceContext {
 }
 
 thread_local! {
-    /// The identity of the trace whose root is being built on this thread.
+    /// The trace id of the root span that is being built on this thread.
     static NEXT_TRACE: Cell<Option<u128>> = const { Cell::new(None) };
 }
 
-/// Makes the identities of exported spans; see [`TraceContext::adopt`].
+/// Generates the ids of exported spans; [`TraceContext::adopt`] sets the trace id of a root.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identifiers;
 

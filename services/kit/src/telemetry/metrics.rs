@@ -1,4 +1,4 @@
-//! The metrics of a process, and the port they are read from.
+//! The metrics of a process, and the admin port that serves them.
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -13,23 +13,24 @@ use tokio::sync::watch;
 
 use crate::limits;
 
-/// Seconds, from a cached read to a long import.
+/// Upper bounds in seconds, from a cached read to a long import.
 const DURATION_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// Lines of an answer, up to the caps.
+/// Upper bounds in lines of an answer, up to the caps.
 const LINE_BUCKETS: [f64; 7] = [0.0, 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
 
-/// Observations are kept one by one until they are sorted into buckets; a process that nobody
-/// scrapes would keep them for ever.
+/// The period at which observations are sorted into buckets. Without it, a process that no Prometheus
+/// scrapes would keep every single observation.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 
-/// The process's metrics. Several servers in one process share them.
+/// Returns the process's metrics, which all servers in the process share, or `None` if another recorder
+/// is installed.
 pub fn metrics_handle() -> Option<&'static PrometheusHandle> {
     static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
-            // Fails where another recorder is installed; then that one has the metrics.
+            // Fails if another recorder is installed; then that one has the metrics.
             let handle = builder().and_then(PrometheusBuilder::install_recorder).ok();
             describe();
             handle
@@ -43,8 +44,8 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_lines".into()), &LINE_BUCKETS)
 }
 
-/// What every process measures. A counter without labels begins at zero, so that its first
-/// step is seen as one.
+/// Describes the metrics that every process has. A counter without labels is registered with zero, so
+/// that its first increment is visible as one.
 fn describe() {
     describe_gauge!("communal_build_info", "Version of the running binary; always 1");
     metrics::gauge!("communal_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -79,11 +80,11 @@ fn describe() {
     metrics::counter!("communal_database_acquire_timeouts_total").increment(0);
 }
 
-/// Serves `/metrics`, `/healthz` (the process runs) and `/readyz` (it should get requests)
-/// until the future `stop` ends.
+/// Serves `/metrics`, `/healthz` (the process runs) and `/readyz` (the process accepts requests) until
+/// `stop` ends.
 ///
 /// # Errors
-/// Where the address cannot be bound.
+/// Returns an error if the address cannot be bound.
 pub async fn serve_admin(
     address: SocketAddr,
     ready: watch::Receiver<bool>,
@@ -113,7 +114,7 @@ pub async fn serve_admin(
     Ok((bound, task))
 }
 
-/// Never ends.
+/// Sorts observations into buckets periodically, forever.
 async fn upkeep() {
     loop {
         tokio::time::sleep(UPKEEP_PERIOD).await;
