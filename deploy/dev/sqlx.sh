@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# `./dev sqlx prepare|check [crate…]`: the query data of the sqlx macros (.sqlx), which lets everybody build without a
-# database. Each crate has its own variable and its own folder, because `cargo sqlx prepare --workspace` cannot do
-# that; and what it does for one crate needs no tool: the macros themselves write a file a query into SQLX_OFFLINE_DIR
-# when they reach a database.
+# `./dev sqlx prepare|check [crate…]`: the query data of the sqlx macros (.sqlx), which allows building without a
+# database. Each crate has its own variable and its own folder, which `cargo sqlx prepare --workspace` does not
+# support. It needs no further tool: if they reach a database, the macros themselves write a file for each query into
+# SQLX_OFFLINE_DIR.
 
 # crate folder, package, variable (as in the crate's sqlx.toml)
 sqlx_crates='
@@ -11,7 +11,7 @@ services/billing communal-billing COMMUNAL_BILLING_DATABASE_URL
 services/community communal-community COMMUNAL_COMMUNITY_DATABASE_URL
 '
 
-# apply_migrations DATABASE FOLDER: all of them in order, each in one transaction unless it says otherwise.
+# apply_migrations DATABASE FOLDER: applies all of them in order, each in one transaction unless it says otherwise.
 apply_migrations() {
     local file
     for file in "$root/$2"/migrations/[0-9]*.sql; do
@@ -27,7 +27,7 @@ apply_migrations() {
     done
 }
 
-# migrated_database DATABASE FOLDER: a new database with the common schema and then the crate's own.
+# migrated_database DATABASE FOLDER: creates a database with the common schema and then the crate's own.
 migrated_database() {
     as_superuser "$scratch_socket" postgres -c "CREATE DATABASE \"$1\""
     PGOPTIONS='-c client_min_messages=warning' apply_migrations "$1" services/kit
@@ -40,8 +40,8 @@ fresh_query_data() {
     database=prepare_$(basename "$folder")
     migrated_database "$database" "$folder"
     mkdir -p "$out"
-    # The macros run only when the crate is compiled, and cargo cannot know that the database changed. Its record
-    # of this one crate is dropped: no source file is touched, no dependency is built again.
+    # The macros run only when the crate is compiled, and cargo does not know that the database changed. Its record of
+    # this one crate is removed: no source file is touched, and no dependency is built again.
     target=$(target_dir)
     rm -rf "$target"/debug/.fingerprint/"$package"-*
     interruptible in_root env SQLX_OFFLINE=false SQLX_OFFLINE_DIR="$out" \
@@ -83,13 +83,14 @@ prepare_crate() {
     if fresh_query_data "$@"; then
         rm -rf "$committed"
         mkdir "$committed"
-        # Never empty: git keeps no empty folder, and the difference to «never prepared» would be lost.
+        # Never empty: git keeps no empty folder, so an empty one would be indistinguishable from one that was never
+        # prepared.
         printf 'Written by ./dev sqlx prepare: what each checked query takes and returns.\n' >"$committed/README"
         copy_query_data "$4" "$committed"
         say "  $1/.sqlx: $(count_queries "$committed") queries"
     else
-        # The macros run before types are checked: what they found is right even if the crate does not compile yet.
-        # Nothing is removed then, for the queries that were not reached.
+        # The macros run before types are checked: their files are correct even if the crate does not compile yet.
+        # Nothing is removed then, because not every query was reached.
         mkdir -p "$committed"
         copy_query_data "$4" "$committed"
         warn "$2 does not compile; the $(count_queries "$4") queries that were understood are in $1/.sqlx, stale ones remain"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# `./dev test [--keep] [-p PACKAGE …] [filter …]`: every test of the workspace, or of the named packages, on a PostgreSQL
-# that lives as long as they run.
+# `./dev test [--keep] [-p PACKAGE …] [filter …]`: runs every test of the workspace, or of the named packages, on a
+# PostgreSQL that lives as long as the tests.
 
 test_command() {
     local keep='' selection=--workspace argument status=0
@@ -26,12 +26,12 @@ test_command() {
     trap 'exit 143' TERM
     say "Starting a throw-away PostgreSQL ($pg_bin) …"
     start_scratch
-    # Tests set what they need themselves; the settings of the shell that started them are not part of a test.
+    # Tests set their own settings; those of the calling shell must not influence them.
     forget_settings
     COMMUNAL_TEST_DATABASE_URL=$(database_url "$scratch_socket" postgres postgres)
     export COMMUNAL_TEST_DATABASE_URL
     export COMMUNAL_TEST_PROMETHEUS=$prometheus_dir
-    # Tests of replicas start servers of their own, as this user; it is named where it is not the one who tests.
+    # Tests of replicas start servers of their own as this user, which is named if it is not the current one.
     export COMMUNAL_TEST_POSTGRES=$pg_bin
     [ "$server_owner" = "$(id -un)" ] || export COMMUNAL_TEST_POSTGRES_OWNER=$server_owner
     interruptible in_root cargo test ${selection:+"$selection"} --locked "$@" || status=$?

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the role that serves, when the database of deploy/compose.yaml is made: no DDL, and no changes to history. What
-# it may do is granted by the migrations, to the group communal_server.
+# Creates the serving role when the database of deploy/compose.yaml is created: it has no DDL and cannot change
+# history. The migrations grant its rights to the group communal_server.
 set -eu
 psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname="$POSTGRES_DB" \
     --set=role="$SERVER_ROLE" --set=password="$SERVER_PASSWORD" --set=database="$POSTGRES_DB" <<'SQL'

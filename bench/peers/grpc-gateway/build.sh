@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the grpc-gateway peer from Debian's packages alone: build.sh PROTO_DIR OUT_DIR. Nothing is installed here: the
+# Builds the grpc-gateway peer from Debian's packages alone: build.sh PROTO_DIR OUT_DIR. Nothing is installed: the
 # newer protobuf libraries, which conflict with the packaged gateway, are unpacked into a GOPATH of their own.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
