@@ -16,7 +16,7 @@ use crate::stage::Stage;
 pub struct Repeated {
     /// The URL.
     pub url: String,
-    /// Whether it uses HTTP/1.1 instead of HTTP/2 without TLS.
+    /// True if it uses HTTP/1.1 instead of HTTP/2 without TLS.
     pub http1: bool,
     /// Headers.
     pub headers: Metadata,

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# `./dev bench [ROW…] [--json] [options]`: measures the build that is shipped against its limits and its peers on a private
-# server with durable, normal settings, and makes docs/performance.md where all rows ran.
+# `./dev bench [ROW…] [--json] [options]`: measures the shipped build against its limits and its peers on a private server
+# with durable, normal settings. If all rows ran, it writes docs/performance.md.
 
 bench_dir=''
 bench_server=''

@@ -98,7 +98,7 @@ impl Gateway {
         })
     }
 
-    /// What all callers share.
+    /// The resources that all callers share.
     pub(crate) fn shares(&self) -> &Shares {
         &self.shares
     }

@@ -8,7 +8,7 @@ use crate::config::{LIMITS, Limits};
 
 const SERVICE: &str = "gateway";
 
-/// What all callers share.
+/// The resources that all callers share.
 #[derive(Debug)]
 pub(crate) struct Shares {
     pub(crate) calls: Arc<Quota>,
@@ -17,7 +17,7 @@ pub(crate) struct Shares {
     pub(crate) answers: Arc<Quota>,
 }
 
-/// What the callers of one address have in use.
+/// The resources that the callers of one address use.
 #[derive(Debug)]
 pub(crate) struct AddressShare {
     pub(crate) calls: Arc<Quota>,
@@ -45,7 +45,7 @@ impl Shares {
         Shared::take(&self.calls, &share.calls, 1)
     }
 
-    /// Whether there is a place for a call now; a refusal is counted.
+    /// Returns whether another call is within the limit; a refusal is counted.
     pub(crate) fn has_place(&self, share: &AddressShare) -> bool {
         let full = [&share.calls, &self.calls].into_iter().find(|quota| !quota.has_room());
         full.inspect(|quota| quota.refuse()).is_none()

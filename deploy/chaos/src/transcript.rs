@@ -97,7 +97,7 @@ impl Transcript {
 /// The end of a scenario.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// Whether all expectations hold.
+    /// Returns whether all expectations hold.
     pub(crate) holds: bool,
     what: String,
     took: Duration,

@@ -10,15 +10,15 @@ from urllib.parse import SplitResult, urlsplit
 
 import facts
 
-# Seconds beyond the drain: the last spans are sent, the pool is closed.
+# Seconds after the drain, for exporting the last spans and closing the pool.
 AFTER_DRAIN = 5
-# Connections that PostgreSQL keeps for itself, its replication, backups and people.
+# Connections that PostgreSQL needs for itself, its replication, backups and administrators.
 RESERVED_CONNECTIONS = 20
-# What a replica takes where it is not told (kit, database.rs).
+# The connections of a replica if the setting is absent (kit, database/mod.rs).
 DEFAULT_CONNECTIONS = 16
-# What it takes besides: for what is no call (kit, pool.rs), and to ask whether the database is there (readiness.rs).
+# Further connections: one for work outside of calls (kit, pool.rs), one for the readiness check (readiness.rs).
 OWN_CONNECTIONS = 2
-# Secrets that are made outside of a rendering: by hand or by an operator, as README.md says.
+# Secrets that are created outside of a rendering: by hand or by an operator, as README.md says.
 SECRETS = {
     "billing-database": {"url", "owner-url"},
     "community-database": {"url", "owner-url"},
@@ -31,9 +31,9 @@ SECRETS = {
     "billing-postgres-ca": {"ca.crt"},
     "community-postgres-ca": {"ca.crt"},
 }
-# What cert-manager puts into a Secret.
+# The keys of a Secret of cert-manager.
 CERTIFICATE_KEYS = {"tls.crt", "tls.key", "ca.crt"}
-# Settings that name a file of a certificate, by their ends, and the key of the Secret that holds it.
+# The endings of settings that name a file of a certificate, with the key of the Secret that holds it.
 CERTIFICATE_SETTINGS = {
     "_TLS_CERTIFICATE": "tls.crt",
     "_TLS_KEY": "tls.key",
@@ -90,7 +90,7 @@ class Workload:
         for given in self.container.get("envFrom", []):
             settings = objects.named("ConfigMap", given["configMapRef"]["name"])
             self.environment |= settings["data"] if settings else {}
-        # A value that comes from a Secret is not known here.
+        # A value from a Secret is not known here.
         self.environment |= {e["name"]: e.get("value") for e in self.container.get("env", [])}
         self.ports = {port["containerPort"]: port.get("name") for port in self.container.get("ports", [])}
 
@@ -109,7 +109,7 @@ class Workload:
             if not volume or "secret" not in volume or mount["mountPath"] not in (folder, path):
                 continue
             items = {item["path"]: item["key"] for item in volume["secret"].get("items", [])}
-            # By subPath it is a single file.
+            # With subPath it is a single file.
             file = mount.get("subPath", file)
             return Mounted(mount, volume["secret"], items.get(file) if items else file)
         return None
@@ -328,7 +328,7 @@ def services_lead_somewhere(objects: Objects) -> Iterator[str]:
             target = port.get("targetPort", port["port"])
             if target not in chosen[0].ports and target not in chosen[0].ports.values():
                 yield f"Service/{name}: port {target} is not one of {chosen[0].name}"
-            # A headless name leads to the pod itself: nothing is there to map ports.
+            # A headless name resolves to the pod itself, where nothing maps ports.
             if headless and target != port["port"]:
                 yield f"Service/{name}: a headless Service maps no port, but {port['port']} is mapped to {target}"
     monitored = {"admin"} if objects.of("ServiceMonitor") else set()
@@ -431,7 +431,7 @@ def the_database_has_connections_enough(objects: Objects) -> Iterator[str]:
         if not scaler or not server:
             yield f"Cluster/{cluster['metadata']['name']}: there is no {name} to use it"
             continue
-        # One replica more while a new version comes up.
+        # One more replica during a rolling update.
         of_a_replica = int(server.environment.get("COMMUNAL_DATABASE_CONNECTIONS") or DEFAULT_CONNECTIONS) + OWN_CONNECTIONS
         wanted = (scaler["spec"]["maxReplicas"] + 1) * of_a_replica
         offered = int(cluster["spec"]["postgresql"]["parameters"]["max_connections"]) - RESERVED_CONNECTIONS
@@ -536,7 +536,7 @@ def encryption_is_agreed(objects: Objects) -> Iterator[str]:
                 yield f"{client.name}: has no certificate to show {server.name}"
             elif "client auth" not in ours["spec"]["usages"]:
                 yield f"Certificate/{ours['metadata']['name']}: is not for a client (client auth)"
-            # The ca.crt beside a certificate is of its own issuer, so both sides must have the same.
+            # The ca.crt in a Secret is that of its own issuer, so both sides must have the same issuer.
             if ours and ours["spec"]["issuerRef"] != theirs["spec"]["issuerRef"]:
                 yield f"{client.name} and {server.name}: their certificates are of different issuers"
 
@@ -552,7 +552,7 @@ def certificates_can_be_issued(objects: Objects) -> Iterator[str]:
             yield f"Certificate/{name}: is renewed {wanted['renewBefore']} before the end of {wanted['duration']}"
         if wanted.get("isCA") and wanted["privateKey"].get("rotationPolicy") != "Never":
             yield f"Certificate/{name}: with a new key, an authority would no longer vouch for what it signed before"
-        # A ClusterIssuer is the cluster's own affair.
+        # A ClusterIssuer belongs to the cluster, not to the rendering.
         if wanted["issuerRef"]["kind"] != "Issuer":
             continue
         issuer = objects.named("Issuer", wanted["issuerRef"]["name"])

@@ -14,8 +14,8 @@ BINARIES = {
     "communal": ["services/kit/src", "services/billing/src", "services/community/src", "gateway/src", "deploy/standalone/src"],
 }
 KIT = "services/kit/src"
-# What of the kit the gateway does not use: it has no database, no gRPC server and no callers of its own. It vouches for
-# what it hands on.
+# The modules of the kit that the gateway does not use: it has no database, no gRPC server and no callers of its own.
+# It proves the signature states that it forwards.
 NOT_OF_THE_GATEWAY = tuple(f"{KIT}/{part}" for part in ("database", "identity/", "server/"))
 OF_THE_GATEWAY = f"{KIT}/identity/vouching.rs"
 
@@ -48,7 +48,7 @@ def enclosed(text: str, start: int) -> str:
     return text[start + 1 :]
 
 
-# How settings are read: from the reader itself, or by a function that is handed the reader and the names.
+# Settings are read by the reader itself, or by a function that gets the reader and the names.
 READS = re.compile(r'\breader\s*\.\s*(?:text|parsed|required|secret)\s*(?=\()')
 HANDS_ON = re.compile(r"\b\w+\s*(?=\(\s*(?:&mut\s+)?reader\s*,)")
 # Limits are declared in a table, with the kind and the name of each.

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import yaml
 
-# A database is always needed, from one of these; Secrets are made by one of those, or by hand; the rest may be combined
-# at will.
+# Exactly one of these, because a database is needed; Secrets come from one of those, or are created by hand; the rest
+# may be combined freely.
 DATABASES = ["cnpg", "external-database"]
 SECRETS = [[], ["external-secrets"], ["sealed-secrets"]]
 OPTIONAL = ["gateway-api", "mtls", "observability", "tracing"]
 OVERLAYS = ["dev", "production"]
-# libyaml's reader where it is built in: ten times as fast.
+# The reader of libyaml if it is built in: it is ten times as fast.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -38,7 +38,7 @@ def combinations() -> list[list[str]]:
     for database, secrets in itertools.product(DATABASES, SECRETS):
         for size in range(len(OPTIONAL) + 1):
             chosen += [[database, *secrets, *others] for others in itertools.combinations(OPTIONAL, size)]
-    # Their order must not matter, but for mtls, which takes away what gateway-api brings.
+    # The order must not matter, except for mtls, which removes a part of gateway-api.
     chosen.append(["tracing", "observability", "gateway-api", "external-secrets", "cnpg", "mtls"])
     chosen.append(["gateway-api", "mtls", "cnpg"])
     return chosen

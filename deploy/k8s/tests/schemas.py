@@ -7,7 +7,7 @@ import kubernetes_validate
 OLDEST = "1.31"
 NEWEST = "1.37"
 
-# Kinds of operators, whose schemas Kubernetes does not have. Any other kind without a schema is a mistake.
+# Kinds of operators, which have no schema in Kubernetes. Any other kind without a schema is an error.
 CUSTOM = {
     ("barmancloud.cnpg.io/v1", "ObjectStore"),
     ("bitnami.com/v1alpha1", "SealedSecret"),
@@ -25,7 +25,7 @@ CUSTOM = {
 
 def problems(documents: list[dict]) -> list[str]:
     found = []
-    # The same object is in many renderings; it is looked at once.
+    # The same object is in many renderings; it is checked once.
     unique = {json.dumps(document, sort_keys=True): document for document in documents}
     for document in unique.values():
         name = f"{document.get('kind')}/{document.get('metadata', {}).get('name')}"

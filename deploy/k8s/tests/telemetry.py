@@ -30,7 +30,7 @@ def groups(folder: Path) -> list[dict]:
 
 def named(expression: str) -> set[str]:
     """The series that an expression names."""
-    # Strings first: they may hold anything. Then what is between braces, brackets, or after by/on/ignoring.
+    # Strings first, because they may contain anything. Then the content of braces, of brackets, and of by/on/ignoring.
     bare = re.sub(r'"[^"]*"', '""', expression)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", bare)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left)\s*\([^)]*\)", " ", bare)
@@ -83,7 +83,7 @@ def problems(folder: Path, runbook: Path, scratch: Path, promtool: str, only_tes
     """With `only_tests` no other files of unit tests are run: some take seconds."""
     found = run(promtool, "check", "rules", *map(str, rule_files(folder)))
     tests = sorted((folder / "tests").glob("*.yaml"))
-    # Each runs on one processor.
+    # Each process runs on one CPU.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         chosen = [test for test in tests if only_tests is None or test.name in only_tests]
         for outcome in pool.map(lambda test: run(promtool, "test", "rules", str(test)), chosen):
@@ -120,7 +120,7 @@ def problems(folder: Path, runbook: Path, scratch: Path, promtool: str, only_tes
             for target in panel["targets"]:
                 unknown = sorted(named(target["expr"].replace("$__rate_interval", "5m")) - known)
                 found += [f"{file.name}: «{panel['title']}»: nobody exports or records {series}" for series in unknown]
-    # promtool parses a dashboard's expressions when they are dressed up as rules.
+    # promtool checks a dashboard's expressions if they are written as rules.
     dressed = [
         {"record": f"dashboard:expression_{number}", "expr": re.sub(r"\$__rate_interval", "5m", expression).replace("$job", "x")}
         for number, expression in enumerate(asked)

@@ -17,7 +17,7 @@ import telemetry
 
 DEPLOY = Path(__file__).resolve().parents[2]
 
-# file, text in it, what it is replaced by, what must be told
+# File, text in it, its replacement, and the expected report.
 # in a rendering without mtls
 PLAIN = [
     ("k8s/base/billing/config.env", "0.0.0.0:50051", "0.0.0.0:50059", "asks port 50051, the process listens on 50059"),
@@ -161,7 +161,7 @@ class Breakage(unittest.TestCase):
         return deploy
 
     def red(self, cases, look) -> None:
-        # Only what a breakage adds counts, so that a fault that is there anyway hides nothing.
+        # Only reports that the breakage adds count, so that an existing fault hides nothing.
         before = set(look(self.copied()))
 
         def broken(case) -> str | None:
@@ -177,7 +177,7 @@ class Breakage(unittest.TestCase):
                 found = {str(error)}
             return None if any(told in problem for problem in found) else f"{told!r} is not among {sorted(found)}"
 
-        # Most of the time goes to other programs: kubectl, promtool, hadolint.
+        # Most of the time is spent in other programs: kubectl, promtool, hadolint.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for case, outcome in zip(cases, pool.map(broken, cases), strict=True):
                 with self.subTest(file=case[0], text=case[1], other=case[2]):

@@ -14,7 +14,7 @@ import rendering
 import schemas
 import telemetry
 
-# Checkov's advice that is not followed, and why.
+# Recommendations of Checkov that are not followed, with the reasons.
 SKIPPED = {
     "CKV_K8S_11": "a CPU limit stalls calls while the node has time to spare; requests and the autoscaler share it out",
     "CKV_K8S_15": "a version's image never changes, so there is nothing to pull again",

@@ -1,8 +1,8 @@
-//! Both services and the gateway in one process, for trying Communal and for its end-to-end tests. In production each is a
-//! process of its own and does not know this crate.
+//! Both services and the gateway in one process, for evaluation and for the end-to-end tests. In production each is a
+//! process of its own and does not depend on this crate.
 //!
-//! The parts call each other over their ports, exactly as between machines. They stop in the order in which a request
-//! travels: first the gateway waits for its calls, then the services.
+//! The parts call each other over their ports, exactly as between machines. They stop in the order of a request: first
+//! the gateway waits for its calls, then the services.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ pub struct Settings {
     pub billing: communal_billing::Config,
     /// The community service.
     pub community: communal_community::Config,
-    /// The gateway; it calls the services where they really listen, whatever its URLs say.
+    /// The gateway; it calls the services at their actual addresses, whatever its URLs are.
     pub gateway: communal_gateway::Config,
     /// Logs, traces and metrics of the process.
     pub telemetry: TelemetrySettings,
@@ -30,7 +30,7 @@ impl Settings {
     /// Reads all settings.
     ///
     /// # Errors
-    /// All faults of all parts at once.
+    /// Returns all faults of all parts at once.
     pub fn read(mut reader: Reader) -> Result<Self, ConfigurationFaults> {
         let settings = Self {
             billing: communal_billing::Config::read(&mut reader),
@@ -38,7 +38,7 @@ impl Settings {
             gateway: communal_gateway::Config::read(&mut reader),
             telemetry: TelemetrySettings::read(&mut reader),
         };
-        // The parts call each other within the process's own machine, in plain text.
+        // The parts call each other within one machine, in plain text.
         if !settings.billing.server.tls.is_empty() {
             reader.fault("tls_certificate", "is for services that run by themselves");
         }
@@ -51,11 +51,11 @@ type Serving = JoinHandle<anyhow::Result<()>>;
 /// A process whose parts are all being served.
 #[derive(Debug)]
 pub struct Running {
-    /// Where REST is served.
+    /// The address of REST.
     pub gateway: SocketAddr,
-    /// Where billing serves gRPC.
+    /// The address of billing's gRPC port.
     pub billing: SocketAddr,
-    /// Where community serves gRPC.
+    /// The address of community's gRPC port.
     pub community: SocketAddr,
     parts: [(&'static str, oneshot::Sender<()>, Serving); 3],
 }
@@ -63,10 +63,10 @@ pub struct Running {
 /// Opens all ports, then serves.
 ///
 /// # Errors
-/// Where a port is taken; then none is left open.
+/// Returns an error if a port is taken; then none is left open.
 pub async fn start(settings: Settings) -> anyhow::Result<Running> {
     let (mut billing, mut community, mut gateway) = (settings.billing, settings.community, settings.gateway);
-    // The parts start and end together, so a key that is not configured need not outlive them.
+    // The parts start and end together, so a generated key is enough if none is configured.
     let key = gateway.key.get_or_insert_with(GatewayKeys::generate);
     for server in [&mut billing.server, &mut community.server] {
         server.authenticator.gateways.get_or_insert_with(|| key.clone());
@@ -100,7 +100,7 @@ impl Running {
     /// Waits for `shutdown`, or for a part to fail, and then stops all parts in order.
     ///
     /// # Errors
-    /// What a part failed with.
+    /// Returns the error of the part that failed.
     pub async fn until(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let [(_, _, gateway), (_, _, billing), (_, _, community)] = &mut self.parts;
         let failed = tokio::select! {

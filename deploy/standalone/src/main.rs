@@ -1,4 +1,4 @@
-//! `communal serve`: everything in one process. See the library for why.
+//! `communal serve`: everything in one process. The library's documentation gives the reason.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ enum Command {
     Check,
 }
 
-/// Gives memory back after a large answer; see docs/adr/0009.
+/// The allocator, which returns memory after a large answer; see docs/adr/0009.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

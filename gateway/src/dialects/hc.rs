@@ -24,7 +24,7 @@ struct Credential {
     header: &'static str,
     underscored: &'static str,
     metadata: &'static str,
-    /// Whether the documents require it in every call, independent of the app.
+    /// True if the documents require it in every call, independent of the app.
     required: bool,
 }
 

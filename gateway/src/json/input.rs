@@ -15,7 +15,7 @@ use super::reader::{JsonReader, Malformed, Next};
 use crate::encoding::protobuf::push_varint;
 use crate::plan::{FieldPlan, Kind, MessageId, Plans};
 
-/// How much a value may differ from its documented JSON type.
+/// The allowed difference of a value from its documented JSON type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strictness {
     /// A documented number is a JSON number, a documented string is a JSON string.

@@ -26,7 +26,7 @@ pub enum Defect {
         message: String,
         /// Documented name of the field.
         key: String,
-        /// What the contract expects there.
+        /// The expected kind of value in the contract.
         expected: &'static str,
     },
 }

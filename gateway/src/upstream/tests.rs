@@ -224,7 +224,7 @@ async fn services_are_called_over_mutual_tls_with_files_that_are_renewed() {
 
     let nameless = PemFiles { certificate: None, key: None, ..files.clone() };
     let refused = upstream_by(&addresses, "https://billing:50051", Some(&nameless));
-    assert!(call(&refused).await.is_err(), "a gateway without a certificate is not let in");
+    assert!(call(&refused).await.is_err(), "a gateway without a certificate is refused");
     let stranger = upstream_by(&addresses, "https://community:50052", Some(&files));
     assert!(call(&stranger).await.is_err(), "another service's certificate is not accepted");
 

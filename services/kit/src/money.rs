@@ -1,12 +1,12 @@
-//! The one place that rounds.
+//! Rounding of money, which no other module does.
 //!
-//! Money is a decimal with checked operations. It is rounded half up, away from zero, at
-//! named points only: a printed line. A bill's total is the sum of its printed lines, so a
-//! total is never rounded again.
+//! Money is a decimal with checked operations. It is rounded half up, away from zero, at named points
+//! only: a printed line. A bill's total is the sum of its printed lines, so a total is never rounded
+//! again.
 
 use rust_decimal::{Decimal, RoundingStrategy};
 
-/// Digits after the point of an amount of money.
+/// The decimal places of an amount of money.
 pub const CENTS: u32 = 2;
 
 /// Rounds half up (four down, five up; negative amounts mirror positive ones).
@@ -22,7 +22,7 @@ pub fn round(value: Decimal, scale: u32) -> Decimal {
     value.round_dp_with_strategy(scale, RoundingStrategy::MidpointAwayFromZero)
 }
 
-/// Rounds up: away from zero, however little is cut off.
+/// Rounds up, away from zero, whatever the remainder is.
 ///
 /// ```
 /// use communal_kit::money::round_up;
@@ -34,7 +34,7 @@ pub fn round_up(value: Decimal, scale: u32) -> Decimal {
     value.round_dp_with_strategy(scale, RoundingStrategy::AwayFromZero)
 }
 
-/// Rounds down: towards zero, however much is cut off.
+/// Rounds down, towards zero, whatever the remainder is.
 ///
 /// ```
 /// use communal_kit::money::round_down;
@@ -46,8 +46,8 @@ pub fn round_down(value: Decimal, scale: u32) -> Decimal {
     value.round_dp_with_strategy(scale, RoundingStrategy::ToZero)
 }
 
-/// The text of a value with exactly `scale` digits after the point. PostgreSQL sends a zero
-/// without any, so every decimal that leaves goes through here.
+/// Formats a value with exactly `scale` decimal places. PostgreSQL returns zero without any, so every
+/// decimal in an answer is formatted here.
 ///
 /// ```
 /// use communal_kit::money::at_scale;

@@ -1,4 +1,5 @@
-//! Objections to a request: what rules have against it, gathered and told together.
+//! Objections: the faults that rules find in a request, with their reasons, gathered before it is
+//! refused.
 //!
 //! Rules stay pure: they push a reason with the field concerned and never decide how a call ends.
 
@@ -7,7 +8,7 @@ use tonic::Code;
 
 use crate::refusal::Refusal;
 
-/// What follows from a reason, whichever service it is of.
+/// The properties of a reason, of whichever service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Grounds {
     name: &'static str,
@@ -16,7 +17,7 @@ struct Grounds {
     text: &'static str,
 }
 
-/// An objection: the reason, and the field with the words.
+/// An objection: a reason, and a fault of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objection {
     grounds: Grounds,
@@ -24,7 +25,7 @@ pub struct Objection {
 }
 
 impl Objection {
-    /// Returns the objection that a field meets for a reason.
+    /// Creates an objection.
     #[must_use]
     pub fn new(reason: impl Reason, fault: Fault) -> Self {
         let grounds =
@@ -32,21 +33,21 @@ impl Objection {
         Self { grounds, fault }
     }
 
-    /// The name of the reason.
+    /// Returns the name of the reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.grounds.name
     }
 
-    /// The field and the words.
+    /// Returns the fault.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.fault
     }
 }
 
-/// The objections to one request. The first one gives the reason and the words of the refusal; the
-/// fields of all are listed.
+/// The objections to one request. The first one gives the reason and the message of the refusal; the
+/// faults of all are listed.
 ///
 /// ```
 /// use communal_kit::objections::Objections;
@@ -67,13 +68,13 @@ impl Objections {
         self.0.push(Objection::new(reason, fault));
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no objection.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The objections in their order.
+    /// Returns the objections in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Objection> {
         self.0.iter()
     }
@@ -84,7 +85,7 @@ impl Objections {
         self.0.sort_by_key(|objection| objection.fault.field.row());
     }
 
-    /// Ends the judgement.
+    /// Returns the outcome of the rules.
     ///
     /// # Errors
     /// Returns the refusal if there is an objection.

@@ -1,5 +1,5 @@
-//! Pages of an answer: by number, as the documents have them, by key, for lists without a bound, and
-//! the cap of an answer that is not paged.
+//! Pages of an answer: by number, as documented; by key, for lists without a limit; and the cap of an
+//! answer without pages.
 
 use communal_proto::Fault;
 use communal_proto::contract::v1::Reason as Common;
@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::refusal::Refusal;
 
-/// Rows in a page by key if the caller does not say.
+/// The rows in a page by key if the request names no number.
 const DEFAULT_PAGE_SIZE: usize = 100;
-/// Hexadecimal digits of the filter's fingerprint in a token.
+/// The hexadecimal digits of the filter's hash in a token.
 const FINGERPRINT: usize = 16;
 
 /// The most rows of an answer that is not paged. An answer beyond it is refused, never cut short.
@@ -20,19 +20,20 @@ impl Cap {
     /// The cap of every answer that has no cap of its own.
     pub const UNPAGED: Self = Self(10_000);
 
-    /// A cap that is configured.
+    /// Creates a cap from a setting.
     #[must_use]
     pub const fn of(rows: u32) -> Self {
         Self(rows as i64)
     }
 
-    /// Rows to read: one more than allowed tells that there are too many.
+    /// Returns the number of rows to read: one more than allowed, which shows that there are too many.
     #[must_use]
     pub fn limit(self) -> i64 {
         self.0.saturating_add(1)
     }
 
-    /// Returns the rows if they are within the cap. `hint` says how to ask for fewer, in Chinese.
+    /// Returns the rows if they are within the cap. `hint` is a Chinese text that says how to ask for
+    /// fewer.
     ///
     /// # Errors
     /// Returns `ANSWER_TOO_LARGE` if there are more.
@@ -40,7 +41,7 @@ impl Cap {
         if i64::try_from(rows.len()).is_ok_and(|n| n <= self.0) { Ok(rows) } else { Err(self.exceeded(hint)) }
     }
 
-    /// Refuses an answer of so many rows if they are beyond the cap.
+    /// Checks the number of rows of an answer against the cap.
     ///
     /// # Errors
     /// Returns `ANSWER_TOO_LARGE` if there are more.
@@ -60,47 +61,47 @@ impl Cap {
 /// total of a page beyond the end. [`Page::cut`] takes such an answer apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Place of the first row, from 1.
+    /// The position of the first row, from 1.
     pub first: i64,
-    /// Place of the last row.
+    /// The position of the last row.
     pub last: i64,
 }
 
 impl Page {
-    /// The page of a number, from 1, of `rows` rows; both are at least 1 by the field rules.
+    /// Creates page `number`, from 1, of `rows` rows; both are at least 1 by the field rules.
     #[must_use]
     pub fn numbered(page: i32, rows: i32) -> Self {
         let (page, rows) = (i64::from(page), i64::from(rows));
         Self { first: (page - 1) * rows + 1, last: page * rows }
     }
 
-    /// The one page of an answer that is not paged.
+    /// Returns the only page of an answer without pages.
     #[must_use]
     pub fn all(cap: Cap) -> Self {
         Self { first: 1, last: cap.0 }
     }
 
-    /// Takes the rows of a statement apart into those of the page and their total. `place` and
-    /// `total` read the two columns of a row.
+    /// Splits the rows of a statement into those of the page and the total. `place` and `total` return
+    /// the two columns of a row.
     pub fn cut<T>(self, mut rows: Vec<T>, place: impl Fn(&T) -> i64, total: impl Fn(&T) -> i64) -> (Vec<T>, i64) {
         let all = rows.first().map_or(0, total);
         rows.retain(|row| place(row) >= self.first);
         (rows, all)
     }
 
-    /// Whether there are rows after the page.
+    /// Returns whether there are rows after the page.
     #[must_use]
     pub fn has_next(self, total: i64) -> bool {
         self.last < total
     }
 
-    /// Rows of the page.
+    /// Returns the number of rows of the page.
     #[must_use]
     pub fn rows(self) -> i64 {
         self.last - self.first + 1
     }
 
-    /// Rows before the page.
+    /// Returns the number of rows before the page.
     #[must_use]
     pub fn offset(self) -> i64 {
         self.first - 1
@@ -119,23 +120,23 @@ pub fn pages(total: i64, rows: i32) -> i64 {
     (total + rows - 1) / rows
 }
 
-/// A page by key: the rows after a key, so that rows which come and go meanwhile neither
-/// repeat nor skip others.
+/// A page by key: the rows after a key, so that rows which are added or removed meanwhile cause neither
+/// repetitions nor gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyPage {
     /// The last key of the page before; empty for the first page.
     pub after: String,
-    /// Rows.
+    /// The number of rows.
     pub size: usize,
     fingerprint: String,
 }
 
 impl KeyPage {
-    /// Reads the page asked for. `filter` is everything else the caller asked for: a token is
-    /// only valid for the list it came from.
+    /// Reads the requested page. `filter` is the rest of the request: a token is only valid for the
+    /// list it came from.
     ///
     /// # Errors
-    /// Returns `PAGE_INVALID` if the token is of another list, or none at all.
+    /// Returns `PAGE_INVALID` if the token belongs to another list or is malformed.
     pub fn read(page_size: i32, page_token: &str, filter: &[&str]) -> Result<Self, Refusal> {
         let fingerprint = fingerprint(filter);
         let after = match page_token.strip_prefix(fingerprint.as_str()) {
@@ -150,13 +151,14 @@ impl KeyPage {
         Ok(Self { after: after.to_owned(), size, fingerprint })
     }
 
-    /// Rows to read: one more than asked for tells whether there is a next page.
+    /// Returns the number of rows to read: one more than requested, which shows whether there is a next
+    /// page.
     #[must_use]
     pub fn limit(&self) -> i64 {
         i64::try_from(self.size).unwrap_or(i64::MAX).saturating_add(1)
     }
 
-    /// Cuts the one row too many off, and returns the token of the next page.
+    /// Removes the extra row, and returns the token of the next page.
     pub fn cut<T>(&self, rows: &mut Vec<T>, key: impl Fn(&T) -> &str) -> String {
         if rows.len() <= self.size {
             return String::new();

@@ -1,7 +1,7 @@
 //! Receives spans over OTLP and prints one trace as a tree: what `./dev observe` shows.
 //!
-//! `trace_printer ADDRESS TRACE_ID SECONDS` ends when the trace has come down to its SQL
-//! statements and nothing more of it comes, or fails when that has not happened in time.
+//! `trace_printer ADDRESS TRACE_ID SECONDS` ends when the trace contains SQL statements and no more of it arrives, or
+//! fails if that has not happened in time.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod receiver;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use receiver::Span;
 
-/// A trace that has been silent for this long is complete: the product sends every 200 ms here.
+/// A trace without new spans for this time is complete: the product exports every 200 ms here.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
 #[tokio::main]

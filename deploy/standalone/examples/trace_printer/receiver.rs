@@ -1,4 +1,4 @@
-//! An OTLP receiver that keeps what it is sent. The tests use it as well.
+//! An OTLP receiver that keeps the spans that it receives. The tests use it as well.
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::trace::v1 as otlp;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-/// A span as it came.
+/// A received span.
 #[derive(Clone, Debug)]
 pub struct Span {
     pub name: String,
@@ -65,17 +65,17 @@ fn text(value: Value) -> String {
     }
 }
 
-/// What was received so far.
+/// The spans received so far.
 #[derive(Clone, Debug, Default)]
 pub struct Received(Arc<Mutex<Vec<Span>>>);
 
 impl Received {
-    /// Everything.
+    /// Returns all spans.
     pub fn all(&self) -> Vec<Span> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The spans of one trace, in the order they began.
+    /// Returns the spans of one trace, ordered by their start.
     pub fn trace(&self, trace_id: &str) -> Vec<Span> {
         let mut spans = self.all();
         spans.retain(|span| span.trace_id == trace_id);
@@ -97,7 +97,7 @@ impl TraceService for Received {
     }
 }
 
-/// Receives for as long as the runtime lives; where, and what.
+/// Receives for as long as the runtime lives; returns the address and the spans.
 pub fn receive(address: SocketAddr) -> anyhow::Result<(SocketAddr, Received)> {
     let incoming =
         TcpIncoming::bind(address).map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))?;

@@ -1,9 +1,9 @@
-//! Every field of every documented interface, given badly: missing, empty, null, too long, of
-//! the wrong type, with an unknown code, with too many decimals. Each is refused with the
-//! documented kind of error, in words that name the field, and nothing is written.
+//! Bad values for every field of every documented interface: missing, empty, null, too long, of the wrong type, with
+//! an unknown code, with too many decimals. Each is refused with the documented kind of error and a message that names
+//! the field, and nothing is written.
 //!
-//! The bad requests are made from the contract files and the descriptors, so a new interface is
-//! in here as soon as its file is.
+//! The bad requests are generated from the contract files and the descriptors, so they include a new interface as soon
+//! as its file exists.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ fn contracts(folder: &str) -> Vec<Value> {
     files.iter().map(|f| serde_json::from_str(&std::fs::read_to_string(f).unwrap()).unwrap()).collect()
 }
 
-/// What the contract options say of a field.
+/// The contract options of a field.
 struct Field {
     name: String,
     title: String,
@@ -44,7 +44,7 @@ impl Field {
         matches!(self.kind, Kind::Enum(_))
     }
 
-    /// A value that no rule is against: the contract's example, or a value of the field's form.
+    /// Returns a value that breaks no rule: the contract's example, or a value of the field's form.
     fn good(&self) -> Value {
         let code = |codes: &EnumDescriptor| {
             let extension = codes.parent_pool().get_extension_by_name("communal.contract.v1.code").unwrap();
@@ -66,7 +66,7 @@ impl Field {
         }
     }
 
-    /// Bad values, with what each is and the EPEIS code of its refusal.
+    /// Returns bad values, with a description of each and the EPEIS code of its refusal.
     fn bad(&self, is_epeis: bool, in_query: bool) -> Vec<(&'static str, Option<Value>, i64)> {
         let mut bad = Vec::new();
         if self.required {
@@ -189,7 +189,7 @@ async fn every_bad_epeis_field_is_refused_by_name_and_nothing_is_written() {
                     tried += 1;
                 }
             }
-            // The block itself: of the wrong shape.
+            // The block itself, with a wrong shape.
             for wrong in [json!("text"), json!(1), if *is_list { json!({}) } else { json!([]) }] {
                 let mut body = request(None);
                 body[block] = wrong.clone();
@@ -253,7 +253,7 @@ async fn every_bad_hc_field_is_refused_by_name_and_nothing_is_written() {
                 tried += 1;
                 let reply = product.hc(method, code, &Value::Object(request), &format!("bad-{tried}")).await;
                 let case = format!("{code} {} {what}: {}", field.name, reply.text);
-                // A community that is not named cannot be the caller's.
+                // A community that is not named cannot be one of the caller's.
                 let message = reply.json["msg"].as_str().unwrap();
                 assert_eq!((reply.status, reply.json["code"].as_str()), (200, Some("404")), "{case}");
                 assert_eq!(reply.json.get("data"), Some(&Value::Null), "{case}");
@@ -266,7 +266,7 @@ async fn every_bad_hc_field_is_refused_by_name_and_nothing_is_written() {
                 }
             }
         }
-        // The first fault in documented order speaks.
+        // The first fault in documented order gives the message.
         let reply = product.hc(method, code, &json!({}), "nothing").await;
         let first = fields.iter().find(|f| f.required).unwrap();
         assert_eq!(reply.json["msg"], first.missing_text, "{code}");

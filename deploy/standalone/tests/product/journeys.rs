@@ -1,4 +1,4 @@
-//! What a client does from one end to the other over REST, as the documents show it.
+//! Journeys of a client over REST from end to end, as documented.
 
 use std::path::Path;
 
@@ -116,7 +116,7 @@ async fn a_package_from_draft_to_a_second_price() {
     let details = post(&product, RETAIL, "QuerySalePackDetails", one.clone()).await;
     assert_eq!(keys(&details), ["COM_SALES_PACK", "COM_SALES_PACK_TMPMONTH"]);
     assert_eq!(keys(&details["COM_SALES_PACK"][0]), documented_keys("QuerySalePackDetails", "COM_SALES_PACK"));
-    // Somebody else's package answers as one that does not exist.
+    // A package of another company is answered as one that does not exist.
     let mut foreign = one;
     foreign["SYS_HEAD"] = sys_head(OTHER_RETAIL);
     let theirs = product.epeis("/Service/v1/QuerySalePackDetails/", &foreign).await;
@@ -187,7 +187,7 @@ async fn arrears_have_all_sixty_one_keys_in_documented_order() {
 async fn a_fee_item_from_save_to_its_history() {
     let product = Product::start().await;
     let ok = json!({"code": "0", "msg": "成功", "data": null});
-    // As the save document writes it, aliases and all.
+    // As in the documented save request, aliases included.
     let save = json!({
         "feeTypeCd": "888800010001", "feeName": "物业费", "feeFlag": "Y", "startTime": "2024-01-01",
         "endTime": "2050-01-01", "computingFormula": "面积*单价", "squarePrice": "2.5", "additionalAmount": 0,
@@ -233,7 +233,7 @@ async fn a_fee_item_from_save_to_its_history() {
     let config_id = row["configId"].as_str().unwrap().to_owned();
     assert!(config_id.starts_with("92"));
 
-    // As the update document writes it.
+    // As in the documented update request.
     let mut update = json!({
         "configId": config_id, "feeTypeCd": "1001", "feeName": "物业费", "feeFlag": "Y", "startTime": "2024-01-01",
         "endTime": "2024-12-31", "computingFormula": "面积 * 单价 + 附加费", "squarePrice": 2.5,
@@ -267,7 +267,7 @@ async fn a_fee_item_from_save_to_its_history() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_hc_call_is_let_in_by_its_documented_credentials_only() {
+async fn an_hc_call_is_accepted_with_its_documented_credentials_only() {
     let product = Product::start().await;
     let url = format!("http://{}/app/feeConfig.listFeeConfigs?page=1&row=10&communityId=10001", product.gateway);
     let now = chrono::Utc::now().with_timezone(&chrono::FixedOffset::east_opt(8 * 3600).unwrap());

@@ -1,5 +1,5 @@
-//! The tests of the product as a whole: the shape of its sources (`architecture`), every documented field given badly
-//! (`contracts`), whole journeys over REST and gRPC (`journeys`), processes that are killed in the middle of their work
+//! The tests of the whole product: the structure of its sources (`architecture`), bad values for every documented
+//! field (`contracts`), journeys over REST and gRPC (`journeys`), processes that are killed during their work
 //! (`processes`), and traces, metrics and logs (`telemetry`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

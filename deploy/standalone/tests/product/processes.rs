@@ -1,5 +1,5 @@
-//! Real processes, ended in the middle of their work: by SIGTERM, and by kill -9. A call that
-//! was running has either happened whole or left nothing.
+//! Processes that are ended during their work by SIGTERM and by kill -9. A running call has then either happened
+//! completely or left nothing.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::harness::process::Process;
 use crate::harness::{Databases, connect};
 
-/// Starts a process that stops soon after it is told to.
+/// Starts a process that stops soon after SIGTERM.
 async fn start(databases: &Databases) -> Process {
     Process::start(databases, |command| {
         command
@@ -34,18 +34,18 @@ async fn start(databases: &Databases) -> Process {
     .await
 }
 
-/// The number of receivable lines that are stored.
+/// Returns the number of stored receivable lines.
 async fn stored_lines(databases: &Databases) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(&databases.billing.pool).await.unwrap()
 }
 
-/// A message with 500 lines; each chunk has lines of its own.
+/// Returns a message with 500 lines; each chunk has lines of its own.
 fn chunk(number: u32) -> ImportReceivableLinesRequest {
     let lines = (number * 500..(number + 1) * 500).map(|account| receivables::line(account, 202_401)).collect();
     ImportReceivableLinesRequest { batch: None, lines }
 }
 
-/// An import of `chunks` × 500 lines under way; half of them have been sent.
+/// Starts an import of `chunks` × 500 lines, and sends half of them.
 async fn import_half(
     process: &Process,
     chunks: u32,
@@ -80,7 +80,7 @@ async fn sigterm_lets_a_running_import_end_and_drops_one_that_does_not() {
     assert!(process.ended().await);
     assert_eq!(stored_lines(&databases).await, 4_000);
 
-    // One whose sender never comes to an end is dropped with the drain, whole.
+    // An import whose sender never ends is dropped completely at the end of the drain.
     sqlx::query("TRUNCATE receivable, receivable_batch").execute(&databases.billing.pool).await.unwrap();
     let mut process = start(&databases).await;
     let (sender, importing) = import_half(&process, 8).await;
@@ -114,7 +114,7 @@ async fn kill_leaves_nothing_of_an_import_and_the_same_batch_goes_in_afterwards(
 const FEES: usize = 2_000;
 const ITEM: &str = "物业费";
 
-/// An item with open fees and a rule; its identifier.
+/// Creates an item with open fees and a rule; returns its identifier.
 async fn item_with_fees(process: &Process) -> String {
     let channel = connect(process.community).await;
     let rooms = (0..FEES).map(|n| fee_items::room(&format!("room-{n}")));
@@ -149,7 +149,7 @@ async fn stop_item(address: SocketAddr, config_id: String) -> Result<(), tonic::
     FeeItemServiceClient::new(connect(address).await).update_fee_config(credentials::request(request)).await.map(drop)
 }
 
-/// Open fees and rules, as a client sees them.
+/// Returns the numbers of open fees and rules, as a client sees them.
 async fn open(process: &Process, config_id: &str) -> (usize, usize) {
     let channel = connect(process.community).await;
     let mut fees = 0;

@@ -1,6 +1,5 @@
-//! What a running product tells of itself: one trace from the REST request to each SQL
-//! statement, metrics that Prometheus can read and that the rules and dashboards name, and
-//! lines in which nothing of a request stands but its trace id.
+//! Telemetry of a running product: one trace from the REST request to each SQL statement, metrics that Prometheus can
+//! read and that the rules and dashboards name, and log lines that contain nothing of a request except its trace id.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -18,7 +17,7 @@ use crate::harness::process::{Process, free_port};
 use crate::harness::{Databases, client, connect, operator_token, sys_head};
 use crate::receiver::{self, Received, Span};
 
-/// A text that a caller must never find again in what the product writes.
+/// A text in requests that must not occur in any output of the product.
 const MARK: &str = "MARKED";
 
 /// A process whose spans, metrics and logs a test reads.
@@ -30,7 +29,7 @@ struct Watched {
     http: reqwest::Client,
 }
 
-/// A folder of this run and test.
+/// Creates a folder for this run and test.
 fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("telemetry-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
@@ -66,7 +65,7 @@ impl Watched {
         assert!(self.process.ended().await, "{}", self.lines());
     }
 
-    /// Everything the process has written.
+    /// Returns everything the process has logged.
     fn lines(&self) -> String {
         std::fs::read_to_string(&self.output).unwrap()
     }
@@ -75,7 +74,7 @@ impl Watched {
         format!("http://{}{path}", self.process.gateway)
     }
 
-    /// Sends a request; its trace, and its body.
+    /// Sends a request; returns its trace id and its body.
     async fn send(&self, request: reqwest::RequestBuilder) -> (String, String) {
         let response = request.send().await.unwrap();
         let trace = response.headers().get("x-trace-id").map(|id| id.to_str().unwrap().to_owned());
@@ -112,7 +111,7 @@ fn fee_item(name: &str) -> Value {
     })
 }
 
-/// The one span of this name in a trace.
+/// Returns the only span of this name in a trace.
 fn one<'s>(spans: &'s [Span], name: &str) -> &'s Span {
     let found: Vec<_> = spans.iter().filter(|span| span.name == name).collect();
     let [span] = found.as_slice() else { panic!("{name}: {} of it in {spans:#?}", found.len()) };
@@ -134,7 +133,7 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     let quiet = product.epeis("QueryUserArrearages", &arrears(billing::KEY));
     let quiet = quiet.header("traceparent", format!("00-{unsampled}-b7ad6b7169203331-00"));
     assert_eq!(product.send(quiet).await.0, unsampled);
-    // Long before the exporter would send by itself.
+    // Long before the exporter would export by itself.
     product.stop().await;
 
     let spans = product.received.trace(&of_read);
@@ -168,17 +167,17 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     assert_eq!(statement.parent_id, call.span_id);
     assert_eq!(call.attributes["service"], "community");
     assert_eq!(statement.attributes["db.response.affected_rows"], "1");
-    // Looking the caller up belongs to the call as well.
+    // The lookup of the caller belongs to the call as well.
     assert_eq!(one(&spans, "operator_load").parent_id, call.span_id);
 
     assert_eq!(product.received.trace(unsampled).len(), 0, "a caller who does not sample is followed");
-    // The change log says which trace wrote it.
+    // The change log has the trace that wrote it.
     let written = "SELECT trace_id FROM platform.change WHERE after ->> 'fee_name' = '物业费'";
     let written: String = sqlx::query_scalar(written).fetch_one(&product.databases.community.pool).await.unwrap();
     assert_eq!(written, of_write);
 }
 
-/// Metrics that the rules and the dashboards name.
+/// Returns the metrics that the rules and the dashboards name.
 fn named_metrics() -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../observability");
     let mut names = BTreeSet::new();
@@ -196,7 +195,7 @@ fn named_metrics() -> BTreeSet<String> {
     names
 }
 
-/// A program of Prometheus: where `./dev test` put it, or in PATH.
+/// Returns a program of Prometheus: the one that `./dev test` fetched, or the one in PATH.
 fn prometheus(program: &str) -> Command {
     let folder = std::env::var("COMMUNAL_TEST_PROMETHEUS").unwrap_or_default();
     Command::new(if folder.is_empty() { PathBuf::from(program) } else { Path::new(&folder).join(program) })
@@ -256,7 +255,7 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
     for _ in 0..2 {
         product.send(product.hc("feeConfig.saveFeeConfig", &fee_item("物业费"), "t1")).await;
     }
-    // Stopped once, however often it is said.
+    // Stopped once, although the request is sent twice.
     let id: String = sqlx::query_scalar("SELECT config_id FROM pay_fee_config WHERE fee_name = '物业费'")
         .fetch_one(&product.databases.community.pool)
         .await
@@ -268,7 +267,7 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
         let (_, body) = product.send(product.hc("feeConfig.updateFeeConfig", &stop, transaction)).await;
         assert!(body.contains(r#""code":"0""#), "{body}");
     }
-    // A path is the caller's to choose, and must not become a label.
+    // A caller can send any path; an unknown one must not become a label.
     let mut invented = tonic::client::Grpc::new(connect(product.process.billing).await);
     invented.ready().await.unwrap();
     let path = format!("/communal.billing.v1.{MARK}/Call").parse().unwrap();
@@ -311,7 +310,7 @@ async fn prometheus_finds_every_metric_that_a_rule_or_dashboard_names() {
     product.stop().await;
 }
 
-/// `promtool check metrics`: names, units, help.
+/// Runs `promtool check metrics`, which checks names, units and help.
 fn lint(text: &str) {
     let file = scratch("promtool").join("metrics");
     std::fs::write(&file, text).unwrap();
@@ -360,7 +359,7 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
         body[key] = value.into();
         known.push(product.send(product.hc("feeConfig.saveFeeConfig", &body, "c")).await.0);
     }
-    // What is no JSON, no interface, no method.
+    // Requests without JSON, without an interface, without a method.
     let broken = product.http.post(product.url("/Service/v1/QueryUserArrearages"));
     known.push(product.send(broken.body(format!("{{\"{MARK}16\": \"{MARK}17"))).await.0);
     product.send(product.http.get(product.url(&format!("/{MARK}18?phone={MARK}19")))).await;
@@ -398,7 +397,7 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
         assert_eq!(trace.len(), 32);
         assert!(!of(&trace).is_empty(), "a refused call has a line with its trace");
     }
-    // One line where the call failed, with the cause; one where the request did.
+    // One line for the failed call, with the cause, and one for the request.
     for (trace, cause) in [(failed, "PostgreSQL says 42P01"), (quoted, "PostgreSQL says P0001")] {
         let failures: Vec<_> = of(&trace).into_iter().filter(|l| l["message"] == "call failed").collect();
         assert_eq!(failures.len(), 2, "{failures:#?}");

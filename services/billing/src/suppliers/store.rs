@@ -43,7 +43,7 @@ pub async fn known(
     .await
 }
 
-/// Whether a network company has the store.
+/// Returns whether a network company has the store.
 ///
 /// # Errors
 /// Returns the database's error.

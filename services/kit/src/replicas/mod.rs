@@ -27,7 +27,8 @@ use staleness::{PositionHistory, ReplayState};
 const PERIOD: Duration = Duration::from_millis(250);
 /// The limit of the watchers' and the proof's queries.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
-/// A replica may have caught up by this much since it was watched, so it is picked then.
+/// The time by which a replica may be beyond the limit and is still picked, because it may have caught up since it was
+/// watched.
 const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// Describes the metrics of replica reads. Reads of the primary are counted without replicas too.

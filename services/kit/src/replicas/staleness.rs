@@ -66,7 +66,7 @@ pub struct Origin {
 /// The replay state that a server reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayState {
-    /// Whether it replays the log of another server. One that was promoted does not.
+    /// True if it replays the log of another server. One that was promoted does not.
     pub standby: bool,
     /// The origin of the log it replays.
     pub origin: Origin,
@@ -120,7 +120,7 @@ impl PositionHistory {
         self.samples.len()
     }
 
-    /// Whether there is no sample.
+    /// Returns whether there is no sample.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()

@@ -1,5 +1,4 @@
-//! Around every call: its place in the trace, its deadline, its share of the machine, its
-//! credentials, and what is counted of it.
+//! The layer around every call: trace context, deadline, quotas, credentials, and metrics.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -31,10 +30,10 @@ use crate::telemetry;
 use crate::telemetry::boundary::{self, Boundary, Operation};
 use crate::telemetry::trace::TraceContext;
 
-/// When a refused caller may try again.
+/// The time after which a refused caller may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The server's resources that calls use.
+/// The resources of the server that calls use.
 #[derive(Debug)]
 struct Resources {
     service: &'static str,
@@ -43,7 +42,7 @@ struct Resources {
     authenticator: Arc<Authenticator>,
 }
 
-/// See the module.
+/// Wraps a service in [`Calls`].
 #[derive(Clone, Debug)]
 pub(super) struct CallLayer(Arc<Resources>);
 
@@ -67,7 +66,7 @@ impl<S> Layer<S> for CallLayer {
     }
 }
 
-/// See the module.
+/// The service that carries calls out within their trace, deadlines and quotas.
 #[derive(Clone, Debug)]
 pub(super) struct Calls<S> {
     inner: S,
@@ -88,7 +87,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // The clone keeps its own readiness; the one that was polled ready is used now.
+        // The clone has its own readiness; the one that was polled ready is used for this call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let resources = Arc::clone(&self.resources);
@@ -114,7 +113,7 @@ where
             .await;
             let (answer, kept) = match outcome {
                 Ok(Carried { answer, kept }) => (answer, kept),
-                // Within the call, since the refusal is a line that names it.
+                // Inside the call's context, because the conversion logs the refusal.
                 Err(refusal) => (span.in_scope(|| Status::from(refusal).into_http()), Kept::default()),
             };
             running.answered(answer.headers());
@@ -129,13 +128,13 @@ where
     }
 }
 
-/// What a call came to.
+/// The outcome of a call.
 struct Carried {
     answer: Response<Body>,
     kept: Kept,
 }
 
-/// What a stream of answers keeps in use until its end.
+/// The quotas that a stream of answers holds until its end.
 #[derive(Default)]
 struct Kept {
     _shared: Option<Shared>,
@@ -143,7 +142,7 @@ struct Kept {
 }
 
 impl Resources {
-    /// Carries a call out within its shares.
+    /// Carries a call out within its quotas.
     async fn carry_out<S>(
         &self,
         inner: &mut S,
@@ -160,7 +159,7 @@ impl Resources {
             return self.carry_out_open(inner, method, connection, request).await;
         }
         let _place = self.shares.calls.take(1).ok_or_else(overloaded)?;
-        // Until it is known which channel calls, the address is what there is to share by.
+        // Until the channel is known, the call is counted for the address.
         let unproved = match &connection {
             Some(connection) => Some(connection.share().unproved.take(1).ok_or_else(overloaded)?),
             None => None,
@@ -188,9 +187,9 @@ impl Resources {
         Ok(Carried { answer: self.count_answer(answer, &share).await?, kept: Kept::default() })
     }
 
-    /// Carries out a call that needs no credentials. Health must be answered truthfully by a busy
-    /// server, so it needs no place among the calls; only streams are counted, and what one
-    /// connection has open.
+    /// Carries out a call that needs no credentials. A busy server must still answer health checks, so
+    /// these calls do not count as calls in progress; only streams, and the open calls of a connection,
+    /// are counted.
     async fn carry_out_open<S>(
         &self,
         inner: &mut S,
@@ -227,8 +226,8 @@ impl Resources {
         Arriving { shares: Some((Arc::clone(&self.shares), Arc::clone(share))), ..self.unshared(body) }
     }
 
-    /// Writes the one message of an answer now, so that its size is known, and counts it until it
-    /// has left.
+    /// Encodes the one message of an answer now, so that its size is known, and counts it until it has
+    /// been sent.
     async fn count_answer(&self, answer: Response<Body>, share: &ChannelShare) -> Result<Response<Body>, Refusal> {
         if answer.headers().contains_key("grpc-status") {
             return Ok(answer);
@@ -266,7 +265,7 @@ fn never_fails<T>(outcome: Result<T, Infallible>) -> T {
     }
 }
 
-/// The body of a request of one message: counted until it was read, and with a floor of progress.
+/// The body of a request with one message: counted until it was read, with a minimum rate.
 struct Arriving {
     body: Body,
     come: usize,
@@ -328,7 +327,7 @@ impl HttpBody for Arriving {
     }
 }
 
-/// The span of a call that is exported.
+/// Returns the span of a call.
 fn span_of(service: &'static str, method: &'static str) -> Span {
     info_span!(
         "call",
@@ -349,12 +348,12 @@ fn overdue() -> Refusal {
     Refusal::new(Common::DeadlineExceeded, "请求处理超时")
 }
 
-/// A refusal has its code in the headers; a reply has it in trailers that are still to come.
+/// Returns the code of a refusal, which is in the headers; that of a reply follows in its trailers.
 fn code_of(headers: &HeaderMap) -> Code {
     headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
 }
 
-/// A call until it is answered. One that is dropped before had a client that went away.
+/// A call until it is answered. If it is dropped before, its client has cancelled it.
 struct Running {
     method: Method,
     span: Span,
@@ -372,8 +371,8 @@ impl Running {
         self.answered = true;
         let code = code_of(headers);
         self.count(code);
-        // A refusal says why where it becomes a status, and has details then. What tonic
-        // itself refuses has none.
+        // A refusal is logged when it becomes a status, which then has details. A refusal by tonic
+        // itself has none.
         if code != Code::Ok && !headers.contains_key("grpc-status-details-bin") && telemetry::refusal_is_a_line() {
             tracing::info!(grpc.code = ?code, "call refused before it reached its handler");
         }
@@ -396,7 +395,7 @@ impl Drop for Running {
     }
 }
 
-/// Writes the outcome into the exported span; an error there is a fault of ours.
+/// Records the outcome in the exported span; an error is one of the server.
 fn note(span: &Span, code: Code) {
     if span.is_none() {
         return;
@@ -431,12 +430,12 @@ fn name_of(code: Code) -> &'static str {
     }
 }
 
-/// A stream of replies, whose outcome comes after the last of them.
+/// A stream of replies, whose outcome follows its last message.
 struct Stream {
     method: &'static str,
     call: Boundary,
     span: Span,
-    /// What it ends with; until its trailers say otherwise.
+    /// The final code, until the trailers have another.
     code: Code,
 }
 
@@ -450,7 +449,7 @@ impl Drop for Stream {
 
 /// The body of a reply that is a stream.
 struct Streamed {
-    /// Empty once it was ended.
+    /// `None` after the stream was ended.
     body: Option<Body>,
     stream: Stream,
     until: Pin<Box<Sleep>>,
@@ -470,13 +469,13 @@ impl HttpBody for Streamed {
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let (call, span) = (&this.stream.call, &this.stream.span);
         let polled = call.during(|| span.in_scope(|| Pin::new(body).poll_frame(context)));
-        // It is the client's turn after something was given to it, and the service's before.
+        // After an item was given to the client it has to read; before, the service has to produce.
         let turn = polled.is_ready().then(|| tokio::time::Instant::now() + this.stall);
         cut_off_at(turn);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref() {
                 Some(trailers) => this.stream.code = code_of(trailers),
-                // Something was sent, so the end is still to come: going away now is a cancellation.
+                // The end is still to come: a client that cancels now cancels the stream.
                 None => this.stream.code = Code::Cancelled,
             },
             Poll::Ready(Some(Err(error))) => this.stream.code = error.code(),

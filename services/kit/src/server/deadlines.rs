@@ -1,4 +1,4 @@
-//! The deadlines of a call: what its caller asks for, within the service's bounds.
+//! The deadlines of a call: the caller's, within the limits of the service.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use super::limits::ServerLimits;
 use super::methods::Method;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
-/// tonic's clients end a call themselves at its deadline and say CANCELLED. The server's answer
-/// comes first by a tenth of the time, and by no more than this.
+/// tonic's clients end a call themselves at its deadline and report CANCELLED. The server's answer is
+/// earlier by a tenth of the time, and by no more than this.
 const MOST_AHEAD: Duration = Duration::from_millis(100);
 
-/// The times that a call has, by its own wish and the service's bounds.
+/// The time limits of a call.
 pub(super) struct Deadlines {
-    /// Until it is answered, or its stream of answers begins.
+    /// The time until it is answered, or until its stream of answers begins.
     pub(super) answer: Duration,
-    /// Until its stream of answers has ended.
+    /// The time until its stream of answers has ended.
     pub(super) stream: Duration,
 }
 
@@ -31,7 +31,7 @@ impl Deadlines {
     }
 }
 
-/// At most eight digits and a unit, as gRPC over HTTP/2 writes it.
+/// Parses at most eight digits and a unit, the form of gRPC over HTTP/2.
 fn parse_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! What the gRPC port of a service bears.
+//! The limits of the gRPC port of a service.
 
 use crate::edge::{EdgeLimits, Patience};
 use crate::limits;
@@ -6,8 +6,8 @@ use crate::limits;
 const MIB: u64 = 1024 * 1024;
 
 limits! {
-    /// What the gRPC port of a service bears: in all, and of one channel (of one address while it
-    /// is not known which channel calls).
+    /// The limits of the gRPC port of a service: in all, and of one channel (of one address until the
+    /// channel is known).
     ServerLimits, LIMITS: ServerLimitDeclarations {
         connections: count("connections", 4_096, "connections", "closed at once"),
         connections_per_address: count("connections_per_address", 2_048, "connections of one address", "closed at once"),

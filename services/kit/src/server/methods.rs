@@ -1,4 +1,4 @@
-//! The methods that a server knows, by their paths, and what calls of each are like.
+//! The methods of a server by their paths, with the properties of each.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -6,22 +6,22 @@ use std::sync::LazyLock;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
-/// A method that exists.
+/// A method of the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Method {
     pub(super) path: &'static str,
     pub(super) shape: Shape,
 }
 
-/// What calls of a method are like.
+/// The properties of a method.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Shape {
-    /// Whether it answers with a stream.
+    /// True if it answers with a stream.
     pub(super) streams: bool,
-    /// Whether it is sent a stream.
+    /// True if its request is a stream.
     pub(super) uploads: bool,
-    /// Whether it needs no credentials: health and reflection, since probes and `grpcurl list`
-    /// have none, and what they learn is in the documentation.
+    /// True if it needs no credentials: health and reflection. Probes and `grpcurl list` have none, and
+    /// the answers are public in the documentation.
     pub(super) open: bool,
 }
 
@@ -29,8 +29,8 @@ pub(super) struct Shape {
 const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
 
 impl Method {
-    /// Returns the method of a path. Paths are the caller's to choose; only those that exist stand in
-    /// labels, spans and lines.
+    /// Returns the method of a path. A caller can send any path; only those of existing methods appear
+    /// in labels, spans and logs.
     pub(super) fn of(path: &str) -> Self {
         match KNOWN.get_key_value(path) {
             Some((path, shape)) => Self { path, shape: *shape },
@@ -38,7 +38,7 @@ impl Method {
         }
     }
 
-    /// Reads the methods now, and not at the cost of the first call.
+    /// Reads the methods now, so that the first call does not have to.
     pub(super) fn load() {
         LazyLock::force(&KNOWN);
     }
@@ -50,7 +50,7 @@ fn is_open(path: &str) -> bool {
 
 static KNOWN: LazyLock<HashMap<String, Shape>> = LazyLock::new(methods);
 
-/// The methods by their paths.
+/// Returns the methods by their paths.
 fn methods() -> HashMap<String, Shape> {
     let mut methods = HashMap::new();
     for set in [

@@ -1,5 +1,5 @@
-//! A gRPC server that can be operated: limits, deadlines, truthful health, reflection, and
-//! an end that loses no call.
+//! The gRPC server of a service: limits, deadlines, health, reflection, and a shutdown that loses no
+//! call.
 
 mod calls;
 mod deadlines;
@@ -35,39 +35,40 @@ use serve::Port;
 use shares::Shares;
 use tls::ServerTls;
 
-/// Largest request message taken: more than any batch the contract allows.
+/// The largest request message, which is larger than any batch that the contract allows.
 pub const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
-/// Largest reply message sent: more than any answer the caps allow.
+/// The largest reply message, which is larger than any answer within the caps.
 pub const LARGEST_REPLY: usize = 64 * 1024 * 1024;
 
-/// Longest wait for connections to be given back at the end.
+/// The longest wait for leased connections at the end.
 const POOL_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// How a service is served.
+/// The settings of a server.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// What the service is called in traces and metrics.
+    /// The name of the service in traces and metrics.
     pub service: &'static str,
-    /// Address of gRPC.
+    /// The address of gRPC.
     pub address: SocketAddr,
-    /// Address of metrics and health over HTTP.
+    /// The address of metrics and health over HTTP.
     pub admin_address: SocketAddr,
-    /// What callers may use.
+    /// The limits of callers.
     pub limits: ServerLimits,
-    /// How long a connection lives, so that clients notice new replicas.
+    /// The longest life of a connection, so that clients find new replicas.
     pub connection_age: Duration,
-    /// Time between "not ready" and the end of accepting, for load balancers to notice.
+    /// The time between "not ready" and the end of accepting, in which load balancers take the replica
+    /// out.
     pub drain_notice: Duration,
-    /// Longest time for running calls to end.
+    /// The longest time for running calls to end.
     pub drain_limit: Duration,
-    /// Credentials.
+    /// The settings of authentication.
     pub authenticator: AuthenticatorSettings,
-    /// gRPC over TLS, with these; in plain text where none are named.
+    /// The certificates of gRPC over TLS; without them gRPC is served in plain text.
     pub tls: PemFiles,
 }
 
 impl ServerSettings {
-    /// Reads `COMMUNAL_<SERVICE>_ADDR`, `…_ADMIN_ADDR` and the limits all services share.
+    /// Reads `COMMUNAL_<SERVICE>_ADDR`, `…_ADMIN_ADDR` and the limits that all services share.
     pub fn read(
         reader: &mut Reader,
         address: (&'static str, SocketAddr),
@@ -102,7 +103,7 @@ impl ServerSettings {
     }
 }
 
-/// What a server serves.
+/// A server with its routes and settings.
 pub struct Server {
     settings: ServerSettings,
     routes: Routes,
@@ -125,14 +126,15 @@ pub struct Bound {
     tls: Option<ServerTls>,
     ready: (watch::Sender<bool>, watch::Receiver<bool>),
     admin_stop: oneshot::Sender<()>,
-    /// Where gRPC listens.
+    /// The address of gRPC.
     pub address: SocketAddr,
-    /// Where metrics and health over HTTP listen.
+    /// The address of metrics and health over HTTP.
     pub admin_address: SocketAddr,
 }
 
 impl Server {
-    /// A server of these routes, ready while its database answers and has the service's schema.
+    /// Creates a server of these routes. It is ready while its database answers and has the service's
+    /// schema.
     #[must_use]
     pub fn new(
         settings: ServerSettings,
@@ -147,9 +149,9 @@ impl Server {
     /// Opens the ports.
     ///
     /// # Errors
-    /// Where one is taken, or the certificates cannot be used.
+    /// Returns an error if a port is taken or the certificates cannot be used.
     pub async fn bind(self) -> anyhow::Result<Bound> {
-        // Counted from the first call on, not from the first look at the counters.
+        // Registered before the first call, so that the counters start at zero.
         telemetry::metrics_handle();
         let tls = ServerTls::load(&self.settings.tls, tls::LOOKED_AT_EVERY)?;
         let listener = TcpListener::bind(self.settings.address)
@@ -165,10 +167,10 @@ impl Server {
 }
 
 impl Bound {
-    /// Serves until `shutdown` ends, then lets running calls end and closes the pool.
+    /// Serves until `shutdown` ends, then waits for running calls and closes the pool.
     ///
     /// # Errors
-    /// Where serving fails.
+    /// Returns an error if serving fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { server, listener, tls, ready: (ready, _), admin_stop, address, admin_address } = self;
         let settings = server.settings;
@@ -215,8 +217,8 @@ impl Bound {
                 serving.abort();
             }
         }
-        // A dropped call may hold its connection until the process ends; PostgreSQL then rolls
-        // it back.
+        // A dropped call may hold its connection until the process ends; PostgreSQL then rolls its
+        // transaction back.
         let _ = tokio::time::timeout(POOL_CLOSE_LIMIT, server.pool.close()).await;
         let _ = admin_stop.send(());
         tracing::info!("stopped");
@@ -224,7 +226,8 @@ impl Bound {
     }
 }
 
-/// Every replica does this; `SKIP LOCKED` keeps them out of each other's way.
+/// Deletes old replies periodically. Every replica does; `SKIP LOCKED` prevents them from waiting for
+/// each other.
 async fn forget_old_replies(pool: PgPool) {
     loop {
         tokio::time::sleep(Duration::from_hours(1)).await;
@@ -243,7 +246,7 @@ fn reflection_v1alpha() -> anyhow::Result<impl NamedRoute> {
     Ok(reflection().build_v1alpha()?)
 }
 
-/// What [`Routes::add_service`] asks for.
+/// The requirements of [`Routes::add_service`].
 trait NamedRoute:
     tower::Service<
         http::Request<tonic::body::Body>,
@@ -272,7 +275,8 @@ impl<S> NamedRoute for S where
 {
 }
 
-/// Error details are registered as well, so that grpcurl can print them.
+/// Returns the builder of reflection. Error details are registered as well, so that grpcurl can print
+/// them.
 fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(communal_proto::FILE_DESCRIPTOR_SET)
@@ -280,10 +284,10 @@ fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Ends at SIGTERM (Kubernetes, `kill`) or SIGINT (Ctrl-C).
+/// Returns a future that ends at SIGTERM (Kubernetes, `kill`) or SIGINT (Ctrl-C).
 ///
 /// # Errors
-/// Where the signals cannot be listened to.
+/// Returns an error if the signal handlers cannot be installed.
 pub fn shutdown_signal() -> anyhow::Result<Shutdown> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -295,5 +299,5 @@ pub fn shutdown_signal() -> anyhow::Result<Shutdown> {
     }))
 }
 
-/// A future that ends when the process is told to stop.
+/// A future that ends when the process is to stop.
 pub type Shutdown = futures::future::BoxFuture<'static, ()>;

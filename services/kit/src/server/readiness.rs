@@ -1,12 +1,12 @@
-//! Health that tells the truth. Liveness ("liveness") says that the process runs; readiness
-//! ("readiness" and "") that its database answers, is the primary, and has the schema this
-//! binary knows. They have different names so that a database outage takes a replica out of
-//! the load balancer and does not restart it.
+//! Health of a service. Liveness ("liveness") means that the process runs; readiness ("readiness" and
+//! "") means that its database answers, is the primary, and has the schema of this binary. They have
+//! different names so that a database outage takes a replica out of load balancing and does not restart
+//! it.
 //!
-//! The database is asked over a connection of its own. Those of the pool may all be in use, by
-//! calls that wait for a lock or for each other: then a replica sheds, and is as ready as ever. It
-//! is not when all of them are in use and none has been released for a while: then it answers
-//! nothing, and others should.
+//! The database is queried over a connection of its own. The connections of the pool may all be in use,
+//! by calls that wait for a lock or for each other: then the replica sheds load and is still ready. It
+//! is not ready if all of them are in use and none has been released for a while, because then it
+//! answers nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,14 +27,14 @@ use crate::pool::Pool;
 const LIVENESS: &str = "liveness";
 const READINESS: [&str; 2] = ["", "readiness"];
 const PERIOD: Duration = Duration::from_secs(1);
-/// Longest wait for the database's answer.
+/// The longest wait for the database's answer.
 const LIMIT: Duration = Duration::from_secs(2);
-/// Most that the machine's clock may be off from the database's. A replica whose clock is ahead would
-/// open prices and end items on days that have not come.
+/// The largest difference between the machine's clock and the database's. A replica whose clock is
+/// ahead would open prices and end items on days that have not come.
 const MOST_CLOCK_OFFSET: Duration = Duration::from_secs(2);
 
-/// How long a pool may have nothing to grant and nothing released: longer than calls wait for a
-/// connection.
+/// The longest time for which a pool may have no free connection without releasing one: longer than
+/// calls wait for a connection.
 const EXHAUSTED_LIMIT: Duration = Duration::from_secs(10);
 
 /// Watches the database until aborted. The first state is known when this returns.
@@ -61,7 +61,7 @@ pub(super) async fn watch(
     })
 }
 
-/// Tells gRPC health and the admin port.
+/// Reports the state to gRPC health and to the admin port.
 pub(super) async fn set(health: &HealthReporter, ready: &Sender<bool>, now: bool) {
     let status = if now { ServingStatus::Serving } else { ServingStatus::NotServing };
     for name in READINESS {
@@ -70,15 +70,15 @@ pub(super) async fn set(health: &HealthReporter, ready: &Sender<bool>, now: bool
     ready.send_replace(now);
 }
 
-/// Closes idle connections after an outage: they may be dead, or lead to a server that is not the
-/// primary any more. They go now, and not each with a call that finds out.
+/// Closes idle connections after an outage: they may be broken, or lead to a server that is no longer
+/// the primary. Otherwise each would fail a call first.
 async fn renew_idle(pool: &Pool) {
     let closing = pool.take_idle().into_iter().map(|connection| tokio::time::timeout(LIMIT, connection.close()));
     let ended = join_all(closing).await;
     tracing::debug!(connections = ended.len(), "idle connections closed after an outage");
 }
 
-/// Measures the pool. Services that share a process have each a pool of their own.
+/// Updates the gauges of the pool. Services that share a process have a pool each.
 fn measure(service: &'static str, pool: &Pool) {
     let (open, idle) = pool.counts();
     for (state, count) in [("idle", idle), ("open", open)] {
@@ -90,25 +90,25 @@ fn as_gauge(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// How far the machine's clock is certainly off from the database's, which told its time between two
-/// readings of ours.
+/// Returns the smallest possible difference between the machine's clock and the database's, whose time
+/// was read between two readings of the machine's.
 fn clock_offset(before: DateTime<Utc>, theirs: DateTime<Utc>, after: DateTime<Utc>) -> Duration {
     let behind = theirs.signed_duration_since(after).to_std();
     let ahead = before.signed_duration_since(theirs).to_std();
     behind.or(ahead).unwrap_or_default()
 }
 
-/// The database as it is asked.
+/// The watched database.
 struct Database {
     service: &'static str,
     pool: Pool,
     migrator: &'static Migrator,
     options: Arc<PgConnectOptions>,
-    /// `None` before the first look, and after one that failed: the next is made over a new
-    /// connection, to wherever the address leads by then.
+    /// `None` before the first check and after one that failed; the next check then opens a new
+    /// connection, to whichever server the address leads to by then.
     connection: Option<PgConnection>,
     schema_seen: bool,
-    /// Since when the pool grants nothing, and how much had been released then.
+    /// The number of released leases and the instant since which no connection has been free.
     exhausted: Option<(u64, Instant)>,
 }
 
@@ -169,7 +169,7 @@ impl Database {
         if off > MOST_CLOCK_OFFSET {
             return Ok(Some(format!("the clock is off from the database's by more than {MOST_CLOCK_OFFSET:?}")));
         }
-        // A schema only grows, so once is enough.
+        // A schema only grows, so one check is enough.
         if !self.schema_seen {
             self.schema_seen = database::schema_is_current(self.pool.driver(), self.migrator).await?;
         }

@@ -1,4 +1,4 @@
-//! The port of gRPC: every connection from its acceptance to its end.
+//! The gRPC port: its connections from acceptance until they are closed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use super::tls::ServerTls;
 use crate::edge::{Connection, Edge, drive};
 use crate::telemetry;
 
-/// Most bytes of a call's metadata: room for what the gateway says of a request, up to 200
-/// transcoding faults.
+/// The most bytes of a call's metadata, with room for up to 200 transcoding faults that the gateway
+/// sends.
 const LARGEST_METADATA: u32 = 64 * 1024;
-/// Calls that a connection may have open for each that the process carries out.
+/// The open calls that a connection may have for each call that the process carries out at once.
 const STREAMS_FOR_A_CALL: usize = 4;
-/// Time between pings, which tell dead connections from silent ones.
+/// The time between pings, which detect broken connections.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// Longest wait for the answer to a ping.
+/// The longest wait for the answer to a ping.
 const PING_LIMIT: Duration = Duration::from_secs(20);
 
-/// See the module.
+/// The gRPC port of a service.
 pub(super) struct Port {
     pub(super) edge: Edge<AddressShare>,
     pub(super) tls: Option<ServerTls>,
@@ -41,7 +41,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// Serves until it is stopping, then until every connection has ended.
+    /// Serves until `stopping`, and then until every connection has ended.
     pub(super) async fn serve(self, listener: TcpListener, stopping: watch::Receiver<bool>) {
         let port = Arc::new(self);
         let served = Arc::clone(&port);
@@ -67,7 +67,7 @@ impl Port {
         match greeted {
             Ok(Ok(stream)) => self.http2(stream, connection, stopping).await,
             Ok(Err(error)) if telemetry::refusal_is_a_line() => {
-                tracing::info!(error = %error, "a client was not let in")
+                tracing::info!(error = %error, "the TLS handshake with a client failed")
             }
             Ok(Err(_)) => {}
             Err(_) => self.edge.greeted_late(),
@@ -90,14 +90,15 @@ impl Port {
     }
 }
 
-/// Calls that one connection may have open at once. A client keeps those beyond it waiting, and
-/// one that has a single connection would never be told that there is no room. So it is more
-/// than the process carries out: what is too much is refused, and told when to come back.
+/// Returns how many calls one connection may have open at once. A client queues calls beyond this
+/// number itself, so with a low one a client with a single connection would never be refused. It is
+/// therefore higher than the number that the process carries out: excess calls are refused, with a time
+/// for the next attempt.
 fn streams_of_a_connection(concurrent_calls: usize) -> u32 {
     u32::try_from(concurrent_calls.saturating_mul(STREAMS_FOR_A_CALL)).unwrap_or(u32::MAX)
 }
 
-/// Calls that know their connection.
+/// A service whose requests carry their connection.
 struct OfConnection {
     calls: Calls<Routes>,
     connection: Arc<Connection<AddressShare>>,

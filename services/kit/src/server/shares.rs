@@ -1,5 +1,4 @@
-//! Who has how much of the service in use: in all, per channel, and per address while it is not
-//! known which channel calls.
+//! The quotas of a service: in all, of each channel, and of each address until the channel is known.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +9,7 @@ use super::limits::{LIMITS, ServerLimits};
 use crate::identity::ChannelShare;
 use crate::limits::{Levels, Quota};
 
-/// What a service shares out.
+/// The quotas of a service and the shares of its callers.
 #[derive(Debug)]
 pub(super) struct Shares {
     pub(super) calls: Arc<Quota>,
@@ -20,11 +19,11 @@ pub(super) struct Shares {
     pub(super) answer_bytes: Arc<Quota>,
     limits: ServerLimits,
     reached: Reached,
-    /// Only channels that exist get a share.
+    /// Only existing channels have a share.
     channels: Mutex<HashMap<String, Arc<ChannelShare>>>,
 }
 
-/// Refusals of all shares of a kind are counted together.
+/// The counters of refusals, one for all shares of a kind.
 #[derive(Debug)]
 struct Reached {
     calls: Counter,
@@ -36,7 +35,7 @@ struct Reached {
     connection_watches: Counter,
 }
 
-/// What callers of one address have in use.
+/// The resources that callers of one address use.
 #[derive(Debug)]
 pub(super) struct AddressShare {
     pub(super) unproved: Arc<Quota>,
@@ -66,8 +65,8 @@ impl Shares {
         }
     }
 
-    /// The share of a channel. Callers keep it beside the channel's record, so that this is not
-    /// asked with each call.
+    /// Returns the share of a channel. Callers keep it with the channel's record, so this does not run
+    /// for each call.
     pub(super) fn of_channel(&self, channel_id: &str) -> Arc<ChannelShare> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(share) = channels.get(channel_id) {
@@ -84,7 +83,7 @@ impl Shares {
         share
     }
 
-    /// Counts a refusal on a connection that has too many calls without credentials open.
+    /// Counts a refusal on a connection that has too many open calls without credentials.
     pub(super) fn watched_too_much(&self) {
         self.reached.connection_watches.increment(1);
     }

@@ -1,7 +1,7 @@
 //! Connections over TLS, from certificate files that may change while the service runs.
 //!
-//! tonic's own TLS reads them once. Here every connection is greeted with the newest ones that
-//! could be used; open ones keep what they were opened with, and their age is bounded.
+//! tonic's own TLS reads them once. Here every new connection uses the newest usable certificates; open
+//! connections keep theirs, and their age is limited.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::tls::{PemFiles, Pems};
 
-/// Time between two looks at the files.
+/// The period at which the files are read.
 pub(super) const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 
-/// The newest certificates that could be used. Dropping it ends the looks at the files.
+/// The newest usable certificates. Dropping it ends the watching of the files.
 #[derive(Debug)]
 pub(super) struct ServerTls {
     newest: Arc<RwLock<Arc<ServerConfig>>>,
@@ -34,10 +34,10 @@ impl Drop for ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the files, and looks at them again from time to time; `None` where none are named.
+    /// Reads the files, and watches them; returns `None` if none are named.
     ///
     /// # Errors
-    /// Fails if they cannot be read or used.
+    /// Returns an error if they cannot be read or used.
     pub(super) fn load(files: &PemFiles, every: Duration) -> anyhow::Result<Option<Self>> {
         if files.certificate.is_none() {
             return Ok(None);
@@ -56,13 +56,13 @@ impl ServerTls {
         Ok(Some(Self { newest, watch: watch.abort_handle() }))
     }
 
-    /// Greets a connection with the newest certificates.
+    /// Returns an acceptor with the newest certificates.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }
 
-/// What the files hold now, where it is new and can be used.
+/// Returns the configuration of the files if it has changed and can be used.
 fn reload(files: &PemFiles, pems: &mut Pems) -> Option<Arc<ServerConfig>> {
     let found = match files.read() {
         Ok(found) if found == *pems => return None,
@@ -78,7 +78,7 @@ fn reload(files: &PemFiles, pems: &mut Pems) -> Option<Arc<ServerConfig>> {
             tracing::info!("certificates renewed");
             Some(config)
         }
-        // Certificate and key may be of different moments; the next look sees both.
+        // Certificate and key may have been written at different moments; the next read finds both.
         Err(error) => {
             tracing::warn!(error = %format!("{error:#}"), "the certificates cannot be used; the former ones stay in use");
             None
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_clients_of_the_named_authority_are_let_in() {
+    async fn only_clients_of_the_named_authority_are_accepted() {
         let (ours, theirs, folder) = (Authority::generate(), Authority::generate(), Folder::create());
         folder.write("billing", &ours, &ours);
         let address = serve(&files(&folder));

@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(lines[0]["span"]["trace.id"], "0af7651916cd43dd8448eb211c80319c");
         assert_eq!(lines[0]["span"]["rpc.method"], "/a.B/C");
         assert!(lines[0]["timestamp"].as_str().unwrap().ends_with('Z'));
-        assert_eq!(lines[1].get("span"), None, "what belongs to no call names none");
+        assert_eq!(lines[1].get("span"), None, "a line outside of any call names none");
     }
 
     #[test]

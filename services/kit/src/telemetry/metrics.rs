@@ -127,7 +127,7 @@ async fn upkeep() {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn what_is_measured_is_rendered_with_its_help() {
+    fn a_metric_is_rendered_with_its_help() {
         let handle = super::metrics_handle();
         metrics::histogram!("communal_statement_seconds", "statement" => "one").record(0.002);
         let text = handle.map(metrics_exporter_prometheus::PrometheusHandle::render).unwrap_or_default();

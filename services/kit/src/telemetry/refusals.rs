@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_has_so_many_lines_and_the_next_says_how_many_were_left_out() {
+    fn a_second_has_a_limit_of_lines_and_the_next_reports_how_many_were_left_out() {
         let lines = Lines { second_and_count: AtomicU64::new(0), left_out: AtomicU64::new(0) };
         let asked: Vec<_> = (0..5).map(|_| lines.ask(7, 2)).collect();
         assert_eq!(asked, [(true, 0), (true, 0), (false, 0), (false, 0), (false, 0)]);

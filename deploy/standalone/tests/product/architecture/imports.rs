@@ -164,7 +164,7 @@ fn made_up(files: &[(&str, &str)]) -> Vec<Source> {
 }
 
 #[test]
-fn a_circle_is_found_and_told_with_its_places() {
+fn a_circle_is_reported_with_its_places() {
     let without =
         [("lib.rs", "mod a; mod b; use b::B;"), ("a.rs", ""), ("b/mod.rs", "mod c;"), ("b/c.rs", "use crate::a::A;")];
     assert_eq!(Imports::of(&made_up(&without), "x").circle(), None);
@@ -193,7 +193,7 @@ const TABLE: &str = "\
 ";
 
 #[test]
-fn an_import_that_the_table_does_not_allow_is_told() {
+fn an_import_that_the_table_does_not_allow_is_reported() {
     let table = Table::read(TABLE, "shop").unwrap();
     let sources = made_up(&[
         ("lib.rs", "mod orders; fn f() { orders::rpc::serve() }"),
