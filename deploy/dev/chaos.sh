@@ -7,8 +7,8 @@ chaos_dir=''
 chaos_command() {
     local profile=dev programs owner=''
     case "${1:-} $#" in
-    'rolling 1' | 'upgrade 1' | 'overload 1' | 'dbgone 1' | 'failover 1' | 'restore 1' | 'all 1') ;;
-    *) die 64 "usage: ./dev chaos rolling|upgrade|overload|dbgone|failover|restore|all" ;;
+    'rolling 1' | 'upgrade 1' | 'overload 1' | 'dbgone 1' | 'failover 1' | 'restore 1' | 'all 1' | 'abuse '*) ;;
+    *) die 64 "usage: ./dev chaos rolling|upgrade|overload|dbgone|failover|restore|all, or abuse [--cheap] [ATTACK …]" ;;
     esac
     [ -d /proc/self ] || die 1 "chaos kills processes it finds in /proc, which only Linux has"
     # A debug build is enough for counting, and usually exists already; use COMMUNAL_PROFILE=release for figures.
@@ -26,13 +26,15 @@ chaos_command() {
         [ "$profile" = dev ] || programs=$(target_dir)/release
     fi
     [ "$server_owner" = "$(id -un)" ] || owner=$server_owner
+    # Attackers have thousands of connections, and so has whoever is attacked.
+    ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
     trap chaos_stop EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
     # The path must be short, because sockets lie in it.
     chaos_dir=$(mktemp -d /tmp/communal-chaos.XXXXXX)
     own "$chaos_dir"
-    interruptible "$programs/communal-chaos" "$1" --programs "$programs" --postgres "$pg_bin" --folder "$chaos_dir" \
+    interruptible "$programs/communal-chaos" "$@" --programs "$programs" --postgres "$pg_bin" --folder "$chaos_dir" \
         ${owner:+--owner "$owner"}
 }
 

@@ -359,7 +359,7 @@ fn is_success(text: &str) -> bool {
     envelope["CODE"] == 0 || envelope["code"] == "0"
 }
 
-fn answer_of(status: &Status) -> Answer {
+pub(crate) fn answer_of(status: &Status) -> Answer {
     let mut text = format!("{:?} {}", status.code(), status.message());
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {

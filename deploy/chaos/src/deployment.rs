@@ -60,6 +60,7 @@ pub(crate) struct Slot {
     settings: Vec<(String, String)>,
     program: PathBuf,
     log: PathBuf,
+    memory: Option<u64>,
 }
 
 /// Settings of a process, by name without prefix.
@@ -206,7 +207,7 @@ impl Slot {
         let (address, admin) = (free_port()?, free_port()?);
         let program = installation.programs.join(kind.name());
         let log = installation.folder.join(format!("{}-{}.log", kind.name(), address.port()));
-        let mut slot = Self { kind, address, admin, settings: Vec::new(), program, log };
+        let mut slot = Self { kind, address, admin, settings: Vec::new(), program, log, memory: None };
         let upper = kind.name().to_uppercase();
         slot.set(&format!("{upper}_ADDR"), &address.to_string());
         slot.set(&format!("{upper}_ADMIN_ADDR"), &admin.to_string());
@@ -219,6 +220,12 @@ impl Slot {
 
     fn set(&mut self, name: &str, value: &str) {
         self.settings.push((format!("COMMUNAL_{name}"), value.to_owned()));
+    }
+
+    /// Limits the memory that a process of this slot can allocate, in MiB. Beyond it an allocation fails, which ends the
+    /// process.
+    pub(crate) fn within_memory(self, mebibytes: u64) -> Self {
+        Self { memory: Some(mebibytes), ..self }
     }
 
     /// Starts a process and waits until it is ready.
@@ -243,7 +250,16 @@ impl Slot {
     /// Starts a process without waiting.
     pub(crate) fn launch(&self) -> anyhow::Result<Process> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.program);
+        let mut command = match self.memory {
+            None => Command::new(&self.program),
+            Some(mebibytes) => {
+                let mut command = Command::new("sh");
+                command
+                    .args(["-euc", &format!("ulimit -d {}; exec \"$0\" \"$@\"", mebibytes * 1024)])
+                    .arg(&self.program);
+                command
+            }
+        };
         command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         forget_settings(&mut command);
         // Ctrl-C reaches only this program, which then ends its processes.
@@ -264,6 +280,25 @@ impl Process {
     /// Returns whether the admin port reports "ready".
     pub(crate) async fn is_ready(&self) -> bool {
         readiness(self.slot.admin, PROBE).await == Some(true)
+    }
+
+    /// Returns whether the process has not ended.
+    pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// The most memory that was resident since the start, or since [`Process::forget_peak`], in MiB.
+    pub(crate) fn peak(&self) -> anyhow::Result<u64> {
+        let pid = self.child.id().context("the process has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        Ok(peak.context("the field is missing")?.parse::<u64>()? / 1024)
+    }
+
+    /// Begins a new measurement of the peak.
+    pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
+        let pid = self.child.id().context("the process has ended")?;
+        Ok(std::fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
     }
 
     /// The CPU time used so far, in the kernel's resolution of hundredths of a second.

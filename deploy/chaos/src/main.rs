@@ -3,6 +3,7 @@
 //! `./dev chaos` builds the binaries, finds PostgreSQL and starts this program. It touches nothing else on the machine,
 //! and its processes end with it.
 
+mod abuse;
 mod accounts;
 mod books;
 mod clients;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
+use abuse::Chosen;
 use installation::Installation;
 use transcript::{Ending, Transcript, heading, summary};
 
@@ -35,6 +37,8 @@ use transcript::{Ending, Transcript, heading, summary};
 struct Arguments {
     /// The scenario
     what: Scenario,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     installation: Installation,
 }
@@ -53,13 +57,15 @@ enum Scenario {
     Failover,
     /// Both databases are dumped under load, dropped and restored
     Restore,
+    /// One bad caller beside honest ones
+    Abuse,
     /// All scenarios, one after the other
     All,
 }
 
 impl Scenario {
-    const SCENARIOS: [Self; 6] =
-        [Self::Rolling, Self::Upgrade, Self::Overload, Self::Dbgone, Self::Failover, Self::Restore];
+    const SCENARIOS: [Self; 7] =
+        [Self::Rolling, Self::Upgrade, Self::Overload, Self::Dbgone, Self::Failover, Self::Restore, Self::Abuse];
 
     fn name(self) -> &'static str {
         match self {
@@ -69,6 +75,7 @@ impl Scenario {
             Self::Dbgone => "dbgone",
             Self::Failover => "failover",
             Self::Restore => "restore",
+            Self::Abuse => "abuse",
             Self::All => "all",
         }
     }
@@ -76,14 +83,16 @@ impl Scenario {
 
 /// A limit that no scenario needs; a command that hangs is a failure as well.
 const LIMIT: Duration = Duration::from_secs(150);
+/// The same of the attacks, of which there are many.
+const LIMIT_OF_ABUSE: Duration = Duration::from_secs(600);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { what, installation } = Arguments::parse();
+    let Arguments { what, chosen, installation } = Arguments::parse();
     let scenarios = async {
         match what {
-            Scenario::All => all(&installation).await,
-            what => scenario(what, &installation).await.holds,
+            Scenario::All => all(&installation, &chosen).await,
+            what => scenario(what, &installation, &chosen).await.holds,
         }
     };
     // At a signal the scenario is dropped, and its processes with it.
@@ -95,13 +104,13 @@ async fn main() -> ExitCode {
 }
 
 /// Runs every scenario in a folder of its own, also after a failed one.
-async fn all(installation: &Installation) -> bool {
+async fn all(installation: &Installation, chosen: &Chosen) -> bool {
     let mut endings = Vec::new();
     for what in Scenario::SCENARIOS {
         heading(what.name());
         let installation = Installation { folder: installation.folder.join(what.name()), ..installation.clone() };
         let ending = match postgres::make_folder(installation.owner.as_deref(), &installation.folder) {
-            Ok(()) => scenario(what, &installation).await,
+            Ok(()) => scenario(what, &installation, chosen).await,
             Err(error) => Transcript::default().end(Err(error)),
         };
         if ending.holds {
@@ -114,7 +123,7 @@ async fn all(installation: &Installation) -> bool {
     endings.iter().all(|(_, ending)| ending.holds)
 }
 
-async fn scenario(what: Scenario, installation: &Installation) -> Ending {
+async fn scenario(what: Scenario, installation: &Installation, chosen: &Chosen) -> Ending {
     let mut transcript = Transcript::default();
     let run = async {
         match what {
@@ -124,12 +133,14 @@ async fn scenario(what: Scenario, installation: &Installation) -> Ending {
             Scenario::Dbgone => dbgone::run(installation, &mut transcript).await,
             Scenario::Failover => failover::run(installation, &mut transcript).await,
             Scenario::Restore => restore::run(installation, &mut transcript).await,
+            Scenario::Abuse => abuse::run(installation, chosen, &mut transcript).await,
             Scenario::All => Err(anyhow::anyhow!("`all` is not one scenario")),
         }
     };
-    let outcome = match tokio::time::timeout(LIMIT, run).await {
+    let limit = if matches!(what, Scenario::Abuse) { LIMIT_OF_ABUSE } else { LIMIT };
+    let outcome = match tokio::time::timeout(limit, run).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(anyhow::anyhow!("not finished within {LIMIT:?}")),
+        Err(_) => Err(anyhow::anyhow!("not finished within {limit:?}")),
     };
     transcript.end(outcome)
 }
