@@ -37,6 +37,10 @@ pub(crate) struct Chosen {
 
 /// Time after an attack in which nothing of it may be in use any more.
 const RECOVERY: Duration = Duration::from_secs(10);
+/// The time before now whose calls say whether honest clients have recovered.
+const LATE: Duration = Duration::from_millis(500);
+/// Quiet times by which an attack is judged: those before it, of which the last is its own.
+const QUIET_TIMES: usize = 5;
 /// How often an attack is carried out that seems to make calls slow. Other work of the machine does so too, but not each
 /// time.
 const TRIES: usize = 3;
@@ -50,10 +54,27 @@ struct Attack {
     /// Its number in the list of known attacks.
     id: &'static str,
     what: &'static str,
+    /// Whether it takes little time and memory.
     cheap: bool,
     /// Limits that it must reach, by their setting: what the alert on a bad caller goes by.
     reaches: &'static [&'static str],
-    carry_out: for<'a> fn(&'a Stage, &'a mut Findings) -> BoxFuture<'a, anyhow::Result<()>>,
+    carry_out: CarryOut,
+}
+
+type CarryOut = for<'a> fn(&'a Stage, &'a mut Findings) -> BoxFuture<'a, anyhow::Result<()>>;
+
+impl Attack {
+    const fn new(id: &'static str, what: &'static str, carry_out: CarryOut) -> Self {
+        Self { id, what, cheap: false, reaches: &[], carry_out }
+    }
+
+    const fn cheap(self) -> Self {
+        Self { cheap: true, ..self }
+    }
+
+    const fn reaches(self, limits: &'static [&'static str]) -> Self {
+        Self { reaches: limits, ..self }
+    }
 }
 
 /// What the attacker noticed.
@@ -184,6 +205,10 @@ impl Siege<'_> {
         Ok(row)
     }
 
+    fn last_alone(&self) -> &[Range<Instant>] {
+        self.alone.get(self.alone.len().saturating_sub(QUIET_TIMES)..).unwrap_or_default()
+    }
+
     /// Carries out an attack after a quiet time.
     async fn once(&mut self, attack: &Attack) -> anyhow::Result<(Row, Findings, Vec<String>)> {
         let Self { stage, honest, .. } = *self;
@@ -204,12 +229,17 @@ impl Siege<'_> {
             findings.expect(false, format!("{process} ended and was started again"));
         }
         let after = Instant::now();
-        let calm = || async { InUse::read(stage).await.is_ok_and(|now| now.beyond(&before).is_empty()) };
+        let quick = (honest.within(&[alone..began]).call_p99 * 2).max(self.floor);
+        let calm = || async {
+            let now = InUse::read(stage).await;
+            let of_late = honest.within(&[Instant::now() - LATE..Instant::now()]);
+            now.is_ok_and(|now| now.beyond(&before).is_empty()) && of_late.calls > 0 && of_late.call_p99 <= quick
+        };
         let recovery = until("nothing of the attack is in use", RECOVERY, calm).await.ok();
         let now = InUse::read(stage).await?;
         match recovery {
-            Some(time) => findings.expect(true, format!("nothing of it is in use {} later", readable(time))),
-            None => findings.expect(false, format!("still in use {RECOVERY:?} later: {}", now.beyond(&before))),
+            Some(time) => findings.expect(true, format!("nothing of it is noticed {} later", readable(time))),
+            None => findings.expect(false, format!("slow or in use {RECOVERY:?} later: {}", now.beyond(&before))),
         }
         let reached = now.reached_since(&before);
         let named = attack.reaches.iter().all(|limit| reached.contains_key(*limit));
@@ -221,7 +251,7 @@ impl Siege<'_> {
         until("calls that began during the attack have ended", honest::DEADLINE * 3, waits).await?;
 
         let attacked = honest.within(&[began..ended]);
-        let (quiet, always) = (honest.within(&[alone..began]), honest.within(&self.alone));
+        let (quiet, always) = (honest.within(&[alone..began]), honest.within(self.last_alone()));
         let (calls, errors) = (attacked.calls + attacked.imports, attacked.errors);
         findings.expect(errors == 0, format!("{calls} calls of honest clients, {errors} refused or failed"));
         self.counts.calls += calls;
