@@ -114,7 +114,7 @@ impl Chosen {
     /// The slowest p99 that is no complaint, since that of a quiet machine is so small that any other work of the machine
     /// multiplies it. An attack that works makes calls wait for seconds.
     fn floor(&self) -> Duration {
-        Duration::from_millis(if self.cheap { 500 } else { 25 })
+        Duration::from_millis(if self.cheap { 2_000 } else { 25 })
     }
 }
 

@@ -45,8 +45,14 @@ const GATEWAY_MEMORY: u64 = 1024;
 
 /// Times of limits, shorter than by default so that the scenario ends in minutes. How much there is of everything is left
 /// at its default.
-const TIMES: [(&str, &str); 4] =
-    [("greeting_ms", "3000"), ("idle_ms", "8000"), ("answer_stall_ms", "3000"), ("request_window_ms", "2000")];
+const TIMES: [(&str, &str); 6] = [
+    ("greeting_ms", "3000"),
+    ("idle_ms", "8000"),
+    ("answer_stall_ms", "3000"),
+    ("request_window_ms", "2000"),
+    ("portion_ms", "3000"),
+    ("import_window_ms", "3000"),
+];
 const GATEWAY_TIMES: [(&str, &str); 4] = [
     ("gateway_greeting_ms", "3000"),
     ("gateway_idle_ms", "8000"),

@@ -23,7 +23,7 @@ use tonic::Code;
 use super::{ANSWER, FLOOD, IMPORT, QUERY, ROUTE, UPDATE_PRICES};
 use crate::abuse::Findings;
 use crate::abuse::raw::{self, CUT_OFF, Ends, Http2, OPEN, READING, UNREAD};
-use crate::abuse::stage::{LET_GO, Stage, open_line};
+use crate::abuse::stage::{LARGE_RETAIL, LET_GO, Stage, open_line};
 
 const STREAM: &str = "/communal.billing.v1.ReceivableService/StreamUserArrearages";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -187,11 +187,12 @@ pub(super) async fn half_messages(stage: &Stage, findings: &mut Findings) -> any
 pub(super) async fn endless_imports(stage: &Stage, findings: &mut Findings) -> anyhow::Result<()> {
     let connection = Http2::open(stage.billing.address, READING).await?;
     let (mut answers, mut sending) = (Vec::new(), Vec::new());
-    for number in 0..8 {
-        let (answer, mut body) = connection.head(raw::grpc(IMPORT, &stage.metadata(OTHER_RETAIL))?).await?;
+    for number in 0..8_u32 {
+        let company = if number.is_multiple_of(2) { OTHER_RETAIL } else { LARGE_RETAIL };
+        let (answer, mut body) = connection.head(raw::grpc(IMPORT, &stage.metadata(company))?).await?;
         let first = ImportReceivableLinesRequest {
             batch: Some(ImportBatch { batch_id: format!("endless-{number}") }),
-            lines: vec![open_line(OTHER_RETAIL, 710_000_000 + number)],
+            lines: vec![open_line(company, 710_000_000 + number)],
         };
         body.send_data(raw::framed(&first.encode_to_vec(), None), false)?;
         answers.push(answer);
