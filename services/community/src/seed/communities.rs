@@ -74,6 +74,7 @@ fn the_room(community: &str, building: i32, unit: i32, storey: i32, room: i32) -
         fee_coefficient: if storey > 10 { "1.20" } else { "1.00" }.into(),
         layer: storey,
         room_rent: format!("{}.00", 2_000 + 50 * storey + 100 * room),
+        ..PayerObject::default()
     }
 }
 

@@ -17,6 +17,9 @@ async fn a_coded_column_takes_the_codes_of_the_contract_and_no_others() {
     let service = Service::start().await;
     let columns = [
         ("payer_object", "payer_obj_type", codes::<PayerObjectType>()),
+        ("payer_object", "room_state", codes::<RoomState>()),
+        ("payer_object", "car_state", codes::<CarState>()),
+        ("meter_reading", "meter_type", codes::<MeterType>()),
         ("pay_fee_config", "fee_type_cd", codes::<FeeType>()),
         ("pay_fee_config", "fee_flag", codes::<FeeFlag>()),
         ("pay_fee_config", "computing_formula", codes::<Formula>()),

@@ -1,6 +1,7 @@
 //! A caller of the service, with a method for each RPC, and how tests read a refusal.
 
 use communal_proto::community::v1::bill_rule_service_client::BillRuleServiceClient;
+use communal_proto::community::v1::community_service_client::CommunityServiceClient;
 use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
 use communal_proto::community::v1::fee_service_client::FeeServiceClient;
 use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
@@ -90,6 +91,39 @@ impl Caller {
     pub(crate) async fn objects(&self, message: ListPayerObjectsRequest) -> Result<ListPayerObjectsResponse, Status> {
         let mut client = PayerObjectServiceClient::new(self.channel.clone());
         client.list_payer_objects(self.request(message)).await.map(tonic::Response::into_inner)
+    }
+
+    /// Imports messages into the community of the metadata.
+    pub(crate) async fn import(
+        &self,
+        messages: Vec<ImportPayerObjectsRequest>,
+    ) -> Result<ImportPayerObjectsResponse, Status> {
+        let mut client = PayerObjectServiceClient::new(self.channel.clone());
+        let stream = self.request(futures::stream::iter(messages));
+        client.import_payer_objects(stream).await.map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn read_meters(&self, readings: Vec<MeterReading>) -> Result<(), Status> {
+        let message = RegisterMeterReadingsRequest { community_id: HOME.into(), readings };
+        let mut client = PayerObjectServiceClient::new(self.channel.clone());
+        client.register_meter_readings(self.request(message)).await.map(drop)
+    }
+
+    /// Sets settings of the home community.
+    pub(crate) async fn set(&self, settings: &[(&str, &str)]) -> Result<(), Status> {
+        let setting = |(key, value): &(&str, &str)| CommunitySetting { key: (*key).into(), value: (*value).into() };
+        let settings = settings.iter().map(setting).collect();
+        let message = PutCommunitySettingsRequest { community_id: HOME.into(), settings };
+        let mut client = CommunityServiceClient::new(self.channel.clone());
+        client.put_community_settings(self.request(message)).await.map(drop)
+    }
+
+    /// The settings of the home community.
+    pub(crate) async fn settings(&self) -> Vec<(String, String)> {
+        let message = GetCommunitySettingsRequest { community_id: HOME.into() };
+        let mut client = CommunityServiceClient::new(self.channel.clone());
+        let reply = client.get_community_settings(self.request(message)).await.unwrap().into_inner();
+        reply.settings.into_iter().map(|setting| (setting.key, setting.value)).collect()
     }
 
     pub(crate) async fn quote(&self, message: QuoteFeeRequest) -> Result<QuoteFeeResponse, Status> {
