@@ -80,6 +80,8 @@ fn call(field: &FieldDescriptor, rules: &Rules) -> Outcome<Option<String>> {
         (Kind::String, false, false) => format!("checker.text(&RULE, &self.{name})"),
         (Kind::Int32, false, false) => format!("checker.integer(&RULE, i64::from(self.{name}))"),
         (Kind::Int64, false, false) => format!("checker.integer(&RULE, self.{name})"),
+        (Kind::Int32, false, true) => format!("checker.number(&RULE, self.{name}.map(i64::from))"),
+        (Kind::Int64, false, true) => format!("checker.number(&RULE, self.{name})"),
         (Kind::Enum(codes), false, false) => {
             let path = rust_path(codes.package_name(), codes.name());
             format!("checker.code(&RULE, self.{name}, {path}::try_from(self.{name}).is_ok())")

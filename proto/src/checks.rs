@@ -242,16 +242,24 @@ impl Checker {
         }
     }
 
-    /// Checks a whole number. Zero is "not given" unless the rule has a minimum.
+    /// Checks a whole number. Zero is "not given" unless it is required and 0 is its minimum.
     pub fn integer(&mut self, rule: &Rule, value: i64) {
+        let may_be_zero = rule.required && rule.minimum == Some("0");
+        self.number(rule, (value != 0 || may_be_zero).then_some(value));
+    }
+
+    /// Checks a whole number of which zero is a value: it is "not given" only if it is absent.
+    pub fn number(&mut self, rule: &Rule, value: Option<i64>) {
         if self.met_in_transcoding(rule) {
             return;
         }
-        let kind = if value == 0 && rule.required && rule.minimum != Some("0") {
-            Some(FaultKind::Missing)
-        } else if value == 0 && !rule.required {
-            None
-        } else if rule.length > 0 && value.unsigned_abs().checked_ilog10().unwrap_or(0) >= rule.length {
+        let Some(value) = value else {
+            if rule.required {
+                self.fault(rule, FaultKind::Missing);
+            }
+            return;
+        };
+        let kind = if rule.length > 0 && value.unsigned_abs().checked_ilog10().unwrap_or(0) >= rule.length {
             Some(FaultKind::Length)
         } else if out_of_range(rule, Decimal::from(value)) {
             Some(FaultKind::Range)
@@ -528,6 +536,16 @@ mod tests {
         for bad in ["1e3", ".5", "5.", "0x1", "NaN", " 1", "--1", "1.2.3"] {
             assert_eq!(of(bad), Some(FaultKind::Format), "{bad}");
         }
+    }
+
+    #[test]
+    fn zero_is_given_where_the_field_is_optional_or_zero_is_its_minimum() {
+        let rule = Rule { required: true, ..Rule::ANY };
+        assert_eq!(kind_of(|c| c.integer(&rule, 0)), Some(FaultKind::Missing));
+        assert_eq!(kind_of(|c| c.integer(&Rule { minimum: Some("0"), ..rule }, 0)), None);
+        assert_eq!(kind_of(|c| c.number(&rule, Some(0))), None);
+        assert_eq!(kind_of(|c| c.number(&rule, None)), Some(FaultKind::Missing));
+        assert_eq!(kind_of(|c| c.number(&Rule { minimum: Some("1"), ..rule }, Some(0))), Some(FaultKind::Range));
     }
 
     #[test]

@@ -33,6 +33,11 @@ const DECIDED: &[(&str, &str)] = &[
     ("feeConfig.deleteFeeConfig.(other keys)", "absent"),
     // A page of rows: the sample shows one.
     ("QueryExpendMonthControl.response.COM_EXPEND_CONTROL", "kind"),
+    ("QueryClassProject.response.COM_CLASS_PROJECT", "kind"),
+    // All prices that were found: the sample shows one.
+    ("QueryMainPrice.response.COM_PRO_PRICE", "kind"),
+    ("QueryAttachPrice.response.INOUT_COM_PRO_PRICE", "kind"),
+    ("QueryBasicFeePrice.response.COM_PRO_PRICE", "kind"),
 ];
 
 struct Contract {

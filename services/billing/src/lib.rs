@@ -28,6 +28,7 @@ use communal_kit::replicas::{self, Replicas};
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
 use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
+use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceServiceServer;
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
@@ -99,6 +100,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     };
     let limits = receivables::Limits { arrears_cap: config.arrears_cap, import_lines: config.import_lines };
     let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, limits);
+    let prices_of_items = reference::catalogue_prices::rpc::CataloguePriceRpc::new(pool.clone(), config.clock.clone());
     let months = reference::month_controls::rpc::MonthControlRpc::new(pool.clone());
     let catalogue = reference::catalogue::rpc::CatalogueRpc(pool.clone());
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
@@ -110,6 +112,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .max_decoding_message_size(LARGEST_REQUEST)
                 .max_encoding_message_size(LARGEST_REPLY),
         )
+        .add_service(CataloguePriceServiceServer::new(prices_of_items).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(MonthControlServiceServer::new(months).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))

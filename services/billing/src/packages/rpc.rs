@@ -33,13 +33,13 @@ use tonic::{Request, Response, Status};
 use super::draft::Draft;
 use super::lifecycle::{SaleStart, Step, cancelled, judge, sellable};
 use super::prices;
-use super::prices::matrix::{Gap, gaps};
 use super::store::{self, Filter, PackageRow};
 use crate::reasons::package_not_found;
 use crate::suppliers;
 use crate::vocabulary::dates::day_number;
 use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::lifetime::Lifetime;
+use crate::vocabulary::matrix::{Gap, gaps};
 
 /// Serves packages.
 #[derive(Clone, Debug)]

@@ -2,4 +2,5 @@
 //! record.
 
 pub mod catalogue;
+pub mod catalogue_prices;
 pub mod month_controls;

@@ -12,7 +12,16 @@ async fn lines_and_batches_are_added_and_read_only() {
     assert_append_only(&server, &["receivable", "receivable_open", "receivable_settled", "receivable_batch"]).await;
     assert_nothing_deleted(
         &server,
-        &["store", "package", "package_price", "month_control", "category_item", "account_item", "node"],
+        &[
+            "store",
+            "package",
+            "package_price",
+            "month_control",
+            "category_item",
+            "account_item",
+            "node",
+            "catalogue_price",
+        ],
     )
     .await;
 }

@@ -3,6 +3,7 @@
 
 mod arrears;
 mod catalogue;
+mod catalogue_prices;
 mod harness;
 mod import;
 mod least_right;

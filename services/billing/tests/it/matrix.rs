@@ -1,6 +1,6 @@
 //! Price matrices: complete ones, and the gaps of incomplete ones.
 
-use communal_billing::packages::prices::matrix::{Gap, gaps};
+use communal_billing::vocabulary::matrix::{Gap, gaps};
 use communal_billing::vocabulary::tariff::{
     Dimensions, HeatBasis, Ladder, Period, PropertyBasis, Season, Shape, Tier, TierLimits, TimeOfUse, Utility, YesNo,
     periods,

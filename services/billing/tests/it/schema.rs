@@ -45,8 +45,24 @@ async fn coded_columns_allow_the_documented_codes() {
         ("ladder", codes::<LadderType>()),
         ("tier", codes::<LadderLevelType>()),
     ];
+    let of_catalogue = [
+        ("utility", codes::<NetworkType>()),
+        ("supply_kind", codes::<PurchaseSaleType>()),
+        // By area and by metered heat are two prices.
+        ("heat_basis", ["1", "2", "3"].map(str::to_owned).into()),
+        ("property_basis", codes::<GarbChargeType>()),
+        ("basic_fee_kind", codes::<BasicFeesType>()),
+        ("seasonal", codes::<YesNo>()),
+        ("time_of_use", codes::<TimeFeesType>()),
+        ("ladder", codes::<LadderType>()),
+        ("tiers", codes::<LadderNumType>()),
+        ("season", codes::<AbundanceType>()),
+        ("period", codes::<TimeSharingType>()),
+        ("tier", codes::<LadderLevelType>()),
+    ];
     let expected = of_packages.into_iter().map(|(column, codes)| ("package", column, codes));
     let expected = expected.chain(of_prices.into_iter().map(|(column, codes)| ("package_price", column, codes)));
+    let expected = expected.chain(of_catalogue.into_iter().map(|(column, codes)| ("catalogue_price", column, codes)));
     let expected = expected.chain([
         ("receivable", "package_kind", codes::<ChargePackType>()),
         ("category_item", "utility", codes::<NetworkType>()),

@@ -14,14 +14,14 @@ use communal_proto::billing::v1::fields::sale_package_price_row as fields;
 use communal_proto::billing::v1::fields::update_sale_package_price_request::ROWS;
 use communal_proto::billing::v1::{PackStateType, Reason, SalePackagePriceRow};
 use communal_proto::contract::v1::Reason as Common;
-use communal_proto::{Fault, FieldName, Reason as _};
+use communal_proto::{Fault, Reason as _};
 
-use super::matrix::{Column, Gap, limit_gaps};
 use super::row::{Values, place, resolve};
 use crate::packages::lifecycle::{Step, unfit};
 use crate::reasons::unknown_package;
 use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::lifetime::Lifetime;
+use crate::vocabulary::matrix::{Column, at_a_requested_row, limit_gaps};
 use crate::vocabulary::tariff::{Dimensions, Period, Shape, Tier, TierLimits};
 
 /// A price row that is not closed.
@@ -230,20 +230,6 @@ fn object_to_broken_ladders(packages: &PricedPackages, changed: &Changed, object
             }
         }
     }
-}
-
-/// Returns the row and field of a gap within a season: at its own tier if the request names it, else at the nearest one that it
-/// names. Limits of two periods that differ may be named in either; nothing if the request names neither.
-fn at_a_requested_row(gap: &Gap, requested: &[(Dimensions, usize)]) -> Option<(usize, FieldName)> {
-    let of_gap = gap.dimensions();
-    let distance = |d: &Dimensions| (d.period != of_gap.period, (d.tier as i32 - of_gap.tier as i32).abs());
-    let concerned = requested.iter().filter(|(d, _)| matches!(gap, Gap::Uneven(..)) || d.period == of_gap.period);
-    let (nearest, index) = concerned.min_by_key(|(d, _)| distance(d))?;
-    let field = match gap {
-        Gap::Lower(..) if nearest.tier >= of_gap.tier => fields::LOWER_LIMIT,
-        _ => fields::UPPER_LIMIT,
-    };
-    Some((*index, field))
 }
 
 /// Returns the rows that can take the step. Objects to those whose package does not exist or does not

@@ -1,11 +1,10 @@
 //! Prices of packages (零售套餐单价).
 //!
-//! [`matrix`] decides which price matrix is complete, [`row`] which dimensions a requested row has,
-//! [`change`] what a request does to the rows; all three are pure. [`store`] has the statements,
-//! [`rpc`] the methods of `PackagePriceService`.
+//! [`row`] decides which dimensions a requested row has, [`change`] what a request does to the rows; both
+//! are pure. [`store`] has the statements, [`rpc`] the methods of `PackagePriceService`. Which matrix is
+//! complete is decided by [`crate::vocabulary::matrix`].
 
 pub mod change;
-pub mod matrix;
 pub mod row;
 pub mod rpc;
 pub mod store;

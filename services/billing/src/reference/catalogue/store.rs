@@ -5,6 +5,7 @@
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
+use communal_kit::paging::Page;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::{AccountItem, CategoryItem};
 use sqlx::{PgConnection, PgExecutor};
@@ -115,4 +116,40 @@ pub async fn list_account_items(
         main_category_item: row.main_category_item,
     });
     Ok(items.collect())
+}
+
+/// Returns a page of the category items of a company and utility by number, and how many there are.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn category_items_of(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    utility: Utility,
+    page: Page,
+) -> Result<(Vec<CategoryItem>, i64), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT category_item, name, utility AS "utility: Stored<Utility>", surcharge AS "surcharge: Stored<YesNo>", kind,
+               place AS "place!", total AS "total!"
+           FROM (SELECT *, count(*) OVER () AS total, row_number() OVER (ORDER BY category_item) AS place
+                 FROM category_item WHERE company_id = $1 AND utility = $2) AS found
+           WHERE place = 1 OR place BETWEEN $3 AND $4
+           ORDER BY place"#,
+        company_id,
+        utility.stored(),
+        page.first,
+        page.last,
+    )
+    .fetch_all(executor)
+    .named("category_item_page")
+    .await?;
+    let (rows, total) = page.cut(rows, |row| row.place, |row| row.total);
+    let items = rows.into_iter().map(|row| CategoryItem {
+        category_item: row.category_item,
+        name: row.name,
+        utility: row.utility.0.into(),
+        surcharge: row.surcharge.0.into(),
+        kind: row.kind,
+    });
+    Ok((items.collect(), total))
 }

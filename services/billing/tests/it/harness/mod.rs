@@ -2,12 +2,14 @@
 //! servers of a test's own.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+mod catalogue;
 mod credentials;
 mod packages;
 pub mod postgres;
 mod receivables;
 mod world;
 
+pub use catalogue::*;
 pub use credentials::*;
 pub use packages::*;
 pub use receivables::*;

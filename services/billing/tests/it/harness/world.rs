@@ -11,6 +11,7 @@ use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::dates;
+use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceServiceClient;
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
 use communal_proto::billing::v1::month_control_service_client::MonthControlServiceClient;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
@@ -100,6 +101,10 @@ impl World {
 
     pub fn catalogue(&self, caller: Caller) -> CatalogueServiceClient<Intercepted> {
         CatalogueServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn catalogue_prices(&self, caller: Caller) -> CataloguePriceServiceClient<Intercepted> {
+        CataloguePriceServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn month_controls(&self, caller: Caller) -> MonthControlServiceClient<Intercepted> {

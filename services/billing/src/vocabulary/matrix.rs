@@ -1,4 +1,4 @@
-//! The rules of a complete price matrix.
+//! The rules of a complete price matrix. Prices of packages and of the catalogue are such.
 //!
 //! A package's prices are a matrix of season × period of the day × tier, all of its own account item. A charge by
 //! area and metered heat has two such matrices, one for each basis. Tiers touch each other, the first begins at 0 and the last has
@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use communal_proto::Coded;
+use communal_proto::billing::v1::fields::sale_package_price_row as fields;
+use communal_proto::{Coded, FieldName};
 
-use crate::vocabulary::tariff::{Dimensions, Shape, TierLimits};
+use super::tariff::{Dimensions, Shape, TierLimits};
 
 /// A fault of a price matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,4 +145,19 @@ fn tier_gaps(column: &[(Dimensions, TierLimits)]) -> Vec<Gap> {
         expected = limits.upper;
     }
     gaps
+}
+
+/// Returns the row and field of a gap within a season: at its own tier if the request names it, else at the nearest one that it
+/// names. Limits of two periods that differ may be named in either; nothing if the request names neither.
+#[must_use]
+pub fn at_a_requested_row(gap: &Gap, requested: &[(Dimensions, usize)]) -> Option<(usize, FieldName)> {
+    let of_gap = gap.dimensions();
+    let distance = |d: &Dimensions| (d.period != of_gap.period, (d.tier as i32 - of_gap.tier as i32).abs());
+    let concerned = requested.iter().filter(|(d, _)| matches!(gap, Gap::Uneven(..)) || d.period == of_gap.period);
+    let (nearest, index) = concerned.min_by_key(|(d, _)| distance(d))?;
+    let field = match gap {
+        Gap::Lower(..) if nearest.tier >= of_gap.tier => fields::LOWER_LIMIT,
+        _ => fields::UPPER_LIMIT,
+    };
+    Some((*index, field))
 }
