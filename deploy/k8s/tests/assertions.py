@@ -22,6 +22,7 @@ OWN_CONNECTIONS = 2
 SECRETS = {
     "billing-database": {"url", "owner-url"},
     "community-database": {"url", "owner-url"},
+    "billing-keys": {"sealing-key"},
     "community-keys": {"token-key", "sealing-key"},
     "gateway-keys": {"gateway-key"},
     "billing-postgres-app": {"uri"},

@@ -1,11 +1,16 @@
 //! The settings of billing. `communal_kit::config` reads them from the environment and a file.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
+use communal_kit::identity::SealingKey;
+use communal_kit::secret::Secret;
 use communal_kit::server::ServerSettings;
+
+use crate::vocabulary::personal::PersonalKeys;
 
 /// The setting of the database's URL.
 pub const DATABASE_URL: &str = "billing_database_url";
@@ -28,8 +33,33 @@ pub struct Config {
     pub arrears_cap: u32,
     /// Most lines of an imported batch.
     pub import_lines: u32,
+    /// The keys of personal data.
+    pub personal: PersonalKeys,
+    /// Whether a customer's phone is proved by a code; off lets any code pass.
+    pub verify_codes: Switch,
     /// The clock; tests pass in a fixed one.
     pub clock: Clock,
+}
+
+/// A setting that is on or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl FromStr for Switch {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "on" => Ok(Self::On),
+            "off" => Ok(Self::Off),
+            _ => Err("is neither on nor off"),
+        }
+    }
 }
 
 impl Config {
@@ -42,9 +72,23 @@ impl Config {
             server: ServerSettings::read(reader, ("billing_addr", ADDRESS), ("billing_admin_addr", ADMIN_ADDRESS)),
             arrears_cap: reader.parsed("arrears_cap", 10_000),
             import_lines: reader.parsed("import_lines", 2_000_000),
+            personal: personal(reader),
+            verify_codes: reader.parsed("billing_verify_codes", Switch::On),
             clock: clock(reader),
         }
     }
+}
+
+/// Reads the key of personal data, which must be set: without it no customer can be stored.
+pub fn personal(reader: &mut Reader) -> PersonalKeys {
+    let text = Secret::new(reader.required("sealing_key"));
+    let key = SealingKey::parse(&text).unwrap_or_else(|error| {
+        if !text.is_empty() {
+            reader.fault("sealing_key", error);
+        }
+        SealingKey::generate()
+    });
+    PersonalKeys::new(key)
 }
 
 /// Returns the machine's clock in the configured zone.

@@ -5,6 +5,7 @@
 //! and prices to lines, [`vocabulary`] the leaf that all of them share. Every file does no I/O unless
 //! its name says otherwise (`rpc`, `store`, `import`, `cli`, `config`, `main`, `lib`, `seed`).
 
+pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod packages;
@@ -28,18 +29,24 @@ use communal_kit::replicas::{self, Replicas};
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
 use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
+use communal_proto::billing::v1::book_service_server::BookServiceServer;
 use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceServiceServer;
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
+use communal_proto::billing::v1::customer_service_server::CustomerServiceServer;
+use communal_proto::billing::v1::meter_service_server::MeterServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
 use communal_proto::billing::v1::supplier_service_server::SupplierServiceServer;
+use communal_proto::billing::v1::user_account_service_server::UserAccountServiceServer;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
 
+use archive::customers::rpc::Proofs;
 pub use config::Config;
+use config::Switch;
 
 /// The schema of billing.
 pub static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
@@ -69,6 +76,7 @@ pub fn policy() -> Policy {
         operator: OperatorSource::Metadata,
         // Nothing here is signed with a time.
         request_time_window: TimeDelta::zero(),
+        administration: &["/communal.billing.v1.CustomerService/IssueVerifyCode"],
         wording: &WORDING,
     }
 }
@@ -104,6 +112,17 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let months = reference::month_controls::rpc::MonthControlRpc::new(pool.clone());
     let catalogue = reference::catalogue::rpc::CatalogueRpc(pool.clone());
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
+    let proofs = match config.verify_codes {
+        Switch::On => Proofs::Codes,
+        Switch::Off => {
+            tracing::warn!("COMMUNAL_BILLING_VERIFY_CODES=off: any code proves a phone");
+            Proofs::Any
+        }
+    };
+    let books = archive::books::rpc::BookRpc(pool.clone());
+    let customers = archive::customers::rpc::CustomerRpc::new(pool.clone(), config.personal.clone(), proofs);
+    let user_accounts = archive::user_accounts::rpc::UserAccountRpc(pool.clone());
+    let meters = archive::meters::rpc::MeterRpc(pool.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(PackagePriceServiceServer::new(prices).max_decoding_message_size(LARGEST_REQUEST))
@@ -116,6 +135,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .add_service(MonthControlServiceServer::new(months).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(BookServiceServer::new(books).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(CustomerServiceServer::new(customers).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(UserAccountServiceServer::new(user_accounts).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(MeterServiceServer::new(meters).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(LARGEST_REQUEST));
     Server::new(config.server, routes, authenticator, pool, &MIGRATOR).bind().await
 }

@@ -78,6 +78,7 @@ pub fn policy(token_key: Secret) -> Policy {
         tenant_kinds: &[TenantKind::Community],
         operator: OperatorSource::Token(token_key),
         request_time_window: REQUEST_TIME_WINDOW,
+        administration: &[],
         wording: &WORDING,
     }
 }

@@ -100,6 +100,22 @@ pub async fn region_of(executor: impl PgExecutor<'_>, company_id: &str) -> Resul
         .await
 }
 
+/// Returns the places, from 0, of the stores that the tenant does not have.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn unknown(connection: &mut PgConnection, call: &Call, store_ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT place - 1 AS "place!" FROM unnest($2::text[]) WITH ORDINALITY AS given (store_id, place)
+           WHERE NOT EXISTS (SELECT FROM store s WHERE s.company_id = $1 AND s.store_id = given.store_id)"#,
+        call.tenant.id,
+        store_ids as _,
+    )
+    .fetch_all(connection)
+    .named("store_unknown")
+    .await
+}
+
 /// Registers stores of the tenant, and changes name and region of those that exist. The identifiers must differ from
 /// each other. Locks the stores in the order of their identifiers.
 ///

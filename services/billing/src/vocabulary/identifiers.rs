@@ -60,4 +60,14 @@ identifiers! {
     PackageId,
     /// A batch of imported lines.
     BatchId,
+    /// A book (抄表区段).
+    BookId,
+    /// A customer (客户).
+    CustomerId,
+    /// A user account (用户账户).
+    UserAccountId,
+    /// A settlement account (结算户).
+    SettlementAccountId,
+    /// A meter (计量仪表).
+    MeterId,
 }

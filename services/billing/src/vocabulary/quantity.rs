@@ -8,6 +8,8 @@ use rust_decimal::Decimal;
 pub const QUANTITY_SCALE: u32 = 2;
 /// Digits after the point of a unit price (单价).
 pub const UNIT_PRICE_SCALE: u32 = 6;
+/// Digits after the point of a multiplier (倍率).
+pub const MULTIPLIER_SCALE: u32 = 2;
 
 /// Reads a unit price at its scale. The field rules have read the text before; what they refuse
 /// never gets here.

@@ -21,6 +21,8 @@ async fn lines_and_batches_are_added_and_read_only() {
             "account_item",
             "node",
             "catalogue_price",
+            "customer",
+            "user_account",
         ],
     )
     .await;

@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod arrears;
+mod books;
 mod catalogue;
 mod catalogue_prices;
+mod customers;
 mod harness;
 mod import;
 mod least_right;
 mod matrix;
+mod meters;
 mod month_controls;
 mod packages;
 mod prices;
@@ -16,3 +19,4 @@ mod rating;
 mod replicas;
 mod schema;
 mod seed;
+mod user_accounts;

@@ -32,13 +32,22 @@ fn ran(mut command: Command) -> (Option<i32>, String, String) {
 
 #[test]
 fn all_configuration_errors_are_reported_at_once_with_exit_code_64() {
-    let settings =
-        [("COMMUNAL_BILLING_ADDR", "nonsense"), ("COMMUNAL_ARREARS_CAP", "-1"), ("COMMUNAL_TIME_ZONE", "Mars")];
+    let settings = [
+        ("COMMUNAL_BILLING_ADDR", "nonsense"),
+        ("COMMUNAL_ARREARS_CAP", "-1"),
+        ("COMMUNAL_TIME_ZONE", "Mars"),
+        ("COMMUNAL_BILLING_VERIFY_CODES", "perhaps"),
+    ];
     let (code, printed, complaint) = ran(billing(&["serve"], &settings));
     assert_eq!((code, printed.as_str()), (Some(64), ""));
-    for setting in
-        ["COMMUNAL_BILLING_DATABASE_URL", "COMMUNAL_BILLING_ADDR", "COMMUNAL_ARREARS_CAP", "COMMUNAL_TIME_ZONE"]
-    {
+    for setting in [
+        "COMMUNAL_SEALING_KEY",
+        "COMMUNAL_BILLING_VERIFY_CODES",
+        "COMMUNAL_BILLING_DATABASE_URL",
+        "COMMUNAL_BILLING_ADDR",
+        "COMMUNAL_ARREARS_CAP",
+        "COMMUNAL_TIME_ZONE",
+    ] {
         assert!(complaint.contains(setting), "{setting} in {complaint}");
     }
 }
@@ -46,7 +55,8 @@ fn all_configuration_errors_are_reported_at_once_with_exit_code_64() {
 #[tokio::test]
 async fn an_operator_sets_a_service_up_from_the_command_line() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
-    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.owner_url.as_str())];
+    let settings =
+        [("COMMUNAL_BILLING_DATABASE_URL", database.owner_url.as_str()), ("COMMUNAL_SEALING_KEY", SEALING_KEY)];
     let run = |arguments: &[&str]| {
         let (code, printed, complaint) = ran(billing(arguments, &settings));
         assert_eq!(code, Some(0), "{arguments:?}: {complaint}");
@@ -67,7 +77,7 @@ async fn an_operator_sets_a_service_up_from_the_command_line() {
 async fn check_reports_a_schema_that_is_behind() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version = 2").execute(&database.pool).await.unwrap();
-    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.url.as_str())];
+    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.url.as_str()), ("COMMUNAL_SEALING_KEY", SEALING_KEY)];
     let (code, _, complaint) = ran(billing(&["check"], &settings));
     assert!(code == Some(1) && complaint.contains("migrate"), "{complaint}");
 }
@@ -76,7 +86,10 @@ async fn check_reports_a_schema_that_is_behind() {
 async fn check_reports_a_server_that_is_no_replica() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     let url = database.url.as_str();
-    let settings = |replica| [("COMMUNAL_BILLING_DATABASE_URL", url), ("COMMUNAL_BILLING_REPLICA_URL", replica)];
+    let settings = |replica| {
+        let url = ("COMMUNAL_BILLING_DATABASE_URL", url);
+        [url, ("COMMUNAL_SEALING_KEY", SEALING_KEY), ("COMMUNAL_BILLING_REPLICA_URL", replica)]
+    };
     let (code, _, complaint) = ran(billing(&["check"], &settings(url)));
     assert!(code == Some(1) && complaint.contains("replica 1 cannot be used: it is not a standby"), "{complaint}");
     let nobody = "postgres://nobody:s3cret@127.0.0.1:1/billing";
@@ -106,6 +119,7 @@ impl Process {
             &["serve"],
             &[
                 ("COMMUNAL_BILLING_DATABASE_URL", &world.database.url),
+                ("COMMUNAL_SEALING_KEY", SEALING_KEY),
                 ("COMMUNAL_BILLING_ADDR", &address.to_string()),
                 ("COMMUNAL_BILLING_ADMIN_ADDR", &admin.to_string()),
                 ("COMMUNAL_DRAIN_NOTICE_MS", "0"),

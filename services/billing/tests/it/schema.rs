@@ -71,6 +71,21 @@ async fn coded_columns_allow_the_documented_codes() {
         ("node", "utility", codes::<NetworkType>()),
         ("month_control", "utility", codes::<NetworkType>()),
     ]);
+    let of_archive = [
+        ("book", "utility", codes::<NetworkType>()),
+        ("book", "read", codes::<YesNo>()),
+        ("book", "read_period", codes::<ReadPeriodType>()),
+        ("customer", "kind", codes::<CustomerType>()),
+        ("customer", "certificate_kind", codes::<AccCertType>()),
+        ("customer", "attestation", codes::<AttestationType>()),
+        ("user_account", "resident", codes::<YesNo>()),
+        ("user_account", "attestation", codes::<AttestationType>()),
+        ("meter", "utility", codes::<NetworkType>()),
+        ("meter", "kind", codes::<DeviceType>()),
+        ("meter", "read_channel", codes::<MeterReadChanType>()),
+        ("meter", "remote", codes::<YesNo>()),
+    ];
+    let expected = expected.chain(of_archive);
 
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     for (table, column, codes) in expected {

@@ -147,7 +147,7 @@ impl Authenticator {
         if !unproved {
             self.charge(&channel)?;
         }
-        if !may_call(&channel, method) {
+        if !may_call(&channel, method, self.policy.administration) {
             return Err(Refusal::new(Common::MethodNotGranted, wording.method.replace("{method}", method)));
         }
         let operator = self.operator(headers).await?;
@@ -315,8 +315,8 @@ fn contradicts(headers: &HeaderMap, name: &str) -> bool {
 
 /// Returns whether the channel may call a method. A grant is the path of a method, or the path of a
 /// service followed by `/*`.
-fn may_call(channel: &ChannelRecord, method: &str) -> bool {
-    if method.starts_with(ADMINISTRATION) {
+fn may_call(channel: &ChannelRecord, method: &str, administration: &[&str]) -> bool {
+    if method.starts_with(ADMINISTRATION) || administration.contains(&method) {
         return channel.admin;
     }
     channel.methods.is_empty()

@@ -47,6 +47,8 @@ pub struct Policy {
     pub operator: OperatorSource,
     /// The largest difference between a signed request's time and the clock.
     pub request_time_window: TimeDelta,
+    /// Methods that only a channel which is an administrator may call, besides the administration of credentials.
+    pub administration: &'static [&'static str],
     /// The messages of refusals.
     pub wording: &'static Wording,
 }

@@ -105,6 +105,7 @@ impl Service {
             tenant_kinds: &[TenantKind::RetailCompany],
             operator: OperatorSource::Metadata,
             request_time_window: TimeDelta::minutes(15),
+            administration: &[],
             wording: &WORDING,
         };
         let pool = Pool::new(&DatabaseSettings {

@@ -3,7 +3,7 @@
 use chrono::Utc;
 use communal_billing::suppliers;
 use communal_fixtures::credentials::billing::{self, metadata};
-pub use communal_fixtures::credentials::billing::{NETWORK, OTHER_NETWORK, OTHER_RETAIL, RETAIL, STORE};
+pub use communal_fixtures::credentials::billing::{NETWORK, OTHER_NETWORK, OTHER_RETAIL, RETAIL, SEALING_KEY, STORE};
 use communal_kit::call::{Call, Tenant};
 use communal_kit::identity::TenantKind;
 use communal_kit::write::announce;

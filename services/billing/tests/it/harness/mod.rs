@@ -2,6 +2,7 @@
 //! servers of a test's own.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
+mod archive;
 mod catalogue;
 mod credentials;
 mod packages;
@@ -9,6 +10,7 @@ pub mod postgres;
 mod receivables;
 mod world;
 
+pub use archive::*;
 pub use catalogue::*;
 pub use credentials::*;
 pub use packages::*;

@@ -11,13 +11,17 @@ use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::dates;
+use communal_proto::billing::v1::book_service_client::BookServiceClient;
 use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceServiceClient;
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
+use communal_proto::billing::v1::customer_service_client::CustomerServiceClient;
+use communal_proto::billing::v1::meter_service_client::MeterServiceClient;
 use communal_proto::billing::v1::month_control_service_client::MonthControlServiceClient;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
 use communal_proto::billing::v1::package_service_client::PackageServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
+use communal_proto::billing::v1::user_account_service_client::UserAccountServiceClient;
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -26,7 +30,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
-use super::{Caller, register};
+use super::{Caller, SEALING_KEY, register};
 
 /// A running service.
 pub struct World {
@@ -56,6 +60,7 @@ impl World {
         register(&database.pool).await;
         let mut given: BTreeMap<String, String> = [
             ("billing_database_url", database.url.as_str()),
+            ("sealing_key", SEALING_KEY),
             ("billing_addr", "127.0.0.1:0"),
             ("billing_admin_addr", "127.0.0.1:0"),
             ("drain_notice_ms", "0"),
@@ -118,6 +123,22 @@ impl World {
 
     pub fn suppliers(&self, caller: Caller) -> SupplierServiceClient<Intercepted> {
         SupplierServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn books(&self, caller: Caller) -> BookServiceClient<Intercepted> {
+        BookServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn customers(&self, caller: Caller) -> CustomerServiceClient<Intercepted> {
+        CustomerServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn user_accounts(&self, caller: Caller) -> UserAccountServiceClient<Intercepted> {
+        UserAccountServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn meters(&self, caller: Caller) -> MeterServiceClient<Intercepted> {
+        MeterServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     /// Lets days pass.

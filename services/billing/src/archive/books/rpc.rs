@@ -1,0 +1,143 @@
+//! The methods of `BookService`.
+
+use communal_kit::database::on_constraint;
+use communal_kit::database::stored::Stored;
+use communal_kit::paging::Page;
+use communal_kit::pool::Pool;
+use communal_kit::refusal::Refusal;
+use communal_kit::request::begin;
+use communal_kit::write::write;
+use communal_proto::billing::v1::book_service_server::BookService;
+use communal_proto::billing::v1::fields::{
+    add_supplier_book_request, book_id, changed_book, delete_supplier_book_request, new_book,
+    update_supplier_book_request,
+};
+use communal_proto::billing::v1::{
+    AddSupplierBookRequest, AddSupplierBookResponse, Book, DeleteSupplierBookRequest, DeleteSupplierBookResponse,
+    NextYesNo, PageReply, QuerySupplierBookRequest, QuerySupplierBookResponse, Reason, UpdateSupplierBookRequest,
+    UpdateSupplierBookResponse,
+};
+use communal_proto::{Fault, FieldPath, Reason as _};
+use tonic::{Request, Response, Status};
+
+use super::store::{self, BookRow};
+use crate::archive::rows::at_rows;
+use crate::suppliers;
+
+/// Serves the books of a database.
+#[derive(Clone, Debug)]
+pub struct BookRpc(pub Pool);
+
+#[tonic::async_trait]
+impl BookService for BookRpc {
+    async fn add_supplier_book(
+        &self,
+        request: Request<AddSupplierBookRequest>,
+    ) -> Result<Response<AddSupplierBookResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let rows = add_supplier_book_request::BOOKS;
+            let stores: Vec<_> = message.books.iter().map(|book| book.store_id.as_str()).collect();
+            let unknown = suppliers::store::unknown(tx, &call, &stores).await?;
+            let english = "is no store of the calling company";
+            let mut objections = at_rows(Reason::SupplierNotFound, &unknown, rows, new_book::STORE_ID, english);
+            let taken = store::taken(tx, &call, &message.books).await?;
+            objections.extend(at_rows(Reason::BookNameTaken, &taken, rows, new_book::BOOK_NAME, TAKEN));
+            objections.into_result()?;
+            let race = || name_taken(rows.then(new_book::BOOK_NAME));
+            store::add(tx, &call, &message.books).await.map_err(on_constraint("book_name", race))?;
+            Ok(AddSupplierBookResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn query_supplier_book(
+        &self,
+        request: Request<QuerySupplierBookRequest>,
+    ) -> Result<Response<QuerySupplierBookResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let (asked, filter) = (message.page.unwrap_or_default(), message.filter.unwrap_or_default());
+        let page = Page::numbered(asked.page, asked.rows);
+        let (found, total) = store::list(&self.0, &call.tenant.id, &filter, page).await.map_err(Refusal::from)?;
+        let next = if page.has_next(total) { NextYesNo::More } else { NextYesNo::None };
+        Ok(Response::new(QuerySupplierBookResponse {
+            page: Some(PageReply { page: asked.page, rows: asked.rows, next: next.into(), total }),
+            books: found.into_iter().map(book).collect(),
+        }))
+    }
+
+    async fn update_supplier_book(
+        &self,
+        request: Request<UpdateSupplierBookRequest>,
+    ) -> Result<Response<UpdateSupplierBookResponse>, Status> {
+        let (call, message, changed) = begin(request)?.accept_with(|message, _| message.book.clone())?;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let field = |field| update_supplier_book_request::BOOK.then(field);
+            if !changed.store_id.is_empty()
+                && !suppliers::store::unknown(tx, &call, &[changed.store_id.as_str()]).await?.is_empty()
+            {
+                let text = Reason::SupplierNotFound.text();
+                let fault = Fault::rule(field(changed_book::STORE_ID), "is no store of the calling company", text);
+                return Err(Refusal::of(Reason::SupplierNotFound).fault(fault));
+            }
+            let race = || name_taken(field(changed_book::BOOK_NAME));
+            if store::change(tx, &call, &changed).await.map_err(on_constraint("book_name", race))? {
+                Ok(UpdateSupplierBookResponse {})
+            } else {
+                let fault = Fault::rule(field(changed_book::BOOK_ID), UNKNOWN, Reason::BookNotFound.text());
+                Err(Refusal::of(Reason::BookNotFound).fault(fault))
+            }
+        });
+        Ok(reply.await?)
+    }
+
+    async fn delete_supplier_book(
+        &self,
+        request: Request<DeleteSupplierBookRequest>,
+    ) -> Result<Response<DeleteSupplierBookResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let ids: Vec<_> = message.books.iter().map(|book| book.book_id.as_str()).collect();
+            let unknown = store::unknown(tx, &call, &ids).await?;
+            let rows = delete_supplier_book_request::BOOKS;
+            at_rows(Reason::BookNotFound, &unknown, rows, book_id::BOOK_ID, UNKNOWN).into_result()?;
+            store::delete(tx, &call, &ids).await?;
+            Ok(DeleteSupplierBookResponse {})
+        });
+        Ok(reply.await?)
+    }
+}
+
+const TAKEN: &str = "is taken by another book of the store and utility";
+const UNKNOWN: &str = "is no book of the calling company";
+
+fn name_taken(field: FieldPath) -> Refusal {
+    Refusal::of(Reason::BookNameTaken).fault(Fault::rule(field, TAKEN, Reason::BookNameTaken.text()))
+}
+
+fn book(row: BookRow) -> Book {
+    let BookRow {
+        book_id,
+        store_id,
+        utility: Stored(utility),
+        read: Stored(read),
+        read_period,
+        name,
+        manager_id,
+        meter_reader_id,
+        region_code,
+        place: _,
+        total: _,
+    } = row;
+    Book {
+        book_id,
+        utility: utility.into(),
+        read: read.into(),
+        reading_cycle: Stored::given(read_period).into(),
+        store_id,
+        book_name: name,
+        region_code,
+        manager_id,
+        meter_reader_id,
+    }
+}

@@ -1,0 +1,181 @@
+//! The statements of books. Every query is bound by the company.
+//!
+//! Lock order: books by identifier.
+
+use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
+use communal_kit::database::stored::Stored;
+use communal_kit::paging::Page;
+use communal_proto::Coded as _;
+use communal_proto::billing::v1::{BookFilter, ChangedBook, NewBook, ReadPeriodType};
+use sqlx::{PgConnection, PgExecutor};
+
+use crate::vocabulary::tariff::{Utility, YesNo};
+
+/// A book as it is stored.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the fields of the contract, documented there
+pub struct BookRow {
+    pub book_id: String,
+    pub store_id: String,
+    pub utility: Stored<Utility>,
+    pub read: Stored<YesNo>,
+    pub read_period: Option<Stored<ReadPeriodType>>,
+    pub name: String,
+    pub manager_id: String,
+    pub meter_reader_id: String,
+    pub region_code: String,
+    pub place: i64,
+    pub total: i64,
+}
+
+/// Returns the places, from 0, of the new books whose name is taken, by a stored book or by one before them.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn taken(tx: &mut PgConnection, call: &Call, books: &[NewBook]) -> Result<Vec<i64>, sqlx::Error> {
+    let stores: Vec<_> = books.iter().map(|b| b.store_id.as_str()).collect();
+    let utilities: Vec<_> = books.iter().map(|b| b.utility().code()).collect();
+    let names: Vec<_> = books.iter().map(|b| b.book_name.as_str()).collect();
+    sqlx::query_scalar!(
+        r#"SELECT place - 1 AS "place!"
+           FROM (SELECT place, store_id, utility, folded(name) AS name, row_number() OVER (
+                     PARTITION BY store_id, utility, folded(name) ORDER BY place) AS nth
+                 FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS given (store_id, utility, name, place)
+                ) AS new
+           WHERE nth > 1 OR EXISTS (
+               SELECT FROM book b WHERE b.company_id = $1 AND b.store_id = new.store_id AND b.utility = new.utility
+                   AND folded(b.name) = new.name)
+           ORDER BY place"#,
+        call.tenant.id,
+        stores as _,
+        utilities as _,
+        names as _,
+    )
+    .fetch_all(tx)
+    .named("book_taken")
+    .await
+}
+
+/// Adds books.
+///
+/// # Errors
+/// Returns the database's error; it violates `book_name` if a name is taken.
+pub async fn add(tx: &mut PgConnection, call: &Call, books: &[NewBook]) -> Result<(), sqlx::Error> {
+    let column = |value: fn(&NewBook) -> &str| books.iter().map(value).collect::<Vec<_>>();
+    sqlx::query!(
+        "INSERT INTO book (company_id, store_id, utility, read, read_period, name, manager_id, meter_reader_id)
+         SELECT $1, store_id, utility, read, nullif(read_period, ''), name, manager_id, meter_reader_id
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
+             WITH ORDINALITY AS new (store_id, utility, read, read_period, name, manager_id, meter_reader_id, place)
+         ORDER BY place",
+        call.tenant.id,
+        column(|b| &b.store_id) as _,
+        column(|b| b.utility().code()) as _,
+        column(|b| b.read().code()) as _,
+        column(|b| b.reading_cycle().code()) as _,
+        column(|b| &b.book_name) as _,
+        column(|b| &b.manager_id) as _,
+        column(|b| &b.meter_reader_id) as _,
+    )
+    .execute(tx)
+    .named("book_add")
+    .await?;
+    Ok(())
+}
+
+/// Returns a page of the company's books, oldest first, and how many there are.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    filter: &BookFilter,
+    page: Page,
+) -> Result<(Vec<BookRow>, i64), sqlx::Error> {
+    let rows = sqlx::query_as!(
+        BookRow,
+        r#"SELECT book_id, store_id, utility AS "utility: Stored<Utility>", read AS "read: Stored<YesNo>",
+               read_period AS "read_period: Stored<ReadPeriodType>", name, manager_id, meter_reader_id, region_code,
+               place AS "place!", total AS "total!"
+           FROM (SELECT b.*, s.region_code, count(*) OVER () AS total, row_number() OVER (ORDER BY book_id) AS place
+                 FROM book b JOIN store s USING (company_id, store_id)
+                 WHERE company_id = $1 AND ($2::text IS NULL OR utility = $2) AND ($3::text IS NULL OR read = $3)
+                   AND ($4::text IS NULL OR read_period = $4) AND ($5 = '' OR store_id = $5)
+                   AND ($6 = '' OR folded(b.name) = folded($6)) AND ($7 = '' OR meter_reader_id = $7) AND ($8 = '' OR region_code = $8)) AS found
+           WHERE place = 1 OR place BETWEEN $9 AND $10
+           ORDER BY place"#,
+        company_id,
+        filter.utility().stored(),
+        filter.read().stored(),
+        filter.reading_cycle().stored(),
+        filter.store_id,
+        filter.book_name,
+        filter.meter_reader_id,
+        filter.region_code,
+        page.first,
+        page.last,
+    )
+    .fetch_all(executor)
+    .named("book_list")
+    .await?;
+    Ok(page.cut(rows, |row| row.place, |row| row.total))
+}
+
+/// Changes a book and returns whether there is one. A field that is not given stays.
+///
+/// # Errors
+/// Returns the database's error; it violates `book_name` if the name is taken.
+pub async fn change(tx: &mut PgConnection, call: &Call, changed: &ChangedBook) -> Result<bool, sqlx::Error> {
+    let outcome = sqlx::query!(
+        "UPDATE book SET utility = coalesce($3, utility), read_period = coalesce($4, read_period),
+             store_id = coalesce(nullif($5, ''), store_id), name = coalesce(nullif($6, ''), name),
+             manager_id = coalesce(nullif($7, ''), manager_id),
+             meter_reader_id = coalesce(nullif($8, ''), meter_reader_id)
+         WHERE company_id = $1 AND book_id = $2",
+        call.tenant.id,
+        changed.book_id,
+        changed.utility().stored(),
+        changed.reading_cycle().stored(),
+        changed.store_id,
+        changed.book_name,
+        changed.manager_id,
+        changed.meter_reader_id,
+    )
+    .execute(tx)
+    .named("book_change")
+    .await?;
+    Ok(outcome.rows_affected() > 0)
+}
+
+/// Returns the places, from 0, of the books that the company does not have. Locks the others.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn unknown(tx: &mut PgConnection, call: &Call, book_ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"WITH known AS MATERIALIZED (
+               SELECT book_id FROM book WHERE company_id = $1 AND book_id = ANY($2) ORDER BY book_id FOR UPDATE)
+           SELECT place - 1 AS "place!" FROM unnest($2::text[]) WITH ORDINALITY AS given (book_id, place)
+           WHERE NOT EXISTS (SELECT FROM known WHERE known.book_id = given.book_id)
+           ORDER BY place"#,
+        call.tenant.id,
+        book_ids as _,
+    )
+    .fetch_all(tx)
+    .named("book_lock")
+    .await
+}
+
+/// Deletes locked books.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn delete(tx: &mut PgConnection, call: &Call, book_ids: &[&str]) -> Result<(), sqlx::Error> {
+    sqlx::query!("DELETE FROM book WHERE company_id = $1 AND book_id = ANY($2)", call.tenant.id, book_ids as _,)
+        .execute(tx)
+        .named("book_delete")
+        .await?;
+    Ok(())
+}

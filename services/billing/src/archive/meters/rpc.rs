@@ -1,0 +1,154 @@
+//! The methods of `MeterService`.
+
+use communal_kit::database::on_constraint;
+use communal_kit::database::stored::Stored;
+use communal_kit::money::at_scale;
+use communal_kit::paging::Page;
+use communal_kit::pool::Pool;
+use communal_kit::refusal::Refusal;
+use communal_kit::request::begin;
+use communal_kit::write::write;
+use communal_proto::billing::v1::fields::{
+    add_settle_meter_request, changed_meter, del_settle_meter_request, meter_id, new_meter, upd_settle_meter_request,
+};
+use communal_proto::billing::v1::meter_service_server::MeterService;
+use communal_proto::billing::v1::{
+    AddSettleMeterRequest, AddSettleMeterResponse, DelSettleMeterRequest, DelSettleMeterResponse, InstallType, Meter,
+    QuerySettleMeterRequest, QuerySettleMeterResponse, Reason, UpdSettleMeterRequest, UpdSettleMeterResponse,
+};
+use communal_proto::{Fault, FieldPath, Reason as _};
+use tonic::{Request, Response, Status};
+
+use super::rules::digits_fault;
+use super::store::{self, MeterRow};
+use crate::archive::rows::at_rows;
+use crate::suppliers;
+use crate::vocabulary::quantity::MULTIPLIER_SCALE;
+
+/// Serves the meters of a database.
+#[derive(Clone, Debug)]
+pub struct MeterRpc(pub Pool);
+
+#[tonic::async_trait]
+impl MeterService for MeterRpc {
+    async fn add_settle_meter(
+        &self,
+        request: Request<AddSettleMeterRequest>,
+    ) -> Result<Response<AddSettleMeterResponse>, Status> {
+        let rows = add_settle_meter_request::METERS;
+        let (call, message, ()) = begin(request)?.accept_with(|message, checker| {
+            for (row, meter) in message.meters.iter().enumerate() {
+                let field = rows.at(row).then(new_meter::DIGITS);
+                digits_fault(meter.meter_kind(), meter.digits, field).into_iter().for_each(|f| checker.push(f));
+            }
+            Some(())
+        })?;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let stores: Vec<_> = message.meters.iter().map(|meter| meter.store_id.as_str()).collect();
+            let unknown = suppliers::store::unknown(tx, &call, &stores).await?;
+            let english = "is no store of the calling company";
+            let mut objections = at_rows(Reason::SupplierNotFound, &unknown, rows, new_meter::STORE_ID, english);
+            let numbers: Vec<_> = message.meters.iter().map(|meter| meter.factory_number.as_str()).collect();
+            let taken = store::taken(tx, &call, &numbers).await?;
+            objections.extend(at_rows(Reason::MeterNumberTaken, &taken, rows, new_meter::FACTORY_NUMBER, TAKEN));
+            objections.into_result()?;
+            let race = || refused(Reason::MeterNumberTaken, rows.then(new_meter::FACTORY_NUMBER), TAKEN);
+            store::add(tx, &call, &message.meters).await.map_err(on_constraint("meter_factory_number", race))?;
+            Ok(AddSettleMeterResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn upd_settle_meter(
+        &self,
+        request: Request<UpdSettleMeterRequest>,
+    ) -> Result<Response<UpdSettleMeterResponse>, Status> {
+        let (call, message, changed) = begin(request)?.accept_with(|message, _| message.meter.clone())?;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let field = |field| upd_settle_meter_request::METER.then(field);
+            let Some(meter) = store::lock(tx, &call, &changed.meter_id).await? else {
+                return Err(refused(Reason::MeterNotFound, field(changed_meter::METER_ID), UNKNOWN));
+            };
+            let measure = meter.measure().changed(&changed);
+            if meter.is_installed() && measure != meter.measure() {
+                let english = "is installed: what it measures by stays";
+                return Err(refused(Reason::MeterInUse, field(changed_meter::METER_ID), english));
+            }
+            if let Some(fault) = digits_fault(measure.kind, measure.digits, field(changed_meter::DIGITS)) {
+                return Err(Refusal::for_faults(vec![fault]));
+            }
+            let race = || refused(Reason::MeterNumberTaken, field(changed_meter::FACTORY_NUMBER), TAKEN);
+            store::change(tx, &call, &changed, measure).await.map_err(on_constraint("meter_factory_number", race))?;
+            Ok(UpdSettleMeterResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn del_settle_meter(
+        &self,
+        request: Request<DelSettleMeterRequest>,
+    ) -> Result<Response<DelSettleMeterResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let id = message.meter.clone().unwrap_or_default().meter_id;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            if !store::delete(tx, &call, &id).await? {
+                let field = del_settle_meter_request::METER.then(meter_id::METER_ID);
+                return Err(refused(Reason::MeterNotFound, field, UNKNOWN));
+            }
+            Ok(DelSettleMeterResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn query_settle_meter(
+        &self,
+        request: Request<QuerySettleMeterRequest>,
+    ) -> Result<Response<QuerySettleMeterResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let (asked, filter) = (message.page.unwrap_or_default(), message.filter.unwrap_or_default());
+        let page = Page::numbered(asked.page, asked.rows);
+        let found = store::list(&self.0, &call.tenant.id, &filter, page).await.map_err(Refusal::from)?;
+        Ok(Response::new(QuerySettleMeterResponse { meters: found.into_iter().map(meter).collect() }))
+    }
+}
+
+const TAKEN: &str = "is that of another meter of the company";
+const UNKNOWN: &str = "is no meter of the calling company";
+
+fn refused(reason: Reason, field: FieldPath, english: &str) -> Refusal {
+    Refusal::of(reason).fault(Fault::rule(field, english, reason.text()))
+}
+
+fn meter(row: MeterRow) -> Meter {
+    let installed = row.is_installed();
+    let MeterRow {
+        meter_id,
+        store_id,
+        factory_number,
+        utility: Stored(utility),
+        kind: Stored(kind),
+        digits,
+        multiplier,
+        quantity_unit,
+        settlement_account_id: _,
+        location,
+        read_channel,
+        remote,
+        reading_order,
+    } = row;
+    Meter {
+        meter_id,
+        store_id,
+        factory_number,
+        utility: utility.into(),
+        meter_kind: kind.into(),
+        meter_multiplier: at_scale(multiplier, MULTIPLIER_SCALE),
+        meter_location: location,
+        digits: digits.unwrap_or_default(),
+        reading_channel: Stored::given(read_channel).into(),
+        remote_reading: Stored::given(remote).into(),
+        reading_order,
+        quantity_unit,
+        installation_state: if installed { InstallType::Running } else { InstallType::None }.into(),
+    }
+}

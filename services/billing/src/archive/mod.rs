@@ -1,0 +1,11 @@
+//! The archive (归档): what a company keeps of its customers.
+//!
+//! A company runs its own archive: everything here belongs to the company that added it, and only it sees and changes it.
+//! The documented writes return no identifier, so clients find what they added by its name; where a name is the
+//! only handle it is unique, in whatever width, case and spacing it is written (`folded` in the migrations).
+
+pub mod books;
+pub mod customers;
+pub mod meters;
+pub mod rows;
+pub mod user_accounts;
