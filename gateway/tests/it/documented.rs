@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use communal_kit::limits::{Limit, table};
-use communal_kit::{server, telemetry};
+use communal_kit::{portions, server, telemetry, uploads};
 
 #[test]
 fn every_limit_is_documented_as_it_is_declared() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/limits.md");
     let documented = std::fs::read_to_string(&path).unwrap();
-    let sections: [(&str, Vec<&Limit>); 3] = [
+    let sections: [(&str, Vec<&Limit>); 4] = [
         ("services", server::limits::LIMITS.all()),
+        ("streams", [portions::LIMITS.all(), uploads::LIMITS.all()].concat()),
         ("gateway", communal_gateway::LIMITS.all()),
         ("processes", telemetry::LIMITS.all()),
     ];
