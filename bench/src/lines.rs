@@ -45,7 +45,8 @@ pub fn line(book: u64, index: u64) -> ReceivableLine {
         fee: format!("{}.{:02}", fee / 100, fee % 100),
         charge_off_date: 20_250_028 + month * 100,
         charge_off_id: format!("{:016}", 1_000_000 + index),
-        penalty_from: 20_250_020 + (month % 12 + 1) * 100,
+        // The twentieth of the month after.
+        penalty_from: if month == 12 { 20_260_120 } else { 20_250_120 + month * 100 },
         ..receivables::line(1, 202_500 + month)
     }
 }

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
+use communal_fixtures::receivables;
 use communal_proto::billing::v1::{
-    ArrearsFilter, ImportBatch, ImportReceivableLinesRequest, QueryUserArrearagesRequest, QueryUserArrearagesResponse,
+    ArrearsFilter, ImportReceivableLinesRequest, QueryUserArrearagesRequest, QueryUserArrearagesResponse,
     ReceivableLine,
 };
 use prost::Message;
@@ -37,8 +38,9 @@ pub(super) fn request(book: u64) -> Bytes {
 
 /// The messages of an import of whole books, which are given by number and lines.
 pub(super) fn import_messages(batch_id: &str, books: impl Iterator<Item = (u64, u64)>) -> Vec<Bytes> {
-    let first =
-        ImportReceivableLinesRequest { batch: Some(ImportBatch { batch_id: batch_id.to_owned() }), lines: vec![] };
+    // The lines of a book name every package.
+    let named: Vec<_> = (0..BOOKS[3]).map(|index| line(1, index)).collect();
+    let first = ImportReceivableLinesRequest { batch: Some(receivables::batch(batch_id, &named)), lines: vec![] };
     let mut messages = vec![first.encode_to_vec().into()];
     let mut lines = Vec::new();
     let mut flush = |lines: &mut Vec<_>| {

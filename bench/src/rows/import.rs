@@ -30,8 +30,8 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let client = Client::connect(&service.process.address).await?;
     let (mut ours, mut limits, mut cpu, mut copy_cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..run.extent.rounds.min(3) {
-        sqlx::raw_sql("TRUNCATE receivable, receivable_batch").execute(&service.pool).await?;
-        sqlx::raw_sql("TRUNCATE receivable").execute(&copy_pool).await?;
+        sqlx::raw_sql("TRUNCATE receivable, receivable_key, receivable_batch CASCADE").execute(&service.pool).await?;
+        sqlx::raw_sql("TRUNCATE receivable, receivable_key").execute(&copy_pool).await?;
         messages[0] = import_messages(&format!("batch-{round}"), std::iter::empty()).swap_remove(0);
         sqlx::raw_sql("CHECKPOINT").execute(&service.pool).await?;
         let before = (service.process.group.read(), stage.postgres.read());

@@ -13,6 +13,7 @@ use communal_proto::billing::v1::{AccountItem, CategoryItem, NetworkType, Node, 
 use communal_proto::{Checked, Checker, Coded as _};
 use sqlx::migrate::Migrator;
 
+use crate::receivables::import::take_back;
 use crate::reference::catalogue::store as items;
 use crate::{Config, MIGRATOR, config, policy, seed, serve, suppliers};
 
@@ -37,6 +38,20 @@ enum Command {
     /// Account items and category items of companies
     #[command(subcommand)]
     Catalogue(CatalogueCommand),
+    /// Imported batches of receivable lines
+    #[command(subcommand)]
+    Batch(BatchCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum BatchCommand {
+    /// Remove the lines of a batch that was imported by mistake, if nothing changed them since
+    TakeBack {
+        /// Company that imported it
+        company_id: String,
+        /// Batch
+        batch_id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -200,6 +215,14 @@ pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String>
         Command::Catalogue(command) => {
             let (pool, clock) = database(reader)?;
             catalogue(&pool, &clock, command).await
+        }
+        Command::Batch(BatchCommand::TakeBack { company_id, batch_id }) => {
+            let (pool, clock) = database(reader)?;
+            let call = call_for(&pool, &clock, company_id).await?;
+            let batch_id = batch_id.into();
+            let reply = run_as(&pool, &call, async |tx| take_back(tx, &call, &batch_id).await).await?;
+            let already = if reply.replayed { " (it had been taken back before)" } else { "" };
+            Ok(format!("{} lines taken back{already}\n", reply.lines))
         }
     }
 }

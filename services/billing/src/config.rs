@@ -8,7 +8,9 @@ use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
 use communal_kit::identity::SealingKey;
 use communal_kit::secret::Secret;
+use communal_kit::portions::PortionLimits;
 use communal_kit::server::ServerSettings;
+use communal_kit::uploads::UploadLimits;
 
 use crate::vocabulary::personal::PersonalKeys;
 
@@ -37,6 +39,10 @@ pub struct Config {
     pub personal: PersonalKeys,
     /// Whether a customer's phone is proved by a code; off lets any code pass.
     pub verify_codes: Switch,
+    /// Streams of answers.
+    pub portions: PortionLimits,
+    /// Imports.
+    pub uploads: UploadLimits,
     /// The clock; tests pass in a fixed one.
     pub clock: Clock,
 }
@@ -74,6 +80,8 @@ impl Config {
             import_lines: reader.parsed("import_lines", 2_000_000),
             personal: personal(reader),
             verify_codes: reader.parsed("billing_verify_codes", Switch::On),
+            portions: PortionLimits::read(reader),
+            uploads: UploadLimits::read(reader),
             clock: clock(reader),
         }
     }

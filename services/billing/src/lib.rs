@@ -106,8 +106,13 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         [] => None,
         replicas => Some(Replicas::watch(pool.driver(), replicas)?),
     };
-    let limits = receivables::Limits { arrears_cap: config.arrears_cap, import_lines: config.import_lines };
-    let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), replicas, limits);
+    let limits = receivables::Limits {
+        arrears_cap: config.arrears_cap,
+        import_lines: config.import_lines,
+        portions: config.portions,
+        uploads: config.uploads,
+    };
+    let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), config.clock.clone(), replicas, limits);
     let prices_of_items = reference::catalogue_prices::rpc::CataloguePriceRpc::new(pool.clone(), config.clock.clone());
     let months = reference::month_controls::rpc::MonthControlRpc::new(pool.clone());
     let catalogue = reference::catalogue::rpc::CatalogueRpc(pool.clone());

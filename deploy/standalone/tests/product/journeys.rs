@@ -142,10 +142,8 @@ async fn arrears_have_all_sixty_one_keys_in_documented_order() {
         latest_payment_id: "Y000000000000001".into(),
         ..receivables::line(1, 202_401)
     };
-    let mut settled = line.clone();
+    let mut settled = receivables::paid(line.clone());
     settled.settlement_account_id = "A000000000000002".into();
-    settled.paid_total = "118.43".into();
-    settled.latest_paid = "118.43".into();
     let stream = tokio_stream::iter(receivables::import("b1", &[line, settled], 2));
     let imported = ReceivableServiceClient::new(product.billing().await)
         .import_receivable_lines(billing::request(RETAIL, stream))

@@ -8,8 +8,8 @@ use std::time::Duration;
 use communal_fixtures::credentials::billing::{self, RETAIL};
 use communal_fixtures::credentials::community::{self as credentials, HOME};
 use communal_fixtures::{fee_items, receivables};
+use communal_proto::billing::v1::ImportReceivableLinesRequest;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
-use communal_proto::billing::v1::{ImportBatch, ImportReceivableLinesRequest};
 use communal_proto::community::v1 as pb;
 use communal_proto::community::v1::bill_rule_service_client::BillRuleServiceClient;
 use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
@@ -56,7 +56,7 @@ async fn import_half(
         let request = billing::request(RETAIL, ReceiverStream::new(receiver));
         client.import_receivable_lines(request).await.map(|reply| reply.into_inner().lines)
     });
-    let batch = Some(ImportBatch { batch_id: "batch-1".into() });
+    let batch = Some(receivables::batch("batch-1", &chunk(0).lines));
     sender.send(ImportReceivableLinesRequest { batch, lines: vec![] }).await.unwrap();
     for number in 0..chunks / 2 {
         sender.send(chunk(number)).await.unwrap();
@@ -81,7 +81,10 @@ async fn sigterm_lets_a_running_import_end_and_drops_one_that_does_not() {
     assert_eq!(stored_lines(&databases).await, 4_000);
 
     // An import whose sender never ends is dropped completely at the end of the drain.
-    sqlx::query("TRUNCATE receivable, receivable_batch").execute(&databases.billing.pool).await.unwrap();
+    sqlx::query("TRUNCATE receivable, receivable_key, receivable_batch CASCADE")
+        .execute(&databases.billing.pool)
+        .await
+        .unwrap();
     let mut process = start(&databases).await;
     let (sender, importing) = import_half(&process, 8).await;
     process.signal(Signal::SIGTERM);

@@ -374,3 +374,26 @@ pub async fn read(
 pub(super) fn texts(package_ids: &[PackageId]) -> Vec<&str> {
     package_ids.iter().map(PackageId::as_str).collect()
 }
+
+/// Returns those of the packages, each given with its retail company, that are registered, with their network
+/// companies.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn registered(
+    executor: impl PgExecutor<'_>,
+    retail_company_ids: &[String],
+    package_ids: &[String],
+) -> Result<Vec<((String, String), String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT p.retail_company_id, p.package_id, p.network_company_id
+         FROM unnest($1::text[], $2::text[]) AS own (retail_company_id, package_id)
+         JOIN package p ON p.retail_company_id = own.retail_company_id AND p.package_id = own.package_id",
+        retail_company_ids,
+        package_ids,
+    )
+    .fetch_all(executor)
+    .named("packages_registered")
+    .await?;
+    Ok(rows.into_iter().map(|row| ((row.retail_company_id, row.package_id), row.network_company_id)).collect())
+}

@@ -10,13 +10,16 @@ use communal_kit::dates;
 use communal_kit::money::{CENTS, at_scale};
 use communal_proto::billing::v1::ReceivableLine;
 use communal_proto::billing::v1::fields::receivable_line as fields;
-use communal_proto::{Checked, Checker, Fault, parse_decimal};
+use communal_proto::contract::v1::FaultKind;
+use communal_proto::{Checked, Checker, Fault, FieldName, parse_decimal};
 use prost::Message;
 use prost::bytes::BufMut;
 use prost::encoding::{int32, string};
 use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
+use super::references::References;
+use crate::vocabulary::dates::{AccountMonth, day};
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 
 /// The key of a line: the first 16 bytes of the SHA-256 of its identifying fields.
@@ -107,11 +110,16 @@ impl CheckedLine {
 ///
 /// # Errors
 /// Returns all faults of the line.
-pub fn check(line: ReceivableLine, caller: &str) -> Result<CheckedLine, Vec<Fault>> {
+pub fn check(
+    line: ReceivableLine,
+    caller: &str,
+    today: NaiveDate,
+    references: &References,
+) -> Result<CheckedLine, Vec<Fault>> {
     let mut checker = Checker::default();
     line.check(&mut checker);
     let amount = |text: &str| parse_decimal(text).unwrap_or_default();
-    let (fee, paid_total) = (amount(&line.fee), amount(&line.paid_total));
+    let (fee, paid_total, latest_paid) = (amount(&line.fee), amount(&line.paid_total), amount(&line.latest_paid));
     if !line.network_company_id.is_empty()
         && !line.retail_company_id.is_empty()
         && line.network_company_id != caller
@@ -130,12 +138,121 @@ pub fn check(line: ReceivableLine, caller: &str) -> Result<CheckedLine, Vec<Faul
             "累计实收费用不能超过计算费用，且正负应一致",
         ));
     }
+    references.check(&line, &mut checker);
+    if is_within(paid_total, fee) {
+        check_payments(&line, paid_total, latest_paid, &mut checker);
+    }
+    check_times(&line, fee == paid_total, today, &mut checker);
     let faults = checker.into_faults();
     if !faults.is_empty() {
         return Err(faults);
     }
-    let latest_paid = (!line.latest_paid.is_empty()).then(|| amount(&line.latest_paid));
+    let latest_paid = (!latest_paid.is_zero()).then_some(latest_paid);
     Ok(CheckedLine { key: key_of(&line), issued: issued(&line), fee, paid_total, latest_paid, line })
+}
+
+/// Checks that payments add up: the latest is known if anything was paid, and the one before it if it was not
+/// the only one.
+fn check_payments(line: &ReceivableLine, paid_total: Decimal, latest_paid: Decimal, checker: &mut Checker) {
+    let (paid, again) = (!paid_total.is_zero(), latest_paid != paid_total);
+    let mut given = |field, is: bool, wanted: bool, missing: (&str, &str), needless: (&str, &str)| match (is, wanted) {
+        (false, true) => {
+            let (description, text) = (missing.0.to_owned(), missing.1.to_owned());
+            checker.push(Fault { field: FieldName::into(field), kind: FaultKind::Missing, description, text });
+        }
+        (true, false) => checker.push(Fault::rule(field, needless.0, needless.1)),
+        (true, true) | (false, false) => {}
+    };
+    let missing =
+        ("is required for a line on which something was paid", "已有实收的明细应填写本次实收的费用、日期和流水号");
+    let needless = ("is given, but nothing was paid", "未实收的明细不应有实收信息");
+    given(fields::LATEST_PAID, !latest_paid.is_zero(), paid, missing, needless);
+    given(fields::LATEST_PAID_DATE, line.latest_paid_date != 0, paid, missing, needless);
+    given(fields::LATEST_PAYMENT_ID, !line.latest_payment_id.is_empty(), paid, missing, needless);
+    let before = paid && again;
+    let missing = ("is required if more was paid than the latest payment", "累计实收与本次实收不等时应填写上次实收");
+    let needless = ("is given, but no payment came before the latest", "没有上次实收的明细不应有上次实收信息");
+    given(fields::PREVIOUS_PAID_DATE, line.previous_paid_date != 0, before, missing, needless);
+    given(fields::PREVIOUS_PAYMENT_ID, !line.previous_payment_id.is_empty(), before, missing, needless);
+    if !is_within(latest_paid, paid_total) {
+        let english = "is more than all payments together or has the other sign";
+        checker.push(Fault::rule(fields::LATEST_PAID, english, "本次实收不能超过累计实收，且正负应一致"));
+    }
+}
+
+/// Checks that days and months follow one another. What is not given is 0; the numbers are in the order of the
+/// days and months.
+fn check_times(line: &ReceivableLine, settled: bool, today: NaiveDate, checker: &mut Checker) {
+    let mut rule = |holds: bool, field: FieldName, english: &str, chinese: &str| {
+        if !holds {
+            checker.push(Fault::rule(field, english, chinese));
+        }
+    };
+    let (today, this_month) = (dates::to_number(today), AccountMonth::of(today));
+    let charged_off = line.charge_off_date;
+    let or_none = |date: i32, holds: bool| date == 0 || holds;
+    rule(charged_off <= today, fields::CHARGE_OFF_DATE, "is after today", "操作日期不能晚于今天");
+    let month = day(charged_off).map(|day| AccountMonth::of(day).next());
+    rule(
+        AccountMonth::read(line.account_month).zip(month).is_none_or(|(month, next)| month <= next),
+        fields::ACCOUNT_MONTH,
+        "is more than a month after the charge-off",
+        "账务月份不能晚于操作日期的次月",
+    );
+    rule(
+        or_none(line.start_date, charged_off == 0 || line.start_date <= charged_off),
+        fields::START_DATE,
+        "is after the charge-off",
+        "启用日期不能晚于操作日期",
+    );
+    rule(
+        or_none(line.penalty_from, line.penalty_from >= charged_off),
+        fields::PENALTY_FROM,
+        "is before the charge-off",
+        "违约金起征日不能早于操作日期",
+    );
+    for (field, paid) in
+        [(fields::PREVIOUS_PAID_DATE, line.previous_paid_date), (fields::LATEST_PAID_DATE, line.latest_paid_date)]
+    {
+        rule(or_none(paid, paid >= charged_off), field, "is before the charge-off", "实收日期不能早于操作日期");
+        rule(paid <= today, field, "is after today", "实收日期不能晚于今天");
+    }
+    rule(
+        or_none(line.latest_paid_date, line.previous_paid_date <= line.latest_paid_date),
+        fields::PREVIOUS_PAID_DATE,
+        "is after the latest payment",
+        "上次实收日期不能晚于本次实收日期",
+    );
+    let month = line.settled_month;
+    match (settled, month) {
+        (true, 0) => rule(
+            false,
+            fields::SETTLED_MONTH,
+            "is required for a line that is paid in full",
+            "已结清的明细应填写结账月份",
+        ),
+        (false, 1..) => {
+            rule(
+                false,
+                fields::SETTLED_MONTH,
+                "is given, but the line is not paid in full",
+                "未结清的明细不应有结账月份",
+            );
+        }
+        _ => {}
+    }
+    rule(
+        or_none(month, month >= line.account_month),
+        fields::SETTLED_MONTH,
+        "is before the account month",
+        "结账月份不能早于账务月份",
+    );
+    rule(
+        month <= this_month.next().number(),
+        fields::SETTLED_MONTH,
+        "is after the month to come",
+        "结账月份不能晚于下月",
+    );
 }
 
 /// Returns true if a payment has the sign of what is due and is not more.

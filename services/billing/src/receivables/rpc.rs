@@ -1,53 +1,53 @@
 //! The methods of `ReceivableService`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use communal_kit::database::Statement as _;
+use communal_kit::clock::Clock;
 use communal_kit::paging::Cap;
-use communal_kit::pool::{Pool, Transaction};
+use communal_kit::pool::Pool;
+use communal_kit::portions::{self, Portions};
 use communal_kit::refusal::Refusal;
 use communal_kit::replicas::{Replicas, Source, staleness};
 use communal_kit::request::{begin, begin_stream};
-use communal_kit::telemetry::boundary::belonging;
+use communal_kit::uploads::Uploads;
+use communal_kit::write::write;
 use communal_proto::billing::v1::receivable_service_server::ReceivableService;
 use communal_proto::billing::v1::{
     ArrearsFilter, ImportReceivableLinesRequest, ImportReceivableLinesResponse, QueryUserArrearagesRequest,
     QueryUserArrearagesResponse, StreamUserArrearagesRequest, StreamUserArrearagesResponse,
+    TakeBackReceivableBatchRequest, TakeBackReceivableBatchResponse,
 };
-use communal_proto::contract::v1::{FaultKind, Reason as Common};
+use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Fault};
-use futures::Stream;
-use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arrears::Wanted;
+use super::import::Terms;
 use super::{Limits, import, store};
-
-/// Concurrent imports: each keeps the keys of its lines in memory and a transaction open.
-const CONCURRENT_IMPORTS: usize = 4;
-/// Portions of a stream that wait for the client.
-const PORTIONS_AHEAD: usize = 2;
+use crate::vocabulary::identifiers::BatchId;
 
 /// Serves receivables.
 #[derive(Clone, Debug)]
 pub struct ReceivableRpc {
     pool: Pool,
+    clock: Clock,
     replicas: Option<Arc<Replicas>>,
     limits: Limits,
-    imports: Arc<Semaphore>,
+    imports: Arc<Uploads>,
+    answers: portions::Sender,
 }
 
 impl ReceivableRpc {
     /// Serves the receivables of a database, arrears also from its replicas.
     #[must_use]
-    pub fn new(pool: Pool, replicas: Option<Replicas>, limits: Limits) -> Self {
-        let imports = Arc::new(Semaphore::new(CONCURRENT_IMPORTS));
-        Self { pool, replicas: replicas.map(Arc::new), limits, imports }
+    pub fn new(pool: Pool, clock: Clock, replicas: Option<Replicas>, limits: Limits) -> Self {
+        let imports = Uploads::new("billing", limits.uploads);
+        let answers = portions::Sender::new("billing", limits.portions);
+        Self { pool, clock, replicas: replicas.map(Arc::new), limits, imports, answers }
     }
 
     async fn lines_of_primary(&self, caller: &str, wanted: &Wanted, most: i64) -> Result<Vec<Bytes>, sqlx::Error> {
@@ -79,35 +79,77 @@ impl ReceivableRpc {
         Ok(replicas.answered(reading.await, began.elapsed())?)
     }
 
-    /// Opens a cursor on a replica that is within the limit and reads its first portion; returns `None` if the
-    /// primary has to be read. Until the first portion is there, the primary can still be read instead.
-    async fn cursor_of_replica(
+    /// Returns the next portion from a replica that is within the limit, or `None` if the primary has to be read.
+    async fn portion_of_replica(
         &self,
-        caller: &str,
-        wanted: &Wanted,
+        arrears: &Arrears,
         limit: Duration,
-    ) -> Result<Option<(Cursor, Duration)>, Refusal> {
+    ) -> Result<Option<(Portion, Duration)>, Refusal> {
         let Some(replicas) = &self.replicas else { return Ok(None) };
-        let opening = async {
-            let pool = replicas.pick(limit)?;
-            // Each statement sees everything that was replayed before it: the cursor at least what was
-            // proved.
-            let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY";
-            let mut transaction = pool.begin_with(begin).named("begin").await?;
-            let behind = replicas.prove(&mut transaction, limit).await?;
-            store::open_cursor(&mut transaction, caller, wanted).await?;
-            let first = store::next_portion(&mut transaction).await?;
-            Ok((Cursor { transaction, first }, behind))
+        let reading = async {
+            let mut connection = replicas.pick(limit)?.lease().await?;
+            let behind = replicas.prove(&mut connection, limit).await?;
+            let portion = store::portion(&mut *connection, &arrears.caller, &arrears.wanted, &arrears.after).await?;
+            connection.done();
+            Ok((portion, behind))
         };
         let began = Instant::now();
-        Ok(replicas.answered(opening.await, began.elapsed())?)
+        Ok(replicas.answered(reading.await, began.elapsed())?)
+    }
+
+    /// Returns the next portion, and how far it is behind the primary if a replica gave it. The connection is
+    /// given back before it is sent.
+    async fn portion(&self, arrears: &Arrears) -> Result<(Portion, Option<Duration>), Refusal> {
+        let replica = match arrears.limit {
+            Some(limit) => self.portion_of_replica(arrears, limit).await?,
+            None => None,
+        };
+        if let Some((portion, behind)) = replica {
+            return Ok((portion, Some(behind)));
+        }
+        let mut connection = self.pool.lease().await?;
+        let portion = store::portion(&mut *connection, &arrears.caller, &arrears.wanted, &arrears.after).await?;
+        connection.done();
+        Ok((portion, None))
     }
 }
 
-/// Arrears that are being read, and the portion that was read already.
-struct Cursor {
-    transaction: Transaction,
-    first: Vec<Bytes>,
+/// Lines, and the place of the last of them.
+type Portion = (Vec<Bytes>, Option<store::Place>);
+
+/// Arrears that are being read.
+struct Arrears {
+    caller: String,
+    wanted: Wanted,
+    /// The staleness that the caller allows, of each portion.
+    limit: Option<Duration>,
+    after: store::Place,
+}
+
+/// The stream of arrears, and the portion that was read already.
+struct Streamed {
+    rpc: ReceivableRpc,
+    arrears: Arrears,
+    first: Option<Portion>,
+}
+
+impl Portions for Streamed {
+    type Message = StreamUserArrearagesResponse;
+
+    async fn next(&mut self) -> Result<Option<Self::Message>, Refusal> {
+        let (lines, last) = match self.first.take() {
+            Some(first) => first,
+            None => {
+                let (portion, behind) = self.rpc.portion(&self.arrears).await?;
+                // A stream that went over to the primary stays there: it does not go back in time.
+                self.arrears.limit = self.arrears.limit.filter(|_| behind.is_some());
+                portion
+            }
+        };
+        let Some(last) = last else { return Ok(None) };
+        self.arrears.after = last;
+        Ok(Some(StreamUserArrearagesResponse { lines }))
+    }
 }
 
 /// Reads the staleness that the caller allows; `None` if it is not given.
@@ -172,8 +214,7 @@ impl ReceivableService for ReceivableRpc {
         Ok(answer(QueryUserArrearagesResponse { lines }, limit, behind))
     }
 
-    type StreamUserArrearagesStream =
-        Pin<Box<dyn Stream<Item = Result<StreamUserArrearagesResponse, Status>> + Send + 'static>>;
+    type StreamUserArrearagesStream = ReceiverStream<Result<StreamUserArrearagesResponse, Status>>;
 
     async fn stream_user_arrearages(
         &self,
@@ -182,27 +223,13 @@ impl ReceivableService for ReceivableRpc {
         let limit = limit(request.metadata());
         let (call, _, (wanted, limit)) =
             begin(request)?.accept_with(|message, checker| query(message.filter.as_ref(), limit, checker))?;
-        let replica = match limit {
-            Some(limit) => self.cursor_of_replica(&call.tenant.id, &wanted, limit).await?,
-            None => None,
-        };
-        let (cursor, behind) = replica.unzip();
+        let mut arrears = Arrears { caller: call.tenant.id, wanted, limit, after: store::Place::default() };
+        // Before the answer begins, so that it can still be refused and says how far it is behind.
+        let (first, behind) = self.portion(&arrears).await?;
         Source::of(behind).count();
-        let (portions, stream) = mpsc::channel(PORTIONS_AHEAD);
-        let pool = self.pool.clone();
-        let sending = async move {
-            let sent = match cursor {
-                Some(Cursor { transaction, first }) => send_portions(transaction, first, &portions).await,
-                None => stream_arrears(&pool, &call.tenant.id, &wanted, &portions).await,
-            };
-            if let Err(refusal) = sent {
-                // Fails only if the client is gone.
-                let _ = portions.send(Err(refusal.into())).await;
-            }
-        };
-        // The task belongs to the trace of its call, which has been answered by then.
-        tokio::spawn(belonging(sending));
-        Ok(answer(Box::pin(ReceiverStream::new(stream)), limit, behind))
+        arrears.limit = limit.filter(|_| behind.is_some());
+        let stream = self.answers.stream(Streamed { rpc: self.clone(), arrears, first: Some(first) });
+        Ok(answer(stream, limit, behind))
     }
 
     async fn import_receivable_lines(
@@ -210,40 +237,18 @@ impl ReceivableService for ReceivableRpc {
         request: Request<Streaming<ImportReceivableLinesRequest>>,
     ) -> Result<Response<ImportReceivableLinesResponse>, Status> {
         let (call, stream) = begin_stream(request)?;
-        let Ok(_place) = self.imports.try_acquire() else {
-            let refusal = Refusal::new(Common::Overloaded, "导入任务过多，请稍后重试");
-            return Err(refusal.retry_after(Duration::from_secs(5)).into());
-        };
-        Ok(Response::new(import::import(&self.pool, &call, self.limits.import_lines, stream).await?))
+        let upload = self.imports.begin(&call.tenant.id)?;
+        let terms = Terms { upload, most_lines: self.limits.import_lines, today: self.clock.today() };
+        Ok(Response::new(import::import(&self.pool, &call, terms, stream).await?))
     }
-}
 
-/// Sends the arrears of the primary in portions, as fast as the client takes them.
-async fn stream_arrears(
-    pool: &Pool,
-    caller: &str,
-    wanted: &Wanted,
-    portions: &mpsc::Sender<Result<StreamUserArrearagesResponse, Status>>,
-) -> Result<(), Refusal> {
-    let mut transaction = pool.begin_with("BEGIN READ ONLY").named("begin").await?;
-    store::open_cursor(&mut transaction, caller, wanted).await?;
-    let first = store::next_portion(&mut transaction).await?;
-    send_portions(transaction, first, portions).await
-}
-
-/// Sends this portion and those after it. Ends and releases the connection when the client goes: at
-/// once while it waits for the client, else after the current portion.
-async fn send_portions(
-    mut transaction: Transaction,
-    first: Vec<Bytes>,
-    portions: &mpsc::Sender<Result<StreamUserArrearagesResponse, Status>>,
-) -> Result<(), Refusal> {
-    let mut lines = first;
-    loop {
-        if lines.is_empty() || portions.send(Ok(StreamUserArrearagesResponse { lines })).await.is_err() {
-            transaction.rollback().named("rollback").await?;
-            return Ok(());
-        }
-        lines = store::next_portion(&mut transaction).await?;
+    async fn take_back_receivable_batch(
+        &self,
+        request: Request<TakeBackReceivableBatchRequest>,
+    ) -> Result<Response<TakeBackReceivableBatchResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let batch_id = BatchId::from(message.batch_id.as_str());
+        let reply = write(&self.pool, &call, &message, async |tx| import::take_back(tx, &call, &batch_id).await);
+        Ok(reply.await?)
     }
 }

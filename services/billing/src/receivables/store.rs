@@ -1,9 +1,12 @@
 //! The statements of receivable lines. Every query is bound by the calling company.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
+use communal_kit::pool::Pool;
 use communal_proto::Coded as _;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
@@ -16,65 +19,110 @@ use sqlx::query::Query;
 use sqlx::{Encode, PgConnection, PgExecutor, Postgres, Row};
 
 use super::arrears::{Kind, Wanted};
-use super::line::{CheckedLine, LineKey, Payments};
+use super::line::{CheckedLine, Payments};
+use super::references::{Asked, OfCompany, Registered};
 use crate::vocabulary::dates::{AccountMonth, day};
 use crate::vocabulary::identifiers::BatchId;
+use crate::{packages, suppliers};
 
 /// Arrears in their stable order. The caller may be the network company or the retail company of a
 /// line: two disjoint branches, each of which reads its own index in the order of the answer, so that
 /// they are merged and nothing is sorted. A test checks the plan.
 ///
 /// `$book` narrows to one book, and `$order` leaves the book out then: to the planner a constant column
-/// is no part of an order. A kind ($4) comes with whether its customers are the caller's own ($6).
+/// is no part of an order. A kind ($4) comes with whether its customers are the caller's own ($5).
+///
+/// `|| ''` hides a column's statistics: where there is one network company, the planner takes it that no line has
+/// another, and would rather read and sort the whole table than walk the index to a limit it never reaches.
 macro_rules! arrears_sql {
-    ($before:literal, $book:literal, $order:literal) => {
+    ($columns:literal, $book:literal, $after:literal, $order:literal, $limit:literal) => {
         concat!(
-            $before,
             "SELECT issued, settled_month, levy_date, previous_paid_date, previous_payment_id,
-                 nullif(paid_total, 0) AS paid_total, latest_paid, latest_paid_date, latest_payment_id
-             FROM (
+                 nullif(paid_total, 0) AS paid_total, latest_paid, latest_paid_date, latest_payment_id",
+            $columns,
+            " FROM (
                  (SELECT * FROM receivable
                   WHERE NOT settled AND network_company_id = $1 AND ",
             $book,
+            $after,
             " AND ($3::text IS NULL OR retail_store_id = $3)
-                    AND ($4::text IS NULL OR package_kind = $4 AND (retail_company_id = $1) = $6)
+                    AND ($4::text IS NULL OR package_kind = $4 AND (retail_company_id = $1) = $5::boolean)
                   ORDER BY ",
             $order,
-            " LIMIT $5)
+            " LIMIT ",
+            $limit,
+            ")
                  UNION ALL
                  (SELECT * FROM receivable
-                  WHERE NOT settled AND retail_company_id = $1 AND network_company_id <> $1 AND ",
+                  WHERE NOT settled AND retail_company_id = $1 AND network_company_id || '' <> $1 AND ",
             $book,
+            $after,
             " AND ($3::text IS NULL OR retail_store_id = $3)
-                    AND ($4::text IS NULL OR package_kind = $4 AND $6)
+                    AND ($4::text IS NULL OR package_kind = $4 AND $5::boolean)
                   ORDER BY ",
             $order,
-            " LIMIT $5)
+            " LIMIT ",
+            $limit,
+            ")
              ) AS arrears
              ORDER BY ",
             $order,
-            " LIMIT $5"
+            " LIMIT ",
+            $limit
         )
-    };
-    ($before:literal) => {
-        [
-            arrears_sql!(
-                $before,
-                "$2::text IS NULL",
-                "book_id, settlement_account_id, account_month, charge_off_id, line_key"
-            ),
-            arrears_sql!($before, "book_id = $2", "settlement_account_id, account_month, charge_off_id, line_key"),
-        ]
     };
 }
 
-/// Binds the statement for all books or the one for one book: the planner does not use an index for a
-/// condition that may be absent.
+/// The statements behind [`arrears`], for all books and for one: the planner does not use an index for a
+/// condition that may be absent. Parameters: caller, book, store, kind, own, limit.
+const ARREARS: [&str; 2] = [
+    arrears_sql!(
+        "",
+        "$2::text IS NULL",
+        "",
+        "book_id, settlement_account_id, account_month, charge_off_id, line_key",
+        "$6"
+    ),
+    arrears_sql!("", "book_id = $2", "", "settlement_account_id, account_month, charge_off_id, line_key", "$6"),
+];
+
+/// The statements behind [`portion`]. Parameters: caller, book, store, kind, own, and the key of the line
+/// after which the portion begins.
+const PORTION: [&str; 2] = [
+    arrears_sql!(
+        ", book_id, settlement_account_id, account_month, charge_off_id, line_key",
+        "$2::text IS NULL",
+        " AND (book_id, settlement_account_id, account_month, charge_off_id, line_key)
+                    > ($6::text, $7::text, $8::integer, $9::text, $10::bytea)",
+        "book_id, settlement_account_id, account_month, charge_off_id, line_key",
+        "500"
+    ),
+    arrears_sql!(
+        ", book_id, settlement_account_id, account_month, charge_off_id, line_key",
+        "book_id = $2",
+        " AND $6::text IS NOT NULL AND (settlement_account_id, account_month, charge_off_id, line_key)
+                    > ($7::text, $8::integer, $9::text, $10::bytea)",
+        "settlement_account_id, account_month, charge_off_id, line_key",
+        "500"
+    ),
+];
+
+/// Returns the statements of arrears with the types of their parameters, so that a test can explain them.
+#[must_use]
+pub fn arrears_statements() -> [(&'static str, &'static str); 4] {
+    let ([all, book], [next_of_all, next_of_book]) = (ARREARS, PORTION);
+    let (capped, portion) = (
+        "text, text, text, text, boolean, bigint",
+        "text, text, text, text, boolean, text, text, integer, text, bytea",
+    );
+    [(all, capped), (book, capped), (next_of_all, portion), (next_of_book, portion)]
+}
+
+/// Binds what both kinds of statement have in common.
 fn arrears_query<'q>(
     texts: [&'static str; 2],
     caller: &'q str,
     wanted: &'q Wanted,
-    limit: Option<i64>,
 ) -> Query<'q, Postgres, PgArguments> {
     let [all, of_book] = texts;
     sqlx::query(if wanted.book_id.is_some() { of_book } else { all })
@@ -82,15 +130,7 @@ fn arrears_query<'q>(
         .bind(wanted.book_id.as_deref())
         .bind(wanted.retail_store_id.as_deref())
         .bind(wanted.kind.and_then(|kind| kind.of_package().stored()))
-        .bind(limit)
         .bind(wanted.kind.map(Kind::is_own))
-}
-
-/// Returns the statements behind [`arrears`], for all books and for one, so that a test can explain them.
-/// Parameters: caller, book, store, kind, limit, own.
-#[must_use]
-pub fn arrears_statements() -> [&'static str; 2] {
-    arrears_sql!("")
 }
 
 /// Returns the arrears that a caller sees, encoded, at most `limit`.
@@ -103,35 +143,66 @@ pub async fn arrears(
     wanted: &Wanted,
     limit: i64,
 ) -> Result<Vec<Bytes>, sqlx::Error> {
-    let rows = arrears_query(arrears_statements(), caller, wanted, Some(limit)).fetch(executor);
-    all_encoded(rows).named("arrears_read").await
+    let rows = arrears_query(ARREARS, caller, wanted).bind(limit).fetch(executor);
+    Ok(all_encoded(rows).named("arrears_read").await?.0)
 }
 
-/// Opens a cursor over the arrears that a caller sees. It lives as long as the transaction.
+/// The place of a line in the order of arrears. No payment changes it.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    book_id: String,
+    settlement_account_id: String,
+    account_month: i32,
+    charge_off_id: String,
+    line_key: Vec<u8>,
+}
+
+/// Returns the next arrears that a caller sees, encoded, after a place, and the place of the last of them. The
+/// default place is before every line; an empty portion is the end.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn open_cursor(connection: &mut PgConnection, caller: &str, wanted: &Wanted) -> Result<(), sqlx::Error> {
-    let texts = arrears_sql!("DECLARE arrears NO SCROLL CURSOR FOR ");
-    arrears_query(texts, caller, wanted, None).execute(connection).named("arrears_cursor").await?;
-    Ok(())
+pub async fn portion(
+    executor: impl PgExecutor<'_>,
+    caller: &str,
+    wanted: &Wanted,
+    after: &Place,
+) -> Result<(Vec<Bytes>, Option<Place>), sqlx::Error> {
+    let Place { book_id, settlement_account_id, account_month, charge_off_id, line_key } = after;
+    let query = arrears_query(PORTION, caller, wanted)
+        .bind(book_id)
+        .bind(settlement_account_id)
+        .bind(account_month)
+        .bind(charge_off_id)
+        .bind(line_key);
+    let (lines, last) = all_encoded(query.fetch(executor)).named("arrears_portion").await?;
+    let place = last.map(|row| place(&row)).transpose()?;
+    Ok((lines, place))
 }
 
-/// Returns the next lines of the cursor, encoded; none at its end.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn next_portion(connection: &mut PgConnection) -> Result<Vec<Bytes>, sqlx::Error> {
-    all_encoded(sqlx::query("FETCH 500 FROM arrears").fetch(connection)).named("arrears_fetch").await
+/// Reads the columns that a portion has beside those of a line.
+fn place(row: &PgRow) -> Result<Place, sqlx::Error> {
+    Ok(Place {
+        book_id: row.try_get(9)?,
+        settlement_account_id: row.try_get(10)?,
+        account_month: row.try_get(11)?,
+        charge_off_id: row.try_get(12)?,
+        line_key: row.try_get(13)?,
+    })
 }
 
-async fn all_encoded(mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>) -> Result<Vec<Bytes>, sqlx::Error> {
+/// Returns the lines of all rows, and the last row.
+async fn all_encoded(
+    mut rows: BoxStream<'_, Result<PgRow, sqlx::Error>>,
+) -> Result<(Vec<Bytes>, Option<PgRow>), sqlx::Error> {
     let mut lines = Vec::new();
     let mut buffer = BytesMut::new();
+    let mut last = None;
     while let Some(row) = rows.try_next().await? {
         lines.push(encoded(&row, &mut buffer)?);
+        last = Some(row);
     }
-    Ok(lines)
+    Ok((lines, last))
 }
 
 /// Encodes a line: the bytes as billed, followed by the fields that payments change.
@@ -159,6 +230,28 @@ fn encoded(row: &PgRow, buffer: &mut BytesMut) -> Result<Bytes, sqlx::Error> {
     Ok(buffer.split().freeze())
 }
 
+/// Looks up names of lines: companies, stores and packages.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn registered(pool: &Pool, asked: &Asked) -> Result<Registered, sqlx::Error> {
+    let split = |names: &BTreeSet<OfCompany>| -> (Vec<_>, Vec<_>) { names.iter().cloned().unzip() };
+    let mut found = Registered::default();
+    if !asked.companies.is_empty() {
+        let ids: Vec<_> = asked.companies.iter().cloned().collect();
+        found.companies = suppliers::store::kinds(pool, &ids).await?;
+    }
+    if !asked.stores.is_empty() {
+        let (companies, stores) = split(&asked.stores);
+        found.stores = suppliers::store::registered(pool, &companies, &stores).await?;
+    }
+    if !asked.packages.is_empty() {
+        let (companies, packages) = split(&asked.packages);
+        found.packages = packages::store::registered(pool, &companies, &packages).await?;
+    }
+    Ok(found)
+}
+
 /// An imported batch.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -168,6 +261,8 @@ pub struct Batch {
     pub lines: i64,
     /// Lines that were outstanding at the import.
     pub outstanding_lines: i64,
+    /// It was imported by mistake and taken back.
+    pub taken_back: bool,
 }
 
 /// Returns the batch of an identifier.
@@ -181,8 +276,10 @@ pub async fn batch(
 ) -> Result<Option<Batch>, sqlx::Error> {
     sqlx::query_as!(
         Batch,
-        "SELECT content_hash, lines, outstanding_lines FROM receivable_batch
-         WHERE company_id = $1 AND batch_id = $2",
+        r#"SELECT content_hash, lines, outstanding_lines, EXISTS (
+               SELECT FROM receivable_batch_taken_back t
+               WHERE t.company_id = b.company_id AND t.batch_id = b.batch_id) AS "taken_back!"
+           FROM receivable_batch b WHERE company_id = $1 AND batch_id = $2"#,
         company_id,
         batch_id.as_str(),
     )
@@ -191,7 +288,7 @@ pub async fn batch(
     .await
 }
 
-/// Reserves a batch for this transaction; returns false if another is importing it.
+/// Reserves a batch for this transaction; returns false if another is importing it or taking it back.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -235,37 +332,29 @@ pub async fn record_batch(
     Ok(())
 }
 
-/// Returns true if a line is open and settled at once, which no index prevents. Locks the network
-/// companies, in the order of their identifiers, against other imports until this transaction ends, so
-/// that none can add the other half of such a line after the check.
+/// Records a batch as taken back and removes its lines, but for those that something changed since; returns how
+/// many are gone.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn any_line_twice(
-    connection: &mut PgConnection,
-    network_company_ids: &[String],
-) -> Result<bool, sqlx::Error> {
-    for id in network_company_ids {
-        sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 2))", id)
-            .execute(&mut *connection)
-            .named("line_lock")
-            .await?;
-    }
-    // LIMIT keeps this a lookup for each open line, of which there are few.
-    sqlx::query_scalar!(
-        r#"SELECT EXISTS (
-               SELECT FROM receivable_open o CROSS JOIN LATERAL (
-                   SELECT FROM receivable_settled s
-                   WHERE s.network_company_id = o.network_company_id AND s.line_key = o.line_key LIMIT 1) AS twin
-               WHERE o.network_company_id = ANY($1)) AS "exists!""#,
-        network_company_ids,
+pub async fn take_back(connection: &mut PgConnection, call: &Call, batch_id: &BatchId) -> Result<i64, sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO receivable_batch_taken_back (company_id, batch_id) VALUES ($1, $2)",
+        call.tenant.id,
+        batch_id.as_str(),
     )
-    .fetch_one(connection)
-    .named("line_twice")
-    .await
+    .execute(&mut *connection)
+    .named("batch_take_back")
+    .await?;
+    // In an order with the first: a query does not see what its own parts write.
+    sqlx::query_scalar!(r#"SELECT take_back_lines($1, $2) AS "gone!""#, call.tenant.id, batch_id.as_str())
+        .fetch_one(connection)
+        .named("batch_lines_remove")
+        .await
 }
 
-/// Returns the keys of lines that exist.
+/// Returns the keys of lines that exist, of those that are given with their network companies. The company travels
+/// with each key: a constant beside the keys would look selective to a planner without statistics.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -275,7 +364,8 @@ pub async fn existing(
     keys: &[Vec<u8>],
 ) -> Result<Vec<Vec<u8>>, sqlx::Error> {
     sqlx::query_scalar!(
-        "SELECT line_key FROM receivable WHERE network_company_id = ANY($1) AND line_key = ANY($2)",
+        "SELECT k.line_key FROM unnest($1::text[], $2::bytea[]) AS own (network_company_id, line_key)
+         JOIN receivable_key k ON k.network_company_id = own.network_company_id AND k.line_key = own.line_key",
         network_company_ids,
         keys,
     )
@@ -288,8 +378,8 @@ pub async fn existing(
 const COPY: &str = "COPY receivable (network_company_id, retail_company_id, book_id, retail_store_id, package_kind, \
     settlement_account_id, account_month, charge_off_date, charge_off_id, line_key, fee, paid_total, latest_paid, \
     latest_paid_date, latest_payment_id, previous_paid_date, previous_payment_id, levy_date, settled_month, settled, \
-    batch_id, issued) FROM STDIN WITH (FORMAT binary)";
-const COPY_COLUMNS: i16 = 22;
+    batch_id, importer_id, issued) FROM STDIN WITH (FORMAT binary)";
+const COPY_COLUMNS: i16 = 23;
 
 /// Lines in PostgreSQL's binary COPY format, encoded by the driver.
 #[derive(Debug)]
@@ -314,7 +404,7 @@ impl CopyBuffer {
     ///
     /// # Errors
     /// Returns an error if a value has no binary form.
-    pub fn push(&mut self, batch_id: &BatchId, checked: &CheckedLine) -> Result<(), BoxDynError> {
+    pub fn push(&mut self, importer_id: &str, batch_id: &BatchId, checked: &CheckedLine) -> Result<(), BoxDynError> {
         let line = &checked.line;
         let text = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
         self.bytes.extend_from_slice(&COPY_COLUMNS.to_be_bytes());
@@ -339,6 +429,7 @@ impl CopyBuffer {
         self.put::<Option<i32>>(AccountMonth::read(line.settled_month).map(AccountMonth::number))?;
         self.put(checked.is_settled())?;
         self.put(batch_id.as_str())?;
+        self.put(importer_id)?;
         self.put(checked.issued.as_slice())?;
         self.lines += 1;
         Ok(())
@@ -372,10 +463,4 @@ impl CopyBuffer {
         };
         copying.named("line_copy").await
     }
-}
-
-/// Returns keys as a statement takes them.
-#[must_use]
-pub fn key_column<'a>(keys: impl IntoIterator<Item = &'a LineKey>) -> Vec<Vec<u8>> {
-    keys.into_iter().map(|key| key.to_vec()).collect()
 }

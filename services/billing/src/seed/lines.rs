@@ -23,6 +23,8 @@ const TARIFF_OF_BOOK: [usize; BOOKS] = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
 /// The tariff of the network company's own customers; they live in the books of this tariff and of those
 /// before it.
 const GUARANTEED_TARIFF: usize = 1;
+/// The package of the network company's own customers. It is not registered: the imports declare it.
+pub(super) const GUARANTEED_PACKAGE: &str = "P900000000000001";
 /// Bills that are not paid in full, in percent.
 const UNPAID_PERCENT: u64 = 3;
 /// One in this many of those is partly paid.
@@ -96,7 +98,7 @@ pub(super) fn guaranteed_accounts(in_a_book: usize) -> impl Iterator<Item = Acco
                 book_id: book_id(book),
                 retail_company_id: NETWORK,
                 retail_store_id: NETWORK_STORE.to_owned(),
-                package_id: "P900000000000001".to_owned(),
+                package_id: GUARANTEED_PACKAGE.to_owned(),
                 kind: ChargePackType::Guaranteed,
                 tariff: TARIFFS.get(GUARANTEED_TARIFF)?,
             })

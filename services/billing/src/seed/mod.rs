@@ -7,17 +7,20 @@ mod reference;
 
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
+use communal_kit::dates;
 use communal_kit::identity::TenantKind;
 use communal_kit::pool::Pool;
-use communal_proto::billing::v1::{ImportBatch, ImportReceivableLinesRequest};
+use communal_kit::uploads::{UploadLimits, Uploads};
+use communal_proto::billing::v1::{ForeignPackage, ImportBatch, ImportReceivableLinesRequest};
 use futures::stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use tonic::Status;
 
-use crate::receivables::{import, store};
+use crate::receivables::import::{Terms, import};
+use crate::receivables::store;
 use crate::vocabulary::identifiers::BatchId;
 use catalogue::{NETWORK, RETAILERS, demo_call, register, sell_packages};
-use lines::{Account, guaranteed_accounts, lines_of_year, retail_accounts};
+use lines::{Account, GUARANTEED_PACKAGE, guaranteed_accounts, lines_of_year, retail_accounts};
 
 /// Accounts in one message of an import.
 const ACCOUNTS_A_MESSAGE: usize = 100;
@@ -76,7 +79,11 @@ fn batch_id(company_id: &str, year: u32) -> BatchId {
 
 /// Imports one year's bills of a company's accounts, like a client's stream.
 async fn load(pool: &Pool, call: &Call, year: u32, accounts: Vec<Account>, bar: &ProgressBar) -> anyhow::Result<()> {
-    let batch = ImportBatch { batch_id: batch_id(&call.tenant.id, year).into() };
+    let batch = ImportBatch {
+        batch_id: batch_id(&call.tenant.id, year).into(),
+        stores: Vec::new(),
+        packages: vec![ForeignPackage { retail_company_id: NETWORK.into(), package_id: GUARANTEED_PACKAGE.into() }],
+    };
     let mut batch = Some(batch);
     let portions: Vec<_> = accounts.chunks(ACCOUNTS_A_MESSAGE).map(<[Account]>::to_vec).collect();
     let messages = portions.into_iter().map(move |portion| {
@@ -87,6 +94,10 @@ async fn load(pool: &Pool, call: &Call, year: u32, accounts: Vec<Account>, bar: 
         bar.inc(u64::try_from(portion.len()).unwrap_or_default());
         Ok(ImportReceivableLinesRequest { batch: batch.take(), lines })
     });
-    import::import(pool, call, u32::MAX, stream::iter(messages)).await?;
+    let upload = Uploads::new("seed", UploadLimits::default()).begin(&call.tenant.id)?;
+    // The bills reach to the end of their years, whatever day it is.
+    let end = dates::from_number(99_991_231).ok_or_else(|| anyhow::anyhow!("no last day"))?;
+    let terms = Terms { upload, most_lines: u32::MAX, today: end };
+    import(pool, call, terms, stream::iter(messages)).await?;
     Ok(())
 }

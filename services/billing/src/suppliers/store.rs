@@ -64,6 +64,48 @@ pub async fn has_network_store(
     .await
 }
 
+/// Returns the kinds of those of the companies that are registered.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn kinds(
+    executor: impl PgExecutor<'_>,
+    company_ids: &[String],
+) -> Result<Vec<(String, TenantKind)>, sqlx::Error> {
+    let rows = sqlx::query!("SELECT tenant_id, kind FROM platform.tenant WHERE tenant_id = ANY($1)", company_ids)
+        .fetch_all(executor)
+        .named("company_kinds")
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let kind =
+                TenantKind::try_from(i32::from(row.kind)).map_err(|unknown| sqlx::Error::Decode(unknown.into()))?;
+            Ok((row.tenant_id, kind))
+        })
+        .collect()
+}
+
+/// Returns those of the stores, each given with its company, that are registered.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn registered(
+    executor: impl PgExecutor<'_>,
+    company_ids: &[String],
+    store_ids: &[String],
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT s.company_id, s.store_id FROM unnest($1::text[], $2::text[]) AS own (company_id, store_id)
+         JOIN store s ON s.company_id = own.company_id AND s.store_id = own.store_id",
+        company_ids,
+        store_ids,
+    )
+    .fetch_all(executor)
+    .named("stores_registered")
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.company_id, row.store_id)).collect())
+}
+
 /// Returns whether the calling company is the one that a request names and has the store, in the region if the request
 /// names one. Reference data of a store is changed by naming all three.
 ///

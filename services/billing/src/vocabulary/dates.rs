@@ -22,6 +22,7 @@ pub fn day_number(day: Option<NaiveDate>) -> i32 {
 /// use communal_billing::vocabulary::dates::{AccountMonth, day};
 /// assert_eq!(day(20_240_229).map(AccountMonth::of), AccountMonth::read(202_402));
 /// assert_eq!(AccountMonth::read(202_413), None);
+/// assert_eq!(AccountMonth::read(202_412).map(AccountMonth::next), AccountMonth::read(202_501));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountMonth(i32);
@@ -37,6 +38,12 @@ impl AccountMonth {
     #[must_use]
     pub fn of(day: NaiveDate) -> Self {
         Self(day.year() * 100 + day.month().cast_signed())
+    }
+
+    /// The month after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(if self.0 % 100 == 12 { self.0 + 89 } else { self.0 + 1 })
     }
 
     /// The documented number, yyyyMM.

@@ -1,13 +1,16 @@
 //! Arrears over gRPC: visibility, order, cap, and every documented key.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use communal_billing::receivables::arrears::{Seen, Wanted};
 use communal_billing::receivables::store::arrears_statements;
+use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::*;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage as _};
 use sqlx::Row as _;
+use tonic::transport::Endpoint;
 
 use crate::harness::*;
 
@@ -26,7 +29,7 @@ fn every_kind_of_line() -> Vec<ReceivableLine> {
     for (network, retail, store) in companies {
         for book in BOOKS {
             for kind in [ChargePackType::Guaranteed, ChargePackType::LowIncome, ChargePackType::Market] {
-                for paid in ["", "157.49"] {
+                for paid in [false, true] {
                     let number = u32::try_from(lines.len()).unwrap() + 1;
                     lines.push(ReceivableLine {
                         network_company_id: network.into(),
@@ -34,8 +37,7 @@ fn every_kind_of_line() -> Vec<ReceivableLine> {
                         retail_store_id: store.into(),
                         book_id: book.into(),
                         package_kind: kind.into(),
-                        paid_total: paid.into(),
-                        ..line(number, 202_401)
+                        ..if paid { self::paid(line(number, 202_401)) } else { line(number, 202_401) }
                     });
                 }
             }
@@ -182,17 +184,66 @@ async fn a_stream_of_many_portions_is_whole_and_ends_when_the_client_goes() {
         let mut stream = world.receivables(caller(NETWORK)).stream_user_arrearages(request).await.unwrap().into_inner();
         assert_eq!(stream.message().await.unwrap().map(|p| p.lines.len()), Some(500));
     }
-    eventually(|| async {
-        let open: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'",
-        )
-        .fetch_one(world.pool())
-        .await
-        .unwrap();
-        open == 0
-    })
-    .await;
     assert_eq!(world.arrears(NETWORK, ArrearsFilter::default()).await.unwrap().len(), 12_345);
+}
+
+#[tokio::test]
+async fn streams_that_nobody_reads_hold_no_connection() {
+    let settings = [("database_connections", "3"), ("acquire_timeout_ms", "500"), ("channel_concurrent_streams", "64")];
+    let world = World::start_with(&settings).await;
+    let lines: Vec<_> = (1..=6_000).map(|n| line(n, 202_401)).collect();
+    world.import_as(NETWORK, "many", &lines).await.unwrap();
+    // A client that gives no stream any room.
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.address)).unwrap().initial_stream_window_size(0);
+    let channel = endpoint.connect().await.unwrap();
+    let mut unread = Vec::new();
+    for _ in 0..24 {
+        let mut receivables = ReceivableServiceClient::with_interceptor(channel.clone(), caller(NETWORK));
+        unread.push(receivables.stream_user_arrearages(StreamUserArrearagesRequest::default()).await.unwrap());
+    }
+    // Long enough for each to have read all that it reads ahead.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let open: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'",
+    )
+    .fetch_one(world.pool())
+    .await
+    .unwrap();
+    assert_eq!(open, 0);
+    let book = filter("", "B000000000000009", ChargePackType::Unspecified);
+    for _ in 0..20 {
+        let began = Instant::now();
+        assert_eq!(world.arrears(OTHER_RETAIL, book.clone()).await.unwrap(), []);
+        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    }
+    assert_eq!(world.streamed(NETWORK, ArrearsFilter::default()).await.unwrap().len(), 6_000);
+    drop(unread);
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_after_its_last_line_whatever_happens_meanwhile() {
+    let world = World::start().await;
+    let lines: Vec<_> = (1..=6_000).map(|n| line(n * 2, 202_401)).collect();
+    world.import_as(NETWORK, "before", &lines).await.unwrap();
+    let request = StreamUserArrearagesRequest::default();
+    let mut stream = world.receivables(caller(NETWORK)).stream_user_arrearages(request).await.unwrap().into_inner();
+    let mut found: Vec<_> = stream.message().await.unwrap().unwrap().lines;
+    // Lines before and after the place of the stream; a few of those that it still has to read are paid.
+    world.import_as(NETWORK, "between", &[line(1, 202_401), line(11_989, 202_401)]).await.unwrap();
+    sqlx::query(
+        "UPDATE receivable SET settled = true, paid_total = fee WHERE settlement_account_id > 'A000000000011990'",
+    )
+    .execute(world.pool())
+    .await
+    .unwrap();
+    while let Some(portion) = stream.message().await.unwrap() {
+        found.extend(portion.lines);
+    }
+    let found: Vec<_> = found.into_iter().map(|l| ReceivableLine::decode(l).unwrap().settlement_account_id).collect();
+    let expected: Vec<_> =
+        (1..12_000).filter(|n| n % 2 == 0 && *n <= 11_990 || *n == 11_989).map(|n| format!("A{n:015}")).collect();
+    assert!(found == expected, "each once and in order: {} of {}", found.len(), expected.len());
 }
 
 /// A line with every field set, each to another value.
@@ -230,7 +281,6 @@ fn full_line() -> ReceivableLine {
         category_item: 9_999_999_999,
         surcharge_item: 7,
         start_date: 20_230_101,
-        settled_month: 202_403,
         quantity: "-12345678901234.5".into(),
         unit_price: "99999999.1".into(),
         fee: "-99999999999999.99".into(),
@@ -271,7 +321,9 @@ async fn all_sixty_one_fields_come_back_as_they_were_billed_and_paid() {
     let line = DynamicMessage::decode(described, bytes.as_slice()).unwrap();
     assert_eq!(line.descriptor().fields().len(), 61);
     for field in line.descriptor().fields() {
-        assert!(line.has_field(&field), "{} came back empty", field.json_name());
+        // What is in arrears is not settled.
+        let settled = field.json_name() == "SETTLE_ACCOUNT_MONTH";
+        assert_eq!(line.has_field(&field), !settled, "{}", field.json_name());
     }
 }
 
@@ -295,15 +347,20 @@ async fn arrears_are_read_in_order_from_the_index_of_either_company_and_never_so
     let mut connection = world.pool().acquire().await.unwrap();
     // The plan that a prepared statement settles on, whatever its first arguments were.
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *connection).await.unwrap();
-    for (name, statement) in ["all_books", "one_book"].into_iter().zip(arrears_statements()) {
-        let prepare = format!("PREPARE {name} (text, text, text, text, bigint, boolean) AS {statement}");
+    let names = ["all_books", "one_book", "next_of_all_books", "next_of_one_book"];
+    for (name, (statement, parameters)) in names.into_iter().zip(arrears_statements()) {
+        let prepare = format!("PREPARE {name} ({parameters}) AS {statement}");
         sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
-        let explain = format!("EXPLAIN EXECUTE {name} ('{NETWORK}', 'B000000000000007', NULL, NULL, 10001, NULL)");
+        let last = if name.starts_with("next") { "'B000000000000007', 'A', 202401, '', ''" } else { "10001" };
+        let explain = format!("EXPLAIN EXECUTE {name} ('{NETWORK}', 'B000000000000007', NULL, NULL, NULL, {last})");
         let plan = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *connection).await.unwrap();
         let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
         let has = |what: &str| plan.iter().any(|line| line.contains(what));
         assert!(has("receivable_open_by_network") && has("receivable_open_by_retail"), "{plan:#?}");
         assert!(has("Merge Append") && !has("Seq Scan") && !has("Sort  ("), "{plan:#?}");
         assert!(!has("receivable_settled"), "what is settled is not even looked at: {plan:#?}");
+        // A portion begins at its place in the index, and does not walk to it.
+        let begins = |line: &&String| line.contains("Index Cond") && line.contains("ROW(");
+        assert_eq!(plan.iter().filter(begins).count(), if name.starts_with("next") { 2 } else { 0 }, "{plan:#?}");
     }
 }

@@ -5,15 +5,12 @@ use std::time::Duration;
 use communal_proto::billing::v1::*;
 use futures::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic_types::StatusExt as _;
 
 use crate::harness::*;
 
 async fn lines_stored(world: &World) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(world.pool()).await.unwrap()
-}
-
-fn paid(line: ReceivableLine) -> ReceivableLine {
-    ReceivableLine { paid_total: line.fee.clone(), ..line }
 }
 
 #[tokio::test]
@@ -75,7 +72,13 @@ async fn every_fault_is_named_by_its_row_over_the_whole_stream_and_nothing_is_wr
 #[tokio::test]
 async fn refunds_are_lines_with_the_signs_turned() {
     let world = World::start().await;
-    let refund = |paid: &str| ReceivableLine { fee: "-79.25".into(), paid_total: paid.into(), ..line(1, 202_401) };
+    let refund = |given: &str| ReceivableLine {
+        fee: "-79.25".into(),
+        paid_total: given.into(),
+        latest_paid: given.into(),
+        settled_month: 0,
+        ..paid(line(1, 202_401))
+    };
     for wrong in ["-79.26", "0.01"] {
         assert_eq!(reason(world.import_as(NETWORK, "refund", &[refund(wrong)]).await), "FIELD_MALFORMED");
     }
@@ -112,7 +115,6 @@ async fn a_line_is_known_in_whichever_partition_it_is() {
          DROP TABLE receivable_settled;
          CREATE TABLE receivable_settled PARTITION OF receivable FOR VALUES IN (true) PARTITION BY RANGE (account_month);
          CREATE TABLE settled_2024 PARTITION OF receivable_settled FOR VALUES FROM (202401) TO (202501);
-         CREATE UNIQUE INDEX receivable_settled_key ON receivable_settled (network_company_id, line_key, account_month);
          GRANT SELECT, INSERT ON receivable_settled TO communal_server;
          COMMIT",
     )
@@ -152,7 +154,7 @@ async fn the_first_message_names_the_batch_and_no_other_does() {
         async move { receivables.import_receivable_lines(futures::stream::iter(messages)).await }
     };
     let lines = vec![line(1, 202_401)];
-    let batch = |id: &str| Some(ImportBatch { batch_id: id.into() });
+    let batch = |id: &str| Some(communal_fixtures::receivables::batch(id, &lines));
     let message = |batch, lines| ImportReceivableLinesRequest { batch, lines };
     let named = |status: tonic::Status| fields(&status);
     assert_eq!(named(import(vec![]).await.unwrap_err()), ["batch"]);
@@ -214,7 +216,7 @@ async fn a_stream_cancelled_in_the_middle_leaves_nothing() {
 
 #[tokio::test]
 async fn of_equal_batches_at_once_one_is_written() {
-    let world = World::start().await;
+    let world = World::start_with(&[("tenant_imports", "4")]).await;
     let lines: Vec<_> = (1..=2_000).map(|n| line(n, 202_401)).collect();
     let tasks: Vec<_> = (0..4)
         .map(|_| {
@@ -263,18 +265,22 @@ async fn of_batches_that_share_a_line_at_once_one_is_written() {
     }
 }
 
-#[tokio::test]
-async fn more_concurrent_imports_than_allowed_are_refused_as_overloaded() {
-    let world = World::start().await;
-    let mut open = Vec::new();
-    for n in 0..4 {
-        let (send, receive) = tokio::sync::mpsc::channel(1);
-        let mut receivables = world.receivables(caller(NETWORK));
-        let call = tokio::spawn(async move { receivables.import_receivable_lines(ReceiverStream::new(receive)).await });
-        send.send(import_messages(&format!("held-{n}"), &[line(n, 202_401)], 1).remove(0)).await.unwrap();
-        open.push((send, call));
-    }
-    // All four have begun once their transactions hold their batches.
+/// An import that has begun and whose sender waits.
+async fn hold(world: &World, tenant: &'static str, n: u32) -> Held {
+    let (send, receive) = tokio::sync::mpsc::channel(1);
+    let mut receivables = world.receivables(caller(tenant));
+    let call = tokio::spawn(async move { receivables.import_receivable_lines(ReceiverStream::new(receive)).await });
+    send.send(import_messages(&format!("held-{n}"), &[line(n, 202_401)], 1).remove(0)).await.unwrap();
+    (send, call)
+}
+
+type Held = (
+    tokio::sync::mpsc::Sender<ImportReceivableLinesRequest>,
+    tokio::task::JoinHandle<Result<tonic::Response<ImportReceivableLinesResponse>, tonic::Status>>,
+);
+
+/// Waits until so many imports have begun: their transactions hold their batches.
+async fn begun(world: &World, imports: i64) {
     eventually(|| async {
         let held: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -283,15 +289,226 @@ async fn more_concurrent_imports_than_allowed_are_refused_as_overloaded() {
         .fetch_one(world.pool())
         .await
         .unwrap();
-        held == 4
+        held == imports
     })
     .await;
-    assert_eq!(reason(world.import_as(NETWORK, "fifth", &[line(9, 202_401)]).await), "OVERLOADED");
+}
+
+#[tokio::test]
+async fn imports_have_places_in_all_and_a_company_takes_its_share() {
+    let world = World::start_with(&[("imports", "3"), ("tenant_imports", "2")]).await;
+    let mut open = vec![hold(&world, NETWORK, 1).await, hold(&world, NETWORK, 2).await];
+    begun(&world, 2).await;
+    let status = world.import_as(NETWORK, "third", &[line(9, 202_401)]).await.unwrap_err();
+    assert!(status.get_error_details().retry_info().is_some(), "{status:?}");
+    assert_eq!(reason::<()>(Err(status)), "OVERLOADED");
+    // Another company does not notice.
+    world.import_as(RETAIL, "mine", &[line(8, 202_401)]).await.unwrap();
+    open.push(hold(&world, RETAIL, 3).await);
+    begun(&world, 3).await;
+    assert_eq!(reason(world.import_as(OTHER_RETAIL, "fourth", &[line(9, 202_401)]).await), "OVERLOADED");
     for (send, call) in open {
         drop(send);
         call.await.unwrap().expect("those that began end well");
     }
-    assert_eq!(lines_stored(&world).await, 4);
+    world.import_as(NETWORK, "third", &[line(9, 202_401)]).await.expect("there is room again");
+    assert_eq!(lines_stored(&world).await, 5);
+}
+
+#[tokio::test]
+async fn a_sender_that_sends_messages_and_no_lines_loses_its_place() {
+    let world = World::start_with(&[("tenant_imports", "1"), ("import_window_ms", "400")]).await;
+    let first = import_messages("empty", &[line(1, 202_401)], 1).remove(0);
+    let empty = futures::stream::iter(std::iter::repeat_with(ImportReceivableLinesRequest::default));
+    let slow = empty.then(|message| async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        message
+    });
+    let stream = futures::stream::iter([first]).chain(slow);
+    let refused = world.receivables(caller(NETWORK)).import_receivable_lines(Box::pin(stream)).await;
+    assert_eq!(reason(refused), "DEADLINE_EXCEEDED");
+    assert_eq!(world.import_as(NETWORK, "empty", &[line(1, 202_401)]).await.unwrap().lines, 1, "nothing is left of it");
+}
+
+#[tokio::test]
+async fn each_company_of_a_line_has_its_role() {
+    let world = World::start().await;
+    let of = |network: &str, retail: &str| ReceivableLine {
+        network_company_id: network.into(),
+        retail_company_id: retail.into(),
+        ..line(1, 202_401)
+    };
+    let cases: [(&str, ReceivableLine, &[&str]); 5] = [
+        // A retail company may not put a line into another's arrears.
+        (RETAIL, of(OTHER_RETAIL, RETAIL), &["lines[0].NETWORK_CO_DID"]),
+        (RETAIL, of("N000000000000099", RETAIL), &["lines[0].NETWORK_CO_DID"]),
+        (RETAIL, of(RETAIL, RETAIL), &["lines[0].NETWORK_CO_DID"]),
+        (NETWORK, of(NETWORK, "S000000000000099"), &["lines[0].RETAIL_CO_DID"]),
+        (NETWORK, of(NETWORK, OTHER_NETWORK), &["lines[0].RETAIL_CO_DID"]),
+    ];
+    for (n, (tenant, line, expected)) in cases.into_iter().enumerate() {
+        let status = world.import_as(tenant, &format!("wrong-{n}"), &[line]).await.unwrap_err();
+        assert_eq!(fields(&status), expected, "case {n}");
+    }
+    assert_eq!(world.arrears(OTHER_RETAIL, ArrearsFilter::default()).await.unwrap(), []);
+    // A network company bills for the retailers on its grid, and for itself.
+    world.import_as(NETWORK, "retailer", &[of(NETWORK, RETAIL)]).await.unwrap();
+    world.import_as(NETWORK, "itself", &[of(NETWORK, NETWORK)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn stores_and_packages_are_registered_or_declared() {
+    let world = World::start().await;
+    let import = |batch_id: &str, line: &ReceivableLine, declares: bool| {
+        let mut message = import_messages(batch_id, std::slice::from_ref(line), 1).remove(0);
+        if !declares {
+            message.batch = Some(ImportBatch { batch_id: batch_id.into(), ..ImportBatch::default() });
+        }
+        let mut receivables = world.receivables(caller(RETAIL));
+        async move { receivables.import_receivable_lines(futures::stream::iter([message])).await }
+    };
+    let foreign = ReceivableLine { network_store_id: "old".into(), retail_store_id: "old".into(), ..line(1, 202_401) };
+    let status = import("old", &foreign, false).await.unwrap_err();
+    assert_eq!(fields(&status), ["lines[0].NET_STORES_AID", "lines[0].RET_STORES_AID", "lines[0].CHARGE_PACK_DID"]);
+    import("old", &foreign, true).await.unwrap();
+
+    let package_id = world.draft(laddered("居民阶梯")).await;
+    let known = ReceivableLine { package_id, ..line(2, 202_401) };
+    import("known", &known, false).await.unwrap();
+    let elsewhere =
+        ReceivableLine { network_company_id: OTHER_NETWORK.into(), network_store_id: String::new(), ..known };
+    let status = import("elsewhere", &elsewhere, false).await.unwrap_err();
+    assert_eq!(fields(&status), ["lines[0].CHARGE_PACK_DID"], "sold in the area of another network company");
+}
+
+#[tokio::test]
+async fn payments_add_up_and_times_follow_one_another() {
+    let world = World::start().await;
+    let unpaid = || line(1, 202_401);
+    let settled = || paid(line(1, 202_401));
+    let partly = || ReceivableLine {
+        paid_total: "100".into(),
+        latest_paid: "40".into(),
+        previous_paid_date: 20_240_201,
+        previous_payment_id: "W000000000000000".into(),
+        latest_paid_date: 20_240_301,
+        settled_month: 0,
+        ..settled()
+    };
+    let cases: [(ReceivableLine, &[&str]); 19] = [
+        (ReceivableLine { settled_month: 0, ..settled() }, &["SETTLE_ACCOUNT_MONTH"]),
+        (ReceivableLine { settled_month: 202_401, ..unpaid() }, &["SETTLE_ACCOUNT_MONTH"]),
+        (ReceivableLine { settled_month: 202_401, ..partly() }, &["SETTLE_ACCOUNT_MONTH"]),
+        (ReceivableLine { settled_month: 202_312, ..settled() }, &["SETTLE_ACCOUNT_MONTH"]),
+        (ReceivableLine { settled_month: 202_405, ..settled() }, &["SETTLE_ACCOUNT_MONTH"]),
+        (
+            ReceivableLine { latest_paid: String::new(), ..settled() },
+            &["THE_PAID_IN_FEE", "LAST_PAID_IN_DATE", "LAST_PAID_IN_SID"],
+        ),
+        (ReceivableLine { latest_paid_date: 0, ..settled() }, &["THE_PAID_IN_DATE"]),
+        (ReceivableLine { latest_payment_id: String::new(), ..settled() }, &["THE_PAID_IN_SID"]),
+        (
+            ReceivableLine { latest_paid_date: 20_240_201, latest_payment_id: "W1".into(), ..unpaid() },
+            &["THE_PAID_IN_DATE", "THE_PAID_IN_SID"],
+        ),
+        (ReceivableLine { previous_paid_date: 0, ..partly() }, &["LAST_PAID_IN_DATE"]),
+        (ReceivableLine { previous_payment_id: String::new(), ..partly() }, &["LAST_PAID_IN_SID"]),
+        (ReceivableLine { latest_paid: "100".into(), ..partly() }, &["LAST_PAID_IN_DATE", "LAST_PAID_IN_SID"]),
+        (ReceivableLine { latest_paid: "100.01".into(), ..partly() }, &["THE_PAID_IN_FEE"]),
+        (ReceivableLine { previous_paid_date: 20_240_302, ..partly() }, &["LAST_PAID_IN_DATE"]),
+        (ReceivableLine { latest_paid_date: 20_240_127, ..settled() }, &["THE_PAID_IN_DATE"]),
+        (ReceivableLine { latest_paid_date: 20_240_316, ..settled() }, &["THE_PAID_IN_DATE"]),
+        (ReceivableLine { charge_off_date: 20_240_316, penalty_from: 0, ..unpaid() }, &["OPERATION_DATE"]),
+        (ReceivableLine { account_month: 202_403, ..unpaid() }, &["ACCOUNT_MONTH"]),
+        (
+            ReceivableLine { start_date: 20_240_129, penalty_from: 20_240_127, ..unpaid() },
+            &["STARTUP_DATE", "LIQ_DAMA_LEVY_DATE"],
+        ),
+    ];
+    for (n, (line, expected)) in cases.into_iter().enumerate() {
+        let status = world.import_as(NETWORK, &format!("wrong-{n}"), &[line]).await.unwrap_err();
+        let mut found: Vec<_> = fields(&status).iter().map(|f| f.trim_start_matches("lines[0].").to_owned()).collect();
+        let mut expected: Vec<_> = expected.iter().map(|f| (*f).to_owned()).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "case {n}");
+    }
+    let other = |line: ReceivableLine, n: u32| ReceivableLine { settlement_account_id: format!("A{n:015}"), ..line };
+    world.import_as(NETWORK, "right", &[other(unpaid(), 1), other(settled(), 2), other(partly(), 3)]).await.unwrap();
+}
+
+async fn take_back(
+    world: &World,
+    tenant: &'static str,
+    batch_id: &str,
+) -> Result<TakeBackReceivableBatchResponse, tonic::Status> {
+    let request = TakeBackReceivableBatchRequest { batch_id: batch_id.into() };
+    world.receivables(caller(tenant)).take_back_receivable_batch(request).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn a_batch_that_was_imported_by_mistake_is_taken_back_whole() {
+    let world = World::start().await;
+    let mistaken: Vec<_> =
+        (1..=2_500).map(|n| if n % 5 == 0 { line(n, 202_401) } else { paid(line(n, 202_401)) }).collect();
+    world.import_as(NETWORK, "mistake", &mistaken).await.unwrap();
+    // A batch of another company with the same identifier, and lines of the same companies.
+    world.import_as(RETAIL, "mistake", &[line(9_001, 202_401)]).await.unwrap();
+    world.import_as(NETWORK, "right", &[line(9_002, 202_401)]).await.unwrap();
+
+    assert_eq!(reason(take_back(&world, OTHER_RETAIL, "mistake").await), "BATCH_NOT_FOUND", "of the caller alone");
+    let reply = take_back(&world, NETWORK, "mistake").await.unwrap();
+    assert_eq!((reply.lines, reply.replayed), (2_500, false));
+    let left = world.arrears(NETWORK, ArrearsFilter::default()).await.unwrap();
+    assert_eq!(
+        left.iter().map(|l| l.settlement_account_id.as_str()).collect::<Vec<_>>(),
+        ["A000000000009001", "A000000000009002"]
+    );
+    assert_eq!(lines_stored(&world).await, 2);
+    let reply = take_back(&world, NETWORK, "mistake").await.unwrap();
+    assert_eq!((reply.lines, reply.replayed), (2_500, true), "again changes nothing");
+
+    let by: (String, String) = sqlx::query_as("SELECT operator_id, batch_id FROM receivable_batch_taken_back")
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+    assert_eq!(by.1, "mistake");
+    assert_eq!(by.0, communal_fixtures::credentials::billing::OPERATOR, "who did it is recorded");
+    // The identifier says so from then on; under another one the lines are new again.
+    assert_eq!(reason(world.import_as(NETWORK, "mistake", &mistaken).await), "BATCH_TAKEN_BACK");
+    assert_eq!(world.import_as(NETWORK, "corrected", &mistaken).await.unwrap().lines, 2_500);
+}
+
+#[tokio::test]
+async fn a_batch_of_which_a_line_was_paid_stays() {
+    let world = World::start().await;
+    let lines: Vec<_> = (1..=100).map(|n| line(n, 202_401)).collect();
+    world.import_as(NETWORK, "paid-since", &lines).await.unwrap();
+    let payment = "UPDATE receivable SET settled = true, paid_total = fee, settled_month = 202402
+                   WHERE settlement_account_id IN ('A000000000000007', 'A000000000000008')";
+    sqlx::query(payment).execute(world.pool()).await.unwrap();
+    let status = take_back(&world, NETWORK, "paid-since").await.unwrap_err();
+    assert!(words(&status).contains('2'), "{}", words(&status));
+    assert_eq!(fields(&status), ["batchId"]);
+    assert_eq!(reason::<()>(Err(status)), "BATCH_TOUCHED");
+    assert_eq!(lines_stored(&world).await, 100);
+    assert!(world.import_as(NETWORK, "paid-since", &lines).await.unwrap().replayed, "and it is still the batch it was");
+}
+
+#[tokio::test]
+async fn of_many_who_take_a_batch_back_at_once_one_does() {
+    let world = World::start().await;
+    let lines: Vec<_> = (1..=1_000).map(|n| line(n, 202_401)).collect();
+    world.import_as(NETWORK, "mistake", &lines).await.unwrap();
+    let outcomes = futures::future::join_all((0..8).map(|_| take_back(&world, NETWORK, "mistake"))).await;
+    let mut done = 0;
+    for outcome in outcomes {
+        match outcome {
+            Ok(reply) => done += i32::from(!reply.replayed),
+            Err(status) => assert_eq!(reason::<()>(Err(status)), "CONFLICT", "told to come back"),
+        }
+    }
+    assert_eq!((done, lines_stored(&world).await), (1, 0));
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use communal_fixtures::credentials::billing::OTHER_RETAIL;
+use communal_fixtures::receivables;
 use communal_proto::billing::v1::{
-    ImportBatch, ImportReceivableLinesRequest, QueryUserArrearagesRequest, StreamUserArrearagesRequest,
+    ImportReceivableLinesRequest, QueryUserArrearagesRequest, StreamUserArrearagesRequest,
 };
 use futures::StreamExt as _;
 use futures::future::try_join_all;
@@ -190,10 +191,9 @@ pub(super) async fn endless_imports(stage: &Stage, findings: &mut Findings) -> a
     for number in 0..8_u32 {
         let company = if number.is_multiple_of(2) { OTHER_RETAIL } else { LARGE_RETAIL };
         let (answer, mut body) = connection.head(raw::grpc(IMPORT, &stage.metadata(company))?).await?;
-        let first = ImportReceivableLinesRequest {
-            batch: Some(ImportBatch { batch_id: format!("endless-{number}") }),
-            lines: vec![open_line(company, 710_000_000 + number)],
-        };
+        let lines = vec![open_line(company, 710_000_000 + number)];
+        let batch = Some(receivables::batch(&format!("endless-{number}"), &lines));
+        let first = ImportReceivableLinesRequest { batch, lines };
         body.send_data(raw::framed(&first.encode_to_vec(), None), false)?;
         answers.push(answer);
         sending.push(body);

@@ -41,6 +41,7 @@ const IMPURE_IN_THE_KIT: &[&str] = &[
     "server",
     "store",
     "telemetry",
+    "uploads",
     "vouching",
     "write",
 ];

@@ -1,6 +1,6 @@
 //! Receivable lines of the tests, and the calls that import and read them.
 
-pub use communal_fixtures::receivables::{import as import_messages, line};
+pub use communal_fixtures::receivables::{import as import_messages, line, paid};
 use communal_proto::billing::v1::*;
 use prost::Message as _;
 use tonic::Status;
