@@ -35,6 +35,7 @@ const IMPURE_IN_THE_KIT: &[&str] = &[
     "edge",
     "idempotency",
     "pool",
+    "portions",
     "refusal",
     "replicas",
     "request",
@@ -44,6 +45,7 @@ const IMPURE_IN_THE_KIT: &[&str] = &[
     "uploads",
     "vouching",
     "write",
+    "uploads",
 ];
 
 /// The name of a crate's library in paths.
