@@ -1,7 +1,7 @@
 //! Imports: streams that a client sends and that are written whole or not at all.
 //!
-//! An import keeps a transaction open while it arrives, so there are few at once, in all and of one
-//! tenant; its sender has to keep a pace, and the whole has an end. Only the time in which the
+//! An import keeps a transaction open while it arrives, so there are few at once, in all, of one
+//! channel and of one tenant; its sender has to keep a pace, and the whole has an end. Only the time in which the
 //! service waits for the sender counts against the sender's pace.
 
 use std::collections::HashMap;
@@ -12,8 +12,9 @@ use communal_proto::contract::v1::Reason as Common;
 use metrics::Counter;
 use tokio::time::{Instant, timeout_at};
 
+use crate::call::Call;
 use crate::limits;
-use crate::limits::{Levels, Quota, Shared};
+use crate::limits::{Hold, Levels, Quota, Shared};
 use crate::refusal::Refusal;
 
 limits! {
@@ -21,6 +22,7 @@ limits! {
     UploadLimits, LIMITS: UploadLimitDeclarations {
         imports: count("imports", 4, "imports at once", "RESOURCE_EXHAUSTED"),
         tenant_imports: count("tenant_imports", 2, "imports of one tenant at once", "RESOURCE_EXHAUSTED"),
+        channel_imports: count("channel_imports", 3, "imports of one channel at once", "RESOURCE_EXHAUSTED"),
         whole: time("import_ms", 600_000, "the time until an import has arrived", "DEADLINE_EXCEEDED"),
         window: time("import_window_ms", 30_000, "the time of waiting within which the next rows of an import have to come", "DEADLINE_EXCEEDED"),
         part: count("import_window_rows", 500, "the rows of an import that have to come within that time, or its end", "DEADLINE_EXCEEDED"),
@@ -35,15 +37,38 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct Uploads {
     limits: UploadLimits,
     all: Arc<Quota>,
-    /// Only tenants that import have one.
-    tenants: Mutex<HashMap<String, Arc<Quota>>>,
+    channels: Parties,
+    tenants: Parties,
     levels: Levels,
     reached: Reached,
 }
 
+/// The shares of parties that import.
+#[derive(Debug)]
+struct Parties {
+    most: usize,
+    reached: Counter,
+    /// Those that import now.
+    shares: Mutex<HashMap<String, Arc<Quota>>>,
+}
+
+impl Parties {
+    fn new(most: usize, reached: Counter) -> Self {
+        // What is registered begins at zero, so that its first step is seen as one.
+        reached.increment(0);
+        Self { most, reached, shares: Mutex::default() }
+    }
+
+    fn of(&self, id: &str) -> Arc<Quota> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        shares.retain(|_, quota| quota.used() > 0);
+        let new = || Quota::counted(self.most, self.reached.clone());
+        Arc::clone(shares.entry(id.to_owned()).or_insert_with(new))
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Reached {
-    of_tenant: Counter,
     whole: Counter,
     window: Counter,
 }
@@ -52,26 +77,27 @@ impl Uploads {
     /// Counts the imports of a service.
     #[must_use]
     pub fn new(service: &'static str, limits: UploadLimits) -> Arc<Self> {
-        let reached = Reached {
-            of_tenant: LIMITS.tenant_imports.reached(service),
-            whole: LIMITS.whole.reached(service),
-            window: LIMITS.window.reached(service),
-        };
+        let reached = Reached { whole: LIMITS.whole.reached(service), window: LIMITS.window.reached(service) };
         // What is registered begins at zero, so that its first step is seen as one.
-        for counter in [&reached.of_tenant, &reached.whole, &reached.window] {
+        for counter in [&reached.whole, &reached.window] {
             counter.increment(0);
         }
         let all = Quota::new(service, &LIMITS.imports, limits.imports);
         let levels = Levels::new(service, vec![(&LIMITS.imports, Arc::clone(&all))]);
-        Arc::new(Self { limits, all, tenants: Mutex::default(), levels, reached })
+        let channels = Parties::new(limits.channel_imports, LIMITS.channel_imports.reached(service));
+        let tenants = Parties::new(limits.tenant_imports, LIMITS.tenant_imports.reached(service));
+        Arc::new(Self { limits, all, channels, tenants, levels, reached })
     }
 
-    /// Begins an import of a tenant.
+    /// Begins an import.
     ///
     /// # Errors
-    /// Returns `OVERLOADED` if there are as many as there may be, in all or of the tenant.
-    pub fn begin(self: &Arc<Self>, tenant_id: &str) -> Result<Upload, Refusal> {
-        let place = Shared::take(&self.all, &self.of_tenant(tenant_id), 1);
+    /// Returns `OVERLOADED` if there are as many as there may be: in all, of the channel, or of the tenant.
+    pub fn begin(self: &Arc<Self>, call: &Call) -> Result<Upload, Refusal> {
+        let place =
+            self.tenants.of(&call.tenant.id).take(1).and_then(|of_tenant| {
+                Some((of_tenant, Shared::take(&self.all, &self.channels.of(&call.channel_id), 1)?))
+            });
         let Some(place) = place else {
             let refusal = Refusal::new(Common::Overloaded, "导入任务过多，请稍后重试");
             return Err(refusal.retry_after(RETRY_AFTER));
@@ -86,20 +112,13 @@ impl Uploads {
         };
         Ok(Upload { pace, place: Some(place), uploads: Arc::clone(self) })
     }
-
-    fn of_tenant(&self, tenant_id: &str) -> Arc<Quota> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.retain(|_, quota| quota.used() > 0);
-        let new = || Quota::counted(self.limits.tenant_imports, self.reached.of_tenant.clone());
-        Arc::clone(tenants.entry(tenant_id.to_owned()).or_insert_with(new))
-    }
 }
 
 /// An import that is under way; dropping it gives its place back.
 #[derive(Debug)]
 pub struct Upload {
     pace: Pace,
-    place: Option<Shared>,
+    place: Option<(Hold, Shared)>,
     uploads: Arc<Uploads>,
 }
 
@@ -172,36 +191,48 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::future::pending;
 
+    use chrono::Utc;
+    use communal_proto::identity::v1::TenantKind;
     use tokio::time::sleep;
 
     use super::*;
+    use crate::call::Tenant;
 
     const STEP: Duration = Duration::from_millis(40);
 
     fn uploads(whole: Duration) -> Arc<Uploads> {
-        let limits = UploadLimits { imports: 3, tenant_imports: 2, whole, window: STEP * 5, part: 10 };
+        let limits =
+            UploadLimits { imports: 4, tenant_imports: 2, channel_imports: 3, whole, window: STEP * 5, part: 10 };
         Uploads::new("test", limits)
     }
 
+    fn call(channel: &str, tenant: &str) -> Call {
+        let tenant = Tenant { id: tenant.into(), kind: TenantKind::RetailCompany };
+        Call { channel_id: channel.into(), ..Call::internal(tenant, "test", Utc::now()) }
+    }
+
     #[test]
-    fn a_tenant_takes_its_places_and_no_others() {
+    fn nobody_takes_more_than_his_share() {
         let uploads = uploads(Duration::from_secs(60));
-        let (first, second) = (uploads.begin("a").unwrap(), uploads.begin("a").unwrap());
-        assert_eq!(uploads.begin("a").unwrap_err().reason(), "OVERLOADED");
-        let other = uploads.begin("b").unwrap();
-        assert_eq!(uploads.begin("c").unwrap_err().reason(), "OVERLOADED", "three in all");
+        let begin = |channel: &str, tenant: &str| uploads.begin(&call(channel, tenant));
+        let (first, second) = (begin("x", "a").unwrap(), begin("x", "a").unwrap());
+        assert_eq!(begin("y", "a").unwrap_err().reason(), "OVERLOADED", "two of a tenant, whatever the channel");
+        let third = begin("x", "b").unwrap();
+        assert_eq!(begin("x", "c").unwrap_err().reason(), "OVERLOADED", "three of a channel, whatever the tenant");
+        let fourth = begin("y", "c").unwrap();
+        assert_eq!(begin("z", "d").unwrap_err().reason(), "OVERLOADED", "four in all");
         drop(first);
-        let third = uploads.begin("c").unwrap();
-        drop((second, other, third));
+        let fifth = begin("z", "d").unwrap();
+        drop((second, third, fourth, fifth));
         assert_eq!(uploads.all.used(), 0);
-        let _again = uploads.begin("a").unwrap();
-        assert_eq!(uploads.tenants.lock().unwrap().len(), 1, "who imports nothing is not remembered");
+        let _again = begin("x", "a").unwrap();
+        assert_eq!(uploads.tenants.shares.lock().unwrap().len(), 1, "who imports nothing is not remembered");
     }
 
     #[tokio::test]
     async fn a_sender_that_sends_parts_without_rows_is_late() {
         let uploads = uploads(Duration::from_secs(60));
-        let mut upload = uploads.begin("a").unwrap();
+        let mut upload = uploads.begin(&call("x", "a")).unwrap();
         let mut parts = 0;
         let refusal = loop {
             match upload.wait(sleep(STEP)).await {
@@ -217,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn rows_buy_time_and_what_the_service_does_costs_none() {
         let uploads = uploads(Duration::from_secs(60));
-        let mut upload = uploads.begin("a").unwrap();
+        let mut upload = uploads.begin(&call("x", "a")).unwrap();
         for _ in 0..6 {
             upload.wait(sleep(STEP)).await.unwrap();
             upload.came(5);
@@ -228,7 +259,7 @@ mod tests {
     #[tokio::test]
     async fn the_whole_has_an_end_whatever_the_pace() {
         let uploads = uploads(STEP * 3);
-        let mut upload = uploads.begin("a").unwrap();
+        let mut upload = uploads.begin(&call("x", "a")).unwrap();
         upload.wait(sleep(STEP)).await.unwrap();
         upload.came(1_000_000);
         let began = Instant::now();

@@ -237,7 +237,7 @@ impl ReceivableService for ReceivableRpc {
         request: Request<Streaming<ImportReceivableLinesRequest>>,
     ) -> Result<Response<ImportReceivableLinesResponse>, Status> {
         let (call, stream) = begin_stream(request)?;
-        let upload = self.imports.begin(&call.tenant.id)?;
+        let upload = self.imports.begin(&call)?;
         let terms = Terms { upload, most_lines: self.limits.import_lines, today: self.clock.today() };
         Ok(Response::new(import::import(&self.pool, &call, terms, stream).await?))
     }

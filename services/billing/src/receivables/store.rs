@@ -346,7 +346,11 @@ pub async fn take_back(connection: &mut PgConnection, call: &Call, batch_id: &Ba
     .execute(&mut *connection)
     .named("batch_take_back")
     .await?;
-    // In an order with the first: a query does not see what its own parts write.
+    // A large batch may take longer than a statement usually may; the deadline of the call bounds it.
+    sqlx::query!("SELECT set_config('statement_timeout', '0', true)")
+        .fetch_one(&mut *connection)
+        .named("batch_take_back_time")
+        .await?;
     sqlx::query_scalar!(r#"SELECT take_back_lines($1, $2) AS "gone!""#, call.tenant.id, batch_id.as_str())
         .fetch_one(connection)
         .named("batch_lines_remove")

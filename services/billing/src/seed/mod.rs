@@ -94,7 +94,7 @@ async fn load(pool: &Pool, call: &Call, year: u32, accounts: Vec<Account>, bar: 
         bar.inc(u64::try_from(portion.len()).unwrap_or_default());
         Ok(ImportReceivableLinesRequest { batch: batch.take(), lines })
     });
-    let upload = Uploads::new("seed", UploadLimits::default()).begin(&call.tenant.id)?;
+    let upload = Uploads::new("seed", UploadLimits::default()).begin(call)?;
     // The bills reach to the end of their years, whatever day it is.
     let end = dates::from_number(99_991_231).ok_or_else(|| anyhow::anyhow!("no last day"))?;
     let terms = Terms { upload, most_lines: u32::MAX, today: end };

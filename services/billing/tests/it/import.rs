@@ -216,7 +216,7 @@ async fn a_stream_cancelled_in_the_middle_leaves_nothing() {
 
 #[tokio::test]
 async fn of_equal_batches_at_once_one_is_written() {
-    let world = World::start_with(&[("tenant_imports", "4")]).await;
+    let world = World::start_with(&[("tenant_imports", "4"), ("channel_imports", "4")]).await;
     let lines: Vec<_> = (1..=2_000).map(|n| line(n, 202_401)).collect();
     let tasks: Vec<_> = (0..4)
         .map(|_| {
