@@ -102,11 +102,15 @@ impl Contract {
     /// The fields of a message in the order of declaration, those of an inline message among them.
     fn declared(&self, message: &MessageDescriptor) -> Vec<FieldDescriptor> {
         // By number, which is the order of declaration.
-        let inline = |field: &FieldDescriptor| {
-            self.rules(field).is_some_and(|rules| rules.get_field_by_name("inline").unwrap().as_bool().unwrap())
+        let says = |field: &FieldDescriptor, rule: &str| {
+            self.rules(field).is_some_and(|rules| rules.get_field_by_name(rule).unwrap().as_bool().unwrap())
         };
-        let keys =
-            |field: FieldDescriptor| if inline(&field) { self.declared(&message_of(&field)) } else { vec![field] };
+        let keys = |field: FieldDescriptor| match field {
+            inline if says(&inline, "inline") => self.declared(&message_of(&inline)),
+            // No document has it.
+            own if says(&own, "grpc_only") => Vec::new(),
+            field => vec![field],
+        };
         message.fields().flat_map(keys).collect()
     }
 

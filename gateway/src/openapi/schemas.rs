@@ -71,6 +71,9 @@ impl<'c> Schemas<'c> {
     ) -> Result<(), ContractError> {
         for field in declared(message) {
             let rules = self.options.field(&field)?;
+            if rules.grpc_only {
+                continue;
+            }
             if let (true, Kind::Message(inner)) = (rules.inline, field.kind()) {
                 self.members(&inner, direction, properties, required)?;
                 continue;
@@ -93,6 +96,9 @@ impl<'c> Schemas<'c> {
         let mut parameters = Vec::new();
         for field in declared(message) {
             let rules = self.options.field(&field)?;
+            if rules.grpc_only {
+                continue;
+            }
             parameters.push(json!({
                 "name": field.json_name(),
                 "in": "query",

@@ -230,7 +230,9 @@ impl<'o> Compiler<'o> {
             let field = descriptor
                 .get_field_by_name(declared.name())
                 .ok_or_else(|| ContractError::shape(name, "has a field that cannot be found by its name"))?;
-            fields.push(self.field(&field)?);
+            if !self.options.field(&field)?.grpc_only {
+                fields.push(self.field(&field)?);
+            }
         }
         self.open.pop();
         let plan = message_plan(name, fields, &self.plans)?;

@@ -133,3 +133,9 @@ fn a_descriptor_set_without_the_options_is_refused() {
     assert!(Contract::compile(&[]).is_err());
     assert!(Contract::compile(b"not a descriptor set").is_err());
 }
+
+#[test]
+fn what_is_for_grpc_alone_is_no_part_of_a_shape() {
+    let fields = r#"bytes blob = 1 [(communal.contract.v1.field) = {grpc_only: true}]; string a = 2;"#;
+    assert_eq!(refusal_of_message(fields, ""), "", "a type that no documented shape has is not looked at");
+}

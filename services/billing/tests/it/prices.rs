@@ -46,6 +46,28 @@ async fn a_draft_changes_in_place() {
 }
 
 #[tokio::test]
+async fn the_reply_says_from_which_day_a_change_holds() {
+    let world = World::start().await;
+    let (draft, on_sale, later) =
+        (world.draft(laddered("草稿")).await, world.on_sale("在售").await, world.draft(laddered("下月")).await);
+    world.add_prices([ladder_rows(&draft), ladder_rows(&later)].concat()).await;
+    world.submit(&later).await;
+    world.put_on_sale(&later, world.day(20), 0).await;
+    world.days_pass(3);
+    let change = |id: &str, price: &str| row(id, 1, price, 0, 2880);
+    let rows = vec![change(&draft, "0.6"), change(&on_sale, "0.6"), change(&later, "0.6")];
+    let changes = async |rows| {
+        let request = UpdateSalePackagePriceRequest { rows };
+        let reply = world.prices(caller(RETAIL)).update_sale_package_price(request).await.unwrap().into_inner();
+        reply.changes.into_iter().map(|c| (c.package_id, c.start_date)).collect::<Vec<_>>()
+    };
+    let mut expected = vec![(draft, 0), (on_sale, world.day(0)), (later, world.day(17))];
+    expected.sort();
+    assert_eq!(changes(rows.clone()).await, expected);
+    assert_eq!(changes(rows).await, [], "nothing changes the second time");
+}
+
+#[tokio::test]
 async fn on_sale_the_row_in_force_is_closed_and_a_new_version_opened() {
     let world = World::start().await;
     let id = world.on_sale("在售").await;

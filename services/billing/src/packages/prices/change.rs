@@ -112,6 +112,20 @@ impl Plan {
     }
 }
 
+/// From which day the changes of a plan hold, by package; `None` in a draft. Rows of one package that hold from
+/// several days, which a version opened by a clock that was ahead can cause, count by the last.
+#[must_use]
+pub fn days_of_changes(plan: &Plan) -> BTreeMap<PackageId, Option<NaiveDate>> {
+    let drafts = plan.edits.iter().map(|edit| (&edit.package_id, None));
+    let versions = plan.opens.iter().map(|open| (&open.package_id, open.start));
+    let mut days = BTreeMap::new();
+    for (package_id, start) in drafts.chain(versions) {
+        let day = days.entry(package_id.clone()).or_insert(start);
+        *day = (*day).max(start);
+    }
+    days
+}
+
 /// A row of the request whose package takes the step and whose dimensions fit it.
 struct Fitting<'a> {
     index: usize,

@@ -15,7 +15,7 @@ use communal_kit::write::write;
 use communal_proto::billing::v1::fields::{package_of_prices, query_sale_package_price_request};
 use communal_proto::billing::v1::package_price_service_server::PackagePriceService;
 use communal_proto::billing::v1::{
-    AddSalePackagePriceRequest, AddSalePackagePriceResponse, NextYesNo, PackageOfPrices, PageReply,
+    AddSalePackagePriceRequest, AddSalePackagePriceResponse, NextYesNo, PackageOfPrices, PageReply, PriceChange,
     QuerySalePackagePriceRequest, QuerySalePackagePriceResponse, QuerySalePackageTagsRequest,
     QuerySalePackageTagsResponse, SalePackagePrice, SalePackagePriceRow, SalePackageTag, UpdateSalePackagePriceRequest,
     UpdateSalePackagePriceResponse,
@@ -23,7 +23,7 @@ use communal_proto::billing::v1::{
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
-use super::change::{PricedPackage, PricedPackages, plan_additions, plan_changes};
+use super::change::{PricedPackage, PricedPackages, days_of_changes, plan_additions, plan_changes};
 use super::store::{self, PriceRow};
 use crate::packages;
 use crate::packages::store::PackageRow;
@@ -85,7 +85,9 @@ impl PackagePriceService for PriceRpc {
             let plan = plan_changes(&packages, &message.rows, today, &mut objections);
             objections.into_result()?;
             store::carry_out(tx, &call, &plan).await?;
-            Ok(UpdateSalePackagePriceResponse {})
+            let changes = days_of_changes(&plan).into_iter();
+            let change = |(id, day): (PackageId, _)| PriceChange { package_id: id.into(), start_date: day_number(day) };
+            Ok(UpdateSalePackagePriceResponse { changes: changes.map(change).collect() })
         });
         Ok(reply.await?)
     }
