@@ -7,8 +7,8 @@ use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
 use communal_kit::identity::SealingKey;
-use communal_kit::secret::Secret;
 use communal_kit::portions::PortionLimits;
+use communal_kit::secret::Secret;
 use communal_kit::server::ServerSettings;
 use communal_kit::uploads::UploadLimits;
 
