@@ -28,6 +28,7 @@ export_settings() {
     export COMMUNAL_GATEWAY_ADMIN_ADDR COMMUNAL_BILLING_ADMIN_ADDR COMMUNAL_COMMUNITY_ADMIN_ADDR
     export COMMUNAL_GATEWAY_BILLING_URL="${COMMUNAL_GATEWAY_BILLING_URL:-http://$(reachable "$COMMUNAL_BILLING_ADDR")}"
     export COMMUNAL_GATEWAY_COMMUNITY_URL="${COMMUNAL_GATEWAY_COMMUNITY_URL:-http://$(reachable "$COMMUNAL_COMMUNITY_ADDR")}"
+    [ ! -f "$(clock_file)" ] || export COMMUNAL_SANDBOX_CLOCK="${COMMUNAL_SANDBOX_CLOCK:-$(clock_file)}"
     export COMMUNAL_LOG_FORMAT="${COMMUNAL_LOG_FORMAT:-pretty}"
     # A database of the private server has two roles: its owner migrates and loads, the other one serves.
     billing_owner_url=${COMMUNAL_BILLING_DATABASE_URL:-$(database_url "$pg_socket" billing billing)}
@@ -176,14 +177,20 @@ SQL
 }
 
 up_command() {
-    local detach=''
+    local detach='' clock=''
     while [ $# -gt 0 ]; do
         case $1 in
         --detach | -d) detach=yes ;;
-        *) die 64 "usage: ./dev up [--detach]" ;;
+        --clock)
+            clock=${2:-}
+            [ -n "$clock" ] || die 64 "--clock wants a time like 2026-01-05T10:00"
+            shift
+            ;;
+        *) die 64 "usage: ./dev up [--detach] [--clock TIME]" ;;
         esac
         shift
     done
+    [ -z "$clock" ] || [ "${COMMUNAL_DEMO:-1}" = 1 ] || die 64 "--clock is for demo data; COMMUNAL_DEMO is 0"
     case ${COMMUNAL_DEMO:-1} in 0 | 1) ;; *) die 64 "COMMUNAL_DEMO=$COMMUNAL_DEMO: it is 1 (load demo data) or 0 (start empty)" ;; esac
     # Nobody in the demo data has a phone to which a code could be sent.
     [ "${COMMUNAL_DEMO:-1}" = 0 ] || export COMMUNAL_BILLING_VERIFY_CODES="${COMMUNAL_BILLING_VERIFY_CODES:-off}"
@@ -196,6 +203,7 @@ up_command() {
     ! uses_private_server || need_postgres
     locate_server
     build
+    [ -z "$clock" ] || start_clock "$clock"
     if uses_private_server; then
         start_private_server
         create_databases
@@ -203,6 +211,23 @@ up_command() {
     export_settings
     prepare_data
     serve "$detach"
+}
+
+# The file of the sandbox clock; there is one once somebody asked for such a clock, and it goes with the data.
+clock_file() { printf '%s/sandbox-clock' "$COMMUNAL_HOME"; }
+
+# start_clock TIME: a sandbox without data starts anywhere; one with data never goes back.
+start_clock() {
+    local how=set
+    [ -f "$(clock_file)" ] || as_owner test -f "$pg_data/PG_VERSION" 2>/dev/null || how=start
+    COMMUNAL_SANDBOX_CLOCK=$(clock_file) "$programs/communal" clock "$how" "$1" >/dev/null || die 1 "the clock was not set"
+}
+
+clock_command() {
+    case "${1:-show} $#" in 'show 0' | 'show 1' | 'set 2' | 'advance 2') ;; *) die 64 "usage: ./dev clock [show | set TIME | advance 1mo]" ;; esac
+    need_running
+    [ -f "$(clock_file)" ] || die 1 "Communal runs by the machine's clock; a sandbox clock begins with ./dev up --clock TIME"
+    "$programs/communal" clock "${@:-show}" || exit 1
 }
 
 # Allows only one ./dev up at a time. Fails if there is nothing left to do.
@@ -343,6 +368,8 @@ LIST
 }
 
 print_addresses() {
+    [ ! -f "$(clock_file)" ] || ! find_programs ||
+        printf 'Sandbox: business time is %s (./dev clock moves it)\n' "$(COMMUNAL_SANDBOX_CLOCK=$(clock_file) "$programs/communal" clock show)"
     cat <<TEXT
 Communal listens:
   REST      http://$(reachable "$COMMUNAL_GATEWAY_ADDR")        (documentation: /docs, contract: /openapi.json)
@@ -391,7 +418,7 @@ reset_command() {
         case $pg_dir in "$(outside_dir)"/*) rmdir "$(outside_dir)" 2>/dev/null || true ;; esac
     fi
     [ ! -L "$COMMUNAL_HOME/postgres" ] || rm -f "$COMMUNAL_HOME/postgres"
-    rm -f "$COMMUNAL_HOME/secrets.env"
+    rm -f "$COMMUNAL_HOME/secrets.env" "$(clock_file)"
     rm -rf "$run_dir"
     say "Everything removed; ./dev up starts anew."
 }

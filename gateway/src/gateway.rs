@@ -10,6 +10,7 @@ use communal_kit::edge::{self, Connection};
 use communal_kit::identity::GatewayKeys;
 use communal_kit::identity::vouching::SIGNATURE_STATES;
 use communal_kit::limits::Shared;
+use communal_kit::sandbox::Sandbox;
 use communal_kit::telemetry::boundary::{self, Boundary, Operation};
 use communal_kit::telemetry::trace::{TRACEPARENT, TraceContext};
 use communal_proto::contract::v1::Dialect;
@@ -36,6 +37,8 @@ use crate::upstream::Upstreams;
 const TIMEOUT: &str = "x-timeout-ms";
 /// The header that gives the client the trace of its call.
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
+/// The header that tells the client that business time is that of a sandbox, and what time that is.
+const SANDBOX_TIME: HeaderName = HeaderName::from_static("x-sandbox-time");
 /// The header that gives the client the greatest age of an answer, if it sent a limit.
 const STALENESS: &str = "x-data-staleness-ms";
 /// Larger bodies and replies are transcoded on a blocking thread: a megabyte takes about a millisecond, and other calls
@@ -163,6 +166,10 @@ impl Gateway {
             .await;
         if let Ok(id) = HeaderValue::from_str(&trace.trace_id()) {
             response.headers_mut().insert(TRACE_ID, id);
+        }
+        let sandbox = Sandbox::of_process().and_then(|sandbox| sandbox.local());
+        if let Some(time) = sandbox.and_then(|time| HeaderValue::try_from(time).ok()) {
+            response.headers_mut().insert(SANDBOX_TIME, time);
         }
         (response, hold)
     }

@@ -7,6 +7,7 @@ mod schemas;
 
 use std::collections::BTreeMap;
 
+use communal_kit::sandbox::Sandbox;
 use communal_proto::contract::v1::Dialect;
 use http::Method;
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
@@ -41,8 +42,7 @@ pub fn document(contract: &Contract) -> Result<Value, ContractError> {
         "info": {
             "title": "Communal",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Billing for the place where people live and work: retail utilities (EPEIS) and community fees (HC), over \
-                REST as documented. The same calls are served over gRPC.",
+            "description": introduction(Sandbox::of_process().is_some()),
         },
         "servers": [{ "url": "/" }],
         "tags": tags,
@@ -62,6 +62,15 @@ pub fn document(contract: &Contract) -> Result<Value, ContractError> {
 }
 
 type Methods = BTreeMap<String, (ServiceDescriptor, MethodDescriptor)>;
+
+/// Returns what the page says above all calls.
+fn introduction(sandbox: bool) -> String {
+    let text = "Billing for the place where people live and work: retail utilities (EPEIS) and community fees (HC), over REST as \
+        documented. The same calls are served over gRPC.";
+    let of_sandbox = "\n\n**This is a sandbox: its business time is not the machine's.** Each answer has it in the header \
+        `x-sandbox-time`, and `./dev clock` moves it. Credentials and request times keep the machine's time.";
+    format!("{text}{}", if sandbox { of_sandbox } else { "" })
+}
 
 fn methods(contract: &Contract) -> Methods {
     let services = contract.pool().services();

@@ -176,7 +176,7 @@ impl Service for Billing {
     }
 
     fn administration(reader: &mut Reader) -> Administration {
-        Administration { policy: policy(), sealing: None, clock: config::clock(reader) }
+        Administration { policy: policy(), sealing: None, clock: Clock::read(reader) }
     }
 
     async fn serve(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
@@ -184,7 +184,7 @@ impl Service for Billing {
     }
 
     async fn seed(mut reader: Reader) -> anyhow::Result<bool> {
-        let clock = config::clock(&mut reader);
+        let clock = Clock::read(&mut reader);
         let pool = Pool::new(&cli::database_settings::<Self>(reader)?)?;
         let loaded = seed::demo(&pool, &clock, &seed::Volume::DEMO).await?;
         pool.close().await;
@@ -228,7 +228,7 @@ pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String>
 }
 
 fn database(mut reader: Reader) -> anyhow::Result<(Pool, Clock)> {
-    let clock = config::clock(&mut reader);
+    let clock = Clock::read(&mut reader);
     Ok((Pool::new(&cli::database_settings::<Billing>(reader)?)?, clock))
 }
 

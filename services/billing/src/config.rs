@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
 use communal_kit::identity::SealingKey;
@@ -82,7 +82,7 @@ impl Config {
             verify_codes: reader.parsed("billing_verify_codes", Switch::On),
             portions: PortionLimits::read(reader),
             uploads: UploadLimits::read(reader),
-            clock: clock(reader),
+            clock: Clock::read(reader),
         }
     }
 }
@@ -97,9 +97,4 @@ pub fn personal(reader: &mut Reader) -> PersonalKeys {
         SealingKey::generate()
     });
     PersonalKeys::new(key)
-}
-
-/// Returns the machine's clock in the configured zone.
-pub fn clock(reader: &mut Reader) -> Clock {
-    Clock::system(reader.parsed("time_zone", DEFAULT_ZONE))
 }

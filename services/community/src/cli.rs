@@ -4,6 +4,7 @@ use anyhow::{Context as _, ensure};
 use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
 use communal_kit::cli::{self, Administration, Service, ServiceCommand, database_settings};
+use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
 use communal_kit::database;
 use communal_kit::identity::token;
@@ -54,7 +55,7 @@ impl Service for Community {
         Administration {
             policy: policy(Secret::default()),
             sealing: config::sealing_key(reader),
-            clock: config::clock(reader),
+            clock: Clock::read(reader),
         }
     }
 
@@ -63,7 +64,7 @@ impl Service for Community {
     }
 
     async fn seed(mut reader: Reader) -> anyhow::Result<bool> {
-        let (sealing, clock) = (config::sealing_key(&mut reader), config::clock(&mut reader));
+        let (sealing, clock) = (config::sealing_key(&mut reader), Clock::read(&mut reader));
         let settings = database_settings::<Self>(reader)?;
         let sealing = sealing.context("COMMUNAL_SEALING_KEY must be set: a demo app has a secret")?;
         seed::demo(&database::connect(&settings)?, &sealing, &clock).await
@@ -82,10 +83,10 @@ pub async fn run(arguments: Arguments, mut reader: Reader) -> anyhow::Result<Str
     match arguments.command {
         Command::Service(command) => cli::run::<Community>(command, reader).await,
         Command::Token { operator, hours } => {
-            let (key, clock) = (config::token_key(&mut reader), config::clock(&mut reader));
+            let (key, clock) = (config::token_key(&mut reader), Clock::read(&mut reader));
             reader.finish()?;
             ensure!(!operator.is_empty(), "the operator must be named");
-            let token = token::issue(&key, &operator, clock.now(), TimeDelta::hours(hours.into()))?;
+            let token = token::issue(&key, &operator, clock.machine(), TimeDelta::hours(hours.into()))?;
             Ok(format!("{token}\n"))
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
 use communal_kit::database::DatabaseSettings;
 use communal_kit::identity::SealingKey;
@@ -37,7 +37,7 @@ impl Config {
             database: DatabaseSettings::read(reader, DATABASE_URL),
             token_key: token_key(reader),
             sealing_key: sealing_key(reader),
-            clock: clock(reader),
+            clock: Clock::read(reader),
         }
     }
 }
@@ -58,11 +58,6 @@ pub fn sealing_key(reader: &mut Reader) -> Option<SealingKey> {
         return None;
     }
     SealingKey::parse(&text).map_err(|error| reader.fault("sealing_key", error)).ok()
-}
-
-/// Reads the zone of the machine's clock.
-pub fn clock(reader: &mut Reader) -> Clock {
-    Clock::system(reader.parsed("time_zone", DEFAULT_ZONE))
 }
 
 #[cfg(test)]

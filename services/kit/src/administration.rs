@@ -128,7 +128,7 @@ impl IdentityService for IdentityRpc {
             valid_for: days(message.valid_days),
         };
         let mut transaction = self.pool.begin().await.map_err(Refusal::from)?;
-        let key = store::add_channel(&mut transaction, &new, self.sealing.as_ref(), self.clock.now())
+        let key = store::add_channel(&mut transaction, &new, self.sealing.as_ref(), self.clock.machine())
             .await
             .map_err(Refusal::from)?;
         transaction.commit().await.map_err(Refusal::from)?;
@@ -147,7 +147,7 @@ impl IdentityService for IdentityRpc {
             &mut transaction,
             &message.channel_id,
             self.sealing.as_ref(),
-            self.clock.now(),
+            self.clock.machine(),
             overlap,
             days(message.valid_days),
         )
@@ -163,7 +163,9 @@ impl IdentityService for IdentityRpc {
     ) -> Result<Response<pb::DisableChannelResponse>, Status> {
         let message = administer(request)?;
         let mut connection = self.pool.lease().await.map_err(Refusal::from)?;
-        store::disable_channel(&mut connection, &message.channel_id, self.clock.now()).await.map_err(Refusal::from)?;
+        store::disable_channel(&mut connection, &message.channel_id, self.clock.machine())
+            .await
+            .map_err(Refusal::from)?;
         connection.done();
         Ok(Response::new(pb::DisableChannelResponse {}))
     }
@@ -209,7 +211,7 @@ impl IdentityService for IdentityRpc {
     ) -> Result<Response<pb::DisableOperatorResponse>, Status> {
         let message = administer(request)?;
         let mut connection = self.pool.lease().await.map_err(Refusal::from)?;
-        store::disable_operator(&mut connection, &message.operator_id, self.clock.now())
+        store::disable_operator(&mut connection, &message.operator_id, self.clock.machine())
             .await
             .map_err(Refusal::from)?;
         connection.done();

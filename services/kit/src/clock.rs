@@ -1,10 +1,13 @@
 //! Clocks that are passed in. Business dates are days in a configured time zone; instants are UTC.
-//! Tests use a clock that they set.
+//! Tests use a clock that they set; a sandbox has one that is set for a whole Communal.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::Tz;
+
+use crate::config::Reader;
+use crate::sandbox::Sandbox;
 
 /// The default time zone of business dates.
 pub const DEFAULT_ZONE: Tz = Tz::Asia__Shanghai;
@@ -14,19 +17,26 @@ pub const DEFAULT_ZONE: Tz = Tz::Asia__Shanghai;
 pub struct Clock {
     zone: Tz,
     fixed: Option<Arc<Mutex<DateTime<Utc>>>>,
+    sandbox: Option<Arc<Sandbox>>,
 }
 
 impl Clock {
+    /// Reads the zone of business dates and whether this is a sandbox.
+    pub fn read(reader: &mut Reader) -> Self {
+        let zone = reader.parsed("time_zone", DEFAULT_ZONE);
+        Self { sandbox: Sandbox::read(reader, zone), ..Self::system(zone) }
+    }
+
     /// Creates a clock that reads the machine's time.
     #[must_use]
     pub fn system(zone: Tz) -> Self {
-        Self { zone, fixed: None }
+        Self { zone, fixed: None, sandbox: None }
     }
 
     /// Creates a clock that stands still until it is set.
     #[must_use]
     pub fn fixed(zone: Tz, instant: DateTime<Utc>) -> Self {
-        Self { zone, fixed: Some(Arc::new(Mutex::new(instant))) }
+        Self { zone, fixed: Some(Arc::new(Mutex::new(instant))), sandbox: None }
     }
 
     /// Sets a fixed clock; does nothing to the machine's clock.
@@ -36,9 +46,23 @@ impl Clock {
         }
     }
 
-    /// Returns the current instant.
+    /// Returns the current instant of business: what a rule, a date or a record means by «now».
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
+        self.machine() + self.sandbox.as_ref().map(|sandbox| sandbox.offset()).unwrap_or_default()
+    }
+
+    /// Lets a sandbox's clock count from now on: its database holds demo data, or is about to.
+    pub fn admit_sandbox(&self) {
+        if let Some(sandbox) = &self.sandbox {
+            sandbox.admit();
+        }
+    }
+
+    /// Returns the current instant by the machine's clock, also in a sandbox: for credentials and the times of requests, which
+    /// callers make by their own machines' clocks.
+    #[must_use]
+    pub fn machine(&self) -> DateTime<Utc> {
         match &self.fixed {
             Some(fixed) => *fixed.lock().unwrap_or_else(PoisonError::into_inner),
             None => Utc::now(),

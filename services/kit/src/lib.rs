@@ -24,6 +24,7 @@ pub mod portions;
 pub mod refusal;
 pub mod replicas;
 pub mod request;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod telemetry;

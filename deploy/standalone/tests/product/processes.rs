@@ -2,12 +2,13 @@
 //! completely or left nothing.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use communal_fixtures::credentials::billing::{self, RETAIL};
 use communal_fixtures::credentials::community::{self as credentials, HOME};
 use communal_fixtures::{fee_items, receivables};
+use communal_kit::database::note_demo_data;
 use communal_proto::billing::v1::ImportReceivableLinesRequest;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::community::v1 as pb;
@@ -205,4 +206,34 @@ async fn an_item_that_is_being_stopped_when_the_process_dies_is_stopped_whole_or
     assert_eq!(open(&process, &config_id).await, (0, 0));
     process.signal(Signal::SIGTERM);
     assert!(process.ended().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sandbox_clock_moves_business_time_and_only_that_of_demo_data() {
+    let databases = Databases::create().await;
+    let folder = std::env::temp_dir().join(format!("communal-clock-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("clock");
+    std::fs::write(&file, format!("{}\n", 40 * 86_400)).unwrap();
+    let configure = |command: &mut Command| {
+        command.env("COMMUNAL_SANDBOX_CLOCK", &file).env("COMMUNAL_LOG", "warn").stdout(Stdio::null());
+    };
+    let process = Process::spawn(&databases, configure);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!process.billing_is_ready().await, "real accounts are never billed in a time that is not theirs");
+    drop(process);
+
+    for database in [&databases.billing, &databases.community] {
+        note_demo_data(&mut database.pool.acquire().await.unwrap()).await.unwrap();
+    }
+    let process = Process::start(&databases, configure).await;
+    let mut items = FeeItemServiceClient::new(connect(process.community).await);
+    items.save_fee_config(credentials::request(fee_items::save(HOME, "item"))).await.unwrap();
+    let ahead: f64 =
+        sqlx::query_scalar("SELECT extract(epoch FROM max(changed_at) - now())::float8 / 86400 FROM platform.change")
+            .fetch_one(&databases.community.pool)
+            .await
+            .unwrap();
+    assert!((39.9..40.1).contains(&ahead), "the record of the change is {ahead} days ahead");
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::call::Tenant;
 use communal_kit::clock::Clock;
+use communal_kit::database;
 use communal_kit::identity::store::{self as identity, IdentityError, NewChannel};
 use communal_kit::identity::{Proof, TenantKind};
 use communal_kit::pool::Pool;
@@ -252,12 +253,14 @@ pub(super) async fn register(pool: &Pool, clock: &Clock) -> anyhow::Result<()> {
         key: Some(Secret::new(KEY)),
         valid_for: None,
     };
-    match identity::add_channel(&mut transaction, &channel, None, clock.now()).await {
+    match identity::add_channel(&mut transaction, &channel, None, clock.machine()).await {
         Ok(_) | Err(IdentityError::ChannelExists(_)) => {}
         Err(error) => return Err(error.into()),
     }
     identity::register_operator(&mut transaction, OPERATOR, OPERATOR_NAME, &tenant_ids).await?;
+    database::note_demo_data(&mut transaction).await?;
     transaction.commit().await?;
+    clock.admit_sandbox();
 
     for (retailer, id) in RETAILERS.iter().enumerate() {
         let stores: Vec<_> = (0..2)

@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use communal_kit::call::{Call, Tenant};
 use communal_kit::clock::Clock;
+use communal_kit::database;
 use communal_kit::identity::store::{self, NewChannel};
 use communal_kit::identity::{Proof, SealingKey, TenantKind};
 use communal_kit::secret::Secret;
@@ -52,7 +53,9 @@ pub async fn demo(pool: &PgPool, sealing: &SealingKey, clock: &Clock) -> anyhow:
     let steps: usize = communities.iter().map(|c| 1 + c.items.iter().map(|i| 1 + i.uses()).sum::<usize>()).sum();
     let style = ProgressStyle::with_template("community demo data {bar:40} {pos}/{len} {elapsed}")?;
     let bar = ProgressBar::new(u64::try_from(steps)?).with_style(style);
-    credentials(&mut transaction, &communities, sealing, clock.now()).await?;
+    credentials(&mut transaction, &communities, sealing, clock.machine()).await?;
+    database::note_demo_data(&mut transaction).await?;
+    clock.admit_sandbox();
     for community in &communities {
         load(&mut transaction, community, &bar).await.with_context(|| format!("community {}", community.id))?;
     }

@@ -7,9 +7,9 @@ pub mod stored;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
 use tracing::Instrument;
 
 use crate::config::Reader;
@@ -148,6 +148,23 @@ pub async fn schema_is_current(pool: &PgPool, service: &Migrator) -> Result<bool
         }
     }
     Ok(true)
+}
+
+/// Notes that the database is filled with demo data.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn note_demo_data(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO platform.demo_data DEFAULT VALUES ON CONFLICT DO NOTHING").execute(connection).await?;
+    Ok(())
+}
+
+/// Returns whether the database was filled with demo data.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn holds_demo_data(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM platform.demo_data)").fetch_one(connection).await
 }
 
 /// Returns the name of the constraint that a statement violated.

@@ -234,7 +234,7 @@ impl Authenticator {
     }
 
     fn has_key(&self, channel: &ChannelRecord, key: &str) -> bool {
-        let (fingerprint, now) = (keys::fingerprint(key), self.clock.now());
+        let (fingerprint, now) = (keys::fingerprint(key), self.clock.machine());
         // All keys are compared, so that the time taken does not reveal which one matched.
         channel.keys.iter().fold(false, |found, k| (k.is_valid(now) & keys::equal(&k.sha256, &fingerprint)) | found)
     }
@@ -246,7 +246,7 @@ impl Authenticator {
         let metadata = MetadataMap::from_headers(headers.clone());
         let states = metadata.get_all_bin(SIGNATURE_STATES).iter();
         let states: Vec<_> = states.filter_map(|state| Some(state.to_bytes().ok()?.to_vec())).collect();
-        let now = self.clock.now();
+        let now = self.clock.machine();
         channel.keys.iter().filter(|k| k.is_valid(now)).any(|key| {
             let opened = key.sealed.as_deref().map(|sealed| sealing.open(&channel.channel_id, sealed));
             match opened {
@@ -270,7 +270,7 @@ impl Authenticator {
         };
         let digits = value.to_str().ok().filter(|v| v.len() == 14 && v.bytes().all(|b| b.is_ascii_digit()));
         let time = digits.and_then(|v| NaiveDateTime::parse_from_str(v, "%Y%m%d%H%M%S").ok()).ok_or_else(invalid)?;
-        let off = self.clock.instant(time).signed_duration_since(self.clock.now()).abs();
+        let off = self.clock.instant(time).signed_duration_since(self.clock.machine()).abs();
         if signed && off > self.policy.request_time_window { Err(invalid()) } else { Ok(()) }
     }
 
@@ -282,7 +282,7 @@ impl Authenticator {
                     let (scheme, token) = value.split_once(' ')?;
                     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
                 })
-                .and_then(|bearer| token::operator(key, bearer, self.clock.now())),
+                .and_then(|bearer| token::operator(key, bearer, self.clock.machine())),
         };
         let Some(operator_id) = operator_id else { return Ok(None) };
         let load = async { store::operator(&self.pool, &operator_id).await.map(|o| o.map(Arc::new)) };

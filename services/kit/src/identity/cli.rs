@@ -199,17 +199,18 @@ async fn channel(
                 key: None,
                 valid_for: days(add.valid_days),
             };
-            let key = store::add_channel(&mut transaction, &new, sealing, clock.now()).await?;
+            let key = store::add_channel(&mut transaction, &new, sealing, clock.machine()).await?;
             key.map(|k| format!("{}\n", k.expose())).unwrap_or_default()
         }
         ChannelCommand::Rotate { channel_id, overlap_hours, valid_days } => {
             let overlap = TimeDelta::hours(overlap_hours.into());
-            let key = store::rotate_key(&mut transaction, &channel_id, sealing, clock.now(), overlap, days(valid_days))
-                .await?;
+            let key =
+                store::rotate_key(&mut transaction, &channel_id, sealing, clock.machine(), overlap, days(valid_days))
+                    .await?;
             format!("{}\n", key.expose())
         }
         ChannelCommand::Disable { channel_id } => {
-            store::disable_channel(&mut transaction, &channel_id, clock.now()).await?;
+            store::disable_channel(&mut transaction, &channel_id, clock.machine()).await?;
             String::new()
         }
         ChannelCommand::List => {
@@ -259,7 +260,7 @@ async fn operator(command: OperatorCommand, pool: &PgPool, clock: &Clock) -> any
             String::new()
         }
         OperatorCommand::Disable { operator_id } => {
-            store::disable_operator(&mut transaction, &operator_id, clock.now()).await?;
+            store::disable_operator(&mut transaction, &operator_id, clock.machine()).await?;
             String::new()
         }
         OperatorCommand::List => {

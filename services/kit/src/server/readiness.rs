@@ -23,6 +23,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::database;
 use crate::pool::Pool;
+use crate::sandbox::Sandbox;
 
 const LIVENESS: &str = "liveness";
 const READINESS: [&str; 2] = ["", "readiness"];
@@ -108,6 +109,8 @@ struct Database {
     /// connection, to whichever server the address leads to by then.
     connection: Option<PgConnection>,
     schema_seen: bool,
+    /// Whether a sandbox clock may count.
+    admitted: bool,
     /// The number of released leases and the instant since which no connection has been free.
     exhausted: Option<(u64, Instant)>,
 }
@@ -115,7 +118,16 @@ struct Database {
 impl Database {
     fn of(service: &'static str, pool: Pool, migrator: &'static Migrator) -> Self {
         let options = pool.connect_options();
-        Self { service, pool, migrator, options, connection: None, schema_seen: false, exhausted: None }
+        Self {
+            service,
+            pool,
+            migrator,
+            options,
+            connection: None,
+            schema_seen: false,
+            admitted: false,
+            exhausted: None,
+        }
     }
 
     async fn check(&mut self, was: &mut Option<String>) -> bool {
@@ -173,7 +185,24 @@ impl Database {
         if !self.schema_seen {
             self.schema_seen = database::schema_is_current(self.pool.driver(), self.migrator).await?;
         }
-        Ok((!self.schema_seen).then(|| "the database lacks migrations: run `migrate`".into()))
+        if !self.schema_seen {
+            return Ok(Some("the database lacks migrations: run `migrate`".into()));
+        }
+        self.admit_sandbox().await
+    }
+
+    /// Lets a sandbox clock count, if the database holds demo data; another one must not serve by it.
+    async fn admit_sandbox(&mut self) -> Result<Option<String>, sqlx::Error> {
+        let (false, Some(sandbox), Some(connection)) = (self.admitted, Sandbox::of_process(), &mut self.connection)
+        else {
+            return Ok(None);
+        };
+        self.admitted = database::holds_demo_data(connection).await?;
+        if self.admitted {
+            sandbox.admit();
+            tracing::warn!(time = sandbox.local(), "business time is that of a sandbox clock");
+        }
+        Ok((!self.admitted).then(|| "COMMUNAL_SANDBOX_CLOCK is set, and the database holds no demo data".into()))
     }
 }
 

@@ -11,6 +11,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::boundary::Boundary;
+use crate::sandbox::Sandbox;
 
 /// Text lines for people: time, level, call, message and fields.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,9 @@ where
         } else {
             write!(out, " {level:>5} ")?;
         }
+        if let Some(time) = sandbox_time() {
+            write!(out, "[sandbox {time}] ")?;
+        }
         if let Some(call) = Boundary::current() {
             let mut fields = Vec::new();
             call.fields(|name, value| fields.push(format!("{name}={value}")));
@@ -61,6 +65,9 @@ where
         let mut line = Fields(Map::new());
         line.0.insert("timestamp".to_owned(), time.into());
         line.0.insert("level".to_owned(), event.metadata().level().as_str().into());
+        if let Some(time) = sandbox_time() {
+            line.0.insert("sandbox.time".to_owned(), time.into());
+        }
         event.record(&mut line);
         line.0.insert("target".to_owned(), event.metadata().target().into());
         if let Some(call) = Boundary::current() {
@@ -70,6 +77,11 @@ where
         }
         writeln!(out, "{}", Value::Object(line.0))
     }
+}
+
+/// Returns the business time of a process with a sandbox clock: no line of it is mistaken for one of real business.
+fn sandbox_time() -> Option<String> {
+    Sandbox::of_process()?.local()
 }
 
 /// The fields of an event by name.

@@ -28,6 +28,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it with settings and an output of the test's own, and waits until it is ready.
     pub(crate) async fn start(databases: &Databases, configure: impl FnOnce(&mut Command)) -> Self {
+        let process = Self::spawn(databases, configure);
+        for admin in process.admin {
+            until_ready(admin).await;
+        }
+        process
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn spawn(databases: &Databases, configure: impl FnOnce(&mut Command)) -> Self {
         let [billing, community, gateway] = std::array::from_fn(|_| free_port());
         let admin: [SocketAddr; 3] = std::array::from_fn(|_| free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_communal"));
@@ -44,11 +53,13 @@ impl Process {
             .env("COMMUNAL_TOKEN_KEY", community::TOKEN_KEY)
             .env("COMMUNAL_SEALING_KEY", community::SEALING_KEY);
         configure(&mut command);
-        let process = Self { child: command.spawn().unwrap(), billing, community, gateway, admin };
-        for admin in admin {
-            until_ready(admin).await;
-        }
-        process
+        Self { child: command.spawn().unwrap(), billing, community, gateway, admin }
+    }
+
+    /// Whether billing says that it is ready.
+    pub(crate) async fn billing_is_ready(&self) -> bool {
+        let answer = client().get(format!("http://{}/readyz", self.admin[0])).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
