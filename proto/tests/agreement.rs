@@ -31,6 +31,27 @@ const DECIDED: &[(&str, &str)] = &[
     ("feeConfig.updateFeeConfig.billTypes", "absent"),
     // Not a field: the document's way to say that more keys may come.
     ("feeConfig.deleteFeeConfig.(other keys)", "absent"),
+    // The operator is known; no published client sends it.
+    ("fee.saveRoomCreateFee.storeId", "required"),
+    ("fee.saveParkingSpaceCreateFee.storeId", "required"),
+    // Empty means the end of the item, as the published clients send it.
+    ("fee.saveRoomCreateFee.endTime", "required"),
+    ("fee.roomCreatePayFee.endTime", "required"),
+    ("fee.saveParkingSpaceCreateFee.endTime", "required"),
+    ("fee.saveContractCreateFee.endTime", "required"),
+    // Texts that hold a decimal; declared as one, it is checked as one.
+    ("fee.roomCreatePayFee.amount", "type"),
+    ("fee.roomCreatePayFee.rate", "type"),
+    ("fee.saveContractCreateFee.amount", "type"),
+    ("fee.saveContractCreateFee.rate", "type"),
+    ("fee.saveParkingSpaceCreateFee.amount", "type"),
+    ("fee.saveRoomCreateFee.amount", "type"),
+    ("fee.saveRoomCreateFee.rate", "type"),
+    ("fee.updateFee.rate", "type"),
+    ("/feeApi/listFeeObj.cycle", "type"),
+    // Not fields: the documents' way to say that a browser sends more.
+    ("fee.saveRoomCreateFee.(other keys)", "absent"),
+    ("fee.roomCreatePayFee.(other keys)", "absent"),
     // A page of rows: the sample shows one.
     ("QueryExpendMonthControl.response.COM_EXPEND_CONTROL", "kind"),
     ("QueryClassProject.response.COM_CLASS_PROJECT", "kind"),
@@ -300,7 +321,9 @@ fn compare_hc(contract: &mut Contract) {
                 }
             }
         }
-        if let Some(row) = command["response"]["keys"].as_object().and_then(|keys| keys["feeConfigs"][0].as_object()) {
+        if let Some(row) =
+            command["response"]["keys"].as_object().and_then(|keys| keys.get("feeConfigs")?[0].as_object())
+        {
             let list = method.output().fields().find(|f| f.json_name() == "feeConfigs").unwrap();
             let declared = contract.declared(&message_of(&list));
             let declared: Vec<_> = declared.iter().map(|f| f.json_name().to_owned()).collect();

@@ -152,23 +152,31 @@ async fn fee_items(
     }
     let [item, stopped]: [Item; 2] = items.try_into().ok().context("two items")?;
     for config_id in [&item.id, &stopped.id] {
-        let start = |_: &String| "2024-01-01".to_owned();
         let fees = rooms.iter().map(|room| NewFee {
             payer_obj_id: room.clone(),
-            start_time: start(room),
+            start_time: "2024-01-01".to_owned(),
             ..NewFee::default()
         });
-        let request =
-            CreateFeesRequest { community_id: community(), config_id: config_id.clone(), fees: fees.collect() };
+        let request = CreateFeesRequest {
+            community_id: community(),
+            config_id: config_id.clone(),
+            fees: fees.collect(),
+            ..Default::default()
+        };
         let request = clients.of_community(request, &format!("quiet-fees-{config_id}"))?;
         FeeServiceClient::new(channel.clone()).create_fees(request).await?;
         let rules = rooms.iter().map(|room| NewBillRule {
             payer_obj_id: room.clone(),
-            start_time: start(room),
+            // From the same day on, it would be the same charge.
+            start_time: "2024-01-02".to_owned(),
             ..NewBillRule::default()
         });
-        let request =
-            CreateBillRulesRequest { community_id: community(), config_id: config_id.clone(), rules: rules.collect() };
+        let request = CreateBillRulesRequest {
+            community_id: community(),
+            config_id: config_id.clone(),
+            rules: rules.collect(),
+            ..Default::default()
+        };
         let request = clients.of_community(request, &format!("quiet-rules-{config_id}"))?;
         BillRuleServiceClient::new(channel.clone()).create_bill_rules(request).await?;
     }

@@ -14,6 +14,7 @@
 
 pub mod amounts;
 pub mod bill_rules;
+pub mod charging;
 pub mod cli;
 pub mod config;
 pub mod fee_items;
@@ -36,6 +37,7 @@ use communal_kit::secret::Secret;
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
 use communal_kit::telemetry;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleServiceServer;
+use communal_proto::community::v1::charging_service_server::ChargingServiceServer;
 use communal_proto::community::v1::community_service_server::CommunityServiceServer;
 use communal_proto::community::v1::fee_item_service_server::FeeItemServiceServer;
 use communal_proto::community::v1::fee_service_server::FeeServiceServer;
@@ -118,12 +120,14 @@ pub async fn bind(config: &Config) -> anyhow::Result<Bound> {
     let rules = bill_rules::rpc::BillRuleRpc::new(pool.clone(), clock.clone());
     let objects = payer_objects::rpc::PayerObjectRpc::new(pool.clone());
     let settings = payer_objects::settings::rpc::CommunityRpc::new(pool.clone());
-    let quotes = quotes::rpc::QuoteRpc::new(clock.clone());
+    let charging = charging::rpc::ChargingRpc::new(pool.clone(), clock.clone());
+    let quotes = quotes::rpc::QuoteRpc::new(pool.clone(), clock.clone());
     let identity = IdentityRpc::new(pool.clone(), sealing, clock, authenticator.clone());
     let routes = Routes::new(limited!(FeeItemServiceServer::new(items)))
         .add_service(limited!(FeeServiceServer::new(fees)))
         .add_service(limited!(BillRuleServiceServer::new(rules)))
         .add_service(limited!(PayerObjectServiceServer::new(objects)))
+        .add_service(limited!(ChargingServiceServer::new(charging)))
         .add_service(limited!(CommunityServiceServer::new(settings)))
         .add_service(limited!(QuoteServiceServer::new(quotes)))
         .add_service(limited!(IdentityServiceServer::new(identity)));

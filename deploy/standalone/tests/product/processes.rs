@@ -135,15 +135,25 @@ async fn item_with_fees(process: &Process) -> String {
         start_time: "2024-01-01".into(),
         deadline_time: String::new(),
     });
-    let request =
-        pb::CreateFeesRequest { community_id: HOME.into(), config_id: config_id.clone(), fees: fees.collect() };
+    let request = pb::CreateFeesRequest {
+        community_id: HOME.into(),
+        config_id: config_id.clone(),
+        fees: fees.collect(),
+        ..Default::default()
+    };
     FeeServiceClient::new(channel.clone()).create_fees(credentials::request(request)).await.unwrap();
     let rules = vec![pb::NewBillRule {
         payer_obj_id: "room-0".into(),
-        start_time: "2024-01-01".into(),
+        // From the same day on, it would be the same charge.
+        start_time: "2024-01-02".into(),
         max_time: String::new(),
     }];
-    let request = pb::CreateBillRulesRequest { community_id: HOME.into(), config_id: config_id.clone(), rules };
+    let request = pb::CreateBillRulesRequest {
+        community_id: HOME.into(),
+        config_id: config_id.clone(),
+        rules,
+        ..Default::default()
+    };
     BillRuleServiceClient::new(channel).create_bill_rules(credentials::request(request)).await.unwrap();
     config_id
 }

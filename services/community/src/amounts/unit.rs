@@ -150,12 +150,27 @@ impl AmountError {
     }
 }
 
+/// Judges whether a formula applies to a kind of payer object.
+///
+/// # Errors
+/// Returns `Unsupported` for a formula by which nothing is charged, and `NotForPayer` otherwise.
+pub fn applies(formula: Formula, payer: PayerObjectType) -> Result<(), AmountError> {
+    let fits = match formula {
+        Formula::TemporaryCar | Formula::Unspecified => return Err(AmountError::Unsupported(formula)),
+        Formula::IndoorArea => payer == PayerObjectType::Room,
+        Formula::ManualDynamic | Formula::Rent | Formula::EscalatingRent => payer != PayerObjectType::Car,
+        _ => true,
+    };
+    if fits && payer != PayerObjectType::Listing { Ok(()) } else { Err(AmountError::NotForPayer { formula, payer }) }
+}
+
 /// Computes the unit amount of a fee.
 ///
 /// # Errors
 /// Returns an [`AmountError`] if a fact is missing, the formula does not fit the payer object or has
 /// no value, or the amount is negative or out of range.
 pub fn unit(item: &ItemTerms, payer: &Payer, fee: &Fee) -> Result<Unit, AmountError> {
+    applies(item.formula, payer.kind())?;
     let mut reader = Reader { item, inputs: Vec::with_capacity(4) };
     let amount = match item.formula {
         Formula::BuiltUpArea => {
@@ -171,7 +186,6 @@ pub fn unit(item: &ItemTerms, payer: &Payer, fee: &Fee) -> Result<Unit, AmountEr
             reader.priced(area)?
         }
         Formula::Fixed => reader.additional_amount(),
-        Formula::ManualDynamic if matches!(payer, Payer::Car(_)) => return Err(not_for(item, payer)),
         Formula::Dynamic | Formula::Usage | Formula::ManualDynamic => {
             reader.read(Fact::StoredAmount, fee.amount, None)?
         }
@@ -186,7 +200,6 @@ pub fn unit(item: &ItemTerms, payer: &Payer, fee: &Fee) -> Result<Unit, AmountEr
             used.checked_mul(price).and_then(|a| a.checked_add(additional)).ok_or(AmountError::OutOfRange)?
         }
         Formula::Custom => reader.custom(payer)?,
-        Formula::Rent | Formula::EscalatingRent if matches!(payer, Payer::Car(_)) => return Err(not_for(item, payer)),
         Formula::Rent | Formula::EscalatingRent => reader.sum(payer, Fact::Rent, |room| room.rent)?,
         Formula::TemporaryCar | Formula::Unspecified => return Err(AmountError::Unsupported(item.formula)),
     };

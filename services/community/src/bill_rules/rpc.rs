@@ -1,6 +1,7 @@
 //! The RPCs of bill rules.
 
 use communal_kit::clock::Clock;
+use communal_kit::database::on_constraint;
 use communal_kit::paging::KeyPage;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
@@ -9,13 +10,15 @@ use communal_kit::write::write;
 use communal_proto::Coded as _;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleService;
 use communal_proto::community::v1::{
-    BillRule, CreateBillRulesRequest, CreateBillRulesResponse, ListBillRulesRequest, ListBillRulesResponse,
+    BillRule, CreateBillRulesRequest, CreateBillRulesResponse, ListBillRulesRequest, ListBillRulesResponse, Reason,
 };
 use tonic::{Request, Response, Status};
 
 use super::rules::{self, FIELDS};
 use super::store::{self, RuleRow};
 use crate::fee_items::store::{ViewFilter, lock_for_charging, view_page};
+use crate::fees::rules::GivenTerms;
+use crate::payer_objects::settings;
 use crate::vocabulary::times;
 use crate::{fees, payer_objects};
 
@@ -36,17 +39,25 @@ impl BillRuleRpc {
 
 #[tonic::async_trait]
 impl BillRuleService for BillRuleRpc {
-    /// Locks: the request id, then the item in share mode.
+    /// Locks: the request id, the settings and the item in share mode.
     async fn create_bill_rules(
         &self,
         request: Request<CreateBillRulesRequest>,
     ) -> Result<Response<CreateBillRulesResponse>, Status> {
         let (call, message, spans) = begin_in_tenant(request, |m| &m.community_id)?.accept_with(rules::of_create)?;
         let reply = write(&self.pool, &call, &message, async |tx| {
-            let item = lock_for_charging(tx, &call, &message.config_id).await?;
-            let types = payer_objects::store::types(tx, &call, &spans).await?;
-            let rows = fees::rules::admit(item, types, &spans, FIELDS)?;
-            let rule_ids = store::insert(tx, &call, &message.config_id, &rows).await?;
+            let id = &message.config_id;
+            let settings = settings::store::lock_shared(tx, &call).await?;
+            let item = lock_for_charging(tx, &call, id).await?;
+            let objects = payer_objects::store::known(tx, &call, &spans).await?;
+            let asked = GivenTerms { amount: &message.amount, ..GivenTerms::default() };
+            let rows = fees::rules::admit(item, objects, &spans, FIELDS, asked, settings.allow_duplicate_fee)?;
+            if !rows.repeatable {
+                fees::rules::none_taken(&fees::store::taken(tx, &call, id, &rows).await?, &spans, FIELDS)?;
+            }
+            let batch_id = fees::batches::store::create(tx, &call, "").await?;
+            let inserted = store::insert(tx, &call, id, &batch_id, &rows).await;
+            let rule_ids = inserted.map_err(on_constraint(store::ONCE, || Refusal::of(Reason::DuplicateFee)))?;
             Ok(CreateBillRulesResponse { rule_ids })
         });
         Ok(reply.await?)

@@ -9,7 +9,7 @@ use crate::vocabulary::spans::{self, ChargedSpan, RequestedSpan, RowFields};
 
 /// The fields of a bill rule in a request.
 pub const FIELDS: RowFields = RowFields {
-    rows: create_bill_rules_request::RULES,
+    rows: Some(create_bill_rules_request::RULES),
     payer_obj_id: new_bill_rule::PAYER_OBJ_ID,
     start: new_bill_rule::START_TIME,
     end: new_bill_rule::MAX_TIME,

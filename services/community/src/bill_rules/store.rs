@@ -12,14 +12,18 @@ use sqlx::{FromRow, PgConnection};
 use crate::fee_items::store::View;
 use crate::fees::AdmittedRows;
 
-/// Inserts bill rules and returns their identifiers, in the order of the rows.
+/// The index that lets a rule stand only once.
+pub const ONCE: &str = "pay_fee_rule_once";
+
+/// Inserts bill rules of a batch and returns their identifiers, in the order of the rows.
 ///
 /// # Errors
-/// Returns the database's error.
+/// Returns the database's error; its constraint is [`ONCE`] if another call made the same rule.
 pub async fn insert(
     connection: &mut PgConnection,
     call: &Call,
     config_id: &str,
+    batch_id: &str,
     rows: &AdmittedRows,
 ) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
@@ -30,8 +34,9 @@ pub async fn insert(
            ), created AS (
                INSERT INTO pay_fee_rule
                    (community_id, rule_id, config_id, payer_obj_id, payer_obj_type, state, epoch, start_time, max_time,
-                    cur_year_month)
-               SELECT $1, rule_id, $2, payer_obj_id, payer_obj_type, $7, $8, start_time, max_time, start_time::date
+                    cur_year_month, batch_id, amount, repeatable)
+               SELECT $1, rule_id, $2, payer_obj_id, payer_obj_type, $7, $8, start_time, max_time, start_time::date,
+                      $9, $10, $11
                FROM numbered ORDER BY place
            )
            SELECT rule_id AS "rule_id!" FROM numbered ORDER BY place"#,
@@ -43,6 +48,9 @@ pub async fn insert(
         &rows.ends as &[Option<NaiveDateTime>],
         FeeState::Charging.stored(),
         rows.epoch,
+        batch_id,
+        rows.terms.amount,
+        rows.repeatable,
     )
     .fetch_all(connection)
     .named("bill_rule_insert")

@@ -81,6 +81,10 @@ pub struct StoredItem {
     pub is_default: Stored<DefaultItem>,
     /// A custom formula is stored, used or not.
     pub has_formula_text: bool,
+    /// Code of the formula.
+    pub formula: Stored<Formula>,
+    /// Its first second of validity.
+    pub start_time: NaiveDateTime,
     /// Its last second of validity.
     pub end_time: NaiveDateTime,
     /// The count of closures: each stop of the item while it was in use.

@@ -91,7 +91,12 @@ impl FeeItemService for FeeItemRpc {
         let reply = write(&self.pool, &call, &message, async |tx| {
             let item = store::lock(tx, &call, id).await?.ok_or_else(|| Refusal::of(Reason::FeeItemNotFound))?;
             let has_rules = rules::changes_flag(&item, &terms) && store::has_rules(tx, &call, id).await?;
-            rules::may_change(&item, &terms, has_rules)?;
+            let validity = (terms.start_time, terms.end_time);
+            let outside = match rules::shortens(&item, &terms) {
+                true => store::open_outside(tx, &call, id, item.closures, validity).await?,
+                false => 0,
+            };
+            rules::may_change(&item, &terms, has_rules, outside)?;
             let closes = rules::closes(&item, &terms);
             let closures = item.closures + i32::from(closes);
             let updated = store::update(tx, &call, id, &terms, closures).await;

@@ -15,7 +15,7 @@ use rust_decimal::Decimal;
 use super::{HistoryFilter, ListFilter, PrepaymentWindow, StoredItem, Terms};
 use crate::amounts::formula::{AreaFormula, Expression};
 use crate::vocabulary::codes::given;
-use crate::vocabulary::spans::{ChargedSpan, RowFields, starting_after};
+use crate::vocabulary::spans::{ChargedSpan, RowFields, outside};
 use crate::vocabulary::times;
 
 /// Most months of a period.
@@ -122,18 +122,30 @@ pub fn changes_flag(item: &StoredItem, terms: &Terms) -> bool {
     item.fee_flag.0 != terms.fee_flag
 }
 
+/// Returns whether the new terms shorten the validity of the item.
+#[must_use]
+pub fn shortens(item: &StoredItem, terms: &Terms) -> bool {
+    terms.start_time > item.start_time || terms.end_time < item.end_time
+}
+
 /// Returns whether the new terms stop an item that is in use.
 #[must_use]
 pub fn closes(item: &StoredItem, terms: &Terms) -> bool {
     item.state.0 == ItemState::InUse && terms.state == Some(ItemState::Stopped)
 }
 
-/// Judges whether an item may have new terms. `has_rules` says whether bill rules use it.
+/// Judges whether an item may have new terms. `has_rules` says whether bill rules use it, `outside` how
+/// many open fees and bill rules would lie outside its validity.
 ///
 /// # Errors
+/// Returns `FEES_OUTSIDE_ITEM` if there are such fees and they are not ended by the same change.
 /// Returns `FEE_ITEM_HAS_RULES` if the fee flag would change while bill rules use the item, and the
 /// fault of a custom formula that neither the request nor the item has.
-pub fn may_change(item: &StoredItem, terms: &Terms, has_rules: bool) -> Result<(), Refusal> {
+pub fn may_change(item: &StoredItem, terms: &Terms, has_rules: bool, outside: i64) -> Result<(), Refusal> {
+    if outside > 0 && !closes(item, terms) {
+        let text = format!("有{outside}笔未结束的费用或出账规则在新的有效期之外，不能修改计费起止时间");
+        return Err(Refusal::new(Reason::FeesOutsideItem, text));
+    }
     if has_rules && changes_flag(item, terms) {
         return Err(Refusal::of(Reason::FeeItemHasRules));
     }
@@ -159,13 +171,13 @@ pub fn may_delete(item: &StoredItem, in_use: bool) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// Returns `FEE_ITEM_NOT_FOUND` if there is no such item, `FEE_ITEM_STOPPED` if it is stopped, and
-/// the faults of rows that start after the end of the item.
+/// the faults of rows that lie outside its validity.
 pub fn chargeable(item: Option<StoredItem>, spans: &[ChargedSpan], fields: RowFields) -> Result<StoredItem, Refusal> {
     let item = item.ok_or_else(|| Refusal::of(Reason::FeeItemNotFound))?;
     if item.state.0 == ItemState::Stopped {
         return Err(Refusal::of(Reason::FeeItemStopped));
     }
-    let faults = starting_after(spans, item.end_time, fields);
+    let faults = outside(spans, item.start_time, item.end_time, fields);
     if faults.is_empty() { Ok(item) } else { Err(Refusal::for_faults(faults)) }
 }
 

@@ -79,7 +79,8 @@ macro_rules! locked {
             StoredItem,
             r#"SELECT fee_flag AS "fee_flag: Stored<FeeFlag>", state AS "state: Stored<ItemState>",
                       is_default AS "is_default: Stored<DefaultItem>",
-                      computing_formula_text IS NOT NULL AS "has_formula_text!", end_time, closures
+                      computing_formula_text IS NOT NULL AS "has_formula_text!",
+                      computing_formula AS "formula: Stored<Formula>", start_time, end_time, closures
                FROM pay_fee_config WHERE community_id = $1 AND config_id = $2 AND deleted_at IS NULL "#
                 + $strength,
             $call.tenant.id,
@@ -236,6 +237,51 @@ pub async fn in_use(
     .await
 }
 
+/// Counts the open fees and bill rules of a locked item that would lie outside a validity.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn open_outside(
+    connection: &mut PgConnection,
+    call: &Call,
+    config_id: &str,
+    closures: i32,
+    (start, end): (NaiveDateTime, NaiveDateTime),
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT (SELECT count(*) FROM fee
+                   WHERE community_id = $1 AND config_id = $2 AND epoch = $3 AND is_open
+                     AND (start_time > $5 OR deadline_time < $4))
+                + (SELECT count(*) FROM bill_rule
+                   WHERE community_id = $1 AND config_id = $2 AND epoch = $3 AND is_open
+                     AND (start_time > $5 OR max_time < $4)) AS "outside!""#,
+        call.tenant.id,
+        config_id,
+        closures,
+        start,
+        end,
+    )
+    .fetch_one(connection)
+    .named("fee_item_open_outside")
+    .await
+}
+
+/// Reads items by identifier, deleted ones among them.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn items(
+    executor: impl PgExecutor<'_>,
+    call: &Call,
+    config_ids: &[&str],
+) -> Result<Vec<ItemRow>, sqlx::Error> {
+    let mut query =
+        QueryBuilder::<Postgres>::new(format!("SELECT {ITEM} FROM pay_fee_config item WHERE community_id = "));
+    query.push_bind(call.tenant.id.clone());
+    query.push(" AND config_id = ANY (").push_bind(config_ids).push(")");
+    query.build_query_as().fetch_all(executor).named("fee_items_by_id").await
+}
+
 /// Deletes a locked item. The row stays, for its fees and its history.
 ///
 /// # Errors
@@ -324,7 +370,10 @@ struct PageRow<T> {
 
 /// Ends a statement that has `place` and `total`, and reads a page of it by number. The first row of
 /// the list is read as well, because it has the total even if the page lies beyond the last one.
-async fn page_of<R>(
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn page_of<R>(
     executor: impl PgExecutor<'_>,
     mut query: QueryBuilder<Postgres>,
     page: Page,
@@ -341,7 +390,7 @@ where
 }
 
 /// Adds a condition to a statement, if there is a value for it.
-fn filter<'a, T>(query: &mut QueryBuilder<Postgres>, condition: &str, value: Option<T>, end: &str)
+pub fn filter<'a, T>(query: &mut QueryBuilder<Postgres>, condition: &str, value: Option<T>, end: &str)
 where
     T: sqlx::Encode<'a, Postgres> + sqlx::Type<Postgres> + Send + 'a,
 {

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use communal_kit::database::stored::Stored;
 use communal_kit::refusal::Refusal;
 use communal_proto::community::v1::fields::payer_object as fields;
 use communal_proto::community::v1::fields::register_payer_objects_request::PAYER_OBJECTS;
 use communal_proto::community::v1::{PayerObject, PayerObjectType, Reason, RegisterPayerObjectsRequest};
 use communal_proto::{Checker, Fault, FieldName};
 
+use super::store::Known;
 use crate::vocabulary::spans::{ChargedSpan, RowFields};
 
 /// The owners that a registration names, with the name and the phone of each.
@@ -63,25 +63,20 @@ pub fn rooms_exist(unknown: &[(String, String)]) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::PayerObjectNotFound, format!("合同{contract}的房屋{room}不存在")))
 }
 
-/// Returns the types of the payer objects of charged spans, in their order.
+/// Returns the payer objects of charged spans, in their order.
 ///
 /// # Errors
 /// Returns `PAYER_OBJECT_NOT_FOUND` if the community does not have one of them. Each row with
 /// such an object is named.
-pub fn known(
-    types: Vec<Option<Stored<PayerObjectType>>>,
-    spans: &[ChargedSpan],
-    fields: RowFields,
-) -> Result<Vec<Stored<PayerObjectType>>, Refusal> {
+pub fn known(objects: Vec<Option<Known>>, spans: &[ChargedSpan], fields: RowFields) -> Result<Vec<Known>, Refusal> {
     let mut unknown = Vec::new();
-    for (index, (_, span)) in types.iter().zip(spans).enumerate().filter(|(_, (object_type, _))| object_type.is_none())
-    {
+    for (index, (_, span)) in objects.iter().zip(spans).enumerate().filter(|(_, (object, _))| object.is_none()) {
         let text = format!("付费对象{}不存在", span.payer_obj_id);
         let field = fields.at(index, fields.payer_obj_id);
         unknown.push(Fault::rule(field, "is no payer object of the community", text));
     }
     match unknown.first() {
-        None => Ok(types.into_iter().flatten().collect()),
+        None => Ok(objects.into_iter().flatten().collect()),
         Some(first) => Err(Refusal::new(Reason::PayerObjectNotFound, first.text.clone()).faults(unknown)),
     }
 }

@@ -256,19 +256,29 @@ pub async fn list(
     .await
 }
 
-/// Reads the types of the payer objects of charged spans, in the order of the spans; `None` for
-/// an object that the community does not have.
+/// What charging a payer object asks of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Kind of payer object.
+    pub payer_obj_type: Stored<PayerObjectType>,
+    /// It has an owner.
+    pub has_owner: bool,
+}
+
+/// Reads the payer objects of charged spans, in the order of the spans; `None` for an object that the
+/// community does not have.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn types(
+pub async fn known(
     connection: &mut PgConnection,
     call: &Call,
     spans: &[ChargedSpan],
-) -> Result<Vec<Option<Stored<PayerObjectType>>>, sqlx::Error> {
+) -> Result<Vec<Option<Known>>, sqlx::Error> {
     let payer_obj_ids: Vec<_> = spans.iter().map(|span| span.payer_obj_id.as_str()).collect();
-    sqlx::query_scalar!(
-        r#"SELECT o.payer_obj_type AS "payer_obj_type?: Stored<PayerObjectType>"
+    let rows = sqlx::query!(
+        r#"SELECT o.payer_obj_type AS "payer_obj_type?: Stored<PayerObjectType>",
+                  o.owner_id IS NOT NULL AS "has_owner!"
            FROM unnest($2::text[]) WITH ORDINALITY AS asked (payer_obj_id, place)
            LEFT JOIN payer_object o ON o.community_id = $1 AND o.payer_obj_id = asked.payer_obj_id
            ORDER BY place"#,
@@ -276,6 +286,124 @@ pub async fn types(
         &payer_obj_ids as &[&str],
     )
     .fetch_all(connection)
-    .named("payer_object_types")
+    .named("payer_object_known")
+    .await?;
+    let known =
+        rows.into_iter().map(|row| Some(Known { payer_obj_type: row.payer_obj_type?, has_owner: row.has_owner }));
+    Ok(known.collect())
+}
+
+/// Reads the identifiers of cars: all of the community, or those of a car park in states.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn cars(
+    connection: &mut PgConnection,
+    call: &Call,
+    of: Option<(&str, &[String])>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let (car_park, states) = of.unzip();
+    sqlx::query_scalar!(
+        "SELECT payer_obj_id FROM payer_object
+         WHERE community_id = $1 AND payer_obj_type = '6666'
+           AND ($2::text IS NULL OR car_park_id = $2) AND ($3::text[] IS NULL OR car_state = ANY ($3))
+         ORDER BY payer_obj_id",
+        call.tenant.id,
+        car_park,
+        states,
+    )
+    .fetch_all(connection)
+    .named("payer_object_cars")
+    .await
+}
+
+/// Reads the room that has a number.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn room(executor: impl PgExecutor<'_>, call: &Call, room_num: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT payer_obj_id FROM payer_object
+         WHERE community_id = $1 AND room_num = $2 AND payer_obj_type = '3333' ORDER BY payer_obj_id LIMIT 1",
+        call.tenant.id,
+        room_num,
+    )
+    .fetch_optional(executor)
+    .named("payer_object_room")
+    .await
+}
+
+/// Reads the rooms of contracts, as pairs of both.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn rooms_of(
+    connection: &mut PgConnection,
+    call: &Call,
+    contract_ids: &[&str],
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT contract_id, room_id FROM contract_room
+         WHERE community_id = $1 AND contract_id = ANY ($2) ORDER BY contract_id, room_id",
+        call.tenant.id,
+        contract_ids as &[&str],
+    )
+    .fetch_all(connection)
+    .named("contract_rooms")
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.contract_id, row.room_id)).collect())
+}
+
+/// The facts of a payer object that formulas read.
+#[derive(Debug)]
+pub struct ObjectRow {
+    /// Identifier.
+    pub payer_obj_id: String,
+    /// Kind of payer object.
+    pub payer_obj_type: Stored<PayerObjectType>,
+    /// Name.
+    pub name: String,
+    /// Built-up area: R in formulas.
+    pub built_up_area: Option<Decimal>,
+    /// Indoor area.
+    pub room_area: Option<Decimal>,
+    /// Charge coefficient: X in formulas.
+    pub fee_coefficient: Option<Decimal>,
+    /// Storey: L in formulas.
+    pub layer: i32,
+    /// Rent.
+    pub room_rent: Option<Decimal>,
+    /// Area of the community: C in formulas.
+    pub community_area: Option<Decimal>,
+    /// Area of the building: F in formulas.
+    pub building_area: Option<Decimal>,
+    /// Area of the unit: U in formulas.
+    pub unit_area: Option<Decimal>,
+    /// Numbers of the attributes: RL in formulas.
+    pub attribute_numbers: Vec<String>,
+    /// Values of the attributes, in the order of their numbers.
+    pub attribute_values: Vec<Decimal>,
+}
+
+/// Reads the facts of payer objects.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn facts(
+    connection: &mut PgConnection,
+    call: &Call,
+    payer_obj_ids: &[&str],
+) -> Result<Vec<ObjectRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ObjectRow,
+        r#"SELECT payer_obj_id, payer_obj_type AS "payer_obj_type: Stored<PayerObjectType>", name, built_up_area,
+                  room_area, fee_coefficient, layer, room_rent, community_area, building_area, unit_area,
+                  attribute_numbers, attribute_values AS "attribute_values: Vec<Decimal>"
+           FROM payer_object WHERE community_id = $1 AND payer_obj_id = ANY ($2)"#,
+        call.tenant.id,
+        payer_obj_ids as &[&str],
+    )
+    .fetch_all(connection)
+    .named("payer_object_facts")
     .await
 }

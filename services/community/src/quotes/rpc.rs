@@ -6,11 +6,12 @@ use std::time::Duration;
 use chrono::NaiveDateTime;
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::{begin_in_tenant, begin_stream};
 use communal_proto::community::v1::quote_service_server::QuoteService;
 use communal_proto::community::v1::{
-    QuoteFeeRequest, QuoteFeeResponse, QuoteRefusal, StreamQuotesRequest, StreamQuotesResponse,
+    QuoteFeeRequest, QuoteFeeResponse, QuoteRefusal, Reason, StreamQuotesRequest, StreamQuotesResponse,
     stream_quotes_response::Outcome,
 };
 use communal_proto::contract::v1::Reason as Common;
@@ -18,24 +19,26 @@ use communal_proto::{Checked, Checker};
 use futures::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Asked, explained, rules};
+use super::{Asked, Given, Of, explained, rules};
 use crate::amounts::Pricing;
+use crate::fees;
 
 /// Longest wait for the next message. A sender that is silent longer has gone, even if its connection is
 /// still open.
 const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
-/// Serves quotes. It has no database.
+/// Serves quotes.
 #[derive(Clone, Debug)]
 pub struct QuoteRpc {
+    pool: Pool,
     clock: Clock,
 }
 
 impl QuoteRpc {
-    /// Serves quotes at the times of a clock.
+    /// Serves quotes of the fees of a database, at the times of a clock.
     #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        Self { clock }
+    pub fn new(pool: Pool, clock: Clock) -> Self {
+        Self { pool, clock }
     }
 }
 
@@ -43,7 +46,7 @@ impl QuoteRpc {
 impl QuoteService for QuoteRpc {
     async fn quote_fee(&self, request: Request<QuoteFeeRequest>) -> Result<Response<QuoteFeeResponse>, Status> {
         let (call, _, asked) = begin_in_tenant(request, |m| &m.community_id)?.accept_with(rules::of_quote)?;
-        Ok(Response::new(quote(&asked, self.clock.local(call.at))?))
+        Ok(Response::new(quote(&self.pool, &call, &asked, self.clock.local(call.at)).await?))
     }
 
     type StreamQuotesStream = Pin<Box<dyn Stream<Item = Result<StreamQuotesResponse, Status>> + Send + 'static>>;
@@ -53,15 +56,18 @@ impl QuoteService for QuoteRpc {
         request: Request<Streaming<StreamQuotesRequest>>,
     ) -> Result<Response<Self::StreamQuotesStream>, Status> {
         let (call, requests) = begin_stream(request)?;
-        let now = self.clock.local(call.at);
+        let (pool, now) = (self.pool.clone(), self.clock.local(call.at));
         // Each request is answered when the client takes the answer: nothing waits in memory.
         let answers = stream::unfold(Some((requests, 0)), move |state| {
-            let call = call.clone();
+            let (pool, call) = (pool.clone(), call.clone());
             async move {
                 let (mut requests, row) = state?;
                 match next(&mut requests).await {
                     Ok(None) => None,
-                    Ok(Some(request)) => Some((Ok(answer(&call, row, &request, now)), Some((requests, row + 1)))),
+                    Ok(Some(request)) => {
+                        let answer = answer(&pool, &call, row, &request, now).await;
+                        Some((Ok(answer), Some((requests, row + 1))))
+                    }
                     Err(refusal) => Some((Err(Status::from(refusal)), None)),
                 }
             }
@@ -80,8 +86,18 @@ async fn next(requests: &mut Streaming<StreamQuotesRequest>) -> Result<Option<St
 }
 
 /// Answers one request of a stream. A refusal is an answer too.
-fn answer(call: &Call, row: i64, request: &StreamQuotesRequest, now: NaiveDateTime) -> StreamQuotesResponse {
-    let outcome = match checked(call, request).and_then(|asked| quote(&asked, now)) {
+async fn answer(
+    pool: &Pool,
+    call: &Call,
+    row: i64,
+    request: &StreamQuotesRequest,
+    now: NaiveDateTime,
+) -> StreamQuotesResponse {
+    let quoted = match checked(call, request) {
+        Ok(asked) => quote(pool, call, &asked, now).await,
+        Err(refusal) => Err(refusal),
+    };
+    let outcome = match quoted {
         Ok(quote) => Outcome::Quote(quote),
         Err(refusal) => Outcome::Refusal(QuoteRefusal {
             reason: refusal.reason().to_owned(),
@@ -108,9 +124,23 @@ fn checked(call: &Call, request: &StreamQuotesRequest) -> Result<Asked, Refusal>
     asked.ok_or_else(|| Refusal::internal("a request without a fault was not read"))
 }
 
-fn quote(asked: &Asked, now: NaiveDateTime) -> Result<QuoteFeeResponse, Refusal> {
-    let refusal = |error| rules::refusal(&error);
-    let pricing = Pricing::new(&asked.item, &asked.payer, &asked.fee).map_err(|error| refusal(error.into()))?;
-    let quote = pricing.quote(asked.scope, asked.at.unwrap_or(now)).map_err(refusal)?;
-    explained::response(&pricing, &quote).map_err(|error| refusal(error.into()))
+/// Quotes at `now`, unless the request says when.
+async fn quote(pool: &Pool, call: &Call, asked: &Asked, now: NaiveDateTime) -> Result<QuoteFeeResponse, Refusal> {
+    let now = asked.at.unwrap_or(now);
+    let of = |pricing: &Pricing<'_>| -> Result<QuoteFeeResponse, Refusal> {
+        let refusal = |error| rules::refusal(&error);
+        let quote = pricing.quote(asked.scope, now).map_err(refusal)?;
+        explained::response(pricing, &quote).map_err(|error| refusal(error.into()))
+    };
+    match &asked.of {
+        Of::Given(given) => {
+            let Given { item, payer, fee } = given.as_ref();
+            of(&Pricing::new(item, payer, fee).map_err(|error| rules::refusal(&error.into()))?)
+        }
+        Of::Stored(fee_id) => {
+            let found = fees::store::with_facts(pool, call, fee_id).await?;
+            let (row, facts) = found.ok_or_else(|| Refusal::of(Reason::FeeNotFound))?;
+            facts.priced(&row, |pricing, _| of(pricing)).map_err(|error| fees::rules::amount_refusal(&error))?
+        }
+    }
 }

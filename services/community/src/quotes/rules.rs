@@ -8,49 +8,59 @@ use communal_proto::community::v1::fields::{
     quote_fee_request as fields, quoted_fee, quoted_item, quoted_payer, quoted_span,
 };
 use communal_proto::community::v1::{
-    DecimalPlace, FeeFlag, Formula, PayerObjectType, PaymentTiming, QuoteFeeRequest, QuotedEscalation, QuotedFee,
-    QuotedItem, QuotedPayer, QuotedReading, QuotedRoom, QuotedSpan, Reason,
+    FeeFlag, Formula, PayerObjectType, PaymentTiming, QuoteFeeRequest, QuotedEscalation, QuotedFee, QuotedItem,
+    QuotedPayer, QuotedReading, QuotedRoom, QuotedSpan,
 };
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Fault, FieldName, FieldPath, parse_decimal};
 use rust_decimal::Decimal;
 
-use super::Asked;
+use super::{Asked, Given, Of};
 use crate::amounts::fee::CourseError;
 use crate::amounts::formula::Expression;
 use crate::amounts::{
     AmountRounding, Bill, Car, Contract, Course, Escalation, Fee, ItemTerms, Months, OneOff, Payer, PaymentScope,
     QuoteError, Reading, Room, Running, Span,
 };
+use crate::fees;
 use crate::vocabulary::times;
 
 /// Reads a request; `None` if anything is at fault. Faults go to the checker, which has those of the
 /// field rules already.
 pub fn of_quote(request: &QuoteFeeRequest, checker: &mut Checker) -> Option<Asked> {
+    let at = times::start(&request.quote_time);
+    if !request.fee_id.is_empty() {
+        let given = [
+            (fields::ITEM, request.item.is_some()),
+            (fields::PAYER, request.payer.is_some()),
+            (fields::FEE, request.fee.is_some()),
+        ];
+        for (field, _) in given.into_iter().filter(|(_, given)| *given) {
+            checker.push(Fault::rule(field, "stands beside fee_id", "指定费用ID时不能再给出费用项、付费对象和费用"));
+        }
+        let of = Of::Stored(request.fee_id.clone());
+        return Some(Asked { of, scope: scope(request, checker)?, at }).filter(|_| checker.is_clean());
+    }
+    let required = [
+        (fields::ITEM, "费用项", request.item.is_none()),
+        (fields::PAYER, "付费对象", request.payer.is_none()),
+        (fields::FEE, "费用", request.fee.is_none()),
+    ];
+    for (field, title, _) in required.into_iter().filter(|(.., is_missing)| *is_missing) {
+        checker.push(missing(field.into(), title));
+    }
     let item = request.item.as_ref().and_then(|item| terms(item, checker));
     let payer = request.payer.as_ref().and_then(|payer| of_payer(payer, checker));
     let fee = request.item.as_ref().zip(request.fee.as_ref()).and_then(|(item, fee)| of_fee(item, fee, checker));
     let scope = scope(request, checker);
-    Some(Asked { item: item?, payer: payer?, fee: fee?, scope: scope?, at: times::start(&request.quote_time) })
-        .filter(|_| checker.is_clean())
+    let of = Of::Given(Box::new(Given { item: item?, payer: payer?, fee: fee? }));
+    Some(Asked { of, scope: scope?, at }).filter(|_| checker.is_clean())
 }
 
 /// Returns the refusal of a quote.
 #[must_use]
 pub fn refusal(error: &QuoteError) -> Refusal {
-    let at_fault = |field: FieldName| Refusal::for_faults(vec![Fault::rule(field, error.to_string(), error.text())]);
-    let reason = match error {
-        QuoteError::Amount(_) => Reason::AmountUnknown,
-        QuoteError::Ended => Reason::FeeEnded,
-        QuoteError::PastLimit(_) => Reason::PastFeeEnd,
-        QuoteError::PaidAlready => Reason::PaidAlready,
-        QuoteError::CoversNoDay { .. } => Reason::CoversNoDay,
-        QuoteError::CostsNothing => Reason::FeeCostsNothing,
-        QuoteError::PaidWhole => Reason::PaidWhole,
-        QuoteError::Backwards => return at_fault(fields::END_TIME),
-        QuoteError::NotPayable => return at_fault(fields::AMOUNT),
-    };
-    Refusal::new(reason, error.text())
+    fees::rules::quote_refusal(error, fields::END_TIME, fields::AMOUNT)
 }
 
 /// The path of a field inside one of the request's messages.
@@ -102,19 +112,9 @@ fn terms(item: &QuotedItem, checker: &mut Checker) -> Option<ItemTerms> {
         timing: item.payment_cd(),
         cycle: NonZeroU32::new(u32::try_from(item.payment_cycle).ok()?)?,
         window_days: u32::try_from(item.prepayment_period).ok()?,
-        rounding: AmountRounding { mode: item.scale(), places: places(item.decimal_place()) },
+        rounding: AmountRounding { mode: item.scale(), places: fees::facts::places(item.decimal_place()) },
     })
     .filter(|terms| terms.timing != PaymentTiming::Unspecified)
-}
-
-fn places(place: DecimalPlace) -> u32 {
-    match place {
-        DecimalPlace::Zero => 0,
-        DecimalPlace::One => 1,
-        DecimalPlace::Two | DecimalPlace::Unspecified => 2,
-        DecimalPlace::Three => 3,
-        DecimalPlace::Four => 4,
-    }
 }
 
 fn of_payer(payer: &QuotedPayer, checker: &mut Checker) -> Option<Payer> {

@@ -23,6 +23,8 @@ pub(super) struct DemoItem {
     pub(super) config_id: String,
     pub(super) request: SaveFeeConfigRequest,
     pub(super) fees_from: &'static str,
+    /// The amount of formulas that keep one on the fee; ignored by others.
+    pub(super) amount: &'static str,
     /// The payer objects of each batch of fees.
     pub(super) charged: Vec<Vec<String>>,
     /// The payer objects that get a bill rule.
@@ -187,6 +189,7 @@ fn item(community: &str, number: u32, kind: &Kind, rooms: &[String]) -> DemoItem
             ..SaveFeeConfigRequest::default()
         },
         fees_from: "2024-01-01",
+        amount: "80.00",
         charged: std::iter::once(rooms.to_vec()).chain(second_cars).collect(),
         billed: if kind.bill_rules { rooms.to_vec() } else { Vec::new() },
     }

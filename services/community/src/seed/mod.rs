@@ -23,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::{PgConnection, PgPool};
 
 use crate::fees::AdmittedRows;
+use crate::fees::rules::GivenTerms;
 use crate::vocabulary::spans::{ChargedSpan, RowFields};
 use crate::{bill_rules, fee_items, fees, payer_objects};
 use communities::{Community, DemoItem};
@@ -120,6 +121,7 @@ async fn load(connection: &mut PgConnection, community: &Community, bar: &Progre
 /// Creates the fees and bill rules of an item.
 async fn charge(connection: &mut PgConnection, call: &Call, item: &DemoItem, bar: &ProgressBar) -> anyhow::Result<()> {
     let (community_id, config_id) = (&call.tenant.id, &item.config_id);
+    let terms = GivenTerms { amount: item.amount, ..GivenTerms::default() };
     for objects in &item.charged {
         let fee = |id: &String| NewFee {
             payer_obj_id: id.clone(),
@@ -130,10 +132,13 @@ async fn charge(connection: &mut PgConnection, call: &Call, item: &DemoItem, bar
             community_id: community_id.clone(),
             config_id: config_id.clone(),
             fees: objects.iter().map(fee).collect(),
+            amount: item.amount.into(),
+            ..CreateFeesRequest::default()
         };
         let spans = accepted(&request, fees::rules::of_create)?;
-        let rows = admitted(connection, call, config_id, &spans, fees::rules::FIELDS).await?;
-        fees::store::insert(connection, call, config_id, &rows).await?;
+        let rows = admitted(connection, call, config_id, &spans, fees::rules::FIELDS, terms).await?;
+        let batch_id = fees::batches::store::create(connection, call, "").await?;
+        fees::store::insert(connection, call, config_id, &batch_id, &rows).await?;
         bar.inc(1);
     }
     if !item.billed.is_empty() {
@@ -146,10 +151,12 @@ async fn charge(connection: &mut PgConnection, call: &Call, item: &DemoItem, bar
             community_id: community_id.clone(),
             config_id: config_id.clone(),
             rules: item.billed.iter().map(rule).collect(),
+            amount: item.amount.into(),
         };
         let spans = accepted(&request, bill_rules::rules::of_create)?;
-        let rows = admitted(connection, call, config_id, &spans, bill_rules::rules::FIELDS).await?;
-        bill_rules::store::insert(connection, call, config_id, &rows).await?;
+        let rows = admitted(connection, call, config_id, &spans, bill_rules::rules::FIELDS, terms).await?;
+        let batch_id = fees::batches::store::create(connection, call, "").await?;
+        bill_rules::store::insert(connection, call, config_id, &batch_id, &rows).await?;
         bar.inc(1);
     }
     Ok(())
@@ -162,10 +169,12 @@ async fn admitted(
     config_id: &str,
     spans: &[ChargedSpan],
     fields: RowFields,
+    terms: GivenTerms<'_>,
 ) -> anyhow::Result<AdmittedRows> {
     let item = fee_items::store::lock_for_charging(connection, call, config_id).await?;
-    let types = payer_objects::store::types(connection, call, spans).await?;
-    Ok(fees::rules::admit(item, types, spans, fields)?)
+    let objects = payer_objects::store::known(connection, call, spans).await?;
+    // Some rooms of the demo have two parking fees, and some both a fee and a bill rule.
+    Ok(fees::rules::admit(item, objects, spans, fields, terms, true)?)
 }
 
 /// Checks a request by its field rules and reads it by those of the domain, as for a call.

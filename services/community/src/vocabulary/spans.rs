@@ -1,6 +1,8 @@
 //! The spans for which payer objects are charged: what the rows of a request for fees and of one
 //! for bill rules have in common.
 
+use std::collections::HashMap;
+
 use chrono::NaiveDateTime;
 use communal_proto::{Checker, Fault, FieldName, FieldPath};
 
@@ -31,8 +33,8 @@ pub struct RequestedSpan<'a> {
 /// The fields of a request that hold the rows; faults name them.
 #[derive(Clone, Copy, Debug)]
 pub struct RowFields {
-    /// The repeated field.
-    pub rows: FieldName,
+    /// The repeated field; `None` for a command whose rows share their fields.
+    pub rows: Option<FieldName>,
     /// The payer object of a row.
     pub payer_obj_id: FieldName,
     /// The start of a row.
@@ -45,7 +47,7 @@ impl RowFields {
     /// The path of a field in a row.
     #[must_use]
     pub fn at(self, row: usize, field: FieldName) -> FieldPath {
-        self.rows.at(row).then(field)
+        self.rows.map_or_else(|| field.into(), |rows| rows.at(row).then(field))
     }
 }
 
@@ -57,6 +59,7 @@ pub fn read<'a>(
     checker: &mut Checker,
 ) -> Option<Vec<ChargedSpan>> {
     let mut spans = Vec::new();
+    let mut seen = HashMap::new();
     for (index, row) in rows.enumerate() {
         // A malformed time is reported by the field rules.
         let Some(start) = times::start(row.start) else { continue };
@@ -65,21 +68,40 @@ pub fn read<'a>(
             let field = fields.at(index, fields.end);
             checker.push(Fault::rule(field, "is before startTime", "截止时间不能早于计费起始时间"));
         }
+        let first = *seen.entry((row.payer_obj_id, start)).or_insert(index);
+        if first != index {
+            let text = format!("付费对象{}在同一请求中重复收费", row.payer_obj_id);
+            let field = fields.at(index, fields.payer_obj_id);
+            checker.push(Fault::rule(field, format!("is charged from the same time on as in row {first}"), text));
+        }
         spans.push(ChargedSpan { payer_obj_id: row.payer_obj_id.to_owned(), start, end });
     }
     checker.is_clean().then_some(spans)
 }
 
-/// Finds the rows that would never charge anything: they start after the end of the fee item
-/// and have no end of their own.
+/// Finds the rows that would never charge anything: they lie outside the validity of the fee item.
 #[must_use]
-pub fn starting_after(spans: &[ChargedSpan], item_end: NaiveDateTime, fields: RowFields) -> Vec<Fault> {
-    let late = spans.iter().enumerate().filter(|(_, span)| span.end.is_none() && span.start > item_end);
-    late.map(|(index, _)| {
-        let field = fields.at(index, fields.start);
-        Fault::rule(field, "is after the end of the fee item", "计费起始时间晚于费用项的计费终止时间")
-    })
-    .collect()
+pub fn outside(
+    spans: &[ChargedSpan],
+    item_start: NaiveDateTime,
+    item_end: NaiveDateTime,
+    fields: RowFields,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (index, span) in spans.iter().enumerate() {
+        if span.start > item_end {
+            let field = fields.at(index, fields.start);
+            faults.push(Fault::rule(field, "is after the end of the fee item", "计费起始时间晚于费用项的计费终止时间"));
+        } else if span.end.is_some_and(|end| end < item_start) {
+            let field = fields.at(index, fields.end);
+            faults.push(Fault::rule(
+                field,
+                "is before the start of the fee item",
+                "计费结束时间早于费用项的计费起始时间",
+            ));
+        }
+    }
+    faults
 }
 
 #[cfg(test)]
@@ -90,7 +112,7 @@ mod tests {
     use super::*;
 
     const FIELDS: RowFields = RowFields {
-        rows: create_fees_request::FEES,
+        rows: Some(create_fees_request::FEES),
         payer_obj_id: new_fee::PAYER_OBJ_ID,
         start: new_fee::START_TIME,
         end: new_fee::DEADLINE_TIME,
@@ -115,16 +137,30 @@ mod tests {
     fn each_row_that_ends_before_it_starts_is_named() {
         let mut checker = Checker::default();
         let rows =
-            [row("2024-01-02", "2024-01-01"), row("2024-01-02", ""), row("2024-01-02 10:00:00", "2024-01-02 09:59:59")];
+            [row("2024-01-02", "2024-01-01"), row("2024-01-03", ""), row("2024-01-02 10:00:00", "2024-01-02 09:59:59")];
         assert_eq!(read(rows.into_iter(), FIELDS, &mut checker), None);
         assert_eq!(paths(checker.into_faults()), ["fees[0].deadlineTime", "fees[2].deadlineTime"]);
     }
 
     #[test]
-    fn a_row_that_starts_after_the_end_of_its_item_is_named() {
-        let rows = [row("2025-01-01", ""), row("2025-01-01", "2025-06-30"), row("2024-12-31", "")];
+    fn a_row_outside_the_validity_of_its_item_is_named() {
+        let rows = [
+            row("2025-01-01", ""),
+            row("2025-01-02", "2025-06-30"),
+            row("2024-12-31", ""),
+            row("2022-01-01", "2022-12-31"),
+            row("2022-02-01", "2023-01-01"),
+        ];
         let spans = read(rows.into_iter(), FIELDS, &mut Checker::default()).unwrap();
-        let faults = starting_after(&spans, times::end("2024-12-31").unwrap(), FIELDS);
-        assert_eq!(paths(faults), ["fees[0].startTime"]);
+        let faults = outside(&spans, times::start("2023-01-01").unwrap(), times::end("2024-12-31").unwrap(), FIELDS);
+        assert_eq!(paths(faults), ["fees[0].startTime", "fees[1].startTime", "fees[3].deadlineTime"]);
+    }
+
+    #[test]
+    fn the_same_charge_twice_in_a_request_is_named() {
+        let mut checker = Checker::default();
+        let rows = [row("2024-01-01", ""), row("2024-01-02", ""), row("2024-01-01", "2024-06-30")];
+        assert_eq!(read(rows.into_iter(), FIELDS, &mut checker), None);
+        assert_eq!(paths(checker.into_faults()), ["fees[2].payerObjId"]);
     }
 }

@@ -19,9 +19,9 @@ async fn a_bill_rule_is_listed_as_it_was_created() {
         payer_obj_type: PayerObjectType::Room.into(),
         fee_flag: FeeFlag::Periodic.into(),
         state: FeeState::Charging.into(),
-        start_time: "2024-01-01 00:00:00".into(),
+        start_time: "2024-01-02 00:00:00".into(),
         max_time: "2050-12-31 23:59:59".into(),
-        cur_year_month: "2024-01-01".into(),
+        cur_year_month: "2024-01-02".into(),
         ended_time: String::new(),
     };
     assert_eq!(caller.rules(&id).await.unwrap().rules, [expected]);

@@ -21,6 +21,7 @@ async fn a_fee_is_listed_as_it_was_created() {
             },
             NewFee { payer_obj_id: rooms[0].clone(), start_time: "2024-02-01 08:00:00".into(), ..NewFee::default() },
         ],
+        ..CreateFeesRequest::default()
     };
     let fee_ids = caller.create_fees(request).await.unwrap();
     let listed = caller.fees(list_fees(&id)).await.unwrap().fees;
@@ -87,6 +88,7 @@ async fn pages_by_key_cover_everything_once() {
     let service = Service::start().await;
     let caller = service.caller();
     let rooms = service.rooms(25).await;
+    caller.set(&[("ALLOW_DUPLICATE_FEE", "ON")]).await.unwrap();
     let (id, other) = (service.item("物业费").await, service.item("停车费").await);
     let fee_ids = caller.charge(&id, &rooms).await.unwrap();
     caller.charge(&other, &rooms).await.unwrap();

@@ -6,11 +6,15 @@ use communal_fixtures::serving_role::{assert_append_only, assert_nothing_deleted
 use sqlx::PgPool;
 
 #[tokio::test]
-async fn closures_fees_and_rules_are_added_and_read_only() {
+async fn history_is_added_and_read_only_and_nothing_is_deleted() {
     let database = TestDatabase::create("community", &MIGRATOR).await;
     let server = PgPool::connect(&database.url).await.unwrap();
-    assert_append_only(&server, &["fee_item_closure", "pay_fee", "pay_fee_rule"]).await;
-    assert_nothing_deleted(&server, &["pay_fee_config", "payer_object"]).await;
+    assert_append_only(&server, &["fee_item_closure", "pay_fee_detail"]).await;
+    assert_nothing_deleted(
+        &server,
+        &["pay_fee_config", "payer_object", "owner", "meter_reading", "pay_fee", "pay_fee_rule", "pay_fee_batch"],
+    )
+    .await;
 }
 
 #[tokio::test]

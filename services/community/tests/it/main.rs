@@ -3,7 +3,10 @@
 
 mod harness;
 
+mod arrears;
 mod bill_rules;
+mod changes;
+mod charging;
 mod credentials;
 mod fee_items;
 mod fees;

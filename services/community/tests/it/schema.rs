@@ -32,6 +32,7 @@ async fn a_coded_column_takes_the_codes_of_the_contract_and_no_others() {
         ("pay_fee_config", "decimal_place", codes::<DecimalPlace>()),
         ("pay_fee_config", "state", codes::<ItemState>()),
         ("pay_fee", "payer_obj_type", codes::<PayerObjectType>()),
+        ("pay_fee_batch", "state", codes::<BatchState>()),
         ("pay_fee", "fee_flag", codes::<FeeFlag>()),
         ("pay_fee", "state", codes::<FeeState>()),
         ("pay_fee_rule", "payer_obj_type", codes::<PayerObjectType>()),

@@ -105,6 +105,7 @@ async fn a_hundred_thousand_fees_end_by_one_row_and_no_one_waits() {
     let service = Service::start().await;
     let caller = service.caller();
     let rooms = service.rooms(5_000).await;
+    caller.set(&[("ALLOW_DUPLICATE_FEE", "ON")]).await.unwrap();
     let id = service.item("物业费").await;
     for _ in 0..20 {
         caller.charge(&id, &rooms).await.unwrap();
@@ -172,6 +173,7 @@ async fn a_reader_sees_all_ended_or_none() {
 async fn no_open_fee_survives_a_stop_that_races_with_its_creation() {
     let service = Service::start().await;
     let rooms = service.rooms(5).await;
+    service.caller().set(&[("ALLOW_DUPLICATE_FEE", "ON")]).await.unwrap();
     let (mut admitted, mut refused) = (0, 0);
     for round in 0..8 {
         let name = format!("费用{round}");
@@ -338,7 +340,9 @@ fn nothing_reads_fees_and_rules_past_their_views() {
                 let names_table = line
                     .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
                     .any(|word| word == "pay_fee" || word == "pay_fee_rule");
-                let allowed = line.contains("INSERT INTO pay_fee") || line.contains("ANALYZE");
+                // What a call changes, it names and locks; what it reads comes through the views.
+                let allowed = ["INSERT INTO pay_fee", "UPDATE pay_fee", "FOR UPDATE", "ANALYZE"];
+                let allowed = allowed.iter().any(|words| line.contains(words));
                 assert!(!names_table || allowed, "{}: {line}", path.display());
                 inserts += usize::from(names_table);
             }

@@ -1,6 +1,7 @@
 //! A caller of the service, with a method for each RPC, and how tests read a refusal.
 
 use communal_proto::community::v1::bill_rule_service_client::BillRuleServiceClient;
+use communal_proto::community::v1::charging_service_client::ChargingServiceClient;
 use communal_proto::community::v1::community_service_client::CommunityServiceClient;
 use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
 use communal_proto::community::v1::fee_service_client::FeeServiceClient;
@@ -13,6 +14,43 @@ use tonic::{Request, Status};
 use tonic_types::StatusExt;
 
 use super::{APP, HOME, fees, list, list_fees};
+
+/// Methods that make one unary call.
+macro_rules! calls {
+    ($($client:ident { $($method:ident($request:ty) -> $response:ty;)+ })+) => {
+        impl Caller {
+            $($(
+                pub(crate) async fn $method(&self, message: $request) -> Result<$response, Status> {
+                    let mut client = $client::new(self.channel.clone()).max_decoding_message_size(64 << 20);
+                    client.$method(self.request(message)).await.map(tonic::Response::into_inner)
+                }
+            )+)+
+        }
+    };
+}
+
+calls! {
+    FeeServiceClient {
+        list_config_fee_objs(ListConfigFeeObjsRequest) -> ListConfigFeeObjsResponse;
+        list_fee(ListFeeRequest) -> ListFeeResponse;
+        list_fee_obj(ListFeeObjRequest) -> ListFeeObjResponse;
+        list_owe_fees(ListOweFeesRequest) -> ListOweFeesResponse;
+        query_report_owe_fee(QueryReportOweFeeRequest) -> QueryReportOweFeeResponse;
+        update_fee(UpdateFeeRequest) -> UpdateFeeResponse;
+        finish_fee(FinishFeeRequest) -> FinishFeeResponse;
+        delete_fee(DeleteFeeRequest) -> DeleteFeeResponse;
+    }
+    ChargingServiceClient {
+        save_room_create_fee(SaveRoomCreateFeeRequest) -> SaveRoomCreateFeeResponse;
+        room_create_pay_fee(RoomCreatePayFeeRequest) -> RoomCreatePayFeeResponse;
+        save_parking_space_create_fee(SaveParkingSpaceCreateFeeRequest) -> SaveParkingSpaceCreateFeeResponse;
+        save_contract_create_fee(SaveContractCreateFeeRequest) -> SaveContractCreateFeeResponse;
+        save_meter_water(SaveMeterWaterRequest) -> SaveMeterWaterResponse;
+        list_pay_fee_batch(ListPayFeeBatchRequest) -> ListPayFeeBatchResponse;
+        apply_delete_pay_fee_batch_cmd(ApplyDeletePayFeeBatchCmdRequest) -> ApplyDeletePayFeeBatchCmdResponse;
+        update_pay_fee_batch(UpdatePayFeeBatchRequest) -> UpdatePayFeeBatchResponse;
+    }
+}
 
 /// A client with its credentials.
 #[derive(Clone)]
@@ -149,6 +187,15 @@ impl Caller {
         client.create_fees(self.request(message)).await.map(|r| r.into_inner().fee_ids)
     }
 
+    /// What the fees of the home community owe, in a stream.
+    pub(crate) async fn stream_owing(&self) -> Vec<FeeDetail> {
+        let mut client = FeeServiceClient::new(self.channel.clone());
+        let message = StreamOweFeesRequest { community_id: HOME.into() };
+        let stream = client.stream_owe_fees(self.request(message)).await.unwrap().into_inner();
+        let answers: Vec<StreamOweFeesResponse> = stream.try_collect().await.unwrap();
+        answers.into_iter().filter_map(|answer| answer.fee).collect()
+    }
+
     pub(crate) async fn fees(&self, message: ListFeesRequest) -> Result<ListFeesResponse, Status> {
         let mut client = FeeServiceClient::new(self.channel.clone());
         client.list_fees(self.request(message)).await.map(tonic::Response::into_inner)
@@ -169,7 +216,8 @@ impl Caller {
         }
     }
 
-    /// Creates a bill rule on each object from 2024-01-01 on.
+    /// Creates a bill rule on each object from 2024-01-02 on: a day after [`Caller::charge`], which would be
+    /// the same charge.
     pub(crate) async fn bill(&self, config_id: &str, objects: &[String]) -> Result<Vec<String>, Status> {
         let message = CreateBillRulesRequest {
             community_id: HOME.into(),
@@ -178,10 +226,11 @@ impl Caller {
                 .iter()
                 .map(|id| NewBillRule {
                     payer_obj_id: id.clone(),
-                    start_time: "2024-01-01".into(),
+                    start_time: "2024-01-02".into(),
                     ..NewBillRule::default()
                 })
                 .collect(),
+            ..CreateBillRulesRequest::default()
         };
         let mut client = BillRuleServiceClient::new(self.channel.clone());
         client.create_bill_rules(self.request(message)).await.map(|r| r.into_inner().rule_ids)

@@ -56,5 +56,6 @@ pub(crate) fn fees(config_id: &str, objects: &[String]) -> CreateFeesRequest {
             .iter()
             .map(|id| NewFee { payer_obj_id: id.clone(), start_time: "2024-01-01".into(), ..NewFee::default() })
             .collect(),
+        ..CreateFeesRequest::default()
     }
 }
