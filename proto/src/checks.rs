@@ -1,5 +1,5 @@
 //! The field checks that the generated code calls: one [`Checker`] walks a request in
-//! documented order and gathers every violation with the path of its field.
+//! documented order and gathers every fault with the path of its field.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,7 +12,7 @@ use crate::path::{FieldName, FieldPath};
 
 /// A message whose fields have rules.
 pub trait Checked {
-    /// Reports every violation of the message to `checker`, in documented order.
+    /// Reports every fault of the message to `checker`, in documented order.
     fn check(&self, checker: &mut Checker);
 }
 
@@ -90,12 +90,12 @@ impl Rule {
     };
 }
 
-/// A violation: one field that breaks a rule of the contract or of the domain.
+/// A fault: one field that breaks a rule of the contract or of the domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The path of the field.
     pub field: FieldPath,
-    /// The kind of violation.
+    /// The kind of fault.
     pub kind: FaultKind,
     /// The description for developers, in English.
     pub description: String,
@@ -104,36 +104,36 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A violation of a rule of the domain.
+    /// A fault of a rule of the domain.
     #[must_use]
     pub fn rule(field: impl Into<FieldPath>, description: impl Into<String>, text: impl Into<String>) -> Self {
         Self { field: field.into(), kind: FaultKind::Rule, description: description.into(), text: text.into() }
     }
 }
 
-/// Gathers the violations of one request.
+/// Gathers the faults of one request.
 #[derive(Debug, Default)]
 pub struct Checker {
     /// Path of the message being checked.
     path: FieldPath,
-    /// The violations that the gateway found, by path; each is removed when the walk reaches it.
+    /// The faults that the gateway found, by path; each is removed when the walk reaches it.
     transcoding: HashMap<String, FaultKind>,
     faults: Vec<Fault>,
 }
 
-/// Most violations that are gathered: a person reads no more, and a hostile request must not
+/// Most faults that are gathered: a person reads no more, and a hostile request must not
 /// cause a large answer.
 const MOST_FAULTS: usize = 500;
 
 impl Checker {
-    /// A checker with the violations that the gateway found while transcoding.
+    /// A checker with the faults that the gateway found while transcoding.
     #[must_use]
     pub fn with_transcoding_faults(faults: TranscodingFaults) -> Self {
         let transcoding = faults.faults.into_iter().take(MOST_FAULTS).map(|f| (f.field.clone(), f.kind())).collect();
         Self { transcoding, ..Self::default() }
     }
 
-    /// The violations in documented order; those at no known field come last.
+    /// The faults in documented order; those at no known field come last.
     #[must_use]
     pub fn into_faults(mut self) -> Vec<Fault> {
         let mut rest: Vec<_> = std::mem::take(&mut self.transcoding).into_iter().collect();
@@ -145,7 +145,7 @@ impl Checker {
         self.faults
     }
 
-    /// Adds a violation of a rule of the domain.
+    /// Adds a fault of a rule of the domain.
     pub fn push(&mut self, fault: Fault) {
         if self.faults.len() < MOST_FAULTS {
             self.faults.push(fault);
@@ -172,7 +172,7 @@ impl Checker {
         self.push(Fault { field: self.path.clone().then(name), kind, description, text });
     }
 
-    /// Reports the violation that the gateway found at this field. The message has no value of
+    /// Reports the fault that the gateway found at this field. The message has no value of
     /// it, so the other checks of the field do not apply.
     fn met_in_transcoding(&mut self, rule: &Rule) -> bool {
         if self.transcoding.is_empty() {
@@ -462,7 +462,7 @@ fn is_date_or_time(value: &str) -> bool {
     }
 }
 
-/// The English description and the Chinese message of a violation. The message begins with the
+/// The English description and the Chinese message of a fault. The message begins with the
 /// field's documented Chinese name.
 fn words(kind: FaultKind, name: &str, title: &str, rule: Option<&Rule>) -> (String, String) {
     let length = rule.map(|r| r.length).unwrap_or_default();

@@ -31,7 +31,7 @@ pub use reason::Reason;
 /// round trip through `prost-types` would lose the options.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contract.bin"));
 
-/// Options, violations, and the reasons that every service has.
+/// Options, faults, and the reasons that every service has.
 pub mod contract {
     /// `communal.contract.v1`
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

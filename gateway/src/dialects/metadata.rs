@@ -7,7 +7,7 @@ use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, BinaryMetadataValue,
 use super::NotDispatched;
 use crate::json::Faults;
 
-/// Most bytes of credentials that are forwarded. Real ones are below 2 KB. Together with the violations of the request
+/// Most bytes of credentials that are forwarded. Real ones are below 2 KB. Together with the faults of the request
 /// they must stay below the 16 KB of headers that an HTTP/2 server accepts.
 const MOST_BYTES: usize = 5 * 1024;
 
@@ -60,7 +60,7 @@ impl Forwarded {
         }
     }
 
-    /// Adds the violations of the request.
+    /// Adds the faults of the request.
     ///
     /// # Errors
     /// Returns `CredentialsTooLarge` if the credentials are too large to be real.

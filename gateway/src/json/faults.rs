@@ -1,15 +1,15 @@
-//! The violations that transcoding finds in a request and that the service reports.
+//! The faults that transcoding finds in a request and that the service reports.
 
 use communal_proto::contract::v1::{FaultKind, TranscodingFault, TranscodingFaults};
 use prost::Message as _;
 
-/// Most violations that are sent to the service; no client reads more.
+/// Most faults that are sent to the service; no client reads more.
 const MOST_FAULTS: usize = 200;
 /// Most bytes that are sent. They travel in a header, where base64 makes them a third longer, and HTTP/2 servers accept
 /// 16 KB of headers by default.
 const MOST_BYTES: usize = 7 * 1024;
 
-/// Gathers violations up to a limit.
+/// Gathers faults up to a limit.
 #[derive(Debug, Default)]
 pub struct Faults {
     carried: TranscodingFaults,
@@ -28,13 +28,13 @@ impl Faults {
         }
     }
 
-    /// The number of violations, sent or not.
+    /// The number of faults, sent or not.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// The violations that are sent.
+    /// The faults that are sent.
     #[must_use]
     pub fn carried(&self) -> &[TranscodingFault] {
         &self.carried.faults

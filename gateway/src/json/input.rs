@@ -2,7 +2,7 @@
 //!
 //! Fields are written in the order in which they arrive, which protobuf allows. A value that cannot be carried over is
 //! left out and named, so that the service, which has authenticated the caller by then, can report it among its own
-//! violations.
+//! faults.
 
 use std::borrow::Cow;
 
@@ -131,13 +131,13 @@ impl<'p> Input<'p> {
         }
     }
 
-    /// Returns the message, the violations of the request, and the number of ignored keys.
+    /// Returns the message, the faults of the request, and the number of ignored keys.
     #[must_use]
     pub fn finish(self) -> (Vec<u8>, Faults, u64) {
         (self.wire, self.faults, self.unknown_keys)
     }
 
-    /// Names a violation outside the message.
+    /// Names a fault outside the message.
     pub fn fault_at(&mut self, field: String, kind: FaultKind) {
         self.faults.push(field, kind);
     }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 /// A path of documented names, like `COM_SALES_PRICE[3].CAT_ITEM_PRICE`. It is kept as steps and formatted only if a
-/// violation has to be named.
+/// fault has to be named.
 #[derive(Debug, Default)]
 pub(crate) struct Path<'p> {
     steps: Vec<Step<'p>>,

@@ -100,7 +100,7 @@ where
 }
 
 /// Runs a write without a request id or a recorded reply, for commands and demo data. Otherwise it is
-/// like [`write`].
+/// like [`write()`].
 ///
 /// # Errors
 /// Returns the refusal of `work`, and `CONFLICT` if the last attempt was rolled back.

@@ -1,4 +1,4 @@
-//! Requests: values that are carried over, violations that are named, and bodies that are refused.
+//! Requests: values that are carried over, faults that are named, and bodies that are refused.
 
 use communal_proto::contract::v1::FaultKind;
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ fn lenient(body: impl AsRef<[u8]>) -> Read {
     read(Strictness::Lenient, body).unwrap()
 }
 
-/// The only violation of a body.
+/// The only fault of a body.
 fn fault(strictness: Strictness, body: &str) -> (String, FaultKind) {
     let mut read = read(strictness, body).unwrap();
     assert_eq!(read.faults.len(), 1, "{body}: {:?}", read.faults);
@@ -242,7 +242,7 @@ fn rows_beyond_the_limit_are_not_carried() {
 }
 
 #[test]
-fn violations_are_sent_up_to_a_limit_and_all_are_counted() {
+fn faults_are_sent_up_to_a_limit_and_all_are_counted() {
     let contract = fixture();
     let (id, _) = shape(contract);
     let body = format!(r#"{{"TEXTS":[{}]}}"#, vec!["1"; 5_000].join(","));

@@ -173,7 +173,7 @@ pub fn constraint(error: &sqlx::Error) -> Option<&str> {
     error.as_database_error().and_then(|e| e.constraint())
 }
 
-/// Converts the violation of a constraint into a refusal that means something to the caller, and every
+/// Converts a violated constraint into a refusal that means something to the caller, and every
 /// other error into the default one.
 ///
 /// ```

@@ -12,8 +12,8 @@ use tower::BoxError;
 
 use super::{Patience, Place};
 
-/// The period at which a connection is checked.
-const CHECK_PERIOD: Duration = Duration::from_secs(1);
+/// The interval at which a connection is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest time until a connection without calls is closed after GOAWAY. A client that follows the
 /// protocol answers within a round trip.
 const GOAWAY_LIMIT: Duration = Duration::from_secs(1);
@@ -92,9 +92,9 @@ pub async fn drive<S, C: GracefulConnection>(
     let accepted = Instant::now();
     let (mut begun, mut idle_since) = (0, accepted);
     let (mut told, mut quiet_since) = (false, accepted);
-    let look = CHECK_PERIOD
+    let look = CHECK_INTERVAL
         .min(patience.idle / 2)
-        .min(patience.age.map_or(CHECK_PERIOD, |age| age / 2))
+        .min(patience.age.map_or(CHECK_INTERVAL, |age| age / 2))
         .max(Duration::from_millis(5));
     loop {
         tokio::select! {

@@ -23,8 +23,8 @@ use tokio::time::timeout;
 
 use staleness::{PositionHistory, ReplayState};
 
-/// The period at which a server is watched.
-const PERIOD: Duration = Duration::from_millis(250);
+/// The interval at which a server is watched.
+const INTERVAL: Duration = Duration::from_millis(250);
 /// The limit of the watchers' and the proof's queries.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// The time by which a replica may be beyond the limit and is still picked, because it may have caught up since it was

@@ -186,7 +186,7 @@ impl PositionHistory {
 /// Parses the accepted staleness.
 ///
 /// # Errors
-/// Returns a violation if the text is not a whole number of milliseconds from 1 to a day.
+/// Returns a fault if the text is not a whole number of milliseconds from 1 to a day.
 pub fn read_limit(text: &str) -> Result<Duration, Fault> {
     let longest = LONGEST.as_millis();
     let fault = |kind| Fault {

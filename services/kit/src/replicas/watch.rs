@@ -10,10 +10,10 @@ use sqlx::{ConnectOptions as _, PgConnection, PgPool};
 use tokio::time::{sleep, timeout};
 
 use super::staleness::{PositionHistory, ReplayState};
-use super::{ANSWER_LIMIT, PERIOD, store};
+use super::{ANSWER_LIMIT, INTERVAL, store};
 
-/// The period of retries while a server does not answer.
-const RETRY_PERIOD: Duration = Duration::from_secs(1);
+/// The interval of retries while a server does not answer.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// A connection is replaced in time, so that it follows an address that was moved.
 const CONNECTION_AGE: Duration = Duration::from_mins(1);
 
@@ -69,7 +69,7 @@ pub(super) async fn primary(pool: PgPool, history: Arc<Mutex<PositionHistory>>) 
                 history.lock().unwrap_or_else(PoisonError::into_inner).note(origin, position, asked_at);
             })
             .err();
-        let pause = if defect.is_some() { RETRY_PERIOD } else { PERIOD };
+        let pause = if defect.is_some() { RETRY_INTERVAL } else { INTERVAL };
         if was != defect {
             match &defect {
                 Some(defect) => tracing::warn!(defect, "the primary's position is not known; replicas become stale"),
@@ -104,7 +104,7 @@ pub(super) async fn replica(
             }
         };
         gauge.set(behind.map_or(f64::INFINITY, |behind| behind.as_secs_f64()));
-        let pause = if answer.is_err() { RETRY_PERIOD } else { PERIOD };
+        let pause = if answer.is_err() { RETRY_INTERVAL } else { INTERVAL };
         *seen.lock().unwrap_or_else(PoisonError::into_inner) = answer.ok();
         if was.as_ref() != Some(&defect) {
             match &defect {

@@ -27,7 +27,7 @@ use crate::sandbox::Sandbox;
 
 const LIVENESS: &str = "liveness";
 const READINESS: [&str; 2] = ["", "readiness"];
-const PERIOD: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// The longest wait for the database's answer.
 const LIMIT: Duration = Duration::from_secs(2);
 /// The largest difference between the machine's clock and the database's. A replica whose clock is
@@ -54,7 +54,7 @@ pub(super) async fn watch(
     set(&health, &ready, now).await;
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::time::sleep(INTERVAL).await;
             let now = database.check(&mut was).await;
             measure(service, &database.pool);
             set(&health, &ready, now).await;

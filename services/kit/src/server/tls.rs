@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::tls::{PemFiles, Pems};
 
-/// The period at which the files are read.
+/// The interval at which the files are read.
 pub(super) const LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 
 /// The newest usable certificates. Dropping it ends the watching of the files.

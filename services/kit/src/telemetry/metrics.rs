@@ -20,9 +20,9 @@ const DURATION_BUCKETS: [f64; 14] =
 /// Upper bounds in lines of an answer, up to the caps.
 const LINE_BUCKETS: [f64; 7] = [0.0, 1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0];
 
-/// The period at which observations are sorted into buckets. Without it, a process that no Prometheus
+/// The interval at which observations are sorted into buckets. Without it, a process that no Prometheus
 /// scrapes would keep every single observation.
-const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Returns the process's metrics, which all servers in the process share, or `None` if another recorder
 /// is installed.
@@ -117,7 +117,7 @@ pub async fn serve_admin(
 /// Sorts observations into buckets periodically, forever.
 async fn upkeep() {
     loop {
-        tokio::time::sleep(UPKEEP_PERIOD).await;
+        tokio::time::sleep(UPKEEP_INTERVAL).await;
         if let Some(handle) = metrics_handle() {
             handle.run_upkeep();
         }
