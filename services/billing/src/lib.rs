@@ -38,8 +38,10 @@ use communal_proto::billing::v1::month_control_service_server::MonthControlServi
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
+use communal_proto::billing::v1::settlement_account_service_server::SettlementAccountServiceServer;
 use communal_proto::billing::v1::supplier_service_server::SupplierServiceServer;
 use communal_proto::billing::v1::user_account_service_server::UserAccountServiceServer;
+use communal_proto::billing::v1::verification_service_server::VerificationServiceServer;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
@@ -128,6 +130,9 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let customers = archive::customers::rpc::CustomerRpc::new(pool.clone(), config.personal.clone(), proofs);
     let user_accounts = archive::user_accounts::rpc::UserAccountRpc(pool.clone());
     let meters = archive::meters::rpc::MeterRpc(pool.clone());
+    let settlement_accounts =
+        archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
+    let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(PackagePriceServiceServer::new(prices).max_decoding_message_size(LARGEST_REQUEST))
@@ -144,6 +149,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .add_service(CustomerServiceServer::new(customers).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(UserAccountServiceServer::new(user_accounts).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(MeterServiceServer::new(meters).max_decoding_message_size(LARGEST_REQUEST))
+        .add_service(
+            SettlementAccountServiceServer::new(settlement_accounts)
+                .max_decoding_message_size(LARGEST_REQUEST)
+                .max_encoding_message_size(LARGEST_REPLY),
+        )
+        .add_service(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST))
         .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(LARGEST_REQUEST));
     Server::new(config.server, routes, authenticator, pool, &MIGRATOR).bind().await
 }

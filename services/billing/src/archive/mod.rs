@@ -8,4 +8,6 @@ pub mod books;
 pub mod customers;
 pub mod meters;
 pub mod rows;
+pub mod settlement_accounts;
 pub mod user_accounts;
+pub mod verification;

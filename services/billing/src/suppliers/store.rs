@@ -142,6 +142,25 @@ pub async fn region_of(executor: impl PgExecutor<'_>, company_id: &str) -> Resul
         .await
 }
 
+/// Returns whether a network company has a node.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn has_node(
+    connection: &mut PgConnection,
+    network_company_id: &str,
+    node_id: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM node WHERE company_id = $1 AND node_id = $2) AS "exists!""#,
+        network_company_id,
+        node_id,
+    )
+    .fetch_one(connection)
+    .named("node_known")
+    .await
+}
+
 /// Returns the places, from 0, of the stores that the tenant does not have.
 ///
 /// # Errors

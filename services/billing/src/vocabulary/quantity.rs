@@ -8,6 +8,10 @@ use rust_decimal::Decimal;
 pub const QUANTITY_SCALE: u32 = 2;
 /// Digits after the point of a unit price (单价).
 pub const UNIT_PRICE_SCALE: u32 = 6;
+/// Digits after the point of a ratio (比例、系数).
+pub const RATIO_SCALE: u32 = 4;
+/// Digits after the point of a coordinate (坐标).
+pub const COORDINATE_SCALE: u32 = 8;
 /// Digits after the point of a multiplier (倍率).
 pub const MULTIPLIER_SCALE: u32 = 2;
 

@@ -19,4 +19,6 @@ mod rating;
 mod replicas;
 mod schema;
 mod seed;
+mod settlement_accounts;
 mod user_accounts;
+mod verification;

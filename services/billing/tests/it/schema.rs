@@ -84,6 +84,31 @@ async fn coded_columns_allow_the_documented_codes() {
         ("meter", "kind", codes::<DeviceType>()),
         ("meter", "read_channel", codes::<MeterReadChanType>()),
         ("meter", "remote", codes::<YesNo>()),
+        ("settlement_account", "utility", codes::<NetworkType>()),
+        ("settlement_account", "business_kind", codes::<BusCategType>()),
+        ("settlement_account", "attestation", codes::<AttestationType>()),
+        ("settlement_account", "control_kind", codes::<ControlType>()),
+        ("settlement_account", "industry_sector", codes::<IndustryType>()),
+        ("settlement_account", "resident", codes::<YesNo>()),
+        ("settlement_account", "urban", codes::<YesNo>()),
+        ("settlement_account", "military", codes::<YesNo>()),
+        ("settlement_account", "temporary", codes::<YesNo>()),
+        ("settlement_account", "public_use", codes::<YesNo>()),
+        ("settlement_account", "connection_kind", codes::<ConnectModeType>()),
+        ("settlement_account", "contract_signed", codes::<YesNo>()),
+        // A retro bill is no process.
+        ("business_process", "kind", ["1", "2", "11", "12", "50"].map(str::to_owned).into()),
+        // The documents list no state 2.
+        ("business_process", "state", ["1", "3", "4"].map(str::to_owned).into()),
+        ("meter_point", "metered", codes::<YesNo>()),
+        ("meter_point", "assessed", codes::<YesNo>()),
+        ("meter_point", "stopped_or_vacant", codes::<YesNo>()),
+        ("meter_point", "power_factor_standard", codes::<ForRateValidType>()),
+        ("account_register", "flow", codes::<EnergyFlowType>()),
+        ("account_register", "register", codes::<ReadingsType>()),
+        ("boundary_reading", "flow", codes::<EnergyFlowType>()),
+        ("boundary_reading", "register", codes::<ReadingsType>()),
+        ("boundary_reading", "turn", codes::<TurnUpsideType>()),
     ];
     let expected = expected.chain(of_archive);
 

@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 use super::store::{self, BookRow};
 use crate::archive::rows::at_rows;
 use crate::suppliers;
+use crate::vocabulary::tariff::or;
 
 /// Serves the books of a database.
 #[derive(Clone, Debug)]
@@ -80,13 +81,20 @@ impl BookService for BookRpc {
                 let fault = Fault::rule(field(changed_book::STORE_ID), "is no store of the calling company", text);
                 return Err(Refusal::of(Reason::SupplierNotFound).fault(fault));
             }
-            let race = || name_taken(field(changed_book::BOOK_NAME));
-            if store::change(tx, &call, &changed).await.map_err(on_constraint("book_name", race))? {
-                Ok(UpdateSupplierBookResponse {})
-            } else {
-                let fault = Fault::rule(field(changed_book::BOOK_ID), UNKNOWN, Reason::BookNotFound.text());
-                Err(Refusal::of(Reason::BookNotFound).fault(fault))
+            let refuse = |reason: Reason, name, english| {
+                Err(Refusal::of(reason).fault(Fault::rule(field(name), english, reason.text())))
+            };
+            match store::lock(tx, &call, &changed.book_id).await? {
+                None => return refuse(Reason::BookNotFound, changed_book::BOOK_ID, UNKNOWN),
+                Some(book) if book.in_use && or(changed.utility(), book.utility.0) != book.utility.0 => {
+                    let english = "is not that of the meter points in the book";
+                    return refuse(Reason::BookInUse, changed_book::UTILITY, english);
+                }
+                Some(_) => {}
             }
+            let race = || name_taken(field(changed_book::BOOK_NAME));
+            store::change(tx, &call, &changed).await.map_err(on_constraint("book_name", race))?;
+            Ok(UpdateSupplierBookResponse {})
         });
         Ok(reply.await?)
     }
@@ -101,7 +109,8 @@ impl BookService for BookRpc {
             let unknown = store::unknown(tx, &call, &ids).await?;
             let rows = delete_supplier_book_request::BOOKS;
             at_rows(Reason::BookNotFound, &unknown, rows, book_id::BOOK_ID, UNKNOWN).into_result()?;
-            store::delete(tx, &call, &ids).await?;
+            let in_use = || Refusal::of(Reason::BookInUse);
+            store::delete(tx, &call, &ids).await.map_err(on_constraint("meter_point_in_book", in_use))?;
             Ok(DeleteSupplierBookResponse {})
         });
         Ok(reply.await?)

@@ -123,12 +123,39 @@ pub async fn list(
     Ok(page.cut(rows, |row| row.place, |row| row.total))
 }
 
-/// Changes a book and returns whether there is one. A field that is not given stays.
+/// A locked book.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockedBook {
+    /// Its utility.
+    pub utility: Stored<Utility>,
+    /// True if a meter point is in it.
+    pub in_use: bool,
+}
+
+/// Locks a book and returns it.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn lock(tx: &mut PgConnection, call: &Call, book_id: &str) -> Result<Option<LockedBook>, sqlx::Error> {
+    sqlx::query_as!(
+        LockedBook,
+        r#"SELECT utility AS "utility: Stored<Utility>", EXISTS (
+               SELECT FROM meter_point p WHERE p.company_id = b.company_id AND p.book_id = b.book_id) AS "in_use!"
+           FROM book b WHERE company_id = $1 AND book_id = $2 FOR UPDATE OF b"#,
+        call.tenant.id,
+        book_id,
+    )
+    .fetch_optional(tx)
+    .named("book_lock")
+    .await
+}
+
+/// Changes a locked book. A field that is not given stays.
 ///
 /// # Errors
 /// Returns the database's error; it violates `book_name` if the name is taken.
-pub async fn change(tx: &mut PgConnection, call: &Call, changed: &ChangedBook) -> Result<bool, sqlx::Error> {
-    let outcome = sqlx::query!(
+pub async fn change(tx: &mut PgConnection, call: &Call, changed: &ChangedBook) -> Result<(), sqlx::Error> {
+    sqlx::query!(
         "UPDATE book SET utility = coalesce($3, utility), read_period = coalesce($4, read_period),
              store_id = coalesce(nullif($5, ''), store_id), name = coalesce(nullif($6, ''), name),
              manager_id = coalesce(nullif($7, ''), manager_id),
@@ -146,7 +173,7 @@ pub async fn change(tx: &mut PgConnection, call: &Call, changed: &ChangedBook) -
     .execute(tx)
     .named("book_change")
     .await?;
-    Ok(outcome.rows_affected() > 0)
+    Ok(())
 }
 
 /// Returns the places, from 0, of the books that the company does not have. Locks the others.
@@ -164,7 +191,7 @@ pub async fn unknown(tx: &mut PgConnection, call: &Call, book_ids: &[&str]) -> R
         book_ids as _,
     )
     .fetch_all(tx)
-    .named("book_lock")
+    .named("book_unknown")
     .await
 }
 

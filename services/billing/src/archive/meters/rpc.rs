@@ -66,7 +66,7 @@ impl MeterService for MeterRpc {
         let (call, message, changed) = begin(request)?.accept_with(|message, _| message.meter.clone())?;
         let reply = write(&self.0, &call, &message, async |tx| {
             let field = |field| upd_settle_meter_request::METER.then(field);
-            let Some(meter) = store::lock(tx, &call, &changed.meter_id).await? else {
+            let Some(meter) = store::lock(tx, &call, &[&changed.meter_id]).await?.pop() else {
                 return Err(refused(Reason::MeterNotFound, field(changed_meter::METER_ID), UNKNOWN));
             };
             let measure = meter.measure().changed(&changed);
@@ -91,8 +91,9 @@ impl MeterService for MeterRpc {
         let (call, message) = begin(request)?.accept()?;
         let id = message.meter.clone().unwrap_or_default().meter_id;
         let reply = write(&self.0, &call, &message, async |tx| {
-            if !store::delete(tx, &call, &id).await? {
-                let field = del_settle_meter_request::METER.then(meter_id::METER_ID);
+            let field = del_settle_meter_request::METER.then(meter_id::METER_ID);
+            let measured = || refused(Reason::MeterInUse, field.clone(), "has measured, and is only taken off");
+            if !store::delete(tx, &call, &id).await.map_err(on_constraint("boundary_reading_meter", measured))? {
                 return Err(refused(Reason::MeterNotFound, field, UNKNOWN));
             }
             Ok(DelSettleMeterResponse {})

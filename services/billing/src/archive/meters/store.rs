@@ -119,13 +119,13 @@ pub async fn add(tx: &mut PgConnection, call: &Call, meters: &[NewMeter]) -> Res
     Ok(())
 }
 
-/// Locks a meter and returns it.
+/// Locks meters by identifier and returns those that exist.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn lock(tx: &mut PgConnection, call: &Call, meter_id: &str) -> Result<Option<MeterRow>, sqlx::Error> {
-    select_meters!("AND meter_id = $2 FOR UPDATE", call.tenant.id, meter_id)
-        .fetch_optional(tx)
+pub async fn lock(tx: &mut PgConnection, call: &Call, meter_ids: &[&str]) -> Result<Vec<MeterRow>, sqlx::Error> {
+    select_meters!("AND meter_id = ANY($2) ORDER BY meter_id FOR UPDATE", call.tenant.id, meter_ids as _)
+        .fetch_all(tx)
         .named("meter_lock")
         .await
 }

@@ -39,6 +39,26 @@ pub async fn add(tx: &mut PgConnection, call: &Call, new: &NewUserAccount) -> Re
     Ok(())
 }
 
+/// Locks user accounts by identifier and returns the places, from 0, of those that the company does not have.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn unknown(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"WITH known AS MATERIALIZED (
+               SELECT user_account_id FROM user_account WHERE company_id = $1 AND user_account_id = ANY($2)
+               ORDER BY user_account_id FOR UPDATE)
+           SELECT place - 1 AS "place!" FROM unnest($2::text[]) WITH ORDINALITY AS given (user_account_id, place)
+           WHERE NOT EXISTS (SELECT FROM known WHERE known.user_account_id = given.user_account_id)
+           ORDER BY place"#,
+        call.tenant.id,
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("user_account_lock")
+    .await
+}
+
 /// Changes a user account and returns whether there is one. A field that is not given stays.
 ///
 /// # Errors

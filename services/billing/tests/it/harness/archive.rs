@@ -3,7 +3,7 @@
 use communal_proto::billing::v1::*;
 use tonic::Status;
 
-use super::{Caller, RETAIL, STORE, World, caller};
+use super::{Caller, NETWORK, NETWORK_STORE, RETAIL, STORE, World, caller};
 
 pub fn new_book(name: &str) -> NewBook {
     NewBook {
@@ -104,5 +104,194 @@ impl World {
     pub async fn rows(&self, table: &'static str) -> Vec<String> {
         let statement = sqlx::AssertSqlSafe(format!("SELECT to_jsonb(t)::text FROM {table} t ORDER BY 1"));
         sqlx::query_scalar(statement).fetch_all(self.pool()).await.unwrap()
+    }
+}
+
+/// The node of the network company in the tests.
+pub const NODE: &str = "L000000000000009";
+
+/// A reading of the register of flow 1 at its opening or closing.
+pub fn reading(meter_id: &str, register: ReadingsType, reading: &str) -> BoundaryReading {
+    BoundaryReading {
+        meter_id: meter_id.into(),
+        run_kind: NormalRetroType::Normal.into(),
+        energy_flow: EnergyFlowType::Forward.into(),
+        register: register.into(),
+        reading: reading.into(),
+        turn: 0,
+    }
+}
+
+pub fn installed(meter_id: &str) -> InstalledMeter {
+    InstalledMeter {
+        meter_id: meter_id.into(),
+        meter_kind: DeviceType::Electricity.into(),
+        meter_location: "楼道表箱 3 层".into(),
+        reading_channel: MeterReadChanType::Reader.into(),
+        remote_reading: YesNo::No.into(),
+        reading_order: 7,
+    }
+}
+
+pub fn served(account: &str, kind: BusCategType) -> ServedSettlementAccount {
+    ServedSettlementAccount {
+        settlement_account_id: account.into(),
+        connection_kind: ConnectModeType::PhaseA.into(),
+        business_kind: kind.into(),
+    }
+}
+
+/// What a test connects accounts with: a book, a package on sale, a node.
+pub struct Network {
+    pub book_id: String,
+    pub package_id: String,
+}
+
+impl Network {
+    /// The parameters of an account in a process of a kind.
+    pub fn parameters(&self, account: &str, kind: BusCategType, metered: YesNo) -> UserSettleVerifyRequest {
+        UserSettleVerifyRequest {
+            settlement_account: Some(VerifiedSettlementAccount {
+                settlement_account_id: account.into(),
+                settlement_account_name: "王小明用电".into(),
+                address: "长安街 1 号".into(),
+                control_kind: ControlType::Quantity.into(),
+                industry_code: "T0000".into(),
+                industry_sector: IndustryType::Tertiary.into(),
+                resident: YesNo::Yes.into(),
+                urban: YesNo::Yes.into(),
+                military: YesNo::No.into(),
+                temporary: YesNo::No.into(),
+                public_use: YesNo::No.into(),
+                inspection_cycle: 12,
+                remark: String::new(),
+                business_kind: kind.into(),
+            }),
+            meter_point: Some(VerifiedMeterPoint {
+                address: "长安街 1 号".into(),
+                book_id: self.book_id.clone(),
+                node_id: NODE.into(),
+                utility: NetworkType::Electricity.into(),
+                metered: metered.into(),
+                network_store_id: NETWORK_STORE.into(),
+                assessed: YesNo::No.into(),
+                stopped_or_vacant: YesNo::No.into(),
+                main_package_id: self.package_id.clone(),
+                fixed_quantity: "-1.5".into(),
+                area_factor: "1".into(),
+                area: "89.5".into(),
+                business_kind: kind.into(),
+                ..VerifiedMeterPoint::default()
+            }),
+        }
+    }
+}
+
+impl World {
+    /// A book of electricity, a package on sale and a node.
+    pub async fn network(&self) -> Network {
+        let node = Node {
+            node_id: NODE.into(),
+            name: "台区".into(),
+            store_id: NETWORK_STORE.into(),
+            utility: NetworkType::Electricity.into(),
+        };
+        let request = RegisterNodesRequest { nodes: vec![node] };
+        self.suppliers(caller(NETWORK)).register_nodes(request).await.unwrap();
+        self.add_books(caller(RETAIL), vec![new_book("一段")]).await.unwrap();
+        let book_id = self.list_books(RETAIL, BookFilter::default()).await.remove(0).book_id;
+        Network { book_id, package_id: self.on_sale("居民电价").await }
+    }
+
+    /// A user account of a new customer; returns both.
+    pub async fn user_account(&self, certificate: &str, name: &str) -> (String, String) {
+        let customer = self.customer(certificate, name).await;
+        let new = new_user_account(&customer, name, "长安街 1 号");
+        self.add_user_account(caller(RETAIL), new).await.unwrap();
+        let statement = "SELECT user_account_id FROM user_account WHERE customer_id = $1";
+        let account: String = sqlx::query_scalar(statement).bind(&customer).fetch_one(self.pool()).await.unwrap();
+        (customer, account)
+    }
+
+    pub async fn apply(&self, by: Caller, applications: Vec<BusinessApplication>) -> Result<(), Status> {
+        let request = SupApplyBusinessRequest { applications };
+        self.settlement_accounts(by).sup_apply_business(request).await.map(drop)
+    }
+
+    /// Applies for a new connection and returns its settlement account.
+    pub async fn connect(&self, user_account: &str, name: &str) -> String {
+        self.apply(caller(RETAIL), vec![connection(user_account, name)]).await.unwrap();
+        let statement = "SELECT settlement_account_id FROM settlement_account WHERE user_account_id = $1 AND name = $2";
+        sqlx::query_scalar(statement).bind(user_account).bind(name).fetch_one(self.pool()).await.unwrap()
+    }
+
+    /// Applies for a process of an account.
+    pub async fn process(&self, account: &str, kind: BusCategType) -> Result<(), Status> {
+        self.apply(caller(RETAIL), vec![of_account(account, kind)]).await
+    }
+
+    pub async fn verify(&self, tenant: &'static str, request: UserSettleVerifyRequest) -> Result<(), Status> {
+        self.verification(caller(tenant)).user_settle_verify(request).await.map(drop)
+    }
+
+    pub async fn serve_meter(
+        &self,
+        served: ServedSettlementAccount,
+        meters: Vec<InstalledMeter>,
+        readings: Vec<BoundaryReading>,
+    ) -> Result<(), Status> {
+        let request = SettleDeviceVerifyRequest { settlement_account: Some(served), meters, readings };
+        self.verification(caller(RETAIL)).settle_device_verify(request).await.map(drop)
+    }
+
+    /// Registers a meter and returns its identifier.
+    pub async fn meter(&self, meter: NewMeter) -> String {
+        let factory_number = meter.factory_number.clone();
+        self.add_meters(caller(RETAIL), vec![meter]).await.unwrap();
+        self.list_meters(RETAIL, MeterFilter { factory_number, ..MeterFilter::default() }).await.remove(0).meter_id
+    }
+
+    /// An archived account with a meter whose register stands at 100; returns account and meter.
+    pub async fn archived(&self, network: &Network, number: usize) -> (String, String) {
+        let (_, user) = self.user_account(&format!("cert-{number}"), &format!("客户{number}")).await;
+        let account = self.connect(&user, "王小明用电").await;
+        self.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::Yes)).await.unwrap();
+        let meter = self.meter(new_meter(&format!("E-{number}"))).await;
+        let readings = vec![reading(&meter, ReadingsType::Total, "100")];
+        self.serve_meter(served(&account, BusCategType::New), vec![installed(&meter)], readings).await.unwrap();
+        (account, meter)
+    }
+
+    pub async fn unverified(
+        &self,
+        tenant: &'static str,
+        filter: PersonFilter,
+    ) -> QueryUnverifiedUserAndSettlesResponse {
+        let request = QueryUnverifiedUserAndSettlesRequest { filter: Some(filter), page: page(1, 1000) };
+        self.settlement_accounts(caller(tenant)).query_unverified_user_and_settles(request).await.unwrap().into_inner()
+    }
+
+    pub async fn verified(&self, tenant: &'static str, filter: PersonFilter) -> QueryVerifiedUserAndSettlesResponse {
+        let request = QueryVerifiedUserAndSettlesRequest { filter: Some(filter), page: page(1, 1000) };
+        self.settlement_accounts(caller(tenant)).query_verified_user_and_settles(request).await.unwrap().into_inner()
+    }
+}
+
+pub fn connection(user_account: &str, name: &str) -> BusinessApplication {
+    BusinessApplication {
+        business_kind: BusCategType::New.into(),
+        user_account_id: user_account.into(),
+        utility: NetworkType::Electricity.into(),
+        settlement_account_name: name.into(),
+        address: "长安街 1 号".into(),
+        ..BusinessApplication::default()
+    }
+}
+
+pub fn of_account(account: &str, kind: BusCategType) -> BusinessApplication {
+    BusinessApplication {
+        business_kind: kind.into(),
+        settlement_account_id: account.into(),
+        ..BusinessApplication::default()
     }
 }

@@ -20,8 +20,10 @@ use communal_proto::billing::v1::month_control_service_client::MonthControlServi
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
 use communal_proto::billing::v1::package_service_client::PackageServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
+use communal_proto::billing::v1::settlement_account_service_client::SettlementAccountServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
 use communal_proto::billing::v1::user_account_service_client::UserAccountServiceClient;
+use communal_proto::billing::v1::verification_service_client::VerificationServiceClient;
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -135,6 +137,14 @@ impl World {
 
     pub fn user_accounts(&self, caller: Caller) -> UserAccountServiceClient<Intercepted> {
         UserAccountServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn settlement_accounts(&self, caller: Caller) -> SettlementAccountServiceClient<Intercepted> {
+        SettlementAccountServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn verification(&self, caller: Caller) -> VerificationServiceClient<Intercepted> {
+        VerificationServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn meters(&self, caller: Caller) -> MeterServiceClient<Intercepted> {

@@ -1,0 +1,231 @@
+//! The methods of `SettlementAccountService`.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use communal_kit::database::on_constraint;
+use communal_kit::objections::Objections;
+use communal_kit::paging::Page;
+use communal_kit::pool::Pool;
+use communal_kit::refusal::Refusal;
+use communal_kit::request::begin;
+use communal_kit::write::write;
+use communal_proto::billing::v1::fields::{
+    business_application, changed_settlement_account as changed, sup_apply_business_request,
+    update_settle_account_information_request,
+};
+use communal_proto::billing::v1::settlement_account_service_server::SettlementAccountService;
+use communal_proto::billing::v1::{
+    NextYesNo, PageReply, PersonFilter, QuerySettleAccountsRequest, QuerySettleAccountsResponse,
+    QueryUnverifiedUserAndSettlesRequest, QueryUnverifiedUserAndSettlesResponse, QueryVerifiedUserAndSettlesRequest,
+    QueryVerifiedUserAndSettlesResponse, Reason, SupApplyBusinessRequest, SupApplyBusinessResponse,
+    UpdateSettleAccountInformationRequest, UpdateSettleAccountInformationResponse,
+};
+use communal_proto::{Fault, FieldName, Reason as _};
+use tonic::{Request, Response, Status};
+
+use super::application::Applications;
+use super::lifecycle::{AccountState, Outcome, Step, outcome, unfit, unknown_account};
+use super::shown;
+use super::store::{self, Person};
+use crate::archive::rows::at_rows;
+use crate::archive::{customers, user_accounts};
+use crate::vocabulary::identifiers::SettlementAccountId;
+use crate::vocabulary::personal::PersonalKeys;
+
+/// Serves settlement accounts.
+#[derive(Clone, Debug)]
+pub struct SettlementAccountRpc {
+    pool: Pool,
+    keys: PersonalKeys,
+}
+
+impl SettlementAccountRpc {
+    /// Serves the settlement accounts of a database.
+    #[must_use]
+    pub fn new(pool: Pool, keys: PersonalKeys) -> Self {
+        Self { pool, keys }
+    }
+
+    /// Reads a filter of persons: the certificate becomes the hash by which it is found.
+    fn person(&self, company_id: &str, filter: PersonFilter) -> Result<Person, Refusal> {
+        let PersonFilter { identity_number, mobile_phone, certificate_number, customer_name, address } = filter;
+        let numbers = [identity_number, certificate_number].into_iter().filter(|number| !number.is_empty());
+        let hashes = numbers.map(|number| self.keys.certificate(company_id, &number));
+        // The same number twice is one.
+        let hashes = hashes.collect::<anyhow::Result<BTreeSet<_>>>().map_err(Refusal::internal)?;
+        let certificates = hashes.into_iter().collect();
+        Ok(Person { certificates, phone: mobile_phone, name: customer_name, address })
+    }
+}
+
+#[tonic::async_trait]
+impl SettlementAccountService for SettlementAccountRpc {
+    async fn sup_apply_business(
+        &self,
+        request: Request<SupApplyBusinessRequest>,
+    ) -> Result<Response<SupApplyBusinessResponse>, Status> {
+        let (call, message, applications) =
+            begin(request)?.accept_with(|message, checker| Some(Applications::read(&message.applications, checker)))?;
+        let rows = sup_apply_business_request::APPLICATIONS;
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            let named: Vec<_> = applications.user_accounts().collect();
+            let ids: Vec<_> = named.iter().map(|(_, id)| id.as_str()).collect();
+            let unknown = user_accounts::store::unknown(tx, &call, &ids).await?;
+            let place = |place: &i64| i64::try_from(named.get(usize::try_from(*place).ok()?)?.0).ok();
+            let unknown: Vec<_> = unknown.iter().filter_map(place).collect();
+            let (field, english) = (business_application::USER_ACCOUNT_ID, "is no user account of the company");
+            let mut objections = at_rows(Reason::UserAccountNotFound, &unknown, rows, field, english);
+
+            let ids: Vec<_> = applications.processes.iter().map(|p| p.settlement_account_id.as_str()).collect();
+            let accounts = store::lock(tx, &call, &ids).await?;
+            let standings: HashMap<_, _> =
+                accounts.iter().map(|a| (a.settlement_account_id.as_str(), a.standing())).collect();
+            let mut waits = Vec::new();
+            let mut seen = HashSet::<&SettlementAccountId>::new();
+            for process in &applications.processes {
+                let field = rows.at(process.row).then(business_application::SETTLEMENT_ACCOUNT_ID);
+                let Some(standing) = standings.get(process.settlement_account_id.as_str()) else {
+                    objections.push(Reason::SettlementAccountNotFound, unknown_account(field));
+                    continue;
+                };
+                match outcome(*standing, Step::Apply(process.kind)) {
+                    // The process before it in the request is open.
+                    Some(Outcome::Waits(state)) if seen.insert(&process.settlement_account_id) => waits.push(state),
+                    _ => objections.push(Reason::AccountState, unfit(*standing, field)),
+                }
+            }
+            let taken = store::taken(tx, &call, &applications.connections).await?;
+            let place = |place: &i64| {
+                let connection = applications.connections.get(usize::try_from(*place).ok()?)?;
+                i64::try_from(connection.row).ok()
+            };
+            let taken: Vec<_> = taken.iter().filter_map(place).collect();
+            let name = business_application::SETTLEMENT_ACCOUNT_NAME;
+            objections.extend(at_rows(Reason::AccountNameTaken, &taken, rows, name, NAME_TAKEN));
+            objections.sort_by_row();
+            objections.into_result()?;
+
+            store::connect(tx, &call, &applications.connections)
+                .await
+                .map_err(on_constraint("settlement_account_name", || Refusal::of(Reason::AccountNameTaken)))?;
+            store::open(tx, &call, &applications.processes, &waits).await?;
+            Ok(SupApplyBusinessResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn query_unverified_user_and_settles(
+        &self,
+        request: Request<QueryUnverifiedUserAndSettlesRequest>,
+    ) -> Result<Response<QueryUnverifiedUserAndSettlesResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let company_id = call.tenant.id.as_str();
+        let asked = message.page.unwrap_or_default();
+        let person = self.person(company_id, message.filter.unwrap_or_default())?;
+        let page = Page::numbered(asked.page, asked.rows);
+        let users = store::users(&self.pool, company_id, &person, false, page).await.map_err(Refusal::from)?;
+        let ids: Vec<_> = users.iter().map(|user| user.user_account_id.as_str()).collect();
+        let accounts = store::accounts_of(&self.pool, company_id, &ids, false).await.map_err(Refusal::from)?;
+        let points = accounts.iter().map(shown::unverified_meter_point).collect();
+        Ok(Response::new(QueryUnverifiedUserAndSettlesResponse {
+            user_accounts: users.into_iter().map(shown::unverified_user_account).collect(),
+            settlement_accounts: accounts.into_iter().map(shown::unverified_account).collect(),
+            meter_points: points,
+        }))
+    }
+
+    async fn query_verified_user_and_settles(
+        &self,
+        request: Request<QueryVerifiedUserAndSettlesRequest>,
+    ) -> Result<Response<QueryVerifiedUserAndSettlesResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let company_id = call.tenant.id.as_str();
+        let asked = message.page.unwrap_or_default();
+        let person = self.person(company_id, message.filter.unwrap_or_default())?;
+        let page = Page::numbered(asked.page, asked.rows);
+        let users = store::users(&self.pool, company_id, &person, true, page).await.map_err(Refusal::from)?;
+        let ids: Vec<_> = users.iter().map(|user| user.user_account_id.as_str()).collect();
+        let accounts = store::accounts_of(&self.pool, company_id, &ids, true).await.map_err(Refusal::from)?;
+        let ids: Vec<_> = accounts.iter().map(|account| account.settlement_account_id.as_str()).collect();
+        let points = store::meter_points(&self.pool, company_id, &ids).await.map_err(Refusal::from)?;
+        let owed = shown::outstanding_by_user(&accounts);
+        Ok(Response::new(QueryVerifiedUserAndSettlesResponse {
+            user_accounts: users.into_iter().map(|user| shown::user_account(user, &owed)).collect(),
+            settlement_accounts: accounts.into_iter().map(shown::account).collect(),
+            meter_points: points.into_iter().map(shown::meter_point).collect(),
+        }))
+    }
+
+    async fn query_settle_accounts(
+        &self,
+        request: Request<QuerySettleAccountsRequest>,
+    ) -> Result<Response<QuerySettleAccountsResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let company_id = call.tenant.id.as_str();
+        let (asked, filter) = (message.page.unwrap_or_default(), message.filter.unwrap_or_default());
+        let (user_account_id, utility) = (filter.user_account_id.clone(), filter.utility());
+        let person = PersonFilter {
+            identity_number: filter.identity_number,
+            mobile_phone: filter.mobile_phone,
+            certificate_number: filter.certificate_number,
+            customer_name: filter.customer_name,
+            address: filter.address,
+        };
+        let person = self.person(company_id, person)?;
+        let page = Page::numbered(asked.page, asked.rows);
+        let (accounts, total) = store::list(&self.pool, company_id, &person, &user_account_id, utility, page)
+            .await
+            .map_err(Refusal::from)?;
+        let next = if page.has_next(total) { NextYesNo::More } else { NextYesNo::None };
+        Ok(Response::new(QuerySettleAccountsResponse {
+            page: Some(PageReply { page: asked.page, rows: asked.rows, next: next.into(), total }),
+            settlement_accounts: accounts.into_iter().map(shown::account).collect(),
+        }))
+    }
+
+    async fn update_settle_account_information(
+        &self,
+        request: Request<UpdateSettleAccountInformationRequest>,
+    ) -> Result<Response<UpdateSettleAccountInformationResponse>, Status> {
+        let (call, message, new) = begin(request)?.accept_with(|message, _| message.settlement_account.clone())?;
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            let field = |field: FieldName| update_settle_account_information_request::SETTLEMENT_ACCOUNT.then(field);
+            let accounts = store::lock(tx, &call, &[new.settlement_account_id.as_str()]).await?;
+            let Some(account) = accounts.first() else {
+                let fault = unknown_account(field(changed::SETTLEMENT_ACCOUNT_ID));
+                return Err(Refusal::of(Reason::SettlementAccountNotFound).fault(fault));
+            };
+            let standing = account.standing();
+            if standing.state == AccountState::Closed {
+                let fault = unfit(standing, field(changed::SETTLEMENT_ACCOUNT_ID));
+                return Err(Refusal::of(Reason::AccountState).fault(fault));
+            }
+            let mut objections = Objections::default();
+            let english = "is not that of the account; a transfer changes it";
+            if account.customer_id != new.customer_id {
+                let fault = Fault::rule(field(changed::CUSTOMER_ID), english, "客户只能通过过户变更");
+                objections.push(Reason::AccountState, fault);
+            }
+            if account.user_account_id != new.user_account_id {
+                let fault = Fault::rule(field(changed::USER_ACCOUNT_ID), english, "用户账户只能通过过户变更");
+                objections.push(Reason::AccountState, fault);
+            }
+            if !customers::store::exists(tx, &call, &new.using_customer_id).await? {
+                let text = Reason::CustomerNotFound.text();
+                let fault = Fault::rule(field(changed::USING_CUSTOMER_ID), "is no customer of the company", text);
+                objections.push(Reason::CustomerNotFound, fault);
+            }
+            objections.into_result()?;
+            let taken = || {
+                let text = Reason::AccountNameTaken.text();
+                let fault = Fault::rule(field(changed::SETTLEMENT_ACCOUNT_NAME), NAME_TAKEN, text);
+                Refusal::of(Reason::AccountNameTaken).fault(fault)
+            };
+            store::change(tx, &call, &new).await.map_err(on_constraint("settlement_account_name", taken))?;
+            Ok(UpdateSettleAccountInformationResponse {})
+        });
+        Ok(reply.await?)
+    }
+}
+
+const NAME_TAKEN: &str = "is taken by another settlement account of the user account and utility";

@@ -1,0 +1,252 @@
+//! Settlement accounts over gRPC: applications, the two lists, changes, isolation, races.
+
+use communal_proto::billing::v1::*;
+use futures::future::join_all;
+
+use crate::harness::*;
+
+fn by_name(name: &str) -> PersonFilter {
+    PersonFilter { customer_name: name.into(), ..PersonFilter::default() }
+}
+
+#[tokio::test]
+async fn a_new_user_account_waits_for_its_settlement_account_and_that_for_its_parameters() {
+    let world = World::start_archive().await;
+    let (customer, user) = world.user_account("1", "王小明").await;
+    let found = world.unverified(RETAIL, by_name("王 小明")).await;
+    assert_eq!(found.user_accounts.iter().map(|u| u.user_account_id.as_str()).collect::<Vec<_>>(), [&user]);
+    assert_eq!((found.settlement_accounts.len(), found.meter_points.len()), (0, 0));
+
+    let account = world.connect(&user, "王小明用电").await;
+    let found = world.unverified(RETAIL, PersonFilter::default()).await;
+    let shown = &found.settlement_accounts[0];
+    assert_eq!(
+        (shown.settlement_account_id.as_str(), shown.customer_id.as_str()),
+        (account.as_str(), customer.as_str())
+    );
+    assert_eq!((shown.customer_id_name.as_str(), shown.using_customer_name.as_str()), ("王小明", "王小明"));
+    assert_eq!(shown.outstanding_balance, "0.00");
+    let point = &found.meter_points[0];
+    assert!(point.process_id.starts_with("Y5"), "{point:?}");
+    assert_eq!((point.business_kind(), point.process_state()), (BusCategType::New, BusStateType::Parameters));
+
+    let network = world.network().await;
+    world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::No)).await.unwrap();
+    assert_eq!(
+        world.unverified(RETAIL, PersonFilter::default()).await,
+        QueryUnverifiedUserAndSettlesResponse::default()
+    );
+    let found = world.verified(RETAIL, PersonFilter::default()).await;
+    assert_eq!(found.user_accounts[0].user_account_id, user);
+    let shown = &found.settlement_accounts[0];
+    assert_eq!(shown.settlement_attestation(), AttestationType::Attested);
+    assert_eq!((shown.inspection_cycle, shown.industry_code.as_str()), (12, "T0000"));
+    let point = &found.meter_points[0];
+    assert_eq!((point.area.as_str(), point.fixed_quantity.as_str(), point.meter_id.as_str()), ("89.50", "-1.50", ""));
+    assert_eq!((point.retail_company_id.as_str(), point.network_company_id.as_str()), (RETAIL, NETWORK));
+    assert_eq!((point.ladder(), point.account_item.as_str()), (LadderType::Year, "101001"));
+
+    // A change makes it wait again, and it stays in the archive meanwhile.
+    world.process(&account, BusCategType::Change).await.unwrap();
+    let waiting = world.unverified(RETAIL, PersonFilter::default()).await;
+    assert_eq!(waiting.meter_points[0].business_kind(), BusCategType::Change);
+    assert_eq!(world.verified(RETAIL, PersonFilter::default()).await.settlement_accounts.len(), 1);
+    // Another company sees none of it.
+    for tenant in [OTHER_RETAIL, NETWORK] {
+        assert_eq!(world.unverified(tenant, PersonFilter::default()).await.user_accounts, []);
+        assert_eq!(world.verified(tenant, by_name("王小明")).await.user_accounts, []);
+    }
+}
+
+#[tokio::test]
+async fn accounts_are_found_by_certificate_phone_name_and_the_beginning_of_the_address() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let mut accounts = Vec::new();
+    for (certificate, phone, name, address) in [
+        ("11X", "139", "王小明", "长安街 1 号"),
+        ("22X", "138", "李四", "长安街 10 号"),
+        ("33X", "138", "李四", "和平路 1 号"),
+    ] {
+        let customer = NewCustomer { mobile_phone: phone.into(), ..new_customer(certificate, name) };
+        let customer = world.add_customers(caller(RETAIL), vec![customer]).await.unwrap().remove(0).customer_id;
+        world.add_user_account(caller(RETAIL), new_user_account(&customer, name, address)).await.unwrap();
+        let user: String = sqlx::query_scalar("SELECT user_account_id FROM user_account WHERE customer_id = $1")
+            .bind(&customer)
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+        let account = world.connect(&user, name).await;
+        world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::No)).await.unwrap();
+        accounts.push((user, account));
+    }
+    let filter = PersonFilter::default();
+    let cases = [
+        (PersonFilter { certificate_number: "11x".into(), ..filter.clone() }, vec![0]),
+        (PersonFilter { identity_number: "22X".into(), ..filter.clone() }, vec![1]),
+        (PersonFilter { identity_number: "22X".into(), certificate_number: "22x".into(), ..filter.clone() }, vec![1]),
+        (PersonFilter { identity_number: "22X".into(), certificate_number: "11X".into(), ..filter.clone() }, vec![]),
+        (PersonFilter { mobile_phone: "138".into(), ..filter.clone() }, vec![1, 2]),
+        (by_name("李 四"), vec![1, 2]),
+        (by_name("李"), vec![]),
+        (PersonFilter { address: "长安街１".into(), ..filter.clone() }, vec![0, 1]),
+        (PersonFilter { address: "长安街 1 号".into(), ..filter.clone() }, vec![0]),
+        (PersonFilter { address: "安街".into(), ..filter.clone() }, vec![]),
+        (PersonFilter { mobile_phone: "138".into(), address: "和平".into(), ..filter.clone() }, vec![2]),
+        (filter, vec![0, 1, 2]),
+    ];
+    for (filter, expected) in cases {
+        let case = format!("{filter:?}");
+        let found = world.verified(RETAIL, filter.clone()).await;
+        let users: Vec<_> = found.user_accounts.iter().map(|u| u.user_account_id.as_str()).collect();
+        assert_eq!(users, expected.iter().map(|n: &usize| accounts[*n].0.as_str()).collect::<Vec<_>>(), "{case}");
+        assert_eq!(found.meter_points.len(), expected.len(), "{case}");
+        let request = QuerySettleAccountsRequest {
+            page: page(1, 10),
+            filter: Some(SettlementAccountFilter {
+                identity_number: filter.identity_number,
+                mobile_phone: filter.mobile_phone,
+                certificate_number: filter.certificate_number,
+                customer_name: filter.customer_name,
+                address: filter.address,
+                ..SettlementAccountFilter::default()
+            }),
+        };
+        let listed =
+            world.settlement_accounts(caller(RETAIL)).query_settle_accounts(request).await.unwrap().into_inner();
+        let ids: Vec<_> = listed.settlement_accounts.iter().map(|a| a.settlement_account_id.as_str()).collect();
+        assert_eq!(ids, expected.iter().map(|n| accounts[*n].1.as_str()).collect::<Vec<_>>(), "{case}");
+        assert_eq!(listed.page.unwrap().total, i64::try_from(expected.len()).unwrap(), "{case}");
+    }
+    let list = async |filter: SettlementAccountFilter, asked: Option<PageRequest>| {
+        let request = QuerySettleAccountsRequest { page: asked, filter: Some(filter) };
+        let reply =
+            world.settlement_accounts(caller(RETAIL)).query_settle_accounts(request).await.unwrap().into_inner();
+        (reply.settlement_accounts.len(), reply.page.unwrap().total)
+    };
+    let of_user = SettlementAccountFilter { user_account_id: accounts[2].0.clone(), ..Default::default() };
+    assert_eq!(list(of_user, page(1, 10)).await, (1, 1));
+    let water = SettlementAccountFilter { utility: NetworkType::Water.into(), ..Default::default() };
+    assert_eq!(list(water, page(1, 10)).await, (0, 0));
+    assert_eq!(list(SettlementAccountFilter::default(), page(2, 2)).await, (1, 3));
+}
+
+#[tokio::test]
+async fn an_application_fits_its_account_and_all_or_none_are_opened() {
+    let world = World::start_archive().await;
+    let (_, user) = world.user_account("1", "王小明").await;
+    let account = world.connect(&user, "用电").await;
+    let refuse = async |by, applications| world.apply(by, applications).await.unwrap_err();
+    let same = || connection(&user, "用 电");
+    let water = BusinessApplication { utility: NetworkType::Water.into(), ..same() };
+    let cases = [
+        (vec![water.clone(), connection("D1", "用水")], "SETTLE_ACCOUNT[1].USER_ACCOUNT_AID", "USER_ACCOUNT_NOT_FOUND"),
+        (vec![water.clone(), same()], "SETTLE_ACCOUNT[1].SETTLEMENT_NAME", "ACCOUNT_NAME_TAKEN"),
+        (vec![water.clone(), water.clone()], "SETTLE_ACCOUNT[1].SETTLEMENT_NAME", "ACCOUNT_NAME_TAKEN"),
+        (
+            vec![water.clone(), of_account("A1", BusCategType::Close)],
+            "SETTLE_ACCOUNT[1].SETTLEMENT_AID",
+            "SETTLEMENT_ACCOUNT_NOT_FOUND",
+        ),
+        (
+            vec![water.clone(), of_account(&account, BusCategType::Change)],
+            "SETTLE_ACCOUNT[1].SETTLEMENT_AID",
+            "ACCOUNT_STATE",
+        ),
+    ];
+    for (applications, field, expected) in cases {
+        let refused = refuse(caller(RETAIL), applications).await;
+        assert_eq!(fields(&refused), [field]);
+        assert_eq!(reason::<()>(Err(refused)), expected);
+    }
+    let foreign = refuse(caller(OTHER_RETAIL), vec![of_account(&account, BusCategType::Close)]).await;
+    assert_eq!(reason::<()>(Err(foreign)), "SETTLEMENT_ACCOUNT_NOT_FOUND");
+    assert_eq!(world.rows("business_process").await.len(), 1);
+    world.apply(caller(RETAIL), vec![water]).await.unwrap();
+
+    let network = world.network().await;
+    world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::No)).await.unwrap();
+    // Without a meter there is nothing to swap; and one process at a time, also within a request.
+    let swap = refuse(caller(RETAIL), vec![of_account(&account, BusCategType::MeterSwap)]).await;
+    assert_eq!(reason::<()>(Err(swap)), "ACCOUNT_STATE");
+    let two = vec![of_account(&account, BusCategType::Change), of_account(&account, BusCategType::Close)];
+    assert_eq!(fields(&refuse(caller(RETAIL), two).await), ["SETTLE_ACCOUNT[1].SETTLEMENT_AID"]);
+}
+
+#[tokio::test]
+async fn of_32_that_apply_for_one_account_one_does() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (_, user) = world.user_account("1", "王小明").await;
+    let connecting = join_all((0..32).map(|_| world.apply(caller(RETAIL), vec![connection(&user, "用电")]))).await;
+    assert_eq!(connecting.iter().filter(|o| o.is_ok()).count(), 1);
+    assert!(connecting.into_iter().filter(Result::is_err).all(|o| reason(o) == "ACCOUNT_NAME_TAKEN"));
+    let account: String = sqlx::query_scalar("SELECT settlement_account_id FROM settlement_account")
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+    world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::No)).await.unwrap();
+    let kinds = [BusCategType::Change, BusCategType::Close];
+    let outcomes = join_all((0..32).map(|n| world.process(&account, kinds[n % 2]))).await;
+    assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 1);
+    assert!(outcomes.into_iter().filter(Result::is_err).all(|o| reason(o) == "ACCOUNT_STATE"));
+}
+
+#[tokio::test]
+async fn what_is_stored_of_an_account_changes_and_its_customer_does_not() {
+    let world = World::start_archive().await;
+    let (customer, user) = world.user_account("1", "王小明").await;
+    let other = world.customer("2", "李四").await;
+    let account = world.connect(&user, "用电").await;
+    world.connect(&user, "用电二").await;
+    let changed = ChangedSettlementAccount {
+        customer_id: customer.clone(),
+        using_customer_id: other.clone(),
+        user_account_id: user.clone(),
+        settlement_account_id: account.clone(),
+        settlement_account_name: "李四用电".into(),
+        settlement_attestation: AttestationType::Pending.into(),
+        address: "长安街 2 号".into(),
+        control_kind: ControlType::Money.into(),
+        industry_code: "T0001".into(),
+        industry_sector: IndustryType::Primary.into(),
+        resident: YesNo::No.into(),
+        urban: YesNo::No.into(),
+        military: YesNo::Yes.into(),
+        temporary: YesNo::Yes.into(),
+        public_use: YesNo::Yes.into(),
+        connection_kind: ConnectModeType::FourWire.into(),
+        contract_signed: YesNo::Yes.into(),
+        contract_number: "HT-1".into(),
+        contract_deadline: 20_301_231,
+        remark: "备注".into(),
+    };
+    let change = async |tenant, changed: ChangedSettlementAccount| {
+        let request = UpdateSettleAccountInformationRequest { settlement_account: Some(changed) };
+        world.settlement_accounts(caller(tenant)).update_settle_account_information(request).await.map(drop)
+    };
+    let cases = [
+        (ChangedSettlementAccount { customer_id: other.clone(), ..changed.clone() }, "ACCOUNT_STATE"),
+        (ChangedSettlementAccount { user_account_id: "D1".into(), ..changed.clone() }, "ACCOUNT_STATE"),
+        (ChangedSettlementAccount { using_customer_id: "K1".into(), ..changed.clone() }, "CUSTOMER_NOT_FOUND"),
+        (
+            ChangedSettlementAccount { settlement_account_id: "A1".into(), ..changed.clone() },
+            "SETTLEMENT_ACCOUNT_NOT_FOUND",
+        ),
+        (
+            ChangedSettlementAccount { settlement_account_name: "用电 二".into(), ..changed.clone() },
+            "ACCOUNT_NAME_TAKEN",
+        ),
+    ];
+    for (wrong, expected) in cases {
+        assert_eq!(reason(change(RETAIL, wrong).await), expected);
+    }
+    assert_eq!(reason(change(OTHER_RETAIL, changed.clone()).await), "SETTLEMENT_ACCOUNT_NOT_FOUND");
+    change(RETAIL, changed.clone()).await.unwrap();
+    let request = QuerySettleAccountsRequest { page: page(1, 10), filter: None };
+    let listed = world.settlement_accounts(caller(RETAIL)).query_settle_accounts(request).await.unwrap().into_inner();
+    let shown = listed.settlement_accounts.iter().find(|a| a.settlement_account_id == account).unwrap();
+    assert_eq!((shown.using_customer_id.as_str(), shown.using_customer_name.as_str()), (other.as_str(), "李四"));
+    assert_eq!((shown.contract_number.as_str(), shown.contract_deadline), ("HT-1", 20_301_231));
+    assert_eq!((shown.connection_kind(), shown.remark.as_str()), (ConnectModeType::FourWire, "备注"));
+}
