@@ -94,7 +94,7 @@ observe_start() {
     # The functions below create and name their databases by this.
     pg_socket=$scratch_socket
     create_databases
-    for name in GATEWAY BILLING COMMUNITY GATEWAY_ADMIN BILLING_ADMIN COMMUNITY_ADMIN; do
+    for name in GATEWAY BILLING COMMUNITY GATEWAY_ADMIN BILLING_ADMIN COMMUNITY_ADMIN BILLING_IDENTITY COMMUNITY_IDENTITY; do
         eval "COMMUNAL_${name}_ADDR=\$(free_address)"
     done
     observe_otlp=$(free_address)

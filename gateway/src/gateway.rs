@@ -154,7 +154,7 @@ impl Gateway {
         let trace = TraceContext::of(&head.headers);
         let method = if head.method == route.verb { static_name(&route.verb) } else { "_OTHER" };
         let operation = Operation::Rest { method, route: Arc::clone(&route.path) };
-        let call = Boundary { service: "gateway", operation, trace };
+        let call = Boundary { service: "gateway", operation, trace, lane: None };
         let gateway = Arc::clone(&self);
         let (mut response, hold) = call
             .around(async move {

@@ -39,7 +39,7 @@ fn write_field(out: &mut String, field: &FieldDescriptor, rules: &Rules, options
 }
 
 /// Only what differs from the rule that allows everything.
-fn write_rule(out: &mut String, field: &FieldDescriptor, rules: &Rules) -> Outcome<()> {
+pub(crate) fn write_rule(out: &mut String, field: &FieldDescriptor, rules: &Rules) -> Outcome<()> {
     write!(out, "crate::Rule {{ field: {}, title: {:?}", field_path(field), rules.title)?;
     if rules.required {
         write!(out, ", required: true")?;
@@ -58,7 +58,7 @@ fn write_rule(out: &mut String, field: &FieldDescriptor, rules: &Rules) -> Outco
     if rules.max_rows > 0 {
         write!(out, ", max_rows: {}", rules.max_rows)?;
     }
-    if rules.format != "Any" {
+    if !matches!(rules.format.as_str(), "" | "Any") {
         write!(out, ", format: crate::Format::{}", rules.format)?;
     }
     if !rules.missing_text.is_empty() {

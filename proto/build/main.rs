@@ -17,6 +17,7 @@ mod names;
 mod options;
 mod reasons;
 mod roles;
+mod wire;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,7 @@ fn implementations(pool: &DescriptorPool, options: &Options) -> Outcome<String> 
         reasons::write(&mut code, &codes, options)?;
     }
     roles::write(&mut code, pool, options)?;
+    wire::write(&mut code, pool, options)?;
     writeln!(code)?;
     Ok(code)
 }

@@ -179,6 +179,11 @@ impl Checker {
             return false;
         }
         match self.transcoding.remove(&self.path.clone().then(rule.field).to_string()) {
+            // The gateway says that the number does not fit, and not on which side of a bound it is.
+            Some(FaultKind::Range) if rule.minimum.is_none() || rule.maximum.is_none() => {
+                self.fault(&Rule { minimum: None, maximum: None, ..*rule }, FaultKind::Range);
+                true
+            }
             Some(kind) => {
                 self.fault(rule, kind);
                 true
@@ -376,13 +381,17 @@ fn text_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
 }
 
 fn decimal_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
+    let scale = rule.scale.unwrap_or_default();
     let Some(decimal) = parse_decimal(value) else {
         let digits = value.bytes().filter(u8::is_ascii_digit).count();
-        // Well-formed but beyond 28 digits: too long, not malformed.
+        // Well-formed but beyond 28 digits: too long on one side of the point, not malformed.
         let well_formed = value.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-');
-        return Some(if well_formed && digits > 28 { FaultKind::Length } else { FaultKind::Format });
+        return Some(match well_formed && digits > 28 {
+            false => FaultKind::Format,
+            true if is_longer_before_the_point(value, rule, scale) => FaultKind::Length,
+            true => FaultKind::Scale,
+        });
     };
-    let scale = rule.scale.unwrap_or_default();
     if decimal.normalize().scale() > scale {
         return Some(FaultKind::Scale);
     }
@@ -392,6 +401,12 @@ fn decimal_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
         return Some(FaultKind::Length);
     }
     out_of_range(rule, decimal).then_some(FaultKind::Range)
+}
+
+fn is_longer_before_the_point(value: &str, rule: &Rule, scale: u32) -> bool {
+    let whole = value.split('.').next().unwrap_or_default().trim_start_matches(['-', '0']);
+    // Without a fraction there is no other side.
+    !value.contains('.') || rule.length > 0 && whole.len() > rule.length.saturating_sub(scale) as usize
 }
 
 /// Reads a decimal in plain notation: an optional minus, digits, and perhaps a point with
@@ -460,6 +475,12 @@ fn is_date_or_time(value: &str) -> bool {
         19 => date() == Some(true) && time() == Some(true),
         _ => false,
     }
+}
+
+/// A violation that is seen before the message is decoded, in the words of the check after it.
+pub(crate) fn wire_fault(rule: &Rule, kind: FaultKind) -> Fault {
+    let (description, text) = words(kind, rule.field.documented, rule.title, Some(rule));
+    Fault { field: rule.field.into(), kind, description, text }
 }
 
 /// The English description and the Chinese message of a fault. The message begins with the
@@ -533,6 +554,9 @@ mod tests {
         assert_eq!(of("100000000"), Some(FaultKind::Length));
         assert_eq!(of("-0.1"), Some(FaultKind::Range));
         assert_eq!(of(&"9".repeat(40)), Some(FaultKind::Length));
+        assert_eq!(of(&format!("{}.5", "9".repeat(40))), Some(FaultKind::Length));
+        assert_eq!(of(&format!("0.{}1", "0".repeat(60))), Some(FaultKind::Scale));
+        assert_eq!(of(&format!("000.{}", "9".repeat(60))), Some(FaultKind::Scale));
         for bad in ["1e3", ".5", "5.", "0x1", "NaN", " 1", "--1", "1.2.3"] {
             assert_eq!(of(bad), Some(FaultKind::Format), "{bad}");
         }
@@ -593,5 +617,14 @@ mod tests {
         let faults = checker.into_faults();
         assert_eq!(faults.len(), 1);
         assert_eq!(faults.first().map(|f| f.kind), Some(FaultKind::Type));
+    }
+
+    #[test]
+    fn a_number_that_does_not_fit_is_not_said_to_be_too_small() {
+        let met = crate::contract::v1::TranscodingFault { field: "N".into(), kind: FaultKind::Range.into() };
+        let mut checker = Checker::with_transcoding_faults(TranscodingFaults { faults: vec![met] });
+        let field = FieldName { proto: "n", documented: "N", number: 1 };
+        checker.integer(&Rule { field, title: "数量", minimum: Some("0"), ..Rule::ANY }, 0);
+        assert_eq!(checker.into_faults()[0].text, "数量超出取值范围");
     }
 }

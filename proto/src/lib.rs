@@ -21,9 +21,10 @@ mod checks;
 mod path;
 pub mod raw_codec;
 mod reason;
+pub mod wire;
 
 pub use checks::{Checked, Checker, Coded, Fault, Format, Rule, parse_decimal};
-pub use generated::required_role;
+pub use generated::{REQUESTS, required_role};
 pub use path::{FieldName, FieldPath};
 pub use reason::Reason;
 

@@ -457,6 +457,15 @@ def routes_name_the_services_that_clients_call(objects: Objects) -> Iterator[str
                     yield f"{name}: lets {other} in from outside" if other != "None" else f"{name}: lets every service in from outside"
 
 
+def administration_is_closed_to_the_network(objects: Objects) -> Iterator[str]:
+    for server in objects.servers():
+        address = server.environment.get(f"COMMUNAL_{server.binary.upper()}_IDENTITY_ADDR") or ""
+        if address and not address.startswith(("127.0.0.1:", "[::1]:")):
+            yield f"{server.name}: {address} of COMMUNAL_…_IDENTITY_ADDR can be reached from outside the pod"
+        if server.port_of("IDENTITY_ADDR") in server.ports:
+            yield f"{server.name}: declares the port of administration"
+
+
 def servers_do_not_own_their_tables(objects: Objects) -> Iterator[str]:
     def url_of(workload: Workload) -> dict | None:
         name = f"COMMUNAL_{workload.binary.upper()}_DATABASE_URL"
@@ -613,6 +622,7 @@ ASSERTIONS = [
     the_network_is_closed_but_for_what_is_needed,
     the_database_has_connections_enough,
     routes_name_the_services_that_clients_call,
+    administration_is_closed_to_the_network,
     servers_do_not_own_their_tables,
     a_gateway_is_known_to_the_services,
     files_of_certificates_are_there,

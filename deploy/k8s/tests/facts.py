@@ -49,7 +49,7 @@ def enclosed(text: str, start: int) -> str:
 
 
 # Settings are read by the reader itself, or by a function that gets the reader and the names.
-READS = re.compile(r'\breader\s*\.\s*(?:text|parsed|required|secret)\s*(?=\()')
+READS = re.compile(r'\breader\s*\.\s*(?:text|parsed|optional|required|secret)\s*(?=\()')
 HANDS_ON = re.compile(r"\b\w+\s*(?=\(\s*(?:&mut\s+)?reader\s*,)")
 # Limits are declared in a table, with the kind and the name of each.
 LIMITS = re.compile(r"\blimits!\s*\{(.*?)\n\}", re.S)

@@ -32,6 +32,7 @@ PLAIN = [
 ]
 # in overlays/production
 MANIFESTS = [
+    ("k8s/base/billing/config.env", "127.0.0.1:50061", "0.0.0.0:50061", "of COMMUNAL_…_IDENTITY_ADDR can be reached from outside the pod"),
     ("k8s/base/billing/config.env", "0.0.0.0:9051", "127.0.0.1:9051", "cannot be reached from outside the pod"),
     ("k8s/base/gateway/deployment.yaml", "port: 9080, path: /readyz", "port: 8080, path: /readyz", "readinessProbe asks port 8080"),
     ("k8s/base/gateway/deployment.yaml", "path: /healthz}\n            periodSeconds: 10", "path: /readyz}\n            periodSeconds: 10", "livenessProbe asks for /readyz"),

@@ -14,6 +14,8 @@ pub enum NumberFault {
     Syntax,
     /// More digits than any documented field.
     Length,
+    /// The same after the point.
+    Scale,
 }
 
 /// A number in plain notation: an optional minus, digits, and perhaps a point and digits.
@@ -35,22 +37,28 @@ impl<'t> Number<'t> {
             return if text.len() <= LONGEST {
                 Ok(Self { plain: Cow::Borrowed(text) })
             } else {
-                Err(NumberFault::Length)
+                Err(parts.longer_side())
             };
         }
         if digits_are_zero(parts.whole) && digits_are_zero(parts.fraction) {
             return Ok(Self { plain: Cow::Borrowed("0") });
         }
         if parts.whole.len() + parts.fraction.len() > LONGEST {
-            return Err(NumberFault::Length);
+            return Err(parts.longer_side());
         }
         let exponent = parts.exponent.unwrap_or_default();
+        let is_tiny = exponent.starts_with('-');
         let exponent: i32 = match exponent.parse() {
             Ok(exponent) if (-(LONGEST as i32)..=LONGEST as i32).contains(&exponent) => exponent,
+            _ if is_tiny => return Err(NumberFault::Scale),
             _ => return Err(NumberFault::Length),
         };
         let plain = parts.shift(exponent);
-        if plain.len() <= LONGEST { Ok(Self { plain: Cow::Owned(plain) }) } else { Err(NumberFault::Length) }
+        match plain.len() <= LONGEST {
+            true => Ok(Self { plain: Cow::Owned(plain) }),
+            false if is_tiny => Err(NumberFault::Scale),
+            false => Err(NumberFault::Length),
+        }
     }
 
     /// The plain notation.
@@ -100,6 +108,11 @@ impl<'t> Parts<'t> {
         };
         let leading_zero = whole.len() > 1 && whole.starts_with('0');
         (all_digits(whole) && !leading_zero).then_some(Self { negative, whole, fraction, exponent })
+    }
+
+    /// The side of the point that makes a number too long.
+    fn longer_side(&self) -> NumberFault {
+        if self.fraction.len() > self.whole.len() { NumberFault::Scale } else { NumberFault::Length }
     }
 
     /// Moves the point by `exponent` places to the right.

@@ -325,6 +325,8 @@ fn scalar_of_text<'v>(
     text: &'v str,
 ) -> Result<Scalar<'v>, FaultKind> {
     match (field.kind, strictness) {
+        // The service says the same of one that is too long; it takes no message that is much too large.
+        (Kind::Text, _) if text.len() > field.longest => Err(FaultKind::Length),
         (Kind::Text, _) => Ok(Scalar::Bytes(Cow::Borrowed(text))),
         (Kind::Code(_), _) | (_, Strictness::Lenient) if text.is_empty() => Ok(Scalar::Absent),
         (Kind::Code(codes), _) => code(plans.codes(codes).number(text)),
@@ -363,6 +365,8 @@ fn number(kind: Kind, text: &str) -> Result<Scalar<'_>, FaultKind> {
         Err(NumberFault::Syntax) => return Err(FaultKind::Type),
         Err(NumberFault::Length) if whole => return Err(FaultKind::Range),
         Err(NumberFault::Length) => return Err(FaultKind::Length),
+        Err(NumberFault::Scale) if whole => return Err(FaultKind::Type),
+        Err(NumberFault::Scale) => return Err(FaultKind::Scale),
     };
     if !whole {
         return Ok(Scalar::Bytes(number.into_plain()));

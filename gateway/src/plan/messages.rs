@@ -152,6 +152,8 @@ pub struct FieldPlan {
     pub presence: bool,
     /// Most rows that are accepted.
     pub max_rows: usize,
+    /// Most bytes of a text: a longer one has more characters than are accepted, however they are encoded.
+    pub longest: usize,
     /// `,"KEY":`; empty for an inline field.
     pub(crate) lead: Box<[u8]>,
     /// `,"KEY":` and the value of an unset field; empty when an unset field is left out.
@@ -300,6 +302,10 @@ impl<'o> Compiler<'o> {
             0 => MOST_ROWS,
             limit => usize::try_from(limit).unwrap_or(MOST_ROWS),
         };
+        let longest = match rules.length {
+            0 => usize::MAX,
+            characters => usize::try_from(characters).map_or(usize::MAX, |characters| characters.saturating_mul(4)),
+        };
         let mut plan = FieldPlan {
             key: field.json_name().into(),
             number: field.number(),
@@ -308,6 +314,7 @@ impl<'o> Compiler<'o> {
             inline: rules.inline,
             presence,
             max_rows,
+            longest,
             lead: lead.into(),
             unset: unset.into(),
             tag: Box::default(),

@@ -75,7 +75,12 @@ impl Config {
         Self {
             replicas: database.read_replicas(reader, "billing_replica_url"),
             database,
-            server: ServerSettings::read(reader, ("billing_addr", ADDRESS), ("billing_admin_addr", ADMIN_ADDRESS)),
+            server: ServerSettings::read(
+                reader,
+                ("billing_addr", ADDRESS),
+                ("billing_admin_addr", ADMIN_ADDRESS),
+                "billing_identity_addr",
+            ),
             arrears_cap: reader.parsed("arrears_cap", 10_000),
             import_lines: reader.parsed("import_lines", 2_000_000),
             personal: personal(reader),

@@ -26,7 +26,7 @@ use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::replicas::{self, Replicas};
-use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
+use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server, Services};
 use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
 use communal_proto::billing::v1::book_service_server::BookServiceServer;
@@ -44,7 +44,6 @@ use communal_proto::billing::v1::user_account_service_server::UserAccountService
 use communal_proto::billing::v1::verification_service_server::VerificationServiceServer;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::migrate::Migrator;
-use tonic::service::Routes;
 
 use archive::customers::rpc::Proofs;
 pub use config::Config;
@@ -134,29 +133,31 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
-    let routes = Routes::new(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(PackagePriceServiceServer::new(prices).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(
+    let services = Services::default()
+        .with(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
+        .with(PackagePriceServiceServer::new(prices).max_decoding_message_size(LARGEST_REQUEST))
+        .with(
             ReceivableServiceServer::new(receivables)
                 .max_decoding_message_size(LARGEST_REQUEST)
                 .max_encoding_message_size(LARGEST_REPLY),
         )
-        .add_service(CataloguePriceServiceServer::new(prices_of_items).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(MonthControlServiceServer::new(months).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(CatalogueServiceServer::new(catalogue).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(BookServiceServer::new(books).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(CustomerServiceServer::new(customers).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(UserAccountServiceServer::new(user_accounts).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(MeterServiceServer::new(meters).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(
+        .with(CataloguePriceServiceServer::new(prices_of_items).max_decoding_message_size(LARGEST_REQUEST))
+        .with(MonthControlServiceServer::new(months).max_decoding_message_size(LARGEST_REQUEST))
+        .with(CatalogueServiceServer::new(catalogue).max_decoding_message_size(LARGEST_REQUEST))
+        .with(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))
+        .with(BookServiceServer::new(books).max_decoding_message_size(LARGEST_REQUEST))
+        .with(CustomerServiceServer::new(customers).max_decoding_message_size(LARGEST_REQUEST))
+        .with(UserAccountServiceServer::new(user_accounts).max_decoding_message_size(LARGEST_REQUEST))
+        .with(MeterServiceServer::new(meters).max_decoding_message_size(LARGEST_REQUEST))
+        .with(
             SettlementAccountServiceServer::new(settlement_accounts)
                 .max_decoding_message_size(LARGEST_REQUEST)
                 .max_encoding_message_size(LARGEST_REPLY),
         )
-        .add_service(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(IdentityServiceServer::new(identity).max_decoding_message_size(LARGEST_REQUEST));
-    Server::new(config.server, routes, authenticator, pool, &MIGRATOR).bind().await
+        .with(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST));
+    let administration = Services::default().with(IdentityServiceServer::new(identity));
+    let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);
+    server.administered_by(administration).bind().await
 }
 
 /// Serves billing until `shutdown` ends.

@@ -33,7 +33,12 @@ impl Config {
     pub fn read(reader: &mut Reader) -> Self {
         let port = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self {
-            server: ServerSettings::read(reader, ("community_addr", port(50052)), ("community_admin_addr", port(9052))),
+            server: ServerSettings::read(
+                reader,
+                ("community_addr", port(50052)),
+                ("community_admin_addr", port(9052)),
+                "community_identity_addr",
+            ),
             database: DatabaseSettings::read(reader, DATABASE_URL),
             token_key: token_key(reader),
             sealing_key: sealing_key(reader),

@@ -34,7 +34,7 @@ use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::secret::Secret;
-use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server};
+use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server, Services};
 use communal_kit::telemetry;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleServiceServer;
 use communal_proto::community::v1::charging_service_server::ChargingServiceServer;
@@ -47,7 +47,6 @@ use communal_proto::contract::v1::Reason;
 use communal_proto::identity::v1::identity_service_server::IdentityServiceServer;
 use sqlx::PgPool;
 use sqlx::migrate::Migrator;
-use tonic::service::Routes;
 
 pub use config::Config;
 use fee_items::rpc::CLOSURES;
@@ -123,15 +122,17 @@ pub async fn bind(config: &Config) -> anyhow::Result<Bound> {
     let charging = charging::rpc::ChargingRpc::new(pool.clone(), clock.clone());
     let quotes = quotes::rpc::QuoteRpc::new(pool.clone(), clock.clone());
     let identity = IdentityRpc::new(pool.clone(), sealing, clock, authenticator.clone());
-    let routes = Routes::new(limited!(FeeItemServiceServer::new(items)))
-        .add_service(limited!(FeeServiceServer::new(fees)))
-        .add_service(limited!(BillRuleServiceServer::new(rules)))
-        .add_service(limited!(PayerObjectServiceServer::new(objects)))
-        .add_service(limited!(ChargingServiceServer::new(charging)))
-        .add_service(limited!(CommunityServiceServer::new(settings)))
-        .add_service(limited!(QuoteServiceServer::new(quotes)))
-        .add_service(limited!(IdentityServiceServer::new(identity)));
-    Server::new(config.server.clone(), routes, authenticator, pool, &MIGRATOR).bind().await
+    let services = Services::default()
+        .with(limited!(FeeItemServiceServer::new(items)))
+        .with(limited!(FeeServiceServer::new(fees)))
+        .with(limited!(BillRuleServiceServer::new(rules)))
+        .with(limited!(PayerObjectServiceServer::new(objects)))
+        .with(limited!(ChargingServiceServer::new(charging)))
+        .with(limited!(CommunityServiceServer::new(settings)))
+        .with(limited!(QuoteServiceServer::new(quotes)));
+    let administration = Services::default().with(IdentityServiceServer::new(identity));
+    let server = Server::new(config.server.clone(), services, authenticator, pool, &MIGRATOR);
+    server.administered_by(administration).bind().await
 }
 
 /// Serves until `shutdown` ends, then lets running calls end.

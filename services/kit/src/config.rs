@@ -99,6 +99,12 @@ impl Reader {
         })
     }
 
+    /// Reads a value that may be left out.
+    pub fn optional<T: FromStr<Err: Display>>(&mut self, key: &'static str) -> Option<T> {
+        let text = self.find(key)?;
+        text.parse().map_err(|error| self.fault(key, format!("{text:?}: {error}"))).ok()
+    }
+
     /// Adds a fault that the caller found, such as a contradiction between two settings.
     pub fn fault(&mut self, key: &str, what: impl Display) {
         self.faults.push(format!("COMMUNAL_{}: {what}", key.to_uppercase()));

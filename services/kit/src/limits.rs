@@ -2,7 +2,8 @@
 //!
 //! A [`Limit`] is declared once: setting, default and meaning. The settings, the metrics and
 //! `docs/limits.md` all come from that declaration. A [`Quota`] counts the use of a limit: an atomic
-//! number, without locks and without waiting. A caller that asks for more than is left is refused.
+//! number, without locks and without waiting. A caller that asks for more than is left is refused. Calls
+//! wait only for database connections ([`Lane`](crate::telemetry::lane::Lane)).
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -76,7 +77,7 @@ impl Limit {
 
     /// Returns the counter of refusals by this limit in a service.
     pub fn reached(&self, service: &'static str) -> Counter {
-        metrics::counter!(REACHED, "service" => service, "limit" => self.setting)
+        reached(service, self.setting)
     }
 
     /// Returns the row of `docs/limits.md`.
@@ -98,6 +99,12 @@ impl Limit {
             (Unit::Milliseconds, time) => format!("{time} ms"),
         }
     }
+}
+
+/// Returns the counter of refusals by a limit that has no setting.
+#[must_use]
+pub fn reached(service: &'static str, limit: &'static str) -> Counter {
+    metrics::counter!(REACHED, "service" => service, "limit" => limit)
 }
 
 /// A value of a limit.

@@ -5,6 +5,9 @@
 //! connection stays idle for the next call if its work ended cleanly. If the work failed or was
 //! cancelled, the connection returns through the driver's pool and its ping.
 //!
+//! A call first takes a place in its channel's [`Lane`](crate::telemetry::lane::Lane), so that one channel whose
+//! calls are slow uses its share of the connections and waits for itself.
+//!
 //! Permits are granted in the order of the requests, so no request overtakes another by finding
 //! an idle connection.
 
@@ -21,7 +24,9 @@ use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgType
 use sqlx::{Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::database::errors::ShareUsedUp;
 use crate::database::{self, DatabaseSettings};
+use crate::telemetry::boundary::Boundary;
 
 /// An idle connection is released to the driver's pool after this time, which then checks its age.
 const IDLE_FOR: Duration = Duration::from_mins(1);
@@ -33,6 +38,7 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 pub struct Pool {
     driver: PgPool,
     permits: Arc<Semaphore>,
+    places: usize,
     idle: Arc<Idle>,
     acquire_timeout: Duration,
 }
@@ -75,7 +81,13 @@ impl Pool {
         let connections = usize::try_from(driver.options().get_max_connections()).unwrap_or(usize::MAX);
         let permits = connections.saturating_sub(1).clamp(1, Semaphore::MAX_PERMITS);
         let acquire_timeout = driver.options().get_acquire_timeout();
-        Self { driver, permits: Arc::new(Semaphore::new(permits)), idle: Arc::default(), acquire_timeout }
+        Self {
+            driver,
+            permits: Arc::new(Semaphore::new(permits)),
+            places: permits,
+            idle: Arc::default(),
+            acquire_timeout,
+        }
     }
 
     /// Returns the driver's pool, for work outside of calls: cached credentials, readiness,
@@ -95,16 +107,27 @@ impl Pool {
     /// cleanly.
     ///
     /// # Errors
-    /// Returns `PoolTimedOut` if no connection is free in time, or the driver's error.
+    /// Returns `PoolTimedOut` if no connection is free in time, [`ShareUsedUp`] if none of the channel's share is,
+    /// or the driver's error.
     pub async fn lease(&self) -> Result<Lease, Error> {
         let began = Instant::now();
+        let lane = match Boundary::current_lane() {
+            Some(lane) => {
+                let entered = lane.enter(self.acquire_timeout).await;
+                Some(entered.ok_or_else(|| Error::AnyDriverError(Box::new(ShareUsedUp)))?)
+            }
+            None => None,
+        };
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             Ok(permit) => permit,
             // Only a call that has to wait needs a timer.
-            Err(_) => tokio::time::timeout(self.acquire_timeout, Arc::clone(&self.permits).acquire_owned())
-                .await
-                .map_err(|_| Error::PoolTimedOut)?
-                .map_err(|_| Error::PoolClosed)?,
+            Err(_) => tokio::time::timeout(
+                self.acquire_timeout.saturating_sub(began.elapsed()),
+                Arc::clone(&self.permits).acquire_owned(),
+            )
+            .await
+            .map_err(|_| Error::PoolTimedOut)?
+            .map_err(|_| Error::PoolClosed)?,
         };
         let idle = self.idle.lock().pop();
         let taken = match idle {
@@ -112,7 +135,7 @@ impl Pool {
             None => Taken { connection: self.driver.acquire().await?, since: Instant::now() },
         };
         metrics::histogram!("communal_database_acquire_seconds").record(began.elapsed());
-        Ok(Lease { taken: Some(taken), idle: Arc::clone(&self.idle), done: false, permit })
+        Ok(Lease { taken: Some(taken), idle: Arc::clone(&self.idle), done: false, permit, _lane: lane })
     }
 
     /// Opens a transaction.
@@ -131,6 +154,12 @@ impl Pool {
         let mut transaction = Transaction { lease: Some(self.lease().await?) };
         (&mut *transaction).execute(statement).await?;
         Ok(transaction)
+    }
+
+    /// Returns the most connections that calls have at once.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.places
     }
 
     /// Returns the number of open connections, and how many of them are idle.
@@ -172,6 +201,7 @@ pub struct Lease {
     idle: Arc<Idle>,
     done: bool,
     permit: OwnedSemaphorePermit,
+    _lane: Option<OwnedSemaphorePermit>,
 }
 
 impl Lease {

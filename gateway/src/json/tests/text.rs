@@ -97,8 +97,11 @@ fn numbers_are_kept_as_they_are_written_unless_they_have_an_exponent() {
 #[test]
 fn numbers_that_would_need_unbounded_memory_are_too_long() {
     let long = "1".repeat(65);
-    for text in ["1e65", "1e-65", "1e999999999999999999999", "-1e2147483648", &long, &format!("0.{long}e1")] {
+    for text in ["1e65", "1e999999999999999999999", "-1e2147483648", &long, &format!("{long}e-1")] {
         assert_eq!(Number::parse(text), Err(NumberFault::Length), "{text}");
+    }
+    for text in ["1e-65", "1e-999999999999", &format!("0.{long}"), &format!("0.{long}e1"), "1.5e-63"] {
+        assert_eq!(Number::parse(text), Err(NumberFault::Scale), "{text}");
     }
 }
 

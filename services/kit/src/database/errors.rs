@@ -9,6 +9,11 @@ use communal_proto::contract::v1::Reason as Common;
 
 use crate::refusal::Refusal;
 
+/// A channel uses all of its share of the connections, and none came back in time.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the channel's share of the database connections is used up")]
+pub struct ShareUsedUp;
+
 impl From<sqlx::Error> for Refusal {
     /// Converts a storage error into a reason; no other code does. A violated constraint that means
     /// something to the caller is matched by its name before this (see
@@ -35,6 +40,9 @@ impl From<sqlx::Error> for Refusal {
             (sqlx::Error::Database(_), Some("25006")) => unavailable(),
             (sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed, _) => {
                 unavailable()
+            }
+            (sqlx::Error::AnyDriverError(cause), _) if cause.is::<ShareUsedUp>() => {
+                Self::of(Common::Overloaded).retry_after(Duration::from_secs(1))
             }
             _ => return Self::internal(StorageFault::from(error)),
         };

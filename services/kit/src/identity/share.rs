@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::limits::Quota;
+use crate::telemetry::lane::Lane;
 
 /// The resources that one channel uses.
 #[derive(Debug)]
@@ -11,7 +12,9 @@ pub struct ChannelShare {
     pub calls: Arc<Quota>,
     /// Open streams of answers.
     pub streams: Arc<Quota>,
-    /// Bytes of requests that are being received.
+    /// Database connections.
+    pub connections: Arc<Lane>,
+    /// Bytes of requests that are arriving or carried out.
     pub request_bytes: Arc<Quota>,
     /// Bytes of answers that have not been sent completely.
     pub answer_bytes: Arc<Quota>,

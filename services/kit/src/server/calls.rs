@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use communal_proto::contract::v1::Reason as Common;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -21,13 +21,15 @@ use tracing::{Instrument, Span, info_span};
 use super::deadlines::Deadlines;
 use super::limits::ServerLimits;
 use super::methods::Method;
+use super::requests::{Arriving, Refused};
 use super::shares::{AddressShare, Shares};
-use crate::edge::{Answer, Connection, Open, Progress, cut_off_at};
+use crate::edge::{Answer, Connection, Open, cut_off_at};
 use crate::identity::{Authenticator, ChannelShare, vouching};
 use crate::limits::Shared;
 use crate::refusal::Refusal;
 use crate::telemetry;
 use crate::telemetry::boundary::{self, Boundary, Operation};
+use crate::telemetry::lane::Lane;
 use crate::telemetry::trace::TraceContext;
 
 /// The time after which a refused caller may try again.
@@ -93,7 +95,7 @@ where
         let resources = Arc::clone(&self.resources);
         let trace = TraceContext::of(request.headers());
         let method = Method::of(request.uri().path());
-        let call = Boundary { service: resources.service, operation: Operation::Rpc(method.path), trace };
+        let call = Boundary { service: resources.service, operation: Operation::Rpc(method.path), trace, lane: None };
         Box::pin(call.clone().around(async move {
             let span = if boundary::traced() { span_of(resources.service, method.path) } else { Span::none() };
             trace.adopt(&span);
@@ -111,19 +113,20 @@ where
             }
             .instrument(span.clone())
             .await;
-            let (answer, kept) = match outcome {
-                Ok(Carried { answer, kept }) => (answer, kept),
+            let Carried { answer, kept, lane, refused } = match outcome {
+                Ok(carried) => carried,
                 // Inside the call's context, because the conversion logs the refusal.
-                Err(refusal) => (span.in_scope(|| Status::from(refusal).into_http()), Kept::default()),
+                Err(refusal) => Carried::alone(span.in_scope(|| Status::from(refusal).into_http())),
             };
             running.answered(answer.headers());
             if !method.shape.streams {
                 return Ok(answer);
             }
+            let call = Boundary { lane, ..call };
             let stream = Stream { method: method.path, call, span, code: code_of(answer.headers()) };
             let until = Box::pin(sleep_until(began + deadlines.stream));
             let stall = resources.limits.stall;
-            Ok(answer.map(|body| Body::new(Streamed { body: Some(body), stream, until, stall, _kept: kept })))
+            Ok(answer.map(|body| Body::new(Streamed { body: Some(body), stream, until, stall, refused, _kept: kept })))
         }))
     }
 }
@@ -132,6 +135,16 @@ where
 struct Carried {
     answer: Response<Body>,
     kept: Kept,
+    /// The caller's share of the database connections, for a stream that goes on.
+    lane: Option<Arc<Lane>>,
+    /// Of a stream of requests that goes on while it is answered.
+    refused: Option<Refused>,
+}
+
+impl Carried {
+    fn alone(answer: Response<Body>) -> Self {
+        Self { answer, kept: Kept::default(), lane: None, refused: None }
+    }
 }
 
 /// The quotas that a stream of answers holds until its end.
@@ -172,19 +185,30 @@ impl Resources {
             true => Some(Shared::take(&self.shares.streams, &share.streams, 1).ok_or_else(overloaded)?),
             false => None,
         };
-        if !method.shape.uploads {
-            request = request.map(|body| Body::new(self.arriving(body, &share)));
-        }
+        let (arriving, mut refused) = self.arriving(method, &share);
+        // Kept until the call is answered: what was decoded is as long in memory.
+        let _request = arriving.hold();
+        request = request.map(|body| Body::new(arriving.of(body)));
         if let Some(hash) = caller.vouched {
             let refused = caller.wording.credentials;
             request = request.map(|body| vouching::proved(body, hash, refused));
         }
         request.extensions_mut().insert(Arc::new(caller));
-        let answer = never_fails(inner.call(request).await);
+        let lane = Some(Arc::clone(&share.connections));
+        let carrying = match Boundary::current() {
+            Some(call) => Either::Left(Boundary { lane: lane.clone(), ..call }.around(inner.call(request))),
+            None => Either::Right(inner.call(request)),
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = carrying => never_fails(answer),
+            refusal = refused.refusal() => return Err(refusal),
+        };
         if method.shape.streams {
-            return Ok(Carried { answer, kept: Kept { _shared: stream, _watching: None } });
+            let kept = Kept { _shared: stream, _watching: None };
+            return Ok(Carried { answer, kept, lane, refused: Some(refused) });
         }
-        Ok(Carried { answer: self.count_answer(answer, &share).await?, kept: Kept::default() })
+        Ok(Carried::alone(self.count_answer(answer, &share).await?))
     }
 
     /// Carries out a call that needs no credentials. A busy server must still answer health checks, so
@@ -213,17 +237,18 @@ impl Resources {
                 kept._shared = Some(shared.ok_or_else(overloaded)?);
             }
         }
-        let request = if method.shape.uploads { request } else { request.map(|body| Body::new(self.unshared(body))) };
-        Ok(Carried { answer: never_fails(inner.call(request).await), kept })
+        let (arriving, mut refused) = Arriving::new(method, &self.limits, None);
+        let request = request.map(|body| Body::new(arriving.of(body)));
+        let answer = tokio::select! {
+            biased;
+            answer = inner.call(request) => never_fails(answer),
+            refusal = refused.refusal() => return Err(refusal),
+        };
+        Ok(Carried { answer, kept, lane: None, refused: Some(refused) })
     }
 
-    fn unshared(&self, body: Body) -> Arriving {
-        let progress = Progress::new(self.limits.request_window, self.limits.request_part as u64);
-        Arriving { body, come: 0, hold: None, shares: None, progress }
-    }
-
-    fn arriving(&self, body: Body, share: &Arc<ChannelShare>) -> Arriving {
-        Arriving { shares: Some((Arc::clone(&self.shares), Arc::clone(share))), ..self.unshared(body) }
+    fn arriving(&self, method: Method, share: &Arc<ChannelShare>) -> (Arriving, Refused) {
+        Arriving::new(method, &self.limits, Some((Arc::clone(&self.shares), Arc::clone(share))))
     }
 
     /// Encodes the one message of an answer now, so that its size is known, and counts it until it has
@@ -265,68 +290,6 @@ fn never_fails<T>(outcome: Result<T, Infallible>) -> T {
     }
 }
 
-/// The body of a request with one message: counted until it was read, with a minimum rate.
-struct Arriving {
-    body: Body,
-    come: usize,
-    hold: Option<Shared>,
-    shares: Option<(Arc<Shares>, Arc<ChannelShare>)>,
-    progress: Progress,
-}
-
-impl Arriving {
-    fn count(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.come += bytes;
-        self.progress.came(bytes);
-        let Some((all, share)) = &self.shares else { return Ok(()) };
-        let room = match &mut self.hold {
-            Some(hold) => hold.more(bytes as u64),
-            None if Answer::<()>::counts(self.come) => {
-                self.hold = Shared::take(&all.request_bytes, &share.request_bytes, self.come as u64);
-                self.hold.is_some()
-            }
-            None => true,
-        };
-        if room { Ok(()) } else { Err(overloaded()) }
-    }
-}
-
-impl HttpBody for Arriving {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(context);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                if let Err(refusal) = this.count(bytes) {
-                    return Poll::Ready(Some(Err(refusal.into())));
-                }
-            }
-            Poll::Ready(_) => {}
-            Poll::Pending => {
-                if this.progress.poll_late(context).is_ready() {
-                    return Poll::Ready(Some(Err(overdue().into())));
-                }
-            }
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Returns the span of a call.
 fn span_of(service: &'static str, method: &'static str) -> Span {
     info_span!(
@@ -340,11 +303,11 @@ fn span_of(service: &'static str, method: &'static str) -> Span {
     )
 }
 
-fn overloaded() -> Refusal {
+pub(super) fn overloaded() -> Refusal {
     Refusal::new(Common::Overloaded, "系统繁忙，请稍后重试").retry_after(RETRY_AFTER)
 }
 
-fn overdue() -> Refusal {
+pub(super) fn overdue() -> Refusal {
     Refusal::new(Common::DeadlineExceeded, "请求处理超时")
 }
 
@@ -454,7 +417,20 @@ struct Streamed {
     stream: Stream,
     until: Pin<Box<Sleep>>,
     stall: Duration,
+    refused: Option<Refused>,
     _kept: Kept,
+}
+
+impl Streamed {
+    /// Ends the stream with a refusal.
+    fn end(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.body = None;
+        let (call, span) = (&self.stream.call, &self.stream.span);
+        let status = call.during(|| span.in_scope(|| Status::from(refusal)));
+        self.stream.code = status.code();
+        let mut trailers = HeaderMap::new();
+        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+    }
 }
 
 impl HttpBody for Streamed {
@@ -480,14 +456,14 @@ impl HttpBody for Streamed {
             },
             Poll::Ready(Some(Err(error))) => this.stream.code = error.code(),
             Poll::Ready(None) => {}
-            Poll::Pending if this.until.as_mut().poll(context).is_ready() => {
-                this.body = None;
-                let status = call.during(|| span.in_scope(|| Status::from(overdue())));
-                this.stream.code = status.code();
-                let mut trailers = HeaderMap::new();
-                return Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))));
+            Poll::Pending => {
+                if let Some(Poll::Ready(refusal)) = this.refused.as_mut().map(|refused| refused.poll(context)) {
+                    return this.end(refusal);
+                }
+                if this.until.as_mut().poll(context).is_ready() {
+                    return this.end(overdue());
+                }
             }
-            Poll::Pending => {}
         }
         polled
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use communal_proto::{REQUESTS, wire};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
@@ -23,6 +24,8 @@ pub(super) struct Shape {
     /// True if it needs no credentials: health and reflection. Probes and `grpcurl list` have none, and
     /// the answers are public in the documentation.
     pub(super) open: bool,
+    /// Its request as the contract has it; `None` for health and reflection.
+    pub(super) request: Option<&'static wire::Request>,
 }
 
 /// Services that need no credentials.
@@ -53,6 +56,7 @@ static KNOWN: LazyLock<HashMap<String, Shape>> = LazyLock::new(methods);
 /// Returns the methods by their paths.
 fn methods() -> HashMap<String, Shape> {
     let mut methods = HashMap::new();
+    let requests: HashMap<_, _> = REQUESTS.iter().map(|(path, request)| (*path, request)).collect();
     for set in [
         communal_proto::FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -66,8 +70,8 @@ fn methods() -> HashMap<String, Shape> {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
                     let (streams, uploads) = (method.server_streaming(), method.client_streaming());
-                    let open = is_open(&path);
-                    methods.insert(path, Shape { streams, uploads, open });
+                    let (open, request) = (is_open(&path), requests.get(path.as_str()).copied());
+                    methods.insert(path, Shape { streams, uploads, open, request });
                 }
             }
         }
@@ -88,6 +92,7 @@ mod tests {
         assert_eq!(Method::of("/grpc.health.v1.Health/Check").path, "/grpc.health.v1.Health/Check");
         assert!(Method::of("/grpc.health.v1.Health/Watch").shape.open && !Method::of(path).shape.open);
         assert!(Method::of("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo").shape.uploads);
+        assert!(KNOWN.values().all(|shape| shape.open != shape.request.is_some()));
         for invented in ["/communal.billing.v1.ReceivableService/13800138000", "/", ""] {
             assert_eq!(Method::of(invented).path, "unknown", "{invented}");
         }

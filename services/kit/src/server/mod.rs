@@ -6,7 +6,10 @@ mod deadlines;
 pub mod limits;
 mod methods;
 mod readiness;
+mod reflection;
+mod requests;
 mod serve;
+mod services;
 mod shares;
 mod tls;
 
@@ -19,7 +22,7 @@ use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tonic::service::Routes;
+use tokio::task::JoinSet;
 use tower::Layer as _;
 
 use crate::config::Reader;
@@ -31,7 +34,9 @@ use crate::tls::{Names, PemFiles};
 use crate::{idempotency, telemetry};
 use calls::CallLayer;
 pub use limits::ServerLimits;
+use readiness::Told;
 use serve::Port;
+pub use services::Services;
 use shares::Shares;
 use tls::ServerTls;
 
@@ -39,6 +44,9 @@ use tls::ServerTls;
 pub const LARGEST_REQUEST: usize = 16 * 1024 * 1024;
 /// The largest reply message, which is larger than any answer within the caps.
 pub const LARGEST_REPLY: usize = 64 * 1024 * 1024;
+
+/// Connections to the port of administration, in all and of one address.
+const ADMINISTRATORS: usize = 64;
 
 /// The longest wait for leased connections at the end.
 const POOL_CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -52,6 +60,8 @@ pub struct ServerSettings {
     pub address: SocketAddr,
     /// The address of metrics and health over HTTP.
     pub admin_address: SocketAddr,
+    /// Address of the administration of credentials over gRPC; not served where there is none.
+    pub identity_address: Option<SocketAddr>,
     /// The limits of callers.
     pub limits: ServerLimits,
     /// The longest life of a connection, so that clients find new replicas.
@@ -68,11 +78,13 @@ pub struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// Reads `COMMUNAL_<SERVICE>_ADDR`, `…_ADMIN_ADDR` and the limits that all services share.
+    /// Reads `COMMUNAL_<SERVICE>_ADDR`, `…_ADMIN_ADDR`, `…_IDENTITY_ADDR` and the limits that all
+    /// services share.
     pub fn read(
         reader: &mut Reader,
         address: (&'static str, SocketAddr),
         admin_address: (&'static str, SocketAddr),
+        identity_address: &'static str,
     ) -> Self {
         let authenticator = AuthenticatorSettings::default();
         let tls = PemFiles::read_settings(
@@ -86,6 +98,7 @@ impl ServerSettings {
             service: address.0.trim_end_matches("_addr"),
             address: reader.parsed(address.0, address.1),
             admin_address: reader.parsed(admin_address.0, admin_address.1),
+            identity_address: reader.optional(identity_address),
             limits: ServerLimits::read(reader),
             connection_age: Duration::from_secs(reader.parsed("connection_age_s", 300)),
             drain_notice: Duration::from_millis(reader.parsed("drain_notice_ms", 500)),
@@ -106,7 +119,9 @@ impl ServerSettings {
 /// A server with its routes and settings.
 pub struct Server {
     settings: ServerSettings,
-    routes: Routes,
+    services: Services,
+    /// Served on a port of their own.
+    administration: Services,
     authenticator: Arc<Authenticator>,
     pool: Pool,
     migrator: &'static Migrator,
@@ -123,27 +138,37 @@ impl std::fmt::Debug for Server {
 pub struct Bound {
     server: Server,
     listener: TcpListener,
-    tls: Option<ServerTls>,
+    identity_listener: Option<TcpListener>,
+    tls: Option<Arc<ServerTls>>,
     ready: (watch::Sender<bool>, watch::Receiver<bool>),
     admin_stop: oneshot::Sender<()>,
     /// The address of gRPC.
     pub address: SocketAddr,
     /// The address of metrics and health over HTTP.
     pub admin_address: SocketAddr,
+    /// Where the administration of credentials listens, if it is served.
+    pub identity_address: Option<SocketAddr>,
 }
 
 impl Server {
-    /// Creates a server of these routes. It is ready while its database answers and has the service's
+    /// Creates a server of these services. It is ready while its database answers and has the service's
     /// schema.
     #[must_use]
     pub fn new(
         settings: ServerSettings,
-        routes: Routes,
+        services: Services,
         authenticator: Arc<Authenticator>,
         pool: Pool,
         migrator: &'static Migrator,
     ) -> Self {
-        Self { settings, routes, authenticator, pool, migrator }
+        Self { settings, services, administration: Services::default(), authenticator, pool, migrator }
+    }
+
+    /// Serves the administration of credentials as well, on its own port. Callers of the service
+    /// cannot reach it where that port is closed to them.
+    #[must_use]
+    pub fn administered_by(self, administration: Services) -> Self {
+        Self { administration, ..self }
     }
 
     /// Opens the ports.
@@ -153,16 +178,30 @@ impl Server {
     pub async fn bind(self) -> anyhow::Result<Bound> {
         // Registered before the first call, so that the counters start at zero.
         telemetry::metrics_handle();
-        let tls = ServerTls::load(&self.settings.tls, tls::LOOKED_AT_EVERY)?;
-        let listener = TcpListener::bind(self.settings.address)
-            .await
-            .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", self.settings.address))?;
+        let tls = ServerTls::load(&self.settings.tls, tls::LOOKED_AT_EVERY)?.map(Arc::new);
+        let listener = listen(self.settings.address).await?;
         let address = listener.local_addr()?;
+        let identity_listener = match self.settings.identity_address {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let identity_address = identity_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let ready = watch::channel(false);
         let (admin_stop, stopped) = oneshot::channel::<()>();
         let stop = async move { drop(stopped.await) };
         let (admin_address, _) = telemetry::serve_admin(self.settings.admin_address, ready.1.clone(), stop).await?;
-        Ok(Bound { server: self, listener, tls, ready, admin_stop, address, admin_address })
+        let server = self;
+        Ok(Bound {
+            server,
+            listener,
+            identity_listener,
+            tls,
+            ready,
+            admin_stop,
+            address,
+            admin_address,
+            identity_address,
+        })
     }
 }
 
@@ -172,32 +211,45 @@ impl Bound {
     /// # Errors
     /// Returns an error if serving fails.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { server, listener, tls, ready: (ready, _), admin_stop, address, admin_address } = self;
+        let Self { server, listener, identity_listener, tls, ready: (ready, _), admin_stop, address, .. } = self;
+        let (admin_address, identity_address) = (self.admin_address, self.identity_address);
         let settings = server.settings;
         let (health, health_service) = tonic_health::server::health_reporter();
-        let watcher =
-            readiness::watch(settings.service, health.clone(), server.pool.clone(), server.migrator, ready.clone())
-                .await;
+        let told = Told { health, ready, names: server.services.names() };
+        let watcher = readiness::watch(settings.service, told.clone(), server.pool.clone(), server.migrator).await;
 
-        let routes = server.routes.add_service(health_service).add_service(reflection_v1()?);
-        let routes = routes.add_service(reflection_v1alpha()?).prepare();
         let encrypted = tls.is_some();
-        let shares = Arc::new(Shares::new(settings.service, settings.limits));
-        let of_address = Arc::clone(&shares);
-        let edge = Edge::new(
-            settings.service,
-            limits::of_edge(),
-            (settings.limits.connections, settings.limits.connections_per_address),
-            settings.limits.patience(Some(settings.connection_age)),
-            move || of_address.of_address(),
-        );
-        let levels = tokio::spawn(keep_measuring(shares.levels(settings.service, edge.connections())));
-        let calls = CallLayer::new(settings.service, settings.limits, shares, server.authenticator);
-        let port = Port { edge, tls, calls: calls.layer(routes), concurrent_calls: settings.limits.calls };
+        let shares = Arc::new(Shares::new(settings.service, settings.limits, server.pool.places()));
+        let edge = |connections: usize, per_address: usize| {
+            let of_address = Arc::clone(&shares);
+            let patience = settings.limits.patience(Some(settings.connection_age));
+            let share = move || of_address.of_address();
+            Edge::new(settings.service, limits::of_edge(), (connections, per_address), patience, share)
+        };
+        let main = edge(settings.limits.connections, settings.limits.connections_per_address);
+        let levels = tokio::spawn(keep_measuring(shares.levels(settings.service, main.connections())));
+        let calls = CallLayer::new(settings.service, settings.limits, Arc::clone(&shares), server.authenticator);
+        let port = |edge, services: Services| {
+            let routes = services.with(health_service.clone()).reflected()?.into_routes();
+            let calls = calls.layer(routes);
+            Ok::<_, anyhow::Error>(Port { edge, tls: tls.clone(), calls, concurrent_calls: settings.limits.calls })
+        };
         let (stop, stopping) = watch::channel(false);
-        let mut serving = tokio::spawn(port.serve(listener, stopping));
+        let mut ports = JoinSet::new();
+        ports.spawn(port(main, server.services)?.serve(listener, stopping.clone()));
+        if let Some(listener) = identity_listener {
+            let edge = edge(ADMINISTRATORS, ADMINISTRATORS);
+            ports.spawn(port(edge, server.administration)?.serve(listener, stopping));
+        }
+        let mut serving = tokio::spawn(async move { while ports.join_next().await.is_some() {} });
         let housekeeping = tokio::spawn(forget_old_replies(server.pool.driver().clone()));
-        tracing::info!(grpc.address = %address, admin.address = %admin_address, encrypted, "serving");
+        tracing::info!(
+            grpc.address = %address,
+            admin.address = %admin_address,
+            identity.address = identity_address.map(tracing::field::display),
+            encrypted,
+            "serving"
+        );
 
         tokio::select! {
             () = shutdown => {}
@@ -207,7 +259,7 @@ impl Bound {
         watcher.abort();
         housekeeping.abort();
         levels.abort();
-        readiness::set(&health, &ready, false).await;
+        told.set(false).await;
         tokio::time::sleep(settings.drain_notice).await;
         stop.send_replace(true);
         match tokio::time::timeout(settings.drain_limit, &mut serving).await {
@@ -226,6 +278,11 @@ impl Bound {
     }
 }
 
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))
+}
+
 /// Deletes old replies periodically. Every replica does; `SKIP LOCKED` prevents them from waiting for
 /// each other.
 async fn forget_old_replies(pool: PgPool) {
@@ -236,52 +293,6 @@ async fn forget_old_replies(pool: PgPool) {
             Err(error) => tracing::warn!(error = %error, "old replies could not be forgotten"),
         }
     }
-}
-
-fn reflection_v1() -> anyhow::Result<impl NamedRoute> {
-    Ok(reflection().build_v1()?)
-}
-
-fn reflection_v1alpha() -> anyhow::Result<impl NamedRoute> {
-    Ok(reflection().build_v1alpha()?)
-}
-
-/// The requirements of [`Routes::add_service`].
-trait NamedRoute:
-    tower::Service<
-        http::Request<tonic::body::Body>,
-        Response = http::Response<tonic::body::Body>,
-        Error = std::convert::Infallible,
-        Future: Send + 'static,
-    > + tonic::server::NamedService
-    + Clone
-    + Send
-    + Sync
-    + 'static
-{
-}
-
-impl<S> NamedRoute for S where
-    S: tower::Service<
-            http::Request<tonic::body::Body>,
-            Response = http::Response<tonic::body::Body>,
-            Error = std::convert::Infallible,
-            Future: Send + 'static,
-        > + tonic::server::NamedService
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
-
-/// Returns the builder of reflection. Error details are registered as well, so that grpcurl can print
-/// them.
-fn reflection<'a>() -> tonic_reflection::server::Builder<'a> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(communal_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
 /// Returns a future that ends at SIGTERM (Kubernetes, `kill`) or SIGINT (Ctrl-C).

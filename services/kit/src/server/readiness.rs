@@ -41,34 +41,46 @@ const EXHAUSTED_LIMIT: Duration = Duration::from_secs(10);
 /// Watches the database until aborted. The first state is known when this returns.
 pub(super) async fn watch(
     service: &'static str,
-    health: HealthReporter,
+    told: Told,
     pool: Pool,
     migrator: &'static Migrator,
-    ready: Sender<bool>,
 ) -> JoinHandle<()> {
-    health.set_service_status(LIVENESS, ServingStatus::Serving).await;
+    told.health.set_service_status(LIVENESS, ServingStatus::Serving).await;
     let mut database = Database::of(service, pool, migrator);
     let mut was = None;
     let now = database.check(&mut was).await;
     measure(service, &database.pool);
-    set(&health, &ready, now).await;
+    told.set(now).await;
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let now = database.check(&mut was).await;
             measure(service, &database.pool);
-            set(&health, &ready, now).await;
+            told.set(now).await;
         }
     })
 }
 
-/// Reports the state to gRPC health and to the admin port.
-pub(super) async fn set(health: &HealthReporter, ready: &Sender<bool>, now: bool) {
-    let status = if now { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for name in READINESS {
-        health.set_service_status(name, status).await;
+/// The receivers of the state.
+#[derive(Clone)]
+pub(super) struct Told {
+    /// Health over gRPC.
+    pub(super) health: HealthReporter,
+    /// The admin port.
+    pub(super) ready: Sender<bool>,
+    /// The services by their names: clients that check health ask for the one they call.
+    pub(super) names: Vec<&'static str>,
+}
+
+impl Told {
+    /// Reports the state to gRPC health and to the admin port.
+    pub(super) async fn set(&self, now: bool) {
+        let status = if now { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in READINESS.iter().chain(&self.names) {
+            self.health.set_service_status(*name, status).await;
+        }
+        self.ready.send_replace(now);
     }
-    ready.send_replace(now);
 }
 
 /// Closes idle connections after an outage: they may be broken, or lead to a server that is no longer

@@ -35,7 +35,7 @@ const PING_LIMIT: Duration = Duration::from_secs(20);
 /// The gRPC port of a service.
 pub(super) struct Port {
     pub(super) edge: Edge<AddressShare>,
-    pub(super) tls: Option<ServerTls>,
+    pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) calls: Calls<Routes>,
     pub(super) concurrent_calls: usize,
 }

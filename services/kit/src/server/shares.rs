@@ -7,7 +7,11 @@ use metrics::Counter;
 
 use super::limits::{LIMITS, ServerLimits};
 use crate::identity::ChannelShare;
-use crate::limits::{Levels, Quota};
+use crate::limits::{self, Levels, Quota};
+use crate::telemetry::lane::Lane;
+
+/// The limits of requests that follow from the contract, in metrics.
+const REQUESTS: &str = "requests";
 
 /// The quotas of a service and the shares of its callers.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub(super) struct Shares {
     pub(super) request_bytes: Arc<Quota>,
     pub(super) answer_bytes: Arc<Quota>,
     limits: ServerLimits,
+    /// Database connections of one channel.
+    channel_connections: usize,
     reached: Reached,
     /// Only existing channels have a share.
     channels: Mutex<HashMap<String, Arc<ChannelShare>>>,
@@ -28,11 +34,13 @@ pub(super) struct Shares {
 struct Reached {
     calls: Counter,
     streams: Counter,
+    connections: Counter,
     request_bytes: Counter,
     answer_bytes: Counter,
     unproved: Counter,
     watches: Counter,
     connection_watches: Counter,
+    requests: Counter,
 }
 
 /// The resources that callers of one address use.
@@ -43,7 +51,8 @@ pub(super) struct AddressShare {
 }
 
 impl Shares {
-    pub(super) fn new(service: &'static str, limits: ServerLimits) -> Self {
+    /// The shares of a service that has so many database connections for calls.
+    pub(super) fn new(service: &'static str, limits: ServerLimits, connections: usize) -> Self {
         let quota = |limit, most| Quota::new(service, limit, most);
         Self {
             calls: quota(&LIMITS.calls, limits.calls),
@@ -52,14 +61,17 @@ impl Shares {
             request_bytes: quota(&LIMITS.request_bytes, limits.request_bytes),
             answer_bytes: quota(&LIMITS.answer_bytes, limits.answer_bytes),
             limits,
+            channel_connections: (connections * limits.channel_connections.min(100)).div_ceil(100),
             reached: Reached {
                 calls: LIMITS.channel_calls.reached(service),
                 streams: LIMITS.channel_streams.reached(service),
+                connections: LIMITS.channel_connections.reached(service),
                 request_bytes: LIMITS.channel_request_bytes.reached(service),
                 answer_bytes: LIMITS.channel_answer_bytes.reached(service),
                 unproved: LIMITS.unproved_calls.reached(service),
                 watches: LIMITS.address_watches.reached(service),
                 connection_watches: LIMITS.connection_watches.reached(service),
+                requests: limits::reached(service, REQUESTS),
             },
             channels: Mutex::default(),
         }
@@ -76,6 +88,7 @@ impl Shares {
         let share = Arc::new(ChannelShare {
             calls: Quota::counted(limits.channel_calls, reached.calls.clone()),
             streams: Quota::counted(limits.channel_streams, reached.streams.clone()),
+            connections: Arc::new(Lane::new(self.channel_connections, reached.connections.clone())),
             request_bytes: Quota::counted(limits.channel_request_bytes, reached.request_bytes.clone()),
             answer_bytes: Quota::counted(limits.channel_answer_bytes, reached.answer_bytes.clone()),
         });
@@ -86,6 +99,11 @@ impl Shares {
     /// Counts a refusal on a connection that has too many open calls without credentials.
     pub(super) fn watched_too_much(&self) {
         self.reached.connection_watches.increment(1);
+    }
+
+    /// Counts a request that is larger, or has more rows, than the contract allows.
+    pub(super) fn refused_by_contract(&self) {
+        self.reached.requests.increment(1);
     }
 
     pub(super) fn of_address(&self) -> AddressShare {

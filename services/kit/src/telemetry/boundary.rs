@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tracing::{Instrument as _, Span};
 
+use crate::telemetry::lane::Lane;
 use crate::telemetry::trace::TraceContext;
 
 tokio::task_local! {
@@ -38,6 +39,8 @@ pub struct Boundary {
     pub operation: Operation,
     /// The trace that the call belongs to.
     pub trace: TraceContext,
+    /// The caller's share of the database connections, once it is known who calls.
+    pub lane: Option<Arc<Lane>>,
 }
 
 impl Boundary {
@@ -55,6 +58,12 @@ impl Boundary {
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// Returns the share of the database connections that this task's call may use.
+    #[must_use]
+    pub fn current_lane() -> Option<Arc<Lane>> {
+        CURRENT.try_with(|call| call.lane.clone()).ok().flatten()
     }
 
     /// Passes each name and value of the call that log lines show to `each`.

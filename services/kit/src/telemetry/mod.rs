@@ -6,6 +6,7 @@
 
 pub mod boundary;
 mod driver;
+pub mod lane;
 mod lines;
 mod metrics;
 mod refusals;

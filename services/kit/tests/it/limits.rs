@@ -17,6 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::server::{ADMIN_KEY, CONNECTIONS, Service, credentials, eventually};
 
 const LIST: &str = "/communal.identity.v1.IdentityService/ListChannels";
+const ADD: &str = "/communal.identity.v1.IdentityService/AddChannel";
 const SOON: Duration = Duration::from_secs(5);
 /// A request without a field.
 const EMPTY: &[u8] = &[0; 5];
@@ -111,12 +112,33 @@ async fn requests_that_arrive_share_a_bounded_memory() {
     })
     .await;
     let client = http2(service.address, 65_535).await;
-    let (answer, mut body) = client.clone().send_request(head(LIST, "admin"), false).unwrap();
+    let (answer, mut body) = client.clone().send_request(head(ADD, "admin"), false).unwrap();
     let mut message = vec![0, 0, 16, 0, 0];
     message.resize(40_000, 0);
     body.send_data(message.into(), false).unwrap();
     assert_eq!(code(answer).await.as_deref(), Some("8"));
     assert!(service.list(&credentials("admin", ADMIN_KEY)).await.is_ok(), "it was given back");
+}
+
+#[tokio::test]
+async fn what_rows_take_in_memory_counts_as_long_as_their_call() {
+    let service = Service::within(|limits| limits.channel_request_bytes = 16 * 1024).await;
+    // 1,000 empty texts are 2,000 bytes on the wire.
+    let rows = |count: usize| {
+        let message = [0x2a, 0].repeat(count);
+        let mut body = vec![0];
+        body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+        body.extend(message);
+        body
+    };
+    let client = http2(service.address, 65_535).await;
+    for (count, expected) in [(500, "3"), (1_000, "8"), (500, "3"), (1_001, "3")] {
+        let (answer, mut body) = client.clone().send_request(head(ADD, "admin"), false).unwrap();
+        body.send_data(rows(count).into(), true).unwrap();
+        assert_eq!(code(answer).await.as_deref(), Some(expected), "{count}");
+    }
+    let metrics = service.http("/metrics").await;
+    assert!(metrics.contains(r#"communal_limit_reached_total{service="kit",limit="requests"} 1"#), "{metrics}");
 }
 
 #[tokio::test]

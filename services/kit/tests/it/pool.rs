@@ -1,9 +1,15 @@
 //! The pool keeps connections at hand, and keeps none whose work did not end as it should.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use communal_fixtures::TestDatabase;
 use communal_kit::pool::Pool;
+use communal_kit::refusal::Refusal;
+use communal_kit::telemetry::boundary::{Boundary, Operation, belonging};
+use communal_kit::telemetry::lane::Lane;
+use communal_kit::telemetry::trace::TraceContext;
+use metrics::Counter;
 use sqlx::Executor as _;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
@@ -132,4 +138,39 @@ async fn after_the_end_nobody_gets_one() {
     lease.done();
     tokio::time::timeout(Duration::from_secs(5), closing).await.unwrap().unwrap();
     assert_eq!(pool.counts().0, 0);
+}
+
+#[tokio::test]
+async fn a_channel_that_uses_its_share_waits_for_itself() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 4).await;
+    let call = || Boundary {
+        service: "kit",
+        operation: Operation::Rpc("/a.B/C"),
+        trace: TraceContext::root(),
+        lane: Some(Arc::new(Lane::new(3, Counter::noop()))),
+    };
+    let (greedy, modest) = (call(), call());
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(greedy.clone().around(pool.lease()).await.unwrap());
+    }
+    let more = tokio::spawn({
+        let (pool, greedy) = (pool.clone(), greedy.clone());
+        async move { greedy.around(pool.lease()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The other channel does not queue behind it.
+    let began = Instant::now();
+    modest.around(async { process(&pool).await }).await;
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    let refusal = Refusal::from(more.await.unwrap().unwrap_err());
+    assert_eq!(refusal.reason(), "OVERLOADED");
+    // In a task of its own the work is still the call's.
+    let lease = async move { pool.lease().await };
+    let task = greedy.around(async { tokio::spawn(belonging(lease)) }).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!task.is_finished());
+    held.pop().unwrap().done();
+    assert!(task.await.unwrap().is_ok());
 }

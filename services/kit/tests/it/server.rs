@@ -20,7 +20,7 @@ use communal_kit::identity::{Authenticator, Policy, Proof, TenantKind, Wording};
 use communal_kit::pool::{Lease, Pool};
 use communal_kit::refusal::Refusal;
 use communal_kit::secret::Secret;
-use communal_kit::server::{Server, ServerLimits, ServerSettings};
+use communal_kit::server::{Server, ServerLimits, ServerSettings, Services};
 use communal_kit::tls::PemFiles;
 use communal_proto::contract::v1::Reason;
 use communal_proto::identity::v1 as pb;
@@ -123,13 +123,15 @@ impl Service {
         };
         let authenticator = Arc::new(Authenticator::new(pool.clone(), policy, None, clock.clone(), settings.clone()));
         let rpc = IdentityRpc::new(pool.clone(), None, clock.clone(), authenticator.clone());
-        let routes = tonic::service::Routes::new(IdentityServiceServer::new(rpc));
+        let services = Services::default().with(IdentityServiceServer::new(rpc.clone()));
+        let administration = Services::default().with(IdentityServiceServer::new(rpc));
         let mut limits = ServerLimits { calls: 4, deadline: Duration::from_secs(10), ..ServerLimits::default() };
         change(&mut limits);
         let settings = ServerSettings {
             service: "kit",
             address: ([127, 0, 0, 1], 0).into(),
             admin_address: ([127, 0, 0, 1], 0).into(),
+            identity_address: Some(([127, 0, 0, 1], 0).into()),
             limits,
             connection_age,
             drain_notice: Duration::from_millis(200),
@@ -137,7 +139,8 @@ impl Service {
             authenticator: settings,
             tls: PemFiles::default(),
         };
-        let server = Server::new(settings, routes, authenticator, pool.clone(), &NO_MIGRATIONS);
+        let server = Server::new(settings, services, authenticator, pool.clone(), &NO_MIGRATIONS);
+        let server = server.administered_by(administration);
         let bound = server.bind().await.unwrap();
         let (address, admin_address) = (bound.address, bound.admin_address);
         let (stop, stopped) = oneshot::channel::<()>();

@@ -21,6 +21,8 @@ pub(crate) struct Process {
     pub(crate) billing: SocketAddr,
     pub(crate) community: SocketAddr,
     pub(crate) gateway: SocketAddr,
+    /// The administration of billing and of community.
+    pub(crate) identity: [SocketAddr; 2],
     /// The admin ports of billing, community and the gateway.
     pub(crate) admin: [SocketAddr; 3],
 }
@@ -39,6 +41,7 @@ impl Process {
     pub(crate) fn spawn(databases: &Databases, configure: impl FnOnce(&mut Command)) -> Self {
         let [billing, community, gateway] = std::array::from_fn(|_| free_port());
         let admin: [SocketAddr; 3] = std::array::from_fn(|_| free_port());
+        let identity: [SocketAddr; 2] = std::array::from_fn(|_| free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_communal"));
         command
             .arg("serve")
@@ -50,16 +53,22 @@ impl Process {
             .env("COMMUNAL_BILLING_ADMIN_ADDR", admin[0].to_string())
             .env("COMMUNAL_COMMUNITY_ADMIN_ADDR", admin[1].to_string())
             .env("COMMUNAL_GATEWAY_ADMIN_ADDR", admin[2].to_string())
+            .env("COMMUNAL_BILLING_IDENTITY_ADDR", identity[0].to_string())
+            .env("COMMUNAL_COMMUNITY_IDENTITY_ADDR", identity[1].to_string())
             .env("COMMUNAL_TOKEN_KEY", community::TOKEN_KEY)
             .env("COMMUNAL_SEALING_KEY", community::SEALING_KEY);
         configure(&mut command);
-        Self { child: command.spawn().unwrap(), billing, community, gateway, admin }
+        Self { child: command.spawn().unwrap(), billing, community, gateway, identity, admin }
     }
 
     /// Whether billing says that it is ready.
     pub(crate) async fn billing_is_ready(&self) -> bool {
         let answer = client().get(format!("http://{}/readyz", self.admin[0])).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -3,7 +3,7 @@
 
 use rust_decimal::Decimal;
 
-use super::{Expression, Node, Operation, Tree, Variable};
+use super::{Expression, FormulaError, FormulaFault, Node, Operation, Tree, Variable};
 
 /// The fault of a computation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,47 @@ impl Expression {
     }
 }
 
+/// Checks that each part without variables has a value: a formula with one that has none would be
+/// stored and could never be computed.
+pub(super) fn check_constants(tree: &Tree) -> Result<(), FormulaError> {
+    match constant(tree)? {
+        Some(amount) if amount.is_sign_negative() && !amount.is_zero() => {
+            Err(FormulaError { position: tree.position, fault: FormulaFault::NeverPositive })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The value of a part without variables; `None` for one with variables.
+fn constant(tree: &Tree) -> Result<Option<Decimal>, FormulaError> {
+    let fault = |fault| FormulaError { position: tree.position, fault };
+    match &tree.node {
+        Node::Number(number) => Ok(Some(*number)),
+        Node::Variable(_) => Ok(None),
+        Node::Negative(inner) => Ok(constant(inner)?.map(|value| -value)),
+        Node::Operation(operation, left, right) => {
+            let (left, right) = (constant(left)?, constant(right)?);
+            if *operation == Operation::Divide && right.is_some_and(|divisor| divisor.is_zero()) {
+                return Err(fault(FormulaFault::ZeroDivisor));
+            }
+            let (Some(left), Some(right)) = (left, right) else { return Ok(None) };
+            operation.apply(left, right).map(Some).ok_or_else(|| fault(FormulaFault::TooLarge))
+        }
+    }
+}
+
+impl Operation {
+    /// The result, if it fits into 28 digits and nothing is divided by zero.
+    fn apply(self, left: Decimal, right: Decimal) -> Option<Decimal> {
+        match self {
+            Self::Add => left.checked_add(right),
+            Self::Subtract => left.checked_sub(right),
+            Self::Multiply => left.checked_mul(right),
+            Self::Divide => left.checked_div(right),
+        }
+    }
+}
+
 fn value(tree: &Tree, value_of: &impl Fn(&Variable) -> Option<Decimal>) -> Result<Decimal, EvaluationError> {
     let fault = |fault| EvaluationError { position: tree.position, fault };
     match &tree.node {
@@ -85,14 +126,10 @@ fn value(tree: &Tree, value_of: &impl Fn(&Variable) -> Option<Decimal>) -> Resul
         Node::Negative(inner) => value(inner, value_of).map(|v| -v),
         Node::Operation(operation, left, right) => {
             let (left, right) = (value(left, value_of)?, value(right, value_of)?);
-            let result = match operation {
-                Operation::Add => left.checked_add(right),
-                Operation::Subtract => left.checked_sub(right),
-                Operation::Multiply => left.checked_mul(right),
-                Operation::Divide if right.is_zero() => return Err(fault(EvaluationFault::DivisionByZero)),
-                Operation::Divide => left.checked_div(right),
-            };
-            result.ok_or_else(|| fault(EvaluationFault::Overflow))
+            if *operation == Operation::Divide && right.is_zero() {
+                return Err(fault(EvaluationFault::DivisionByZero));
+            }
+            operation.apply(left, right).ok_or_else(|| fault(EvaluationFault::Overflow))
         }
     }
 }

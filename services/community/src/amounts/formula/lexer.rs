@@ -27,6 +27,9 @@ pub(super) struct Placed {
     pub(super) position: usize,
 }
 
+/// Most digits of a number.
+const MOST_DIGITS: usize = 28;
+
 /// The Chinese variables, the longest first so that 建筑面积 is not read as 面积 with something
 /// unknown before it.
 const WORDS: [(&str, Variable); 5] = [
@@ -87,6 +90,10 @@ fn number(rest: &[char]) -> Result<(Token, usize), FormulaFault> {
         return Err(FormulaFault::MalformedNumber(text));
     }
     let taken = text.len();
+    // 96 bits hold some numbers of 29 digits as well, which nothing could be added to.
+    if text.bytes().filter(u8::is_ascii_digit).count() > MOST_DIGITS {
+        return Err(FormulaFault::NumberTooLong);
+    }
     // Normalized, so that 2.50 and 2.5 are the same formula.
     let number = Decimal::from_str_exact(&text).map_err(|_| FormulaFault::NumberTooLong)?.normalize();
     Ok((Token::Number(number), taken))

@@ -107,8 +107,12 @@ pub enum FormulaFault {
     Unlike,
     /// The result is no amount of money.
     NotMoney,
-    /// A division by the number 0.
+    /// A division by a part without variables that is 0.
     ZeroDivisor,
+    /// A part without variables does not fit into 28 digits.
+    TooLarge,
+    /// The formula has no variables and is negative.
+    NeverPositive,
 }
 
 /// The error of a text that is no formula, with its place.
@@ -141,6 +145,8 @@ impl FormulaError {
             FormulaFault::Unlike => "两侧的量不能相加减".to_owned(),
             FormulaFault::NotMoney => "计算结果不是金额".to_owned(),
             FormulaFault::ZeroDivisor => "除数为零".to_owned(),
+            FormulaFault::TooLarge => "数值过大".to_owned(),
+            FormulaFault::NeverPositive => "计算结果为负数".to_owned(),
         };
         format!("公式第{}个字符处：{what}", self.position)
     }
@@ -162,6 +168,8 @@ impl FormulaError {
             FormulaFault::Unlike => "both sides measure different things".to_owned(),
             FormulaFault::NotMoney => "the result is no amount of money".to_owned(),
             FormulaFault::ZeroDivisor => "division by zero".to_owned(),
+            FormulaFault::TooLarge => "the number is too large".to_owned(),
+            FormulaFault::NeverPositive => "the result is negative".to_owned(),
         }
     }
 }
@@ -180,6 +188,7 @@ impl FromStr for Expression {
         let tokens = lexer::tokens(text)?;
         let tree = parser::tree(&tokens, text.chars().count())?;
         dimension::check(&tree)?;
+        evaluate::check_constants(&tree)?;
         Ok(Self { tree })
     }
 }

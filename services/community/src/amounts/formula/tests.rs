@@ -108,6 +108,14 @@ fn every_error_names_its_place_counting_characters() {
         ("R*2)", 4, CloseWithoutOpen),
         ("附加费/0", 4, ZeroDivisor),
         ("附加费/0.00", 4, ZeroDivisor),
+        ("附加费/(1-1)", 4, ZeroDivisor),
+        ("R*(2/(3-1.5*2))", 5, ZeroDivisor),
+        ("附加费/-0", 4, ZeroDivisor),
+        ("R*12345678901234567890123456789", 3, NumberTooLong),
+        ("R*2-9999999999999999999999999999*9999999999999999999999999999", 33, TooLarge),
+        ("附加费*(9999999999*9999999999*9999999999)", 27, TooLarge),
+        ("2-5", 2, NeverPositive),
+        ("-1", 1, NeverPositive),
     ];
     for (text, position, fault) in cases {
         assert_eq!(parse(text), Err(FormulaError { position, fault }), "{text}");
@@ -182,7 +190,10 @@ fn a_failure_is_an_error_and_never_zero() {
     let missing = EvaluationFault::Missing(Variable::RoomAttribute("8".into()));
     assert_eq!(fault("附加费+RL8"), EvaluationError { position: 5, fault: missing });
     let big = "9999999999999999999999999999";
-    assert_eq!(fault(&format!("{big}*{big}")), EvaluationError { position: 29, fault: EvaluationFault::Overflow });
+    assert_eq!(
+        fault(&format!("{big}*附加费*{big}")),
+        EvaluationError { position: 33, fault: EvaluationFault::Overflow }
+    );
     assert!(matches!(fault("附加费-附加费*2").fault, EvaluationFault::Negative(_)));
     assert_eq!(fault("附加费+RL8").text(), "公式第5个字符处：RL8没有取值");
 }

@@ -1,0 +1,40 @@
+//! A channel's share of the database connections. It belongs to the context of a call, so that
+//! whatever task does the call's work counts against it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::Counter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A share of something that is waited for, as the whole of it is: who has used up his share waits in
+/// a queue of his own, and not in front of others.
+#[derive(Debug)]
+pub struct Lane {
+    places: Arc<Semaphore>,
+    reached: Counter,
+}
+
+impl Lane {
+    /// A lane of so many places, which counts those who waited in vain.
+    #[must_use]
+    pub fn new(places: usize, reached: Counter) -> Self {
+        reached.increment(0);
+        Self { places: Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS))), reached }
+    }
+
+    /// Waits for a place; `None` if none is free in time.
+    pub async fn enter(&self, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        let places = || Arc::clone(&self.places);
+        if let Ok(place) = places().try_acquire_owned() {
+            return Some(place);
+        }
+        match tokio::time::timeout(patience, places().acquire_owned()).await {
+            Ok(Ok(place)) => Some(place),
+            _ => {
+                self.reached.increment(1);
+                None
+            }
+        }
+    }
+}
