@@ -1,17 +1,23 @@
 //! The command line of the service.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, ensure};
 use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
+use communal_kit::call::Call;
 use communal_kit::cli::{self, Administration, Service, ServiceCommand, database_settings};
 use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
 use communal_kit::database;
-use communal_kit::identity::token;
+use communal_kit::identity::{TenantKind, store, token};
+use communal_kit::pool::Pool;
 use communal_kit::secret::Secret;
+use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::migrate::Migrator;
 
-use crate::{Config, MIGRATOR, config, policy, seed, serve};
+use crate::bill_rules::run::Progress;
+use crate::{Config, MIGRATOR, bill_rules, config, policy, seed, serve};
 
 /// Community fees: fee items, fees and bill rules.
 #[derive(Debug, Parser)]
@@ -25,6 +31,9 @@ pub struct Arguments {
 enum Command {
     #[command(flatten)]
     Service(ServiceCommand),
+    /// Bills
+    #[command(subcommand)]
+    Bills(Bills),
     /// Print a bearer token of an operator
     Token {
         /// Operator
@@ -33,6 +42,16 @@ enum Command {
         /// Hours for which the token is valid
         #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(1..=720))]
         hours: u16,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Bills {
+    /// Make the bills that are due. May run several times at once, and again after it was killed
+    Run {
+        /// Only of this community
+        #[arg(long)]
+        community: Option<String>,
     },
 }
 
@@ -82,6 +101,11 @@ impl Service for Community {
 pub async fn run(arguments: Arguments, mut reader: Reader) -> anyhow::Result<String> {
     match arguments.command {
         Command::Service(command) => cli::run::<Community>(command, reader).await,
+        Command::Bills(Bills::Run { community }) => {
+            let clock = Clock::read(&mut reader);
+            let settings = database_settings::<Community>(reader)?;
+            run_bills(&Pool::new(&settings)?, &clock, community.as_deref()).await
+        }
         Command::Token { operator, hours } => {
             let (key, clock) = (config::token_key(&mut reader), Clock::read(&mut reader));
             reader.finish()?;
@@ -90,4 +114,30 @@ pub async fn run(arguments: Arguments, mut reader: Reader) -> anyhow::Result<Str
             Ok(format!("{token}\n"))
         }
     }
+}
+
+/// Makes the bills of all communities, or of one, with a bar for each.
+async fn run_bills(pool: &Pool, clock: &Clock, only: Option<&str>) -> anyhow::Result<String> {
+    let tenants = store::tenants(pool).await.context("the database does not answer")?;
+    let communities =
+        tenants.into_iter().map(|(tenant, _)| tenant).filter(|tenant| tenant.kind == TenantKind::Community);
+    let communities: Vec<_> = communities.filter(|tenant| only.is_none_or(|id| id == tenant.id)).collect();
+    ensure!(only.is_none() || !communities.is_empty(), "there is no such community");
+    let style = ProgressStyle::with_template("bills of {prefix} {bar:40} {pos}/{len} rules, {msg} {elapsed}")?;
+    let mut report = String::new();
+    for tenant in communities {
+        let id = tenant.id.clone();
+        let call = Call::internal(tenant, "bills run", clock.now());
+        let bar = ProgressBar::new(0).with_style(style.clone()).with_prefix(id.clone());
+        let done = bill_rules::run::run(pool, &call, clock.local(call.at), |progress| {
+            bar.set_length(u64::try_from(progress.total).unwrap_or_default());
+            bar.set_position(u64::try_from(progress.rules).unwrap_or_default());
+            bar.set_message(format!("{} bills", progress.bills));
+            true
+        });
+        let Progress { total: _, rules, bills, ended } = done.await.with_context(|| format!("community {id}"))?;
+        bar.finish();
+        writeln!(report, "{id}: {rules} rules, {bills} bills made, {ended} rules ended")?;
+    }
+    Ok(report)
 }

@@ -1,24 +1,37 @@
 //! The RPCs of bill rules.
 
+use std::pin::Pin;
+use std::task::Poll;
+
 use communal_kit::clock::Clock;
-use communal_kit::database::on_constraint;
-use communal_kit::paging::KeyPage;
+use communal_kit::database::{Statement as _, on_constraint};
+use communal_kit::paging::{KeyPage, Page, pages};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin_in_tenant;
+use communal_kit::telemetry::boundary::belonging;
 use communal_kit::write::write;
 use communal_proto::Coded as _;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleService;
 use communal_proto::community::v1::{
-    BillRule, CreateBillRulesRequest, CreateBillRulesResponse, ListBillRulesRequest, ListBillRulesResponse, Reason,
+    BillRule, CreateBillRulesRequest, CreateBillRulesResponse, DeletePayFeeRuleRequest, DeletePayFeeRuleResponse,
+    ListBillRulesRequest, ListBillRulesResponse, ListPayFeeRuleBillRequest, ListPayFeeRuleBillResponse,
+    ListPayFeeRuleRequest, ListPayFeeRuleResponse, Reason, RunBillRulesRequest, RunBillRulesResponse,
+    UpdatePayFeeRuleRequest, UpdatePayFeeRuleResponse,
 };
+use futures::channel::mpsc;
+use futures::{FutureExt, Stream, StreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use super::rules::{self, FIELDS};
+use super::run::{Progress, run};
 use super::store::{self, RuleRow};
-use crate::fee_items::store::{ViewFilter, lock_for_charging, view_page};
+use super::{changes, listed};
+use crate::fee_items::store::{ViewFilter, items, lock_for_charging, view_page};
 use crate::fees::rules::GivenTerms;
+use crate::fees::store::FeeRow;
 use crate::payer_objects::settings;
+use crate::vocabulary::codes::count;
 use crate::vocabulary::times;
 use crate::{fees, payer_objects};
 
@@ -77,6 +90,124 @@ impl BillRuleService for BillRuleRpc {
         let rules = rows.into_iter().map(|row| bill_rule(row, &call.tenant.id, &self.clock)).collect();
         Ok(Response::new(ListBillRulesResponse { rules, next_page_token }))
     }
+
+    type RunBillRulesStream = Pin<Box<dyn Stream<Item = Result<RunBillRulesResponse, Status>> + Send + 'static>>;
+
+    async fn run_bill_rules(
+        &self,
+        request: Request<RunBillRulesRequest>,
+    ) -> Result<Response<Self::RunBillRulesStream>, Status> {
+        let (call, _) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
+        let (pool, now) = (self.pool.clone(), self.clock.local(call.at));
+        let (states, mut incoming) = mpsc::unbounded();
+        // A task of its own: a caller who goes away stops the run after a chunk, and never within one.
+        let running = tokio::spawn(belonging(async move {
+            run(&pool, &call, now, |state| states.unbounded_send(state).is_ok()).await
+        }));
+        let mut running = Some(running);
+        let answers = stream::poll_fn(move |context| {
+            match incoming.poll_next_unpin(context) {
+                Poll::Ready(Some(state)) => return Poll::Ready(Some(Ok(progress(state)))),
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => {}
+            }
+            let Some(task) = running.as_mut() else { return Poll::Ready(None) };
+            task.poll_unpin(context).map(|outcome| {
+                running = None;
+                let outcome = outcome.map_err(Refusal::internal).and_then(|outcome| outcome);
+                Some(outcome.map(progress).map_err(Status::from))
+            })
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn list_pay_fee_rule(
+        &self,
+        request: Request<ListPayFeeRuleRequest>,
+    ) -> Result<Response<ListPayFeeRuleResponse>, Status> {
+        let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
+        let (asked, page) = (rules::of_list(&message), Page::numbered(message.page, message.row));
+        let mut snapshot = fees::store::snapshot(&self.pool).await.map_err(Refusal::from)?;
+        let (rows, total) = store::page(&mut snapshot, &call, &asked, page).await.map_err(Refusal::from)?;
+        let config_ids: Vec<_> = rows.iter().map(|row| row.config_id.as_str()).collect();
+        let items = items(&mut *snapshot, &call, &config_ids).await.map_err(Refusal::from)?;
+        snapshot.rollback().named("rollback").await.map_err(Refusal::from)?;
+        let item = |row: &RuleRow| items.iter().find(|item| item.config_id == row.config_id);
+        Ok(Response::new(ListPayFeeRuleResponse {
+            page: 0,
+            records: count(pages(total, message.row)),
+            rows: 0,
+            total: count(total),
+            data: rows
+                .into_iter()
+                .map(|row| {
+                    let item = item(&row);
+                    listed::rule(row, item)
+                })
+                .collect(),
+        }))
+    }
+
+    async fn list_pay_fee_rule_bill(
+        &self,
+        request: Request<ListPayFeeRuleBillRequest>,
+    ) -> Result<Response<ListPayFeeRuleBillResponse>, Status> {
+        let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
+        let (asked, page) = (rules::of_bills(&message), Page::numbered(message.page, message.row));
+        let mut snapshot = fees::store::snapshot(&self.pool).await.map_err(Refusal::from)?;
+        let (rows, total) = fees::store::page(&mut snapshot, &call, &asked, page).await.map_err(Refusal::from)?;
+        let facts = fees::store::facts(&mut snapshot, &call, &rows).await.map_err(Refusal::from)?;
+        snapshot.rollback().named("rollback").await.map_err(Refusal::from)?;
+        let now = self.clock.local(call.at);
+        let bill = |row: &FeeRow| {
+            let reckoned = facts.reckon(row, now, None);
+            listed::bill(row, fees::detail::detail(row, &facts, &call.tenant.id, &reckoned))
+        };
+        Ok(Response::new(ListPayFeeRuleBillResponse {
+            page: 0,
+            records: count(pages(total, message.row)),
+            rows: 0,
+            total: count(total),
+            data: rows.iter().map(bill).collect(),
+        }))
+    }
+
+    /// Locks: the request id, then the rule.
+    async fn update_pay_fee_rule(
+        &self,
+        request: Request<UpdatePayFeeRuleRequest>,
+    ) -> Result<Response<UpdatePayFeeRuleResponse>, Status> {
+        let (call, message, change) = begin_in_tenant(request, |m| &m.community_id)?.accept_with(changes::of_update)?;
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            let id = &message.rule_id;
+            let rule = store::lock(tx, &call, id).await?;
+            let ends = changes::may_change(rule.as_ref(), store::billed_until(tx, &call, id).await?, change)?;
+            store::change(tx, &call, id, change, ends).await?;
+            Ok(UpdatePayFeeRuleResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    /// Locks: the request id, the rule, then its bills.
+    async fn delete_pay_fee_rule(
+        &self,
+        request: Request<DeletePayFeeRuleRequest>,
+    ) -> Result<Response<DeletePayFeeRuleResponse>, Status> {
+        let (call, message) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            let rule = store::lock(tx, &call, &message.rule_id).await?;
+            changes::may_delete(rule.as_ref(), store::lock_bills(tx, &call, &message.rule_id).await?)?;
+            store::delete(tx, &call, &message.rule_id).await?;
+            Ok(DeletePayFeeRuleResponse {})
+        });
+        Ok(reply.await?)
+    }
+}
+
+/// The state of a run.
+fn progress(progress: Progress) -> RunBillRulesResponse {
+    let Progress { total, rules, bills, ended } = progress;
+    RunBillRulesResponse { total, rules, bills, ended }
 }
 
 fn bill_rule(row: RuleRow, community_id: &str, clock: &Clock) -> BillRule {
@@ -91,6 +222,9 @@ fn bill_rule(row: RuleRow, community_id: &str, clock: &Clock) -> BillRule {
         max_time,
         cur_year_month,
         ended_at,
+        batch_id: _,
+        amount: _,
+        item_end: _,
     } = row;
     BillRule {
         rule_id,

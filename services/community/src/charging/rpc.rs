@@ -75,7 +75,8 @@ impl ChargingRpc {
         let duplicate = || Refusal::of(Reason::DuplicateFee);
         if by_rules {
             let made = bill_rules::store::insert(tx, call, config_id, &batch_id, &rows).await;
-            made.map_err(on_constraint(bill_rules::store::ONCE, duplicate))?;
+            let rule_ids = made.map_err(on_constraint(bill_rules::store::ONCE, duplicate))?;
+            bill_rules::run::make(tx, call, &rule_ids, self.clock.local(call.at)).await?;
         } else {
             let made = fees::store::insert(tx, call, config_id, &batch_id, &rows).await;
             made.map_err(on_constraint(fees::store::ONCE, duplicate))?;

@@ -10,7 +10,7 @@ pub mod rpc;
 pub mod rules;
 pub mod store;
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDate, NaiveDateTime};
 use communal_kit::database::stored::Stored;
 use communal_proto::community::v1::{FeeFlag, FeeState, FeeType, PayerObjectType};
 use rust_decimal::Decimal;
@@ -81,4 +81,19 @@ pub struct FeeFilter {
     pub room_sub_type: Option<String>,
     /// A part of the number of a room.
     pub room_part: Option<String>,
+    /// Only bills.
+    pub bills_of: Option<BillsOf>,
+}
+
+/// The bills that a list asks for; `None` takes any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BillsOf {
+    /// Their rule.
+    pub rule_id: Option<String>,
+    /// A bill of their rule.
+    pub fee_id: Option<String>,
+    /// Their first day.
+    pub from: Option<NaiveDate>,
+    /// A part of their name.
+    pub name_part: Option<String>,
 }

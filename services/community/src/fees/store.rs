@@ -16,7 +16,7 @@ use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
 
 use super::changes::{NewTimes, Payments};
 use super::facts::Facts;
-use super::{AdmittedRows, FeeFilter};
+use super::{AdmittedRows, BillsOf, FeeFilter};
 use crate::amounts::Span;
 use crate::fee_items::store::{View, filter, items, page_of};
 use crate::payer_objects;
@@ -202,6 +202,7 @@ fn conditions(query: &mut QueryBuilder<Postgres>, call: &Call, asked: &FeeFilter
         unit_id,
         room_sub_type,
         room_part,
+        bills_of,
     } = asked.clone();
     let several = |ids: Vec<String>| (!ids.is_empty()).then_some(ids);
     filter(query, "fee_id = ", fee_id, "");
@@ -226,6 +227,17 @@ fn conditions(query: &mut QueryBuilder<Postgres>, call: &Call, asked: &FeeFilter
         query.push(" AND payer_obj_id IN (SELECT payer_obj_id FROM payer_object WHERE community_id = ");
         query.push_bind(call.tenant.id.clone());
         query.push(" AND strpos(room_num, ").push_bind(part).push(") > 0)");
+    }
+    if let Some(BillsOf { rule_id, fee_id, from, name_part }) = bills_of {
+        query.push(" AND rule_id IS NOT NULL");
+        filter(query, "rule_id = ", rule_id, "");
+        filter(query, "start_time::date = ", from, "");
+        filter(query, "strpos(fee_name || to_char(start_time, 'YYYY年MM月'), ", name_part, ") > 0");
+        if let Some(fee_id) = fee_id {
+            query.push(" AND rule_id = (SELECT rule_id FROM fee WHERE community_id = ");
+            query.push_bind(call.tenant.id.clone());
+            query.push(" AND fee_id = ").push_bind(fee_id).push(")");
+        }
     }
 }
 

@@ -50,6 +50,12 @@ calls! {
         apply_delete_pay_fee_batch_cmd(ApplyDeletePayFeeBatchCmdRequest) -> ApplyDeletePayFeeBatchCmdResponse;
         update_pay_fee_batch(UpdatePayFeeBatchRequest) -> UpdatePayFeeBatchResponse;
     }
+    BillRuleServiceClient {
+        list_pay_fee_rule(ListPayFeeRuleRequest) -> ListPayFeeRuleResponse;
+        list_pay_fee_rule_bill(ListPayFeeRuleBillRequest) -> ListPayFeeRuleBillResponse;
+        update_pay_fee_rule(UpdatePayFeeRuleRequest) -> UpdatePayFeeRuleResponse;
+        delete_pay_fee_rule(DeletePayFeeRuleRequest) -> DeletePayFeeRuleResponse;
+    }
 }
 
 /// A client with its credentials.
@@ -234,6 +240,23 @@ impl Caller {
         };
         let mut client = BillRuleServiceClient::new(self.channel.clone());
         client.create_bill_rules(self.request(message)).await.map(|r| r.into_inner().rule_ids)
+    }
+
+    /// Runs the bill rules of the home community and returns what the run did.
+    pub(crate) async fn run_bills(&self) -> RunBillRulesResponse {
+        let mut client = BillRuleServiceClient::new(self.channel.clone());
+        let message = RunBillRulesRequest { community_id: HOME.into() };
+        let stream = client.run_bill_rules(self.request(message)).await.unwrap().into_inner();
+        let states: Vec<_> = stream.try_collect().await.unwrap();
+        states.last().copied().unwrap_or_default()
+    }
+
+    /// Runs the bill rules of the home community and goes away after the first chunk.
+    pub(crate) async fn run_one_chunk(&self) {
+        let mut client = BillRuleServiceClient::new(self.channel.clone());
+        let message = RunBillRulesRequest { community_id: HOME.into() };
+        let mut stream = client.run_bill_rules(self.request(message)).await.unwrap().into_inner();
+        assert!(stream.message().await.unwrap().is_some());
     }
 
     pub(crate) async fn rules(&self, config_id: &str) -> Result<ListBillRulesResponse, Status> {
