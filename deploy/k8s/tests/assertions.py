@@ -59,7 +59,7 @@ class Objects:
         return next((d for d in self.of(kind) if d["metadata"]["name"] == name), None)
 
     def workloads(self) -> list["Workload"]:
-        return [Workload(self, d) for kind in ("Deployment", "Job") for d in self.of(kind)]
+        return [Workload(self, d) for kind in ("Deployment", "Job", "CronJob") for d in self.of(kind)]
 
     def servers(self) -> list["Workload"]:
         return [Workload(self, d) for d in self.of("Deployment")]
@@ -77,12 +77,13 @@ class Objects:
 
 
 class Workload:
-    """A Deployment or Job of one container."""
+    """A Deployment, Job or CronJob of one container."""
 
     def __init__(self, objects: Objects, document: dict):
         self.document = document
         self.name = f"{document['kind']}/{document['metadata']['name']}"
-        self.template = document["spec"]["template"]
+        spec = document["spec"]
+        self.template = spec.get("jobTemplate", {"spec": spec})["spec"]["template"]
         self.pod = self.template["spec"]
         self.labels = self.template["metadata"]["labels"]
         self.container = self.pod["containers"][0]
@@ -222,7 +223,7 @@ def every_setting_is_read(objects: Objects) -> Iterator[str]:
 def every_setting_that_is_needed_is_given(objects: Objects) -> Iterator[str]:
     for workload in objects.workloads():
         needed = facts.required(workload.binary)
-        if workload.document["kind"] == "Job":
+        if workload.document["kind"] in ("Job", "CronJob"):
             needed &= {f"COMMUNAL_{workload.binary.upper()}_DATABASE_URL"}
         for key in sorted(needed - set(workload.environment)):
             yield f"{workload.name}: {key} must be set"

@@ -37,11 +37,11 @@ const TIME: Credential =
 const SIGN: Credential = Credential { header: "sign", underscored: "sign", metadata: "x-signature", required: false };
 const CREDENTIALS: [&Credential; 4] = [&APP, &REQUEST, &TIME, &SIGN];
 
-/// The documented path with and without `/app`, dotted and slashed.
+/// The documented path with and without `/app`, dotted and slashed, whichever of them is documented.
 pub(super) fn paths(route: &Route) -> Vec<String> {
-    let slashed = route.name.replace('.', "/");
+    let (slashed, dotted) = (route.name.replace('.', "/"), route.name.replace('/', "."));
     let mut paths = Vec::new();
-    for name in [route.name.clone(), slashed] {
+    for name in [route.name.clone(), slashed, dotted] {
         for path in [format!("/app/{name}"), format!("/{name}")] {
             if !paths.contains(&path) {
                 paths.push(path);

@@ -110,8 +110,11 @@ fn route(method: &MethodDescriptor, rules: &RouteRules, plans: &mut Compiler<'_>
         Dialect::Hc => path.strip_prefix("/app/"),
         Dialect::Unspecified => return Err(fault("has no dialect".into())),
     };
+    // HC names a command with a dot, like fee.payFee, or as a resource and an action, like feeApi/listFeeObj.
+    let parts = |code: &str| if dialect == Dialect::Hc { code.split('/').count() } else { 1 };
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
     let code = code
-        .filter(|code| !code.is_empty() && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'))
+        .filter(|code| parts(code) <= 2 && code.splitn(parts(code), '/').all(word))
         .ok_or_else(|| fault(format!("{verb} {path} is not how the dialect writes a path")))?
         .to_owned();
     let service = method.parent_service();

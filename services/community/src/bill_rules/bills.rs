@@ -102,7 +102,7 @@ mod tests {
             formula: Formula::Fixed,
             expression: None,
             price: Decimal::ZERO,
-            additional_amount: Decimal::new(250_00, 2),
+            additional_amount: Decimal::new(25_000, 2),
             timing,
             cycle: NonZeroU32::new(cycle).unwrap(),
             window_days: 0,
