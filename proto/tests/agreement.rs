@@ -59,6 +59,10 @@ const DECIDED: &[(&str, &str)] = &[
     ("QueryMainPrice.response.COM_PRO_PRICE", "kind"),
     ("QueryAttachPrice.response.INOUT_COM_PRO_PRICE", "kind"),
     ("QueryBasicFeePrice.response.COM_PRO_PRICE", "kind"),
+    ("QuerySettleMonthControl.response.COM_SETTLE_CONTROL", "kind"),
+    ("QueryLadderPopulation.response.COM_LAD_POPUL", "kind"),
+    ("QueryAdjustRatio.response.COM_ADJUST_RAT", "kind"),
+    ("QueryApprovalRatio.response.COM_APPR_DEMAND", "kind"),
 ];
 
 struct Contract {

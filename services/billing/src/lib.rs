@@ -29,15 +29,20 @@ use communal_kit::replicas::{self, Replicas};
 use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server, Services};
 use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
+use communal_proto::billing::v1::adjust_ratio_service_server::AdjustRatioServiceServer;
+use communal_proto::billing::v1::approval_ratio_service_server::ApprovalRatioServiceServer;
 use communal_proto::billing::v1::book_service_server::BookServiceServer;
 use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceServiceServer;
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
 use communal_proto::billing::v1::customer_service_server::CustomerServiceServer;
+use communal_proto::billing::v1::delivery_price_service_server::DeliveryPriceServiceServer;
+use communal_proto::billing::v1::ladder_population_service_server::LadderPopulationServiceServer;
 use communal_proto::billing::v1::meter_service_server::MeterServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
+use communal_proto::billing::v1::season_month_service_server::SeasonMonthServiceServer;
 use communal_proto::billing::v1::settlement_account_service_server::SettlementAccountServiceServer;
 use communal_proto::billing::v1::supplier_service_server::SupplierServiceServer;
 use communal_proto::billing::v1::user_account_service_server::UserAccountServiceServer;
@@ -115,7 +120,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     };
     let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), config.clock.clone(), replicas, limits);
     let prices_of_items = reference::catalogue_prices::rpc::CataloguePriceRpc::new(pool.clone(), config.clock.clone());
-    let months = reference::month_controls::rpc::MonthControlRpc::new(pool.clone());
+    let months = reference::month_controls::rpc::MonthControlRpc(pool.clone());
+    let adjust_ratios = reference::adjust_ratios::rpc::AdjustRatioRpc(pool.clone());
+    let approval_ratios = reference::approval_ratios::rpc::ApprovalRatioRpc(pool.clone());
+    let ladder_populations = reference::ladder_populations::rpc::LadderPopulationRpc(pool.clone());
+    let delivery_prices = reference::delivery_prices::rpc::DeliveryPriceRpc(pool.clone(), config.clock.clone());
+    let season_months = reference::season_months::rpc::SeasonMonthRpc(pool.clone(), config.clock.clone());
     let catalogue = reference::catalogue::rpc::CatalogueRpc(pool.clone());
     let suppliers = suppliers::rpc::SupplierRpc::new(pool.clone());
     let proofs = match config.verify_codes {
@@ -143,6 +153,11 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         )
         .with(CataloguePriceServiceServer::new(prices_of_items).max_decoding_message_size(LARGEST_REQUEST))
         .with(MonthControlServiceServer::new(months).max_decoding_message_size(LARGEST_REQUEST))
+        .with(AdjustRatioServiceServer::new(adjust_ratios).max_decoding_message_size(LARGEST_REQUEST))
+        .with(ApprovalRatioServiceServer::new(approval_ratios).max_decoding_message_size(LARGEST_REQUEST))
+        .with(DeliveryPriceServiceServer::new(delivery_prices).max_decoding_message_size(LARGEST_REQUEST))
+        .with(LadderPopulationServiceServer::new(ladder_populations).max_decoding_message_size(LARGEST_REQUEST))
+        .with(SeasonMonthServiceServer::new(season_months).max_decoding_message_size(LARGEST_REQUEST))
         .with(CatalogueServiceServer::new(catalogue).max_decoding_message_size(LARGEST_REQUEST))
         .with(SupplierServiceServer::new(suppliers).max_decoding_message_size(LARGEST_REQUEST))
         .with(BookServiceServer::new(books).max_decoding_message_size(LARGEST_REQUEST))

@@ -38,3 +38,22 @@ pub fn category_item_not_found(field: impl Into<FieldPath>) -> Refusal {
     let reason = Reason::CategoryItemNotFound;
     Refusal::of(reason).fault(Fault::rule(field, "is no such category item of the company", reason.text()))
 }
+
+/// Returns the fault of a record of reference data that exists.
+#[must_use]
+pub fn existing_record(field: impl Into<FieldPath>) -> Fault {
+    Fault::rule(field, "exists", Reason::RecordExists.text())
+}
+
+/// Returns the refusal of a record of reference data that exists.
+#[must_use]
+pub fn record_exists(field: impl Into<FieldPath>) -> Refusal {
+    Refusal::of(Reason::RecordExists).fault(existing_record(field))
+}
+
+/// Returns the refusal of a record of reference data that the company does not have.
+#[must_use]
+pub fn record_not_found(field: impl Into<FieldPath>) -> Refusal {
+    let reason = Reason::RecordNotFound;
+    Refusal::of(reason).fault(Fault::rule(field, "is no record of the calling company", reason.text()))
+}

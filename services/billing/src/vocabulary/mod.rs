@@ -7,6 +7,7 @@ pub mod dates;
 pub mod identifiers;
 pub mod lifetime;
 pub mod matrix;
+pub mod paging;
 pub mod personal;
 pub mod position;
 pub mod quantity;

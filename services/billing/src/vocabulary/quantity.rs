@@ -15,11 +15,16 @@ pub const COORDINATE_SCALE: u32 = 8;
 /// Digits after the point of a multiplier (倍率).
 pub const MULTIPLIER_SCALE: u32 = 2;
 
-/// Reads a unit price at its scale. The field rules have read the text before; what they refuse
-/// never gets here.
+/// Reads a decimal. The field rules have read the text before; what they refuse never gets here.
+#[must_use]
+pub fn checked_decimal(text: &str) -> Decimal {
+    parse_decimal(text).unwrap_or_default()
+}
+
+/// Reads a unit price at its scale.
 #[must_use]
 pub fn unit_price(text: &str) -> Decimal {
-    at_unit_price_scale(parse_decimal(text).unwrap_or_default())
+    at_unit_price_scale(checked_decimal(text))
 }
 
 /// The same price with exactly [`UNIT_PRICE_SCALE`] digits after the point. PostgreSQL sends a zero

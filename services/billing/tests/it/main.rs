@@ -1,13 +1,17 @@
 //! Billing over real gRPC, on real PostgreSQL: a file a noun, and the support of all in `harness`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod adjust_ratios;
+mod approval_ratios;
 mod arrears;
 mod books;
 mod catalogue;
 mod catalogue_prices;
 mod customers;
+mod delivery_prices;
 mod harness;
 mod import;
+mod ladder_populations;
 mod least_right;
 mod matrix;
 mod meters;
@@ -18,7 +22,9 @@ mod process;
 mod rating;
 mod replicas;
 mod schema;
+mod season_months;
 mod seed;
 mod settlement_accounts;
+mod tenancy;
 mod user_accounts;
 mod verification;

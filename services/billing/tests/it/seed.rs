@@ -89,3 +89,21 @@ async fn the_network_company_finds_rows_by_either_kind() {
         assert!(!arrears(&pool, "N000000000000001", &wanted, 100_000).await.unwrap().is_empty(), "{kind:?}");
     }
 }
+
+#[tokio::test]
+async fn each_company_has_a_usable_set_of_reference_data() {
+    let pool = seeded(&SMALL).await.pool.clone();
+    // Three companies: two kinds of month of five utilities for three years.
+    assert_eq!(count(&pool, "SELECT count(*) FROM month_control").await, 3 * 2 * 5 * 36);
+    assert_eq!(count(&pool, "SELECT count(*) FROM season_month").await, 3 * 36);
+    assert_eq!(count(&pool, "SELECT count(*) FROM ladder_population").await, 3 * 3);
+    assert_eq!(count(&pool, "SELECT count(*) FROM approval_ratio").await, 3);
+    assert_eq!(count(&pool, "SELECT count(*) FROM delivery_price").await, 6 * 2);
+    // A table of each standard begins at 0, so that every power factor has a ratio.
+    let tables = "SELECT count(*) FROM adjust_ratio WHERE power_factor = 0";
+    assert_eq!(count(&pool, tables).await, 3 * 3);
+    // What the demo's packages name is in the catalogue of their company.
+    let unknown = "SELECT count(*) FROM package p WHERE NOT EXISTS (
+        SELECT FROM account_item i WHERE i.company_id = p.retail_company_id AND i.account_item = p.account_item)";
+    assert_eq!(count(&pool, unknown).await, 0);
+}

@@ -15,7 +15,7 @@ use communal_kit::write::write;
 use communal_proto::billing::v1::fields::{package_of_prices, query_sale_package_price_request};
 use communal_proto::billing::v1::package_price_service_server::PackagePriceService;
 use communal_proto::billing::v1::{
-    AddSalePackagePriceRequest, AddSalePackagePriceResponse, NextYesNo, PackageOfPrices, PageReply, PriceChange,
+    AddSalePackagePriceRequest, AddSalePackagePriceResponse, PackageOfPrices, PriceChange,
     QuerySalePackagePriceRequest, QuerySalePackagePriceResponse, QuerySalePackageTagsRequest,
     QuerySalePackageTagsResponse, SalePackagePrice, SalePackagePriceRow, SalePackageTag, UpdateSalePackagePriceRequest,
     UpdateSalePackagePriceResponse,
@@ -30,6 +30,7 @@ use crate::packages::store::PackageRow;
 use crate::reasons::package_not_found;
 use crate::vocabulary::dates::day_number;
 use crate::vocabulary::identifiers::PackageId;
+use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::quantity::UNIT_PRICE_SCALE;
 
 /// Serves prices.
@@ -98,14 +99,13 @@ impl PackagePriceService for PriceRpc {
     ) -> Result<Response<QuerySalePackagePriceResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
         let package = self.package(&call, message.package).await?;
-        let asked = message.page.unwrap_or_default();
-        let page = Page::numbered(asked.page, asked.rows);
-        let (found, total) = store::list_open(&self.pool, &call.tenant.id, &[package.package_id.as_str().into()], page)
-            .await
-            .map_err(Refusal::from)?;
-        let next = if page.has_next(total) { NextYesNo::More } else { NextYesNo::None };
+        let asked = AskedPage::read(message.page);
+        let (found, total) =
+            store::list_open(&self.pool, &call.tenant.id, &[package.package_id.as_str().into()], asked.page)
+                .await
+                .map_err(Refusal::from)?;
         Ok(Response::new(QuerySalePackagePriceResponse {
-            page: Some(PageReply { page: asked.page, rows: asked.rows, next: next.into(), total }),
+            page: asked.reply(total),
             rows: found.into_iter().map(|row| open_price(&package, row)).collect(),
         }))
     }

@@ -6,7 +6,7 @@ use communal_kit::database::stored::Stored;
 use communal_kit::dates::to_number;
 use communal_kit::money::at_scale;
 use communal_kit::objections::Objections;
-use communal_kit::paging::{Cap, Page};
+use communal_kit::paging::Cap;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
@@ -16,9 +16,9 @@ use communal_proto::billing::v1::{
     AddMainPriceRequest, AddMainPriceResponse, AdjustMainPriceRequest, AdjustMainPriceResponse, AttachedPriceVersion,
     BasicFeePriceVersion, CataloguePriceFilter, CategoryItem, ClassProject, MainPriceFilter, MainPriceVersion,
     MaintainAttachPriceRequest, MaintainAttachPriceResponse, MaintainBasicFeePriceRequest,
-    MaintainBasicFeePriceResponse, NextYesNo, PageReply, QueryAttachPriceRequest, QueryAttachPriceResponse,
-    QueryBasicFeePriceRequest, QueryBasicFeePriceResponse, QueryClassProjectRequest, QueryClassProjectResponse,
-    QueryMainPriceRequest, QueryMainPriceResponse,
+    MaintainBasicFeePriceResponse, QueryAttachPriceRequest, QueryAttachPriceResponse, QueryBasicFeePriceRequest,
+    QueryBasicFeePriceResponse, QueryClassProjectRequest, QueryClassProjectResponse, QueryMainPriceRequest,
+    QueryMainPriceResponse,
 };
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -30,6 +30,7 @@ use super::store::{self, Filter, PriceRow};
 use crate::reference::catalogue;
 use crate::suppliers;
 use crate::vocabulary::dates::{day, day_number};
+use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::quantity::UNIT_PRICE_SCALE;
 use crate::vocabulary::tariff::YesNo;
 
@@ -152,13 +153,12 @@ impl CataloguePriceService for CataloguePriceRpc {
         request: Request<QueryClassProjectRequest>,
     ) -> Result<Response<QueryClassProjectResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let (asked, filter) = (message.page.unwrap_or_default(), message.filter.unwrap_or_default());
-        let page = Page::numbered(asked.page, asked.rows);
-        let found = catalogue::store::category_items_of(&self.pool, &call.tenant.id, filter.utility(), page).await;
+        let (asked, filter) = (AskedPage::read(message.page), message.filter.unwrap_or_default());
+        let found =
+            catalogue::store::category_items_of(&self.pool, &call.tenant.id, filter.utility(), asked.page).await;
         let (found, total) = found.map_err(Refusal::from)?;
-        let next = if page.has_next(total) { NextYesNo::More } else { NextYesNo::None };
         Ok(Response::new(QueryClassProjectResponse {
-            page: Some(PageReply { page: asked.page, rows: asked.rows, next: next.into(), total }),
+            page: asked.reply(total),
             items: found.into_iter().map(class_project).collect(),
         }))
     }

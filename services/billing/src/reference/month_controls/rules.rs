@@ -2,27 +2,24 @@
 
 use chrono::NaiveDate;
 use communal_kit::objections::Objections;
-use communal_proto::billing::v1::fields::add_expend_month_control_request::MONTH;
-use communal_proto::billing::v1::fields::month_control::{ACCOUNT_MONTH, START_DATE, STOP_DATE};
-use communal_proto::billing::v1::{ChargeRuleType, MonthControl, Reason};
-use communal_proto::{Checker, Fault};
+use communal_proto::billing::v1::fields::month_control::{START_DATE, STOP_DATE};
+use communal_proto::billing::v1::{
+    ChargeRuleType, MonthControl, MonthControlChange, Reason, SettleMonthControl, SettleMonthControlChange,
+};
+use communal_proto::contract::v1::Reason as Common;
+use communal_proto::{Checker, Fault, FieldName, FieldPath};
 
+use super::{Kind, Series};
 use crate::vocabulary::dates::{AccountMonth, day};
-use crate::vocabulary::identifiers::{CompanyId, StoreId};
-use crate::vocabulary::tariff::Utility;
 
 /// A month to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMonth {
-    /// The network company.
-    pub network_company_id: CompanyId,
-    /// Its store.
-    pub network_store_id: StoreId,
-    /// Utility.
-    pub utility: Utility,
-    /// The account month.
+    /// The months that it joins.
+    pub series: Series,
+    /// The month.
     pub month: AccountMonth,
-    /// The part-month rule.
+    /// The part-month rule; a settle month has none.
     pub part_month_rule: ChargeRuleType,
     /// The first day on which it is open.
     pub start: NaiveDate,
@@ -31,29 +28,47 @@ pub struct NewMonth {
 }
 
 impl NewMonth {
-    /// Reads a request; a window that does not run forward goes to the checker.
+    /// Reads an account month; a window that does not run forward goes to the checker.
     pub fn read(given: &MonthControl, checker: &mut Checker) -> Option<Self> {
-        let (start, stop) = (day(given.start_date)?, day(given.stop_date)?);
+        let series = Series::of(Kind::Account, &given.network_company_id, &given.network_store_id, given.utility());
+        Self::within(series, given.account_month, (given.start_date, given.stop_date), given.part_month_rule(), checker)
+    }
+
+    /// Reads a settle month.
+    pub fn read_settle(given: &SettleMonthControl, checker: &mut Checker) -> Option<Self> {
+        let series = Series::of(Kind::Settle, &given.network_company_id, &given.network_store_id, given.utility());
+        let none = ChargeRuleType::Unspecified;
+        Self::within(series, given.settled_month, (given.start_date, given.stop_date), none, checker)
+    }
+
+    fn within(
+        series: Series,
+        month: i32,
+        (start, stop): (i32, i32),
+        part_month_rule: ChargeRuleType,
+        checker: &mut Checker,
+    ) -> Option<Self> {
+        let (start, stop) = (day(start)?, day(stop)?);
         if start >= stop {
-            let text = "停用日期应晚于启用日期（停用日期当天不再有效）";
-            checker.push(Fault::rule(MONTH.then(STOP_DATE), "is not after the start date", text));
+            checker.push(not_forward(series.kind));
         }
-        Some(Self {
-            network_company_id: given.network_company_id.as_str().into(),
-            network_store_id: given.network_store_id.as_str().into(),
-            utility: given.utility(),
-            month: AccountMonth::read(given.account_month)?,
-            part_month_rule: given.part_month_rule(),
-            start,
-            stop,
-        })
+        Some(Self { series, month: AccountMonth::read(month)?, part_month_rule, start, stop })
     }
 }
 
-/// The latest month of a store and utility.
+fn at(kind: Kind, field: FieldName) -> FieldPath {
+    FieldPath::from(kind.block()).then(field)
+}
+
+fn not_forward(kind: Kind) -> Fault {
+    let text = "停用日期应晚于启用日期（停用日期当天不再有效）";
+    Fault::rule(at(kind, STOP_DATE), "is not after the start date", text)
+}
+
+/// The latest month of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatestMonth {
-    /// The account month, yyyyMM.
+    /// The month, yyyyMM.
     pub account_month: i32,
     /// The first day on which it is no longer open.
     pub stop_date: NaiveDate,
@@ -65,16 +80,108 @@ pub struct LatestMonth {
 pub fn follows(new: &NewMonth, latest: Option<LatestMonth>) -> Objections {
     let mut objections = Objections::default();
     let Some(LatestMonth { account_month, stop_date }) = latest else { return objections };
+    let kind = new.series.kind;
     if new.month.number() <= account_month {
-        let text = format!("账务月份应晚于已有的最后账务月份{account_month}");
-        let fault = Fault::rule(MONTH.then(ACCOUNT_MONTH), format!("is not after {account_month}"), text);
+        let text = format!("月份应晚于已有的最后月份{account_month}");
+        let fault = Fault::rule(at(kind, kind.month()), format!("is not after {account_month}"), text);
         objections.push(Reason::MonthNotLater, fault);
     }
     if new.start < stop_date {
-        let text = format!("启用日期不能早于上一账务月份的停用日期{stop_date}");
+        let text = format!("启用日期不能早于上一月份的停用日期{stop_date}");
         let fault =
-            Fault::rule(MONTH.then(START_DATE), format!("is before {stop_date}, the end of the month before"), text);
+            Fault::rule(at(kind, START_DATE), format!("is before {stop_date}, the end of the month before"), text);
         objections.push(Reason::MonthNotLater, fault);
+    }
+    objections
+}
+
+/// A change of a month; what is `None` or unspecified stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The months that it is one of.
+    pub series: Series,
+    /// The month.
+    pub month: AccountMonth,
+    /// The new part-month rule.
+    pub part_month_rule: ChargeRuleType,
+    /// The new first day on which it is open.
+    pub start: Option<NaiveDate>,
+    /// The new first day on which it is no longer open.
+    pub stop: Option<NaiveDate>,
+}
+
+impl Change {
+    /// Reads a change of an account month.
+    #[must_use]
+    pub fn read(given: &MonthControlChange) -> Option<Self> {
+        Some(Self {
+            series: Series::of(Kind::Account, &given.network_company_id, &given.network_store_id, given.utility()),
+            month: AccountMonth::read(given.account_month)?,
+            part_month_rule: given.part_month_rule(),
+            start: day(given.start_date),
+            stop: day(given.stop_date),
+        })
+    }
+
+    /// Reads a change of a settle month.
+    #[must_use]
+    pub fn read_settle(given: &SettleMonthControlChange) -> Option<Self> {
+        Some(Self {
+            series: Series::of(Kind::Settle, &given.network_company_id, &given.network_store_id, given.utility()),
+            month: AccountMonth::read(given.settled_month)?,
+            part_month_rule: ChargeRuleType::Unspecified,
+            start: day(given.start_date),
+            stop: day(given.stop_date),
+        })
+    }
+}
+
+/// A month as it is, with the days that bound its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbourhood {
+    /// The first day on which it is open.
+    pub start_date: NaiveDate,
+    /// The first day on which it is no longer open.
+    pub stop_date: NaiveDate,
+    /// The first and the last day on which something was created in it.
+    pub first_use: Option<NaiveDate>,
+    /// The last such day.
+    pub last_use: Option<NaiveDate>,
+    /// The end of the month before.
+    pub stop_before: Option<NaiveDate>,
+    /// The beginning of the month after.
+    pub start_after: Option<NaiveDate>,
+}
+
+/// Judges whether a month may change: its window runs forward, stays between its neighbours, and holds every day on
+/// which something was created in it.
+#[must_use]
+pub fn fits(change: &Change, now: &Neighbourhood) -> Objections {
+    let mut objections = Objections::default();
+    let kind = change.series.kind;
+    let (start, stop) = (change.start.unwrap_or(now.start_date), change.stop.unwrap_or(now.stop_date));
+    if start >= stop {
+        objections.push(Common::FieldMalformed, not_forward(kind));
+    }
+    if let Some(before) = now.stop_before.filter(|before| start < *before) {
+        let text = format!("启用日期不能早于上一月份的停用日期{before}");
+        let fault = Fault::rule(at(kind, START_DATE), format!("is before {before}, the end of the month before"), text);
+        objections.push(Reason::MonthsOverlap, fault);
+    }
+    if let Some(after) = now.start_after.filter(|after| *after < stop) {
+        let text = format!("停用日期不能晚于下一月份的启用日期{after}");
+        let fault = Fault::rule(at(kind, STOP_DATE), format!("is after {after}, the start of the month after"), text);
+        objections.push(Reason::MonthsOverlap, fault);
+    }
+    if let Some(first) = now.first_use.filter(|first| *first < start) {
+        let text = format!("{first}已产生业务数据，启用日期不能更晚");
+        objections
+            .push(Reason::MonthInUse, Fault::rule(at(kind, START_DATE), format!("is after a use on {first}"), text));
+    }
+    if let Some(last) = now.last_use.filter(|last| *last >= stop) {
+        let text = format!("{last}已产生业务数据，停用日期应更晚");
+        objections
+            .push(Reason::MonthInUse, Fault::rule(at(kind, STOP_DATE), format!("is not after a use on {last}"), text));
     }
     objections
 }
@@ -113,5 +220,31 @@ mod tests {
         assert_eq!(objections(month(202_602, 20_260_131, 20_260_301)), ["COM_EXPEND_CONTROL.STARTUP_DATE"]);
         let both = ["COM_EXPEND_CONTROL.ACCOUNT_MONTH", "COM_EXPEND_CONTROL.STARTUP_DATE"];
         assert_eq!(objections(month(202_601, 20_260_101, 20_260_201)), both);
+    }
+
+    #[test]
+    fn a_window_moves_between_its_neighbours_and_around_its_uses() {
+        let now = Neighbourhood {
+            start_date: day(20_260_201).unwrap(),
+            stop_date: day(20_260_301).unwrap(),
+            first_use: day(20_260_210),
+            last_use: day(20_260_220),
+            stop_before: day(20_260_201),
+            start_after: day(20_260_305),
+        };
+        let objections = |start_date: i32, stop_date: i32| {
+            let given =
+                SettleMonthControlChange { settled_month: 202_602, start_date, stop_date, ..Default::default() };
+            let found = fits(&Change::read_settle(&given).unwrap(), &now);
+            found.iter().map(|o| format!("{} {}", o.reason(), o.fault().field)).collect::<Vec<_>>()
+        };
+        assert!(objections(0, 0).is_empty() && objections(20_260_210, 20_260_221).is_empty());
+        assert!(objections(20_260_201, 20_260_305).is_empty());
+        let (start, stop) = ("COM_SETTLE_CONTROL.STARTUP_DATE", "COM_SETTLE_CONTROL.OUTAGE_DATE");
+        assert_eq!(objections(20_260_131, 0), [format!("MONTHS_OVERLAP {start}")]);
+        assert_eq!(objections(0, 20_260_306), [format!("MONTHS_OVERLAP {stop}")]);
+        assert_eq!(objections(20_260_211, 0), [format!("MONTH_IN_USE {start}")]);
+        assert_eq!(objections(0, 20_260_220), [format!("MONTH_IN_USE {stop}")]);
+        assert_eq!(objections(20_260_301, 0), [format!("FIELD_MALFORMED {stop}"), format!("MONTH_IN_USE {start}")]);
     }
 }

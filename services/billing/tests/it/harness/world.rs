@@ -11,15 +11,20 @@ use communal_fixtures::TestDatabase;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::dates;
+use communal_proto::billing::v1::adjust_ratio_service_client::AdjustRatioServiceClient;
+use communal_proto::billing::v1::approval_ratio_service_client::ApprovalRatioServiceClient;
 use communal_proto::billing::v1::book_service_client::BookServiceClient;
 use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceServiceClient;
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
 use communal_proto::billing::v1::customer_service_client::CustomerServiceClient;
+use communal_proto::billing::v1::delivery_price_service_client::DeliveryPriceServiceClient;
+use communal_proto::billing::v1::ladder_population_service_client::LadderPopulationServiceClient;
 use communal_proto::billing::v1::meter_service_client::MeterServiceClient;
 use communal_proto::billing::v1::month_control_service_client::MonthControlServiceClient;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
 use communal_proto::billing::v1::package_service_client::PackageServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
+use communal_proto::billing::v1::season_month_service_client::SeasonMonthServiceClient;
 use communal_proto::billing::v1::settlement_account_service_client::SettlementAccountServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
 use communal_proto::billing::v1::user_account_service_client::UserAccountServiceClient;
@@ -114,6 +119,26 @@ impl World {
         CataloguePriceServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
+    pub fn adjust_ratios(&self, caller: Caller) -> AdjustRatioServiceClient<Intercepted> {
+        AdjustRatioServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn approval_ratios(&self, caller: Caller) -> ApprovalRatioServiceClient<Intercepted> {
+        ApprovalRatioServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn delivery_prices(&self, caller: Caller) -> DeliveryPriceServiceClient<Intercepted> {
+        DeliveryPriceServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn ladder_populations(&self, caller: Caller) -> LadderPopulationServiceClient<Intercepted> {
+        LadderPopulationServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn season_months(&self, caller: Caller) -> SeasonMonthServiceClient<Intercepted> {
+        SeasonMonthServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
     pub fn month_controls(&self, caller: Caller) -> MonthControlServiceClient<Intercepted> {
         MonthControlServiceClient::with_interceptor(self.channel.clone(), caller)
     }
@@ -151,6 +176,12 @@ impl World {
         MeterServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
+    /// The operations in the history of a noun, from the oldest.
+    pub async fn history(&self, noun: &str) -> Vec<String> {
+        let statement = "SELECT operation FROM platform.change WHERE noun = $1 ORDER BY change_number";
+        sqlx::query_scalar(statement).bind(noun).fetch_all(self.pool()).await.unwrap()
+    }
+
     /// Lets days pass.
     pub fn days_pass(&self, days: u64) {
         let now: DateTime<Utc> = self.clock.now();
@@ -179,6 +210,19 @@ impl Drop for World {
 pub fn reason<T: std::fmt::Debug>(outcome: Result<T, Status>) -> String {
     let status = outcome.expect_err("a refusal");
     status.get_error_details().error_info().map(|i| i.reason.clone()).unwrap_or_else(|| panic!("{status:?}"))
+}
+
+/// The one field that a refusal names, and its reason.
+pub fn refused<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (String, String) {
+    let status = outcome.expect_err("a refusal");
+    (fields(&status).join(" "), reason::<()>(Err(status)))
+}
+
+/// Checks that of 32 calls at once one succeeds, and that the others are refused for a reason.
+pub async fn one_of_32<F: Future<Output = Result<(), Status>>>(call: impl Fn(usize) -> F, refusal: &str) {
+    let outcomes = futures::future::join_all((0..32).map(call)).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    assert!(outcomes.into_iter().filter(Result::is_err).all(|outcome| reason(outcome) == refusal));
 }
 
 /// The faulty fields that a refusal names.

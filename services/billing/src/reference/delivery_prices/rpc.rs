@@ -1,0 +1,160 @@
+//! The methods of `DeliveryPriceService`.
+
+use communal_kit::call::Call;
+use communal_kit::clock::Clock;
+use communal_kit::database::on_constraint;
+use communal_kit::database::stored::Stored;
+use communal_kit::objections::Objections;
+use communal_kit::paging::Cap;
+use communal_kit::pool::Pool;
+use communal_kit::refusal::Refusal;
+use communal_kit::request::begin;
+use communal_kit::write::write;
+use communal_proto::billing::v1::delivery_price_service_server::DeliveryPriceService;
+use communal_proto::billing::v1::fields::delivery_price::REGION_CODE;
+use communal_proto::billing::v1::fields::new_delivery_price::{ACCOUNT_ITEM, START_DATE};
+use communal_proto::billing::v1::{
+    AddDeliveryPriceRequest, AddDeliveryPriceResponse, AdjustDeliveryPriceRequest, AdjustDeliveryPriceResponse,
+    DeleteDeliveryPriceRequest, DeleteDeliveryPriceResponse, QueryDeliveryPriceRequest, QueryDeliveryPriceResponse,
+    Reason,
+};
+use communal_proto::{Fault, FieldName, Reason as _};
+use sqlx::PgConnection;
+use tonic::{Request, Response, Status};
+
+use super::Version;
+use super::rules::{adjusted, ended, opened, place, read};
+use super::store;
+use crate::suppliers::store::region_of;
+
+/// Serves the delivery prices of a database.
+#[derive(Clone, Debug)]
+pub struct DeliveryPriceRpc(pub Pool, pub Clock);
+
+#[tonic::async_trait]
+impl DeliveryPriceService for DeliveryPriceRpc {
+    async fn add_delivery_price(
+        &self,
+        request: Request<AddDeliveryPriceRequest>,
+    ) -> Result<Response<AddDeliveryPriceResponse>, Status> {
+        let (call, message, prices) =
+            begin(request)?.accept_with(|message, checker| Some(read(&message.prices, checker, opened)))?;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let mut objections = Objections::default();
+            for (row, new) in prices.iter().enumerate() {
+                open(tx, &call, row, new, &mut objections).await?;
+            }
+            objections.into_result()?;
+            Ok(AddDeliveryPriceResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn adjust_delivery_price(
+        &self,
+        request: Request<AdjustDeliveryPriceRequest>,
+    ) -> Result<Response<AdjustDeliveryPriceResponse>, Status> {
+        let (call, message, prices) =
+            begin(request)?.accept_with(|message, checker| Some(read(&message.prices, checker, adjusted)))?;
+        let today = self.1.today();
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let region = region_of(&mut *tx, &call.tenant.id).await?.unwrap_or_default();
+            let mut objections = Objections::default();
+            for (row, (given, wanted)) in message.prices.iter().zip(&prices).enumerate() {
+                let before = store::lock(tx, &call, &wanted.key, None, wanted.start).await?;
+                match before {
+                    _ if given.region_code != region => {
+                        object(&mut objections, Reason::PriceNotFound, row, REGION_CODE)
+                    }
+                    None => object(&mut objections, Reason::PriceNotFound, row, START_DATE),
+                    Some(before) if before.billed && wanted.start < today => {
+                        object(&mut objections, Reason::PriceBilled, row, START_DATE);
+                    }
+                    Some(before) => {
+                        store::close(tx, &call, before.price_id, wanted.start).await?;
+                        // The request has no field for it.
+                        let agreement_price = Stored::given(before.agreement_price);
+                        open(tx, &call, row, &Version { agreement_price, ..wanted.clone() }, &mut objections).await?;
+                    }
+                }
+            }
+            objections.into_result()?;
+            Ok(AdjustDeliveryPriceResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn delete_delivery_price(
+        &self,
+        request: Request<DeleteDeliveryPriceRequest>,
+    ) -> Result<Response<DeleteDeliveryPriceResponse>, Status> {
+        let (call, message, prices) =
+            begin(request)?.accept_with(|message, checker| Some(read(&message.prices, checker, ended)))?;
+        let today = self.1.today();
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let region = region_of(&mut *tx, &call.tenant.id).await?.unwrap_or_default();
+            let mut objections = Objections::default();
+            for (row, (given, ended)) in message.prices.iter().zip(&prices).enumerate() {
+                let day = ended.stop.unwrap_or(today);
+                let version = store::lock(tx, &call, &ended.key, Some(ended.start), day).await?;
+                match version.filter(|version| version.price == ended.price) {
+                    _ if given.region_code != region => {
+                        object(&mut objections, Reason::PriceNotFound, row, REGION_CODE)
+                    }
+                    None => object(&mut objections, Reason::PriceNotFound, row, START_DATE),
+                    Some(version) if version.billed && day < today => {
+                        object(&mut objections, Reason::PriceBilled, row, START_DATE);
+                    }
+                    Some(version) => store::close(tx, &call, version.price_id, day).await?,
+                }
+            }
+            objections.into_result()?;
+            Ok(DeleteDeliveryPriceResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn query_delivery_price(
+        &self,
+        request: Request<QueryDeliveryPriceRequest>,
+    ) -> Result<Response<QueryDeliveryPriceResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let (company_id, limit) = (&call.tenant.id, Cap::UNPAGED.limit());
+        let region = region_of(&self.0, company_id).await.map_err(Refusal::from)?.unwrap_or_default();
+        let found = store::list(&self.0, company_id, &region, &message.filters, self.1.today(), limit).await;
+        let prices = Cap::UNPAGED.check(found.map_err(Refusal::from)?, "请指定会计科目")?;
+        Ok(Response::new(QueryDeliveryPriceResponse { prices }))
+    }
+}
+
+/// Opens a version, or objects to it.
+async fn open(
+    tx: &mut PgConnection,
+    call: &Call,
+    row: usize,
+    new: &Version,
+    objections: &mut Objections,
+) -> Result<(), Refusal> {
+    let reason = Reason::AccountItemNotFound;
+    let unknown = || {
+        let fault = Fault::rule(place(row, ACCOUNT_ITEM), "is none of the company and utility", reason.text());
+        Refusal::of(reason).fault(fault)
+    };
+    let added = store::add(tx, call, new).await;
+    if !added.map_err(on_constraint("delivery_price_account_item", unknown))? {
+        object(objections, Reason::PriceExists, row, START_DATE);
+    }
+    Ok(())
+}
+
+fn object(objections: &mut Objections, reason: Reason, row: usize, field: FieldName) {
+    let (english, chinese) = match reason {
+        Reason::PriceExists => (
+            "is a day of another version of the price, or of a tariff that is split otherwise",
+            "启用期间已有该价格，或同一资费的分时、阶梯、丰枯设置不一致",
+        ),
+        Reason::PriceBilled => ("would change what a bill has used", reason.text()),
+        _ => ("is of no version of the price", "没有相应的配送价"),
+    };
+    objections.push(reason, Fault::rule(place(row, field), english, chinese));
+}

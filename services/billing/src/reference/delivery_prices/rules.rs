@@ -1,0 +1,133 @@
+//! The rules of delivery prices: which price a row names, and how its codes fit each other. Pure.
+
+use communal_proto::billing::v1::fields::add_delivery_price_request::PRICES;
+use communal_proto::billing::v1::fields::new_delivery_price as fields;
+use communal_proto::billing::v1::{
+    AbundanceType as Season, DeliveryPriceChange, DeliveryPriceEnd, LadderNumType, NewDeliveryPrice,
+};
+use communal_proto::{Checker, Fault, FieldName, FieldPath};
+
+use super::{Key, Version};
+use crate::vocabulary::dates::day;
+use crate::vocabulary::position::Given;
+use crate::vocabulary::quantity::{checked_decimal, unit_price};
+use crate::vocabulary::tariff::{HeatBasis, Ladder, PropertyBasis, Shape, TierLimits, YesNo, or};
+
+/// The place of a field in a row of the request. All requests have the same names.
+#[must_use]
+pub fn place(row: usize, field: FieldName) -> FieldPath {
+    PRICES.at(row).then(field)
+}
+
+/// Reads the rows of a request; what is at fault in them goes to the checker, and such rows are left out.
+pub fn read<'m, M: 'm>(
+    rows: &'m [M],
+    checker: &mut Checker,
+    read: impl Fn(usize, &'m M, &mut Checker) -> Option<Version>,
+) -> Vec<Version> {
+    rows.iter().enumerate().filter_map(|(row, given)| read(row, given, &mut *checker)).collect()
+}
+
+/// Reads a price to add.
+pub fn new(row: usize, given: &NewDeliveryPrice, checker: &mut Checker) -> Option<Version> {
+    let mut object = |field: FieldName, english: &str, chinese: String| {
+        checker.push(Fault::rule(place(row, field), english, chinese));
+    };
+    let tiers = or(given.ladder_tiers(), LadderNumType::One);
+    if (given.ladder() == Ladder::None) != (tiers == LadderNumType::One) {
+        let chinese = "有阶梯时阶梯数不能小于2，无阶梯时只能为1或空".into();
+        object(fields::LADDER_TIERS, "is at least 2 with a ladder, and 1 or absent without", chinese);
+    }
+    if (given.by_power() == YesNo::Yes) == given.power_range.is_empty() {
+        let chinese = "分功率计价时功率范围不能为空，不分时应为空".into();
+        object(fields::POWER_RANGE, "is required in prices by power, and absent in others", chinese);
+    }
+    let shape = Shape {
+        account_item: given.account_item.clone(),
+        utility: given.utility(),
+        agreement_price: YesNo::No,
+        seasonal: given.season() != Season::Unspecified,
+        heat_basis: HeatBasis::None,
+        property_basis: PropertyBasis::Unspecified,
+        time_of_use: given.time_of_use(),
+        ladder: given.ladder(),
+        tiers: tiers.into(),
+    };
+    let limits = TierLimits { lower: given.lower_limit, upper: given.upper_limit };
+    let position = Given { season: given.season(), period: given.period(), tier: given.tier(), limits };
+    let (_, period, tier) = position.position(&shape, &mut object);
+    let version = Version {
+        key: Key {
+            account_item: given.account_item.clone(),
+            utility: given.utility(),
+            kind: given.delivery_price_kind(),
+            delivery_grade: given.delivery_grade.clone(),
+            power_range: given.power_range.clone(),
+            time_of_use: given.time_of_use(),
+            period,
+            ladder: given.ladder(),
+            tiers,
+            tier,
+            season: given.season(),
+        },
+        price: unit_price(&given.price),
+        unit: given.price_unit.clone(),
+        limits,
+        loss_rate: (!given.loss_rate.is_empty()).then(|| checked_decimal(&given.loss_rate)),
+        fee_kind: given.delivery_fee_kind(),
+        agreement_price: given.agreement_price(),
+        start: day(given.start_date)?,
+        stop: day(given.stop_date),
+    };
+    Some(version)
+}
+
+/// Reads a price to add or adjust, whose days must run forward.
+pub fn opened(row: usize, given: &NewDeliveryPrice, checker: &mut Checker) -> Option<Version> {
+    let version = new(row, given, checker)?;
+    if !version.days().is_forward() {
+        let chinese = "截止日期应晚于启用日期（截止日期当天不再有效）";
+        checker.push(Fault::rule(place(row, fields::STOP_DATE), "is not after the start date", chinese));
+    }
+    Some(version)
+}
+
+/// The fields of a price to add, of a message that has them all but for those given apart.
+macro_rules! as_new {
+    ($given:expr, $agreement_price:expr) => {{
+        let given = $given.clone();
+        NewDeliveryPrice {
+            account_item: given.account_item,
+            utility: given.utility,
+            delivery_price_kind: given.delivery_price_kind,
+            loss_rate: given.loss_rate,
+            by_power: given.by_power,
+            power_range: given.power_range,
+            delivery_fee_kind: given.delivery_fee_kind,
+            delivery_grade: given.delivery_grade,
+            time_of_use: given.time_of_use,
+            period: given.period,
+            ladder: given.ladder,
+            ladder_tiers: given.ladder_tiers,
+            tier: given.tier,
+            upper_limit: given.upper_limit,
+            lower_limit: given.lower_limit,
+            price: given.price,
+            price_unit: given.price_unit,
+            start_date: given.start_date,
+            stop_date: given.stop_date,
+            agreement_price: $agreement_price,
+            season: given.season,
+        }
+    }};
+}
+
+/// Reads a new version of a price.
+pub fn adjusted(row: usize, given: &DeliveryPriceChange, checker: &mut Checker) -> Option<Version> {
+    opened(row, &as_new!(given, 0), checker)
+}
+
+/// Reads a version to close; its stop date may lie before its start, and then it never begins.
+pub fn ended(row: usize, given: &DeliveryPriceEnd, checker: &mut Checker) -> Option<Version> {
+    new(row, &as_new!(given, given.agreement_price), checker)
+}

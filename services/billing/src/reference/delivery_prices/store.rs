@@ -1,0 +1,195 @@
+//! The statements of delivery prices. Every query is bound by the company.
+//!
+//! Lock order: the versions of a request, row by row.
+
+use chrono::NaiveDate;
+use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
+use communal_kit::database::stored::Stored;
+use communal_kit::dates::to_number;
+use communal_kit::money::at_scale;
+use communal_proto::Coded as _;
+use communal_proto::billing::v1::{
+    DeliveryFeeType, DeliveryPrice, DeliveryPriceFilter, DeliveryPriceType, LadderNumType, StateType,
+};
+use rust_decimal::Decimal;
+use sqlx::{PgConnection, PgExecutor};
+
+use super::{Key, Version};
+use crate::vocabulary::dates::day_number;
+use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
+use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TimeOfUse, Utility, YesNo};
+
+/// Adds a version. Returns false if its price has one on some of its days, or its tariff another split.
+///
+/// # Errors
+/// Returns the database's error; the violated constraint is `delivery_price_account_item` if the company has no such
+/// account item of the utility.
+pub async fn add(tx: &mut PgConnection, call: &Call, new: &Version) -> Result<bool, sqlx::Error> {
+    let key = &new.key;
+    let done = sqlx::query!(
+        "INSERT INTO delivery_price (company_id, account_item, utility, kind, delivery_grade, power_range, time_of_use,
+             period, ladder, tiers, tier, season, price, price_unit, lower_limit, upper_limit, loss_rate, fee_kind,
+             agreement_price, start_date, stop_date)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+         ON CONFLICT DO NOTHING",
+        call.tenant.id,
+        key.account_item,
+        key.utility.stored(),
+        key.kind.stored(),
+        key.delivery_grade,
+        key.power_range,
+        key.time_of_use.stored(),
+        key.period.stored(),
+        key.ladder.stored(),
+        key.tiers.stored(),
+        key.tier.stored(),
+        key.season.stored(),
+        new.price,
+        new.unit,
+        new.limits.lower,
+        new.limits.upper,
+        new.loss_rate,
+        new.fee_kind.stored(),
+        new.agreement_price.stored(),
+        new.start,
+        new.stop,
+    );
+    Ok(done.execute(tx).named("delivery_price_add").await?.rows_affected() == 1)
+}
+
+/// A locked version.
+#[derive(Clone, Copy, Debug)]
+pub struct LockedVersion {
+    /// Its number in the storage.
+    pub price_id: i64,
+    /// Its price.
+    pub price: Decimal,
+    /// Yes if the price was agreed.
+    pub agreement_price: Option<Stored<YesNo>>,
+    /// True once a bill has used it.
+    pub billed: bool,
+}
+
+/// Locks the version of a price that is not over on a day: the one that began on `start`, or before the day.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn lock(
+    tx: &mut PgConnection,
+    call: &Call,
+    key: &Key,
+    start: Option<NaiveDate>,
+    day: NaiveDate,
+) -> Result<Option<LockedVersion>, sqlx::Error> {
+    sqlx::query_as!(
+        LockedVersion,
+        r#"SELECT price_id, price, agreement_price AS "agreement_price: Stored<YesNo>", billed
+           FROM delivery_price
+           WHERE company_id = $1 AND account_item = $2 AND utility = $3 AND kind = $4 AND delivery_grade = $5
+             AND power_range = $6 AND time_of_use = $7 AND period = $8 AND ladder = $9 AND tiers = $10 AND tier = $11
+             AND season IS NOT DISTINCT FROM $12
+             AND CASE WHEN $13::date IS NULL THEN start_date < $14 ELSE start_date = $13 END
+             AND (stop_date IS NULL OR stop_date > greatest(start_date, $14))
+           FOR UPDATE"#,
+        call.tenant.id,
+        key.account_item,
+        key.utility.stored(),
+        key.kind.stored(),
+        key.delivery_grade,
+        key.power_range,
+        key.time_of_use.stored(),
+        key.period.stored(),
+        key.ladder.stored(),
+        key.tiers.stored(),
+        key.tier.stored(),
+        key.season.stored(),
+        start,
+        day,
+    )
+    .fetch_optional(tx)
+    .named("delivery_price_lock")
+    .await
+}
+
+/// Closes a locked version on a day; one that has not begun by then never begins.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn close(tx: &mut PgConnection, call: &Call, price_id: i64, day: NaiveDate) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE delivery_price SET stop_date = greatest(start_date, $3) WHERE company_id = $1 AND price_id = $2",
+        call.tenant.id,
+        price_id,
+        day,
+    )
+    .execute(tx)
+    .named("delivery_price_close")
+    .await?;
+    Ok(())
+}
+
+/// Returns the versions of a company's prices that any of the filters names, or all without a filter, at most `limit`.
+/// `region` is that of the company.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    region: &str,
+    filters: &[DeliveryPriceFilter],
+    today: NaiveDate,
+    limit: i64,
+) -> Result<Vec<DeliveryPrice>, sqlx::Error> {
+    let of_region = filters.iter().filter(|filter| ["", region].contains(&filter.region_code.as_str()));
+    let account_items: Vec<_> = of_region.map(|filter| filter.account_item.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT p.company_id, p.account_item, i.name, p.utility AS "utility: Stored<Utility>",
+               kind AS "kind: Stored<DeliveryPriceType>", loss_rate, power_range,
+               fee_kind AS "fee_kind: Stored<DeliveryFeeType>", delivery_grade,
+               time_of_use AS "time_of_use: Stored<TimeOfUse>", period AS "period: Stored<Period>",
+               ladder AS "ladder: Stored<Ladder>", tiers AS "tiers: Stored<LadderNumType>", tier AS "tier: Stored<Tier>",
+               upper_limit, lower_limit, price, price_unit, start_date, stop_date,
+               agreement_price AS "agreement_price: Stored<YesNo>", season AS "season: Stored<Season>"
+           FROM delivery_price p JOIN account_item i USING (company_id, account_item)
+           WHERE company_id = $1 AND ($2 OR '' = ANY($3) OR account_item = ANY($3))
+           ORDER BY account_item, kind, delivery_grade, power_range, position, start_date, price_id LIMIT $4"#,
+        company_id,
+        filters.is_empty(),
+        account_items as _,
+        limit,
+    )
+    .fetch_all(executor)
+    .named("delivery_price_list")
+    .await?;
+    let prices = rows.into_iter().map(|row| DeliveryPrice {
+        network_company_id: row.company_id,
+        account_item: row.account_item,
+        account_item_name: row.name,
+        region_code: region.to_owned(),
+        utility: row.utility.0.into(),
+        delivery_price_kind: row.kind.0.into(),
+        loss_rate: row.loss_rate.map(|rate| at_scale(rate, QUANTITY_SCALE)).unwrap_or_default(),
+        by_power: if row.power_range.is_empty() { YesNo::No } else { YesNo::Yes }.into(),
+        power_range: row.power_range,
+        delivery_fee_kind: row.fee_kind.0.into(),
+        delivery_grade: row.delivery_grade,
+        time_of_use: row.time_of_use.0.into(),
+        period: row.period.0.into(),
+        ladder: row.ladder.0.into(),
+        ladder_tiers: row.tiers.0.into(),
+        tier: row.tier.0.into(),
+        upper_limit: row.upper_limit,
+        lower_limit: row.lower_limit,
+        price: at_scale(row.price, UNIT_PRICE_SCALE),
+        price_unit: row.price_unit,
+        start_date: to_number(row.start_date),
+        stop_date: day_number(row.stop_date),
+        agreement_price: Stored::given(row.agreement_price).into(),
+        season: Stored::given(row.season).into(),
+        enabled: if row.stop_date.is_some_and(|stop| stop <= today) { StateType::Disabled } else { StateType::Enabled }
+            .into(),
+    });
+    Ok(prices.collect())
+}

@@ -1,0 +1,256 @@
+//! Delivery prices over gRPC: versions, each refusal, isolation, history, the races.
+
+use communal_kit::call::{Call, Tenant};
+use communal_kit::identity::TenantKind;
+use communal_kit::write::announce;
+use communal_proto::billing::v1::*;
+use tonic::Status;
+
+use crate::harness::*;
+
+fn new(start_date: i32) -> NewDeliveryPrice {
+    NewDeliveryPrice {
+        account_item: "101001".into(),
+        utility: NetworkType::Electricity.into(),
+        delivery_price_kind: DeliveryPriceType::Market.into(),
+        by_power: YesNo::No.into(),
+        delivery_fee_kind: DeliveryFeeType::SinglePart.into(),
+        delivery_grade: "1".into(),
+        time_of_use: TimeFeesType::One.into(),
+        ladder: LadderType::None.into(),
+        price: "0.1956".into(),
+        price_unit: "元/千瓦时".into(),
+        start_date,
+        agreement_price: YesNo::Yes.into(),
+        ..NewDeliveryPrice::default()
+    }
+}
+
+fn split(start_date: i32, period: TimeSharingType) -> NewDeliveryPrice {
+    NewDeliveryPrice { time_of_use: TimeFeesType::Two.into(), period: period.into(), ..new(start_date) }
+}
+
+fn change(start_date: i32, price: &str) -> DeliveryPriceChange {
+    let given = new(start_date);
+    DeliveryPriceChange {
+        account_item: given.account_item,
+        region_code: REGION.into(),
+        utility: given.utility,
+        delivery_price_kind: given.delivery_price_kind,
+        by_power: given.by_power,
+        delivery_fee_kind: given.delivery_fee_kind,
+        delivery_grade: given.delivery_grade,
+        time_of_use: given.time_of_use,
+        ladder: given.ladder,
+        price: price.into(),
+        start_date,
+        ..DeliveryPriceChange::default()
+    }
+}
+
+fn end(start_date: i32, price: &str, stop_date: i32) -> DeliveryPriceEnd {
+    let given = change(start_date, price);
+    DeliveryPriceEnd {
+        account_item: given.account_item,
+        region_code: given.region_code,
+        utility: given.utility,
+        delivery_price_kind: given.delivery_price_kind,
+        by_power: given.by_power,
+        delivery_fee_kind: given.delivery_fee_kind,
+        delivery_grade: given.delivery_grade,
+        time_of_use: given.time_of_use,
+        ladder: given.ladder,
+        price: given.price,
+        start_date,
+        stop_date,
+        ..DeliveryPriceEnd::default()
+    }
+}
+
+async fn add(world: &World, tenant: &'static str, prices: Vec<NewDeliveryPrice>) -> Result<(), Status> {
+    world.delivery_prices(caller(tenant)).add_delivery_price(AddDeliveryPriceRequest { prices }).await.map(drop)
+}
+
+async fn adjust(world: &World, tenant: &'static str, prices: Vec<DeliveryPriceChange>) -> Result<(), Status> {
+    world.delivery_prices(caller(tenant)).adjust_delivery_price(AdjustDeliveryPriceRequest { prices }).await.map(drop)
+}
+
+async fn delete(world: &World, tenant: &'static str, prices: Vec<DeliveryPriceEnd>) -> Result<(), Status> {
+    world.delivery_prices(caller(tenant)).delete_delivery_price(DeleteDeliveryPriceRequest { prices }).await.map(drop)
+}
+
+async fn list(world: &World, tenant: &'static str, filters: Vec<DeliveryPriceFilter>) -> Vec<DeliveryPrice> {
+    let request = QueryDeliveryPriceRequest { filters };
+    world.delivery_prices(caller(tenant)).query_delivery_price(request).await.unwrap().into_inner().prices
+}
+
+/// Price, days and whether enabled of all versions of a company.
+async fn versions(world: &World, tenant: &'static str) -> Vec<(String, i32, i32, bool)> {
+    let enabled = |price: &DeliveryPrice| price.enabled() == StateType::Enabled;
+    list(world, tenant, vec![])
+        .await
+        .into_iter()
+        .map(|p| (p.price.clone(), p.start_date, p.stop_date, enabled(&p)))
+        .collect()
+}
+
+/// A world on 2024-03-15 whose network company has an account item.
+async fn world() -> World {
+    let world = World::start().await;
+    let category = CategoryItem {
+        category_item: 1001,
+        name: "电费".into(),
+        utility: NetworkType::Electricity.into(),
+        surcharge: YesNo::No.into(),
+        kind: String::new(),
+    };
+    let item = AccountItem {
+        account_item: "101001".into(),
+        name: "居民".into(),
+        utility: NetworkType::Electricity.into(),
+        main_category_item: 1001,
+    };
+    let mut catalogue = world.catalogue(caller(NETWORK));
+    catalogue.register_category_items(RegisterCategoryItemsRequest { items: vec![category] }).await.unwrap();
+    catalogue.register_account_items(RegisterAccountItemsRequest { items: vec![item] }).await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn a_price_is_closed_and_followed_by_another() {
+    let world = world().await;
+    add(&world, NETWORK, vec![new(20_240_101)]).await.unwrap();
+    adjust(&world, NETWORK, vec![change(20_240_401, "0.2")]).await.unwrap();
+    adjust(&world, NETWORK, vec![DeliveryPriceChange { stop_date: 20_250_101, ..change(20_240_601, "0.21") }])
+        .await
+        .unwrap();
+    let expected = [
+        ("0.195600".to_owned(), 20_240_101, 20_240_401, true),
+        ("0.200000".to_owned(), 20_240_401, 20_240_601, true),
+        ("0.210000".to_owned(), 20_240_601, 20_250_101, true),
+    ];
+    assert_eq!(versions(&world, NETWORK).await, expected);
+    // Closed today, by the day given, and before it begins.
+    delete(&world, NETWORK, vec![end(20_240_101, "0.1956", 0)]).await.unwrap();
+    delete(&world, NETWORK, vec![end(20_240_401, "0.2", 20_240_501), end(20_240_601, "0.21", 0)]).await.unwrap();
+    let expected = [
+        ("0.195600".to_owned(), 20_240_101, 20_240_315, false),
+        ("0.200000".to_owned(), 20_240_401, 20_240_501, true),
+        ("0.210000".to_owned(), 20_240_601, 20_240_601, true),
+    ];
+    assert_eq!(versions(&world, NETWORK).await, expected);
+    // The days of a version that never begins are free.
+    add(&world, NETWORK, vec![new(20_240_601)]).await.unwrap();
+    let mut operations = world.history("delivery_price").await;
+    operations.sort();
+    assert_eq!(operations, [["INSERT"; 4].as_slice(), ["UPDATE"; 5].as_slice()].concat());
+}
+
+#[tokio::test]
+async fn a_price_is_shown_with_its_names_and_by_any_filter() {
+    let world = world().await;
+    add(&world, NETWORK, vec![NewDeliveryPrice { loss_rate: "6.5".into(), ..new(20_240_101) }]).await.unwrap();
+    adjust(&world, NETWORK, vec![change(20_240_401, "0.2")]).await.unwrap();
+    let filter =
+        |item: &str, region: &str| DeliveryPriceFilter { account_item: item.into(), region_code: region.into() };
+    let shown = list(&world, NETWORK, vec![filter("9", ""), filter("101001", REGION)]).await;
+    let DeliveryPrice { network_company_id, account_item_name, region_code, loss_rate, tier, period, .. } = &shown[0];
+    assert_eq!((network_company_id.as_str(), account_item_name.as_str()), (NETWORK, "居民"));
+    assert_eq!((region_code.as_str(), loss_rate.as_str(), *tier, *period), (REGION, "6.50", 1, 1));
+    assert_eq!(shown[1].agreement_price(), YesNo::Yes, "an adjustment has no field for it");
+    for filters in [vec![filter("9", "")], vec![filter("101001", "310101000000")]] {
+        assert_eq!(list(&world, NETWORK, filters).await, []);
+    }
+    assert_eq!(list(&world, NETWORK, vec![filter("", REGION)]).await.len(), 2);
+    assert_eq!(list(&world, OTHER_NETWORK, vec![]).await, []);
+    assert_eq!(list(&world, RETAIL, vec![]).await, []);
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_reason_and_nothing_is_written() {
+    let world = world().await;
+    add(&world, NETWORK, vec![new(20_240_101)]).await.unwrap();
+    let refusal = |field: &str, reason: &str| (format!("COM_DELIVERY_PRICE[0].{field}"), reason.to_owned());
+    let laddered = NewDeliveryPrice { ladder: LadderType::Year.into(), ..new(20_250_101) };
+    for (given, expected) in [
+        (new(20_250_101), refusal("STARTUP_DATE", "PRICE_EXISTS")),
+        // The tariff is not split by period.
+        (split(20_250_101, TimeSharingType::Peak), refusal("STARTUP_DATE", "PRICE_EXISTS")),
+        (
+            NewDeliveryPrice { account_item: "9".into(), ..new(20_250_101) },
+            refusal("ACCOUNT_ITEM_INFO", "ACCOUNT_ITEM_NOT_FOUND"),
+        ),
+        (
+            NewDeliveryPrice { utility: NetworkType::Water.into(), stop_date: 20_240_101, ..new(20_230_101) },
+            refusal("ACCOUNT_ITEM_INFO", "ACCOUNT_ITEM_NOT_FOUND"),
+        ),
+        (NewDeliveryPrice { stop_date: 20_250_101, ..new(20_250_101) }, refusal("OUTAGE_DATE", "FIELD_MALFORMED")),
+        (
+            NewDeliveryPrice { by_power: YesNo::Yes.into(), ..new(20_250_101) },
+            refusal("POWER_RANGE_TYPE", "FIELD_MALFORMED"),
+        ),
+        (split(20_250_101, TimeSharingType::Flat), refusal("TIME_SHARING_TYPE", "FIELD_MALFORMED")),
+        (
+            NewDeliveryPrice { ladder_tiers: LadderNumType::Two.into(), ..laddered.clone() },
+            refusal("LADDER_LEVEL_TYPE", "FIELD_MALFORMED"),
+        ),
+        (
+            NewDeliveryPrice { tier: LadderLevelType::First.into(), ..laddered },
+            refusal("LADDER_NUM_TYPE", "FIELD_MALFORMED"),
+        ),
+    ] {
+        assert_eq!(refused(add(&world, NETWORK, vec![given]).await), expected);
+    }
+    let no_such = refusal("STARTUP_DATE", "PRICE_NOT_FOUND");
+    for (given, expected) in [
+        (change(20_240_101, "0.2"), no_such.clone()),
+        (
+            DeliveryPriceChange { region_code: "310101000000".into(), ..change(20_240_401, "0.2") },
+            refusal("ADMIN_CODE_INFO", "PRICE_NOT_FOUND"),
+        ),
+        (DeliveryPriceChange { delivery_grade: "2".into(), ..change(20_240_401, "0.2") }, no_such.clone()),
+    ] {
+        assert_eq!(refused(adjust(&world, NETWORK, vec![given]).await), expected);
+    }
+    for (given, expected) in [
+        (end(20_240_102, "0.1956", 0), no_such.clone()),
+        (end(20_240_101, "0.1957", 0), no_such),
+        (
+            DeliveryPriceEnd { region_code: "310101000000".into(), ..end(20_240_101, "0.1956", 0) },
+            refusal("ADMIN_CODE_INFO", "PRICE_NOT_FOUND"),
+        ),
+    ] {
+        assert_eq!(refused(delete(&world, NETWORK, vec![given]).await), expected);
+    }
+    // Another company's price, and a company of the wrong kind.
+    assert_eq!(reason(adjust(&world, OTHER_NETWORK, vec![change(20_240_401, "0.2")]).await), "PRICE_NOT_FOUND");
+    assert_eq!(reason(delete(&world, OTHER_NETWORK, vec![end(20_240_101, "0.1956", 0)]).await), "PRICE_NOT_FOUND");
+    assert_eq!(reason(add(&world, RETAIL, vec![new(20_250_101)]).await), "NOT_A_NETWORK_COMPANY");
+    assert_eq!(reason(adjust(&world, RETAIL, vec![change(20_240_401, "0.2")]).await), "NOT_A_NETWORK_COMPANY");
+    assert_eq!(reason(delete(&world, RETAIL, vec![end(20_240_101, "0.1956", 0)]).await), "NOT_A_NETWORK_COMPANY");
+    assert_eq!(versions(&world, NETWORK).await, [("0.195600".to_owned(), 20_240_101, 0, true)]);
+}
+
+#[tokio::test]
+async fn what_a_bill_has_used_does_not_change_for_days_before_today() {
+    let world = world().await;
+    add(&world, NETWORK, vec![new(20_240_101)]).await.unwrap();
+    let mut transaction = world.pool().begin().await.unwrap();
+    let tenant = Tenant { id: NETWORK.into(), kind: TenantKind::NetworkCompany };
+    announce(&mut transaction, &Call::internal(tenant, "test", world.clock.now())).await.unwrap();
+    sqlx::query("UPDATE delivery_price SET billed = true").execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    // Today is 2024-03-15.
+    assert_eq!(reason(adjust(&world, NETWORK, vec![change(20_240_314, "0.2")]).await), "PRICE_BILLED");
+    assert_eq!(reason(delete(&world, NETWORK, vec![end(20_240_101, "0.1956", 20_240_314)]).await), "PRICE_BILLED");
+    adjust(&world, NETWORK, vec![change(20_240_315, "0.2")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_32_that_add_or_adjust_one_price_one_does() {
+    let world = world().await;
+    one_of_32(|_| add(&world, NETWORK, vec![new(20_240_101)]), "PRICE_EXISTS").await;
+    one_of_32(|_| adjust(&world, NETWORK, vec![change(20_240_401, "0.2")]), "PRICE_NOT_FOUND").await;
+    let days: Vec<_> = versions(&world, NETWORK).await.into_iter().map(|(_, start, stop, _)| (start, stop)).collect();
+    assert_eq!(days, [(20_240_101, 20_240_401), (20_240_401, 0)]);
+}
