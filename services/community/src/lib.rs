@@ -7,9 +7,9 @@
 //!
 //! # Lock order
 //!
-//! A transaction claims its request id first ([`communal_kit::write`]), then locks payer objects in
-//! the order of their identifiers, then a fee item, then rows that belong to it (fees, bill rules,
-//! closures). Only registering locks payer objects; charging them refers to them by foreign key,
+//! A transaction claims its request id first ([`communal_kit::write`]), then locks owners and payer
+//! objects in the order of their identifiers, then the settings of the community, then a fee item, then a
+//! batch, then bill rules, then fees. Only registering locks payer objects; charging them refers to them by foreign key,
 //! and registering does not wait for that. Each function that locks says so.
 
 pub mod amounts;

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use communal_fixtures::credentials::billing::{self, NETWORK, OTHER_RETAIL, RETAIL, STORE};
-use communal_fixtures::credentials::community::OPERATOR_NAME;
-use communal_fixtures::receivables;
+use communal_fixtures::credentials::community::{self, HOME, OPERATOR_NAME};
+use communal_fixtures::{fee_items, receivables};
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
 use communal_proto::billing::v1::{ReceivableLine, RegisterStoresRequest, Store};
+use communal_proto::community::v1 as pb;
+use communal_proto::community::v1::community_service_client::CommunityServiceClient;
+use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
 use serde_json::{Value, json};
 
 use crate::harness::{Product, sys_head};
@@ -311,5 +314,129 @@ async fn an_hc_call_is_accepted_with_its_documented_credentials_only() {
         assert_eq!((answered, json["msg"].as_str()), (status, Some(words)), "{what}: {json}");
         assert_eq!(json["code"] == "0", status == 200, "{what}: {json}");
     }
+    product.stop().await;
+}
+
+/// A successful call of HC, as its page makes it.
+async fn hc(product: &Product, method: &str, code: &str, request: Value, id: &str) -> Value {
+    let reply = product.hc(method, code, &request, id).await;
+    assert_eq!((reply.status, &reply.json["code"]), (200, &json!("0")), "{code}: {}", reply.text);
+    reply.json
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_charged_owes_and_is_billed_as_the_page_does_it() {
+    let product = Product::start().await;
+    let room = |id: &str| pb::PayerObject {
+        built_up_area: "60".into(),
+        owner_id: "O1".into(),
+        owner_name: "王五".into(),
+        owner_tel: "13800000000".into(),
+        ..fee_items::room(id)
+    };
+    let car = pb::PayerObject { payer_obj_type: pb::PayerObjectType::Car.into(), ..room("C1") };
+    let objects =
+        pb::RegisterPayerObjectsRequest { community_id: HOME.into(), payer_objects: vec![room("R1"), room("R2"), car] };
+    let mut register = PayerObjectServiceClient::new(product.community().await);
+    register.register_payer_objects(community::request(objects)).await.unwrap();
+    // 60 × 2.5 + 100 a month, sent as the page does: numbers as text, empty strings, its own state.
+    let item = async |name: &str, formula: &str, flag: &str, id: &str| {
+        let request = json!({
+            "configId": "", "feeTypeCd": "888800010001", "feeName": name, "feeFlag": flag,
+            "startTime": "2024-01-01", "endTime": "2050-12-31", "computingFormula": formula, "squarePrice": "2.5",
+            "additionalAmount": "100", "communityId": HOME, "billType": "002", "paymentCd": "1200",
+            "paymentCycle": "1", "state": "Y", "scale": "1", "decimalPlace": "2", "units": "元",
+            "prepaymentPeriod": "", "feeTypeCds": [{"statusCd": "888800010001"}],
+        });
+        hc(&product, "POST", "feeConfig.saveFeeConfig", request, id).await;
+        let query = json!({"page": "1", "row": "10", "communityId": HOME, "feeNameEq": name});
+        let listed = hc(&product, "GET", "feeConfig.listFeeConfigs", query, &format!("{id}-list")).await;
+        listed["feeConfigs"][0]["configId"].as_str().unwrap().to_owned()
+    };
+    let property = item("物业费", "1001", "1003006", "i1").await;
+    let water = item("水费", "5005", "2006012", "i2").await;
+    let charge = |room: &str| {
+        json!({
+            "communityId": HOME, "locationObjId": room, "configId": property, "storeId": "", "startTime": "2024-01-01",
+            "endTime": "", "amount": "", "feeFlag": "1003006", "computingFormula": "1001", "rateCycle": "", "rate": "",
+            "rateStartTime": "", "feeTypeCds": [], "floorId": "", "roomId": room, "isMore": false,
+        })
+    };
+    let charged = hc(&product, "POST", "fee.saveRoomCreateFee", charge("R1"), "c1").await;
+    assert_eq!(
+        (&charged["totalRoom"], &charged["successRoom"], &charged["errorRoom"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    let again = product.hc("POST", "fee.saveRoomCreateFee", &charge("R1"), "c2").await;
+    assert_eq!(again.json["msg"], "付费对象R1已有相同费用项和起始时间的费用");
+    let nobody = product.hc("POST", "fee.saveRoomCreateFee", &charge("R9"), "c3").await;
+    assert_eq!(nobody.json["msg"], "未查到需要付费的房屋或未绑定业主");
+    let car = json!({
+        "communityId": HOME, "locationTypeCd": "2000", "locationObjId": "C1", "configId": property, "storeId": "",
+        "startTime": "2024-01-01", "endTime": "", "carState": [], "amount": "",
+    });
+    assert_eq!(hc(&product, "POST", "fee.saveParkingSpaceCreateFee", car, "c4").await["successCar"], 1);
+    let reading = json!({
+        "communityId": HOME, "configId": water, "objType": "3333", "objId": "R1", "preDegrees": "100",
+        "curDegrees": "156.5", "preReadingTime": "2024-02-01 09:00:00", "curReadingTime": "2024-03-01 09:00:00",
+        "meterType": "2020", "price": "0", "remark": "",
+    });
+    assert_eq!(hc(&product, "POST", "meterWater.saveMeterWater", reading, "c5").await["data"], Value::Null);
+
+    let fees =
+        json!({"page": 1, "row": 10, "communityId": HOME, "payerObjId": "R1", "state": "2008001", "feeFlag": ""});
+    let fees = hc(&product, "GET", "fee.listFee", fees, "l1").await;
+    assert_eq!((&fees["total"], &fees["records"]), (&json!(2), &json!(1)));
+    let water_fee = &fees["fees"][0];
+    assert_eq!((&water_fee["amountOwed"], &water_fee["feePrice"]), (&json!("241.25"), &json!(241.25)));
+    let fee_id = fees["fees"][1]["feeId"].as_str().unwrap();
+    // The same command by either name.
+    for code in ["feeApi/listFeeObj", "feeApi.listFeeObj"] {
+        let quote = json!({"communityId": HOME, "feeId": fee_id, "cycle": "3", "page": 1, "row": 1});
+        let quote = hc(&product, "GET", code, quote, &format!("q-{code}")).await;
+        assert_eq!((&quote["data"]["feeTotalPrice"], &quote["data"]["ownerName"]), (&json!(750.0), &json!("王五")));
+    }
+    let until = json!({"communityId": HOME, "feeId": fee_id, "cycle": "103", "custEndTime": "2024-02-16"});
+    assert_eq!(hc(&product, "GET", "feeApi/listFeeObj", until, "q3").await["data"]["feeTotalPrice"], json!(379.3));
+    let owed = json!({"communityId": HOME, "ownerId": "O1", "targetEndTime": "2024-03-31", "payObjId": "", "page": 1, "row": 50});
+    let owed = hc(&product, "GET", "feeApi/listOweFees", owed, "o1").await;
+    let amounts: Vec<_> = owed["data"].as_array().unwrap().iter().map(|fee| fee["amountOwed"].clone()).collect();
+    assert_eq!(amounts, ["750.00", "750.00", "241.25"]);
+    let neither = product.hc("GET", "feeApi/listOweFees", &json!({"communityId": HOME}), "o2").await;
+    assert_eq!(neither.json["msg"], "费用对象或者业主不能都为空");
+    let report = json!({"page": "1", "row": "10", "communityId": HOME, "billType": "00123", "roomNum": ""});
+    let report = hc(&product, "GET", "reportOweFee/queryReportOweFee", report, "o3").await;
+    assert_eq!((&report["total"], &report["data"][0]["payerObjId"]), (&json!(2), &json!("R1")));
+
+    // A batch is asked to be undone, and by its own applicant in vain.
+    let batches = json!({"page": 1, "row": 10, "communityId": HOME, "state": ""});
+    let batches = hc(&product, "GET", "payFeeBatch.listPayFeeBatch", batches, "b1").await;
+    let batch = batches["data"][0]["batchId"].as_str().unwrap();
+    let apply = json!({"batchId": batch, "communityId": HOME, "remark": "录错"});
+    hc(&product, "POST", "payFeeBatch.applyDeletePayFeeBatchCmd", apply, "b2").await;
+    let approve = json!({"batchId": batch, "communityId": HOME, "state": "1100", "msg": "同意"});
+    let own = product.hc("POST", "payFeeBatch.updatePayFeeBatch", &approve, "b3").await;
+    assert_eq!(own.json["msg"], "不能审核自己的申请");
+    let finish = json!({"communityId": HOME, "feeId": fee_id});
+    hc(&product, "POST", "fee.finishFee", finish.clone(), "f1").await;
+    assert_eq!(product.hc("POST", "fee.finishFee", &finish, "f2").await.json["msg"], "结束费用失败");
+
+    // In bill mode the same page makes a rule and prorated bills.
+    let on = pb::CommunitySetting { key: "PAY_FEE_MONTH".into(), value: "ON".into() };
+    let settings = pb::PutCommunitySettingsRequest { community_id: HOME.into(), settings: vec![on] };
+    let mut communities = CommunityServiceClient::new(product.community().await);
+    communities.put_community_settings(community::request(settings)).await.unwrap();
+    let mut charge = charge("R2");
+    charge["startTime"] = json!("2024-01-15");
+    hc(&product, "POST", "fee.saveRoomCreateFee", charge, "r1").await;
+    let rules = json!({"page": 1, "row": 10, "communityId": HOME, "feeId": ""});
+    let rules = hc(&product, "GET", "payFeeRule.listPayFeeRule", rules, "r2").await;
+    let rule_id = rules["data"][0]["ruleId"].as_str().unwrap();
+    let bills = json!({"page": 1, "row": 10, "communityId": HOME, "ruleId": rule_id, "curYearMonth": "2024-01-15"});
+    let bills = hc(&product, "GET", "payFeeRule.listPayFeeRuleBill", bills, "r3").await;
+    assert_eq!((&bills["total"], &bills["data"][0]["amountOwed"]), (&json!(1), &json!("137.10")));
+    let finish = json!({"ruleId": rule_id, "communityId": HOME, "state": "2009001", "oldCurYearMonth": "2024-01-15"});
+    hc(&product, "POST", "payFeeRule.updatePayFeeRule", finish, "r4").await;
+    hc(&product, "POST", "payFeeRule.deletePayFeeRule", json!({"ruleId": rule_id, "communityId": HOME}), "r5").await;
     product.stop().await;
 }

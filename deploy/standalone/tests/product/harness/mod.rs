@@ -45,6 +45,7 @@ pub(crate) struct Product {
     pub(crate) http: reqwest::Client,
     pub(crate) token: String,
     billing: SocketAddr,
+    community: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<anyhow::Result<()>>,
 }
@@ -67,11 +68,11 @@ impl Product {
         ];
         let settings: BTreeMap<_, _> = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let running = start(Settings::read(Reader::new(settings)).unwrap()).await.unwrap();
-        let (gateway, billing) = (running.gateway, running.billing);
+        let (gateway, billing, community) = (running.gateway, running.billing, running.community);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(running.until(async move { drop(stopped.await) }));
         let http = client();
-        Self { databases, gateway, http, token: operator_token(), billing, stop, serving }
+        Self { databases, gateway, http, token: operator_token(), billing, community, stop, serving }
     }
 
     pub(crate) async fn stop(self) {
@@ -82,6 +83,11 @@ impl Product {
     /// A connection to billing's gRPC port.
     pub(crate) async fn billing(&self) -> Channel {
         connect(self.billing).await
+    }
+
+    /// A connection to community's gRPC port.
+    pub(crate) async fn community(&self) -> Channel {
+        connect(self.community).await
     }
 
     /// Posts a body as it is to an EPEIS interface.
