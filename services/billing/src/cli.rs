@@ -13,6 +13,7 @@ use communal_proto::billing::v1::{AccountItem, CategoryItem, NetworkType, Node, 
 use communal_proto::{Checked, Checker, Coded as _};
 use sqlx::migrate::Migrator;
 
+use crate::archive::customers::store as customers;
 use crate::receivables::import::take_back;
 use crate::reference::catalogue::store as items;
 use crate::{Config, MIGRATOR, config, policy, seed, serve, suppliers};
@@ -29,6 +30,13 @@ pub struct Arguments {
 enum Command {
     #[command(flatten)]
     Service(ServiceCommand),
+    /// Blank what is personal of a customer whose accounts are closed and paid
+    ForgetCustomer {
+        /// Company
+        company_id: String,
+        /// Customer
+        customer_id: String,
+    },
     /// Stores of suppliers
     #[command(subcommand)]
     Store(StoreCommand),
@@ -184,9 +192,9 @@ impl Service for Billing {
     }
 
     async fn seed(mut reader: Reader) -> anyhow::Result<bool> {
-        let clock = Clock::read(&mut reader);
+        let (clock, keys) = (Clock::read(&mut reader), config::personal(&mut reader));
         let pool = Pool::new(&cli::database_settings::<Self>(reader)?)?;
-        let loaded = seed::demo(&pool, &clock, &seed::Volume::DEMO).await?;
+        let loaded = seed::demo(&pool, &clock, &keys, &seed::Volume::DEMO).await?;
         pool.close().await;
         Ok(loaded)
     }
@@ -204,6 +212,11 @@ impl Service for Billing {
 pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String> {
     match arguments.command {
         Command::Service(command) => cli::run::<Billing>(command, reader).await,
+        Command::ForgetCustomer { company_id, customer_id } => {
+            let (pool, clock) = database(reader)?;
+            let call = call_for(&pool, &clock, company_id).await?;
+            forget_customer(&pool, &call, &customer_id).await
+        }
         Command::Store(command) => {
             let (pool, clock) = database(reader)?;
             stores(&pool, &clock, command).await
@@ -323,5 +336,30 @@ async fn catalogue(pool: &Pool, clock: &Clock, command: CatalogueCommand) -> any
             });
             Ok(category_items.chain(account_items).collect())
         }
+    }
+}
+
+/// Forgets a customer of the call's company.
+async fn forget_customer(pool: &Pool, call: &Call, customer_id: &str) -> anyhow::Result<String> {
+    let outcome = run_as(pool, call, async |tx| {
+        let standing = customers::lock_standing(tx, call, customer_id).await?;
+        if standing.as_ref().is_some_and(|s| !s.forgotten && s.open_accounts == 0 && s.outstanding.is_zero()) {
+            customers::forget(tx, call, customer_id).await?;
+        }
+        Ok(standing)
+    });
+    match outcome.await? {
+        None => anyhow::bail!("company {} has no customer {customer_id}", call.tenant.id),
+        Some(standing) if standing.forgotten => Ok("the customer is forgotten already\n".to_owned()),
+        Some(standing) if standing.open_accounts > 0 => {
+            anyhow::bail!(
+                "customer {customer_id} has {} settlement accounts that are not closed",
+                standing.open_accounts
+            )
+        }
+        Some(standing) if !standing.outstanding.is_zero() => {
+            anyhow::bail!("the accounts of customer {customer_id} owe {}", standing.outstanding)
+        }
+        Some(_) => Ok("the customer is forgotten; backups keep its data until they are deleted\n".to_owned()),
     }
 }

@@ -31,6 +31,7 @@ use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
 use communal_proto::billing::v1::adjust_ratio_service_server::AdjustRatioServiceServer;
 use communal_proto::billing::v1::approval_ratio_service_server::ApprovalRatioServiceServer;
+use communal_proto::billing::v1::archive_service_server::ArchiveServiceServer;
 use communal_proto::billing::v1::book_service_server::BookServiceServer;
 use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceServiceServer;
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
@@ -139,6 +140,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let customers = archive::customers::rpc::CustomerRpc::new(pool.clone(), config.personal.clone(), proofs);
     let user_accounts = archive::user_accounts::rpc::UserAccountRpc(pool.clone());
     let meters = archive::meters::rpc::MeterRpc(pool.clone());
+    let archive = archive::moving_in::rpc::ArchiveRpc::new(
+        pool.clone(),
+        config.personal.clone(),
+        config.clock.clone(),
+        receivables.imports(),
+    );
     let settlement_accounts =
         archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
@@ -169,6 +176,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .max_decoding_message_size(LARGEST_REQUEST)
                 .max_encoding_message_size(LARGEST_REPLY),
         )
+        .with(ArchiveServiceServer::new(archive).max_decoding_message_size(LARGEST_REQUEST))
         .with(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);

@@ -51,6 +51,7 @@ impl Watched {
                     "COMMUNAL_LOG",
                     "info,communal_kit=debug,communal_gateway=debug,communal_billing=debug,communal_community=debug",
                 )
+                .env("COMMUNAL_BILLING_VERIFY_CODES", "off")
                 .env("COMMUNAL_OTLP_ENDPOINT", format!("http://{collector}"))
                 .stdout(Stdio::from(file.try_clone().unwrap()))
                 .stderr(Stdio::from(file));
@@ -100,6 +101,21 @@ fn arrears(key: &str) -> Value {
     let mut body = json!({"SYS_HEAD": sys_head(RETAIL), "ACC_VOLPRICE_OWE": {"BOOK_AID": "B000000000000001"}});
     body["SYS_HEAD"]["DYNAMIC_KEY"] = key.into();
     body
+}
+
+/// A request of an interface in which every text is marked, by its contract.
+fn marked_request(interface: &str) -> Value {
+    let file = format!("../../proto/contracts/epeis/{interface}.json");
+    let file = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let contract: Value = serde_json::from_str(&file).unwrap();
+    let mut request = json!({"SYS_HEAD": sys_head(RETAIL)});
+    for (name, block) in contract["request"].as_object().unwrap().iter().filter(|(name, _)| *name != "SYS_HEAD") {
+        let fields = block["fields"].as_array().unwrap().iter();
+        let value = |field: &Value| if field["type"] == "String" { json!(format!("{MARK}50")) } else { json!(1) };
+        let row: Value = fields.map(|f| (f["name"].as_str().unwrap().to_owned(), value(f))).collect();
+        request[name] = if block["kind"] == "array" { json!([row]) } else { row };
+    }
+    request
 }
 
 fn fee_item(name: &str) -> Value {

@@ -7,6 +7,7 @@
 pub mod books;
 pub mod customers;
 pub mod meters;
+pub mod moving_in;
 pub mod rows;
 pub mod settlement_accounts;
 pub mod user_accounts;

@@ -50,6 +50,12 @@ impl ReceivableRpc {
         Self { pool, clock, replicas: replicas.map(Arc::new), limits, imports, answers }
     }
 
+    /// The imports that are under way, for other imports to be counted with them.
+    #[must_use]
+    pub fn imports(&self) -> Arc<Uploads> {
+        Arc::clone(&self.imports)
+    }
+
     async fn lines_of_primary(&self, caller: &str, wanted: &Wanted, most: i64) -> Result<Vec<Bytes>, sqlx::Error> {
         // On a connection of its own: through the pool, each row would pass one more stream.
         let mut connection = self.pool.lease().await?;

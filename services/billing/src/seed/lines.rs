@@ -54,13 +54,13 @@ impl Numbers {
 /// A settlement account.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    number: usize,
-    book_id: String,
+    pub(super) number: usize,
+    pub(super) book_id: String,
     retail_company_id: &'static str,
-    retail_store_id: String,
-    package_id: String,
+    pub(super) retail_store_id: String,
+    pub(super) package_id: String,
     kind: ChargePackType,
-    tariff: &'static Tariff,
+    pub(super) tariff: &'static Tariff,
 }
 
 /// The accounts of a retail company, book by book.

@@ -1,6 +1,7 @@
 //! Demo data: two retail companies in the area of one network company, with packages on sale and two
 //! years of bills. It is the same each time, and written by the same code as calls.
 
+mod archive;
 mod catalogue;
 mod lines;
 mod reference;
@@ -19,6 +20,7 @@ use tonic::Status;
 use crate::receivables::import::{Terms, import};
 use crate::receivables::store;
 use crate::vocabulary::identifiers::BatchId;
+use crate::vocabulary::personal::PersonalKeys;
 use catalogue::{NETWORK, RETAILERS, demo_call, register, sell_packages};
 use lines::{Account, GUARANTEED_PACKAGE, guaranteed_accounts, lines_of_year, retail_accounts};
 
@@ -45,7 +47,7 @@ impl Volume {
 ///
 /// # Errors
 /// Returns the database's error, and an error if other data is in its place.
-pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result<bool> {
+pub async fn demo(pool: &Pool, clock: &Clock, keys: &PersonalKeys, volume: &Volume) -> anyhow::Result<bool> {
     let last = batch_id(NETWORK, volume.years.saturating_sub(1));
     if store::batch(pool, NETWORK, &last).await?.is_some() {
         return Ok(false);
@@ -58,6 +60,8 @@ pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result
     for (retailer, id) in RETAILERS.into_iter().enumerate() {
         let packages = sell_packages(pool, clock, retailer, id).await?;
         let call = demo_call(id, TenantKind::RetailCompany, clock);
+        let accounts = retail_accounts(retailer, &packages, volume.accounts);
+        archive::move_in(pool, keys, &call, accounts, volume.years, clock.today()).await?;
         for year in 0..volume.years {
             let accounts = retail_accounts(retailer, &packages, volume.accounts).collect();
             load(pool, &call, year, accounts, &bar).await?;
@@ -68,7 +72,9 @@ pub async fn demo(pool: &Pool, clock: &Clock, volume: &Volume) -> anyhow::Result
         load(pool, &call, year, guaranteed_accounts(volume.guaranteed_in_a_book).collect(), &bar).await?;
     }
     // Without statistics the first queries after a load of this size get bad plans.
-    sqlx::query("ANALYZE receivable").execute(pool).await?;
+    for statement in ["ANALYZE receivable", "ANALYZE customer, user_account, settlement_account, meter_point, meter"] {
+        sqlx::query(statement).execute(pool).await?;
+    }
     bar.finish();
     Ok(true)
 }

@@ -10,7 +10,7 @@ async fn lines_and_batches_are_added_and_read_only() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     let server = PgPool::connect(&database.url).await.unwrap();
     assert_append_only(&server, &["receivable", "receivable_open", "receivable_settled", "receivable_batch"]).await;
-    assert_append_only(&server, &["receivable_batch_taken_back", "boundary_reading"]).await;
+    assert_append_only(&server, &["receivable_batch_taken_back", "boundary_reading", "archive_batch"]).await;
     assert_nothing_deleted(&server, &["receivable_key"]).await;
     assert_nothing_deleted(
         &server,

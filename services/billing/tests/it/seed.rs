@@ -7,9 +7,13 @@ use communal_billing::MIGRATOR;
 use communal_billing::receivables::arrears::{Kind, Wanted};
 use communal_billing::receivables::store::arrears;
 use communal_billing::seed::{Volume, demo};
+use communal_billing::vocabulary::personal::PersonalKeys;
 use communal_fixtures::TestDatabase;
+use communal_fixtures::credentials::billing::SEALING_KEY;
 use communal_kit::clock::{Clock, DEFAULT_ZONE};
+use communal_kit::identity::SealingKey;
 use communal_kit::pool::Pool;
+use communal_kit::secret::Secret;
 use communal_proto::billing::v1::ReceivableLine;
 use prost::Message as _;
 use sqlx::PgPool;
@@ -19,8 +23,12 @@ const SMALL: Volume = Volume { accounts: 120, guaranteed_in_a_book: 2, years: 2 
 async fn seeded(volume: &Volume) -> TestDatabase {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     let clock = Clock::fixed(DEFAULT_ZONE, Utc.with_ymd_and_hms(2026, 1, 2, 3, 4, 5).unwrap());
-    demo(&Pool::over(database.pool.clone()), &clock, volume).await.unwrap();
+    demo(&Pool::over(database.pool.clone()), &clock, &keys(), volume).await.unwrap();
     database
+}
+
+fn keys() -> PersonalKeys {
+    PersonalKeys::new(SealingKey::parse(&Secret::new(SEALING_KEY)).unwrap())
 }
 
 /// A hash of all lines, without the times of their writing.
@@ -44,16 +52,32 @@ async fn the_demo_data_is_the_same_each_time_and_loaded_once() {
     assert_eq!(fingerprint(&first.pool).await, fingerprint(&second.pool).await);
     let clock = Clock::system(DEFAULT_ZONE);
     let lines = count(&first.pool, "SELECT count(*) FROM receivable").await;
-    demo(&Pool::over(first.pool.clone()), &clock, &SMALL).await.unwrap();
+    demo(&Pool::over(first.pool.clone()), &clock, &keys(), &SMALL).await.unwrap();
     assert_eq!(count(&first.pool, "SELECT count(*) FROM receivable").await, lines);
     assert_eq!(count(&first.pool, "SELECT count(*) FROM package WHERE state = '5'").await, 10);
+}
+
+#[tokio::test]
+async fn the_archive_has_accounts_of_each_book_that_the_lines_are_of() {
+    let pool = seeded(&SMALL).await.pool.clone();
+    assert_eq!(count(&pool, "SELECT count(*) FROM book").await, 24);
+    assert_eq!(count(&pool, "SELECT count(*) FROM settlement_account WHERE state = '2'").await, 240);
+    assert_eq!(count(&pool, "SELECT count(*) FROM meter WHERE settlement_account_id IS NOT NULL").await, 240);
+    let of_lines = "SELECT count(DISTINCT a.settlement_account_id) FROM settlement_account a
+        JOIN meter_point p USING (company_id, settlement_account_id)
+        JOIN receivable r ON r.settlement_account_id = a.settlement_account_id AND r.book_id = p.book_id
+            AND r.retail_company_id = p.retail_company_id";
+    assert_eq!(count(&pool, of_lines).await, 240);
+    let accumulated = "SELECT count(*) FROM settlement_account
+        WHERE quantity_year = 2025 AND quantity_month = 202512 AND year_quantity > month_quantity AND month_quantity > 0";
+    assert_eq!(count(&pool, accumulated).await, 240);
 }
 
 #[tokio::test]
 async fn an_interrupted_load_continues() {
     let database = seeded(&Volume { years: 1, ..SMALL }).await;
     let clock = Clock::system(DEFAULT_ZONE);
-    demo(&Pool::over(database.pool.clone()), &clock, &SMALL).await.unwrap();
+    demo(&Pool::over(database.pool.clone()), &clock, &keys(), &SMALL).await.unwrap();
     assert_eq!(fingerprint(&database.pool).await, fingerprint(&seeded(&SMALL).await.pool).await);
 }
 

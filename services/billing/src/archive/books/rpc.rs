@@ -46,7 +46,7 @@ impl BookService for BookRpc {
             objections.extend(at_rows(Reason::BookNameTaken, &taken, rows, new_book::BOOK_NAME, TAKEN));
             objections.into_result()?;
             let race = || name_taken(rows.then(new_book::BOOK_NAME));
-            store::add(tx, &call, &message.books).await.map_err(on_constraint("book_name", race))?;
+            store::add(tx, &call, &message.books, &[]).await.map_err(on_constraint("book_name", race))?;
             Ok(AddSupplierBookResponse {})
         });
         Ok(reply.await?)

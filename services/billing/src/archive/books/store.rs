@@ -57,17 +57,22 @@ pub async fn taken(tx: &mut PgConnection, call: &Call, books: &[NewBook]) -> Res
     .await
 }
 
-/// Adds books.
+/// Adds books, each under the identifier at its place, or under a new one if there is none.
 ///
 /// # Errors
 /// Returns the database's error; it violates `book_name` if a name is taken.
-pub async fn add(tx: &mut PgConnection, call: &Call, books: &[NewBook]) -> Result<(), sqlx::Error> {
+pub async fn add(
+    tx: &mut PgConnection,
+    call: &Call,
+    books: &[NewBook],
+    book_ids: &[String],
+) -> Result<(), sqlx::Error> {
     let column = |value: fn(&NewBook) -> &str| books.iter().map(value).collect::<Vec<_>>();
     sqlx::query!(
-        "INSERT INTO book (company_id, store_id, utility, read, read_period, name, manager_id, meter_reader_id)
-         SELECT $1, store_id, utility, read, nullif(read_period, ''), name, manager_id, meter_reader_id
-         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])
-             WITH ORDINALITY AS new (store_id, utility, read, read_period, name, manager_id, meter_reader_id, place)
+        "INSERT INTO book (company_id, book_id, store_id, utility, read, read_period, name, manager_id, meter_reader_id)
+         SELECT $1, coalesce(book_id, 'B' || nextval('book_number')), store_id, utility, read, nullif(read_period, ''), name, manager_id, meter_reader_id
+         FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+             WITH ORDINALITY AS new (store_id, utility, read, read_period, name, manager_id, meter_reader_id, book_id, place)
          ORDER BY place",
         call.tenant.id,
         column(|b| &b.store_id) as _,
@@ -77,6 +82,7 @@ pub async fn add(tx: &mut PgConnection, call: &Call, books: &[NewBook]) -> Resul
         column(|b| &b.book_name) as _,
         column(|b| &b.manager_id) as _,
         column(|b| &b.meter_reader_id) as _,
+        book_ids,
     )
     .execute(tx)
     .named("book_add")

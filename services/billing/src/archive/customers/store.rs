@@ -8,6 +8,7 @@ use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::{AttestationType, NewCustomer};
+use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::verify_codes::{GOOD_FOR, TRIES};
@@ -203,4 +204,101 @@ pub async fn exists(tx: &mut PgConnection, call: &Call, customer_id: &str) -> Re
     .named("customer_known")
     .await?;
     Ok(found.unwrap_or_default())
+}
+
+/// What stands against forgetting a customer.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the names say it
+pub struct Standing {
+    pub forgotten: bool,
+    pub open_accounts: i64,
+    pub outstanding: Decimal,
+}
+
+/// Locks a customer and returns what stands against forgetting it: accounts that are not closed, which it pays or uses, and
+/// what they owe. `None` if the company has no such customer.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn lock_standing(
+    tx: &mut PgConnection,
+    call: &Call,
+    customer_id: &str,
+) -> Result<Option<Standing>, sqlx::Error> {
+    sqlx::query!(
+        "SELECT FROM customer WHERE company_id = $1 AND customer_id = $2 FOR UPDATE",
+        call.tenant.id,
+        customer_id,
+    )
+    .execute(&mut *tx)
+    .named("customer_lock")
+    .await?;
+    sqlx::query_as!(
+        Standing,
+        r#"WITH accounts AS (
+               SELECT a.settlement_account_id, a.state
+               FROM settlement_account a JOIN user_account u USING (company_id, user_account_id)
+               WHERE a.company_id = $1 AND (u.customer_id = $2 OR a.using_customer_id = $2))
+           SELECT c.forgotten_at IS NOT NULL AS "forgotten!",
+               (SELECT count(*) FROM accounts WHERE state <> '3') AS "open_accounts!",
+               (SELECT coalesce(sum(outstanding), 0) FROM outstanding_of_accounts(
+                    $1, (SELECT array_agg(settlement_account_id) FROM accounts))) AS "outstanding!"
+           FROM customer c WHERE c.company_id = $1 AND c.customer_id = $2"#,
+        call.tenant.id,
+        customer_id,
+    )
+    .fetch_optional(tx)
+    .named("customer_standing")
+    .await
+}
+
+/// Blanks what is personal of a locked customer, of its user accounts and of what hangs on them. Identifiers, states and
+/// quantities stay: the history of the money refers to them.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn forget(tx: &mut PgConnection, call: &Call, customer_id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE meter_point p SET address = ''
+         FROM settlement_account a JOIN user_account u USING (company_id, user_account_id)
+         WHERE a.company_id = $1 AND u.customer_id = $2 AND p.company_id = $1
+             AND p.settlement_account_id = a.settlement_account_id",
+        call.tenant.id,
+        customer_id,
+    )
+    .execute(&mut *tx)
+    .named("meter_point_forget")
+    .await?;
+    sqlx::query!(
+        "UPDATE settlement_account a SET name = '', address = '', remark = '', contract_number = ''
+         FROM user_account u
+         WHERE a.company_id = $1 AND u.company_id = $1 AND u.customer_id = $2 AND a.user_account_id = u.user_account_id",
+        call.tenant.id,
+        customer_id,
+    )
+    .execute(&mut *tx)
+    .named("settlement_account_forget")
+    .await?;
+    sqlx::query!(
+        "UPDATE user_account SET name = '', region = '', address = '', map_name = '', longitude = 0, latitude = 0
+         WHERE company_id = $1 AND customer_id = $2",
+        call.tenant.id,
+        customer_id,
+    )
+    .execute(&mut *tx)
+    .named("user_account_forget")
+    .await?;
+    sqlx::query!(
+        "UPDATE customer SET forgotten_at = $3, certificate_sealed = NULL, certificate_hash = NULL, name = '', phone = '',
+             password_hash = '', region = '', address = '', tax_number_sealed = NULL, telephone = '',
+             bank_account_sealed = NULL, bank_name = '', email = ''
+         WHERE company_id = $1 AND customer_id = $2",
+        call.tenant.id,
+        customer_id,
+        call.at,
+    )
+    .execute(tx)
+    .named("customer_forget")
+    .await?;
+    Ok(())
 }

@@ -288,7 +288,8 @@ impl Person {
 }
 
 /// Selects a page of user accounts `u` with their customer `c`. The first condition decides by which index they are
-/// found. Addresses are compared from their beginning, as bytes.
+/// found; a subquery with a limit is a lookup for each of them, where EXISTS might read the whole table once. Addresses
+/// are compared from their beginning, as bytes.
 macro_rules! select_users {
     ($first:tt, $company_id:expr, $person:expr, $verified:expr, $page:expr) => {
         sqlx::query_as!(
@@ -305,11 +306,13 @@ macro_rules! select_users {
                    AND ($5 = '' OR folded(u.address) COLLATE "C" >= folded($5) COLLATE "C"
                         AND folded(u.address) COLLATE "C" < (folded($5) || chr(1114111)) COLLATE "C")
                    AND CASE WHEN $6
-                       THEN EXISTS (SELECT FROM settlement_account a
-                                    WHERE a.company_id = $1 AND a.user_account_id = u.user_account_id AND a.state <> '1')
-                       ELSE NOT u.connected OR EXISTS (
-                           SELECT FROM settlement_account a JOIN business_process p USING (company_id, settlement_account_id)
-                           WHERE a.company_id = $1 AND a.user_account_id = u.user_account_id AND p.completed_at IS NULL) END
+                       THEN (SELECT true FROM settlement_account a
+                             WHERE a.company_id = $1 AND a.user_account_id = u.user_account_id AND a.state <> '1' LIMIT 1)
+                       ELSE NOT u.connected OR (
+                           SELECT true FROM settlement_account a
+                           JOIN business_process p USING (company_id, settlement_account_id)
+                           WHERE a.company_id = $1 AND a.user_account_id = u.user_account_id AND p.completed_at IS NULL
+                           LIMIT 1) END
                ORDER BY u.user_account_id OFFSET $7 LIMIT $8"#,
             $company_id,
             $person.certificates.as_slice(),
@@ -378,9 +381,9 @@ pub async fn users(
                 "u.user_account_id IN (
                      SELECT user_account_id FROM user_account WHERE company_id = $1 AND NOT connected
                      UNION ALL
-                     SELECT a.user_account_id
-                     FROM business_process p JOIN settlement_account a USING (company_id, settlement_account_id)
-                     WHERE p.company_id = $1 AND p.completed_at IS NULL)",
+                     SELECT (SELECT a.user_account_id FROM settlement_account a
+                             WHERE a.company_id = $1 AND a.settlement_account_id = p.settlement_account_id)
+                     FROM business_process p WHERE p.company_id = $1 AND p.completed_at IS NULL)",
                 company_id,
                 person,
                 verified,

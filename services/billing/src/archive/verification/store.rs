@@ -126,7 +126,7 @@ pub async fn set_parameters(
         account.military().stored(),
         account.temporary().stored(),
         account.public_use().stored(),
-        account.inspection_cycle,
+        account.inspection_cycle.unwrap_or_default(),
         account.remark,
     )
     .execute(&mut *tx)

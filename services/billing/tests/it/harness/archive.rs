@@ -163,7 +163,7 @@ impl Network {
                 military: YesNo::No.into(),
                 temporary: YesNo::No.into(),
                 public_use: YesNo::No.into(),
-                inspection_cycle: 12,
+                inspection_cycle: Some(12),
                 remark: String::new(),
                 business_kind: kind.into(),
             }),

@@ -13,6 +13,7 @@ use communal_kit::config::Reader;
 use communal_kit::dates;
 use communal_proto::billing::v1::adjust_ratio_service_client::AdjustRatioServiceClient;
 use communal_proto::billing::v1::approval_ratio_service_client::ApprovalRatioServiceClient;
+use communal_proto::billing::v1::archive_service_client::ArchiveServiceClient;
 use communal_proto::billing::v1::book_service_client::BookServiceClient;
 use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceServiceClient;
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
@@ -162,6 +163,10 @@ impl World {
 
     pub fn user_accounts(&self, caller: Caller) -> UserAccountServiceClient<Intercepted> {
         UserAccountServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn archive(&self, caller: Caller) -> ArchiveServiceClient<Intercepted> {
+        ArchiveServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn settlement_accounts(&self, caller: Caller) -> SettlementAccountServiceClient<Intercepted> {

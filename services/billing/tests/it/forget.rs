@@ -1,0 +1,53 @@
+//! A customer is forgotten by the command line: what is personal goes, what the money refers to stays.
+
+use std::process::Command;
+
+use communal_proto::billing::v1::*;
+
+use crate::harness::*;
+
+/// Runs the command; returns its exit code and everything it wrote.
+fn forget(world: &World, company: &str, customer: &str) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_billing"))
+        .args(["forget-customer", company, customer])
+        .env_clear()
+        .env("COMMUNAL_BILLING_DATABASE_URL", &world.database.owner_url)
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_customer_leaves_identifiers_and_nothing_else() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (account, meter) = world.archived(&network, 1).await;
+    let customer: String =
+        sqlx::query_scalar("SELECT customer_id FROM customer").fetch_one(world.pool()).await.unwrap();
+    let (code, said) = forget(&world, RETAIL, &customer);
+    assert!(code == Some(1) && said.contains("not closed"), "{said}");
+    assert!(forget(&world, RETAIL, "K1").1.contains("has no customer K1"));
+    assert!(forget(&world, OTHER_RETAIL, &customer).1.contains("has no customer"));
+
+    world.process(&account, BusCategType::Close).await.unwrap();
+    let closing = vec![reading(&meter, ReadingsType::Total, "100")];
+    world.serve_meter(served(&account, BusCategType::Close), vec![], closing).await.unwrap();
+    let (code, said) = forget(&world, RETAIL, &customer);
+    assert!(code == Some(0) && !said.contains("客户1"), "{said}");
+    assert!(forget(&world, RETAIL, &customer).1.contains("already"));
+
+    let mut left = String::new();
+    for table in ["customer", "user_account", "settlement_account", "meter_point", "meter", "platform.change"] {
+        left.push_str(&world.rows(table).await.concat());
+    }
+    for personal in ["客户1", "13800138000", "cert-1", "长安街", "王小明", "argon2id", "楼道表箱"] {
+        assert!(!left.contains(personal), "{personal} is left in {left}");
+    }
+    assert!(left.contains(&customer) && left.contains(&account));
+    assert_eq!(world.rows("boundary_reading").await.len(), 2);
+    // Who is forgotten gets no new user account, and the certificate is free.
+    let new = new_user_account(&customer, "某人", "某处");
+    assert_eq!(reason(world.add_user_account(caller(RETAIL), new).await), "CUSTOMER_NOT_FOUND");
+    world.customer("cert-1", "另一人").await;
+}

@@ -1,0 +1,217 @@
+//! Moving in: a whole archive by one stream, all or nothing, by the rules of the front door, once.
+
+use communal_proto::billing::v1::*;
+use futures::future::join_all;
+
+use crate::harness::*;
+
+/// The rows of a small archive: so many customers with an account and a meter each.
+struct Rows {
+    customers: Vec<BroughtCustomer>,
+    user_accounts: Vec<BroughtUserAccount>,
+    settlement_accounts: Vec<BroughtSettlementAccount>,
+    meters: Vec<BroughtMeter>,
+}
+
+fn rows(network: &Network, count: usize) -> Rows {
+    let customer = |n: usize| BroughtCustomer {
+        customer_id: format!("K{n:015}"),
+        certificate_number: format!("cert-{n}"),
+        certificate_kind: AccCertType::IdentityCard.into(),
+        customer_name: format!("客户{n}"),
+        mobile_phone: format!("139{n:08}"),
+        customer_kind: CustomerType::Natural.into(),
+        ..BroughtCustomer::default()
+    };
+    let user_account = |n: usize| BroughtUserAccount {
+        user_account_id: format!("D{n:015}"),
+        account: Some(new_user_account(&format!("K{n:015}"), &format!("客户{n}"), &format!("长安街 {n} 号"))),
+    };
+    let settlement_account = |n: usize| {
+        let verified = network.parameters(&format!("A{n:015}"), BusCategType::New, YesNo::Yes);
+        BroughtSettlementAccount {
+            user_account_id: format!("D{n:015}"),
+            account: verified.settlement_account,
+            meter_point: verified.meter_point,
+            archived_on: 20_200_101,
+            population: 6,
+            year_quantity: "300".into(),
+            month_quantity: "20".into(),
+            account_month: 202_402,
+        }
+    };
+    let meter = |n: usize| BroughtMeter {
+        meter_id: format!("M{n:015}"),
+        meter: Some(new_meter(&format!("E-{n}"))),
+        settlement_account_id: format!("A{n:015}"),
+        meter_location: "楼道".into(),
+        reading_channel: MeterReadChanType::Reader.into(),
+        remote_reading: YesNo::No.into(),
+        reading_order: 1,
+        registers: vec![BroughtRegister {
+            energy_flow: EnergyFlowType::Forward.into(),
+            register: ReadingsType::Total.into(),
+            last_reading: "1234.5".into(),
+            last_read_date: 20_240_301,
+            old_quantity: "2.5".into(),
+        }],
+    };
+    Rows {
+        customers: (1..=count).map(customer).collect(),
+        user_accounts: (1..=count).map(user_account).collect(),
+        settlement_accounts: (1..=count).map(settlement_account).collect(),
+        meters: (1..=count).map(meter).collect(),
+    }
+}
+
+/// The messages of a batch, a kind a message.
+fn messages(batch_id: &str, rows: &Rows) -> Vec<ImportArchiveRequest> {
+    let empty = ImportArchiveRequest::default();
+    vec![
+        ImportArchiveRequest {
+            batch: Some(ArchiveBatch { batch_id: batch_id.into() }),
+            customers: rows.customers.clone(),
+            ..empty.clone()
+        },
+        ImportArchiveRequest { user_accounts: rows.user_accounts.clone(), ..empty.clone() },
+        ImportArchiveRequest { settlement_accounts: rows.settlement_accounts.clone(), ..empty.clone() },
+        ImportArchiveRequest { meters: rows.meters.clone(), ..empty },
+    ]
+}
+
+async fn bring(
+    world: &World,
+    tenant: &'static str,
+    batch_id: &str,
+    rows: &Rows,
+) -> Result<ImportArchiveResponse, tonic::Status> {
+    let stream = futures::stream::iter(messages(batch_id, rows));
+    Ok(world.archive(caller(tenant)).import_archive(stream).await?.into_inner())
+}
+
+async fn nothing_is_written(world: &World) {
+    for table in ["customer", "user_account", "settlement_account", "meter_point", "account_register", "archive_batch"]
+    {
+        assert_eq!(world.rows(table).await.len(), 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_moves_in_once_and_is_used_like_any_other() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let brought = rows(&network, 3);
+    let reply = bring(&world, RETAIL, "b1", &brought).await.unwrap();
+    let counts = (reply.customers, reply.user_accounts, reply.settlement_accounts, reply.meters, reply.replayed);
+    assert_eq!(counts, (3, 3, 3, 3, false));
+    assert_eq!(bring(&world, RETAIL, "b1", &brought).await.unwrap(), ImportArchiveResponse { replayed: true, ..reply });
+    let other = Rows { customers: brought.customers[..2].to_vec(), ..rows(&network, 3) };
+    assert_eq!(reason(bring(&world, RETAIL, "b1", &other).await), "BATCH_REUSED");
+
+    let filter = PersonFilter { certificate_number: "CERT-2".into(), ..PersonFilter::default() };
+    let found = world.verified(RETAIL, filter).await;
+    assert_eq!(found.settlement_accounts[0].settlement_account_id, "A000000000000002");
+    assert_eq!((found.meter_points[0].population, found.meter_points[0].meter_id.as_str()), (6, "M000000000000002"));
+    assert_eq!(world.unverified(RETAIL, PersonFilter::default()).await.user_accounts, []);
+    // It can be closed: the readings and what earlier meters measured are there.
+    world.process("A000000000000002", BusCategType::Close).await.unwrap();
+    let closing = vec![reading("M000000000000002", ReadingsType::Total, "1244.5")];
+    world.serve_meter(served("A000000000000002", BusCategType::Close), vec![], closing).await.unwrap();
+    let carried: String = sqlx::query_scalar(
+        "SELECT old_quantity::text FROM account_register WHERE settlement_account_id = 'A000000000000002'",
+    )
+    .fetch_one(world.pool())
+    .await
+    .unwrap();
+    assert_eq!(carried, "12.50");
+    let accumulated: (String, i32, String, i32) = sqlx::query_as(
+        "SELECT year_quantity::text, quantity_year, month_quantity::text, quantity_month FROM settlement_account LIMIT 1",
+    )
+    .fetch_one(world.pool())
+    .await
+    .unwrap();
+    assert_eq!(accumulated, ("300.00".into(), 2024, "20.00".into(), 202_402));
+}
+
+#[tokio::test]
+async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let mut wrong = rows(&network, 12);
+    wrong.customers[0].customer_id = "K500000000000000".into();
+    wrong.customers[1].certificate_number = String::new();
+    wrong.user_accounts[2].account.as_mut().unwrap().customer_id = "K9".into();
+    wrong.settlement_accounts[3].meter_point.as_mut().unwrap().book_id = "B9".into();
+    wrong.settlement_accounts[4].meter_point.as_mut().unwrap().main_package_id = "P9".into();
+    wrong.settlement_accounts[5].archived_on = 20_990_101;
+    wrong.settlement_accounts[6].account_month = 0;
+    wrong.meters[7].registers[0].last_reading = "1000000".into();
+    wrong.meters[8].registers[0].register = ReadingsType::Peak.into();
+    wrong.meters[9].meter.as_mut().unwrap().utility = NetworkType::Water.into();
+    wrong.meters[10].meter.as_mut().unwrap().store_id = OTHER_STORE.into();
+    wrong.meters[11].settlement_account_id = "A9".into();
+    let refused = bring(&world, RETAIL, "b1", &wrong).await.unwrap_err();
+    let named = fields(&refused);
+    for field in [
+        "customers[0].CUSTOMER_DID",
+        "customers[1].ACC_CERT_INFO",
+        "userAccounts[2].account.CUSTOMER_DID",
+        "settlementAccounts[3].meterPoint.SETTLE_METERAGE.BOOK_AID",
+        "settlementAccounts[4].meterPoint.SETTLE_METERAGE.MAIN_PACK_DID",
+        "settlementAccounts[5].archivedOn",
+        "settlementAccounts[6].ACCOUNT_MONTH",
+        "meters[7].registers[0].LAST_METER_READ",
+        "meters[8].registers",
+        "meters[9].meter.DEVICE_TYPE",
+        "meters[10].meter.BUSINESS_HALL_AID",
+        "meters[11].SETTLEMENT_AID",
+    ] {
+        let rest = field.split('.').next_back().unwrap();
+        let row = field.split('.').next().unwrap();
+        assert!(named.iter().any(|n| n.starts_with(row) && n.ends_with(rest)), "{field} in {named:?}");
+    }
+    nothing_is_written(&world).await;
+
+    let mut without = rows(&network, 2);
+    without.meters.pop();
+    let refused = bring(&world, RETAIL, "b1", &without).await.unwrap_err();
+    assert!(fields(&refused)[0].starts_with("settlementAccounts[1]"), "{:?}", fields(&refused));
+    nothing_is_written(&world).await;
+}
+
+#[tokio::test]
+async fn what_exists_already_is_refused_and_a_company_brings_its_own() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    world.customer("cert-2", "客户").await;
+    let brought = Rows { user_accounts: vec![], settlement_accounts: vec![], meters: vec![], ..rows(&network, 3) };
+    let refused = bring(&world, RETAIL, "b1", &brought).await.unwrap_err();
+    assert_eq!(fields(&refused), ["customers[1]"]);
+    assert_eq!(reason::<()>(Err(refused)), "ARCHIVE_ROW_EXISTS");
+    assert_eq!(world.rows("customer").await.len(), 1);
+    let mut twice = rows(&network, 2);
+    twice.customers[1].customer_id = "K000000000000001".into();
+    let refused = bring(&world, RETAIL, "b1", &twice).await.unwrap_err();
+    assert!(fields(&refused).contains(&"customers[1]".to_owned()), "{:?}", fields(&refused));
+    // Another company has the same certificates, and none of the books and packages.
+    bring(&world, OTHER_RETAIL, "b1", &brought).await.unwrap();
+    let refused = fields(&bring(&world, OTHER_RETAIL, "b2", &rows(&network, 1)).await.unwrap_err());
+    for field in ["customers[0]", "settlementAccounts[0].SETTLE_METERAGE.BOOK_AID", "meters[0].meter.BUSINESS_HALL_AID"]
+    {
+        assert!(refused.iter().any(|named| named == field), "{field} in {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_32_that_bring_one_archive_one_writes_it() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let brought = rows(&network, 2);
+    let outcomes = join_all((0..32).map(|_| bring(&world, RETAIL, "b1", &brought))).await;
+    let written = outcomes.iter().filter(|o| o.as_ref().is_ok_and(|reply| !reply.replayed)).count();
+    assert_eq!(written, 1, "{outcomes:?}");
+    for refused in outcomes.into_iter().filter(Result::is_err) {
+        assert!(["CONFLICT", "OVERLOADED"].contains(&reason(refused).as_str()));
+    }
+    assert_eq!(world.rows("customer").await.len(), 2);
+}

@@ -1,0 +1,95 @@
+//! The queries of the archive find what they look for by an index, in a company of 100,000 accounts.
+
+use communal_proto::billing::v1::*;
+use sqlx::PgPool;
+
+use crate::harness::*;
+
+/// Fills the archive of the retail company without its triggers.
+async fn fill(pool: &PgPool) {
+    sqlx::raw_sql(
+        "SET session_replication_role = replica;
+         INSERT INTO customer (company_id, customer_id, kind, certificate_kind, certificate_sealed, certificate_hash, name,
+             phone, password_hash, region, address, telephone, bank_name, email, attestation)
+         SELECT 'S000000000000001', 'K' || lpad(n::text, 15, '0'), '1', '1', '\\x00', sha256(n::text::bytea), '客户' || n,
+             '139' || lpad(n::text, 8, '0'), '', '', '', '', '', '', '3'
+         FROM generate_series(1, 100000) AS n;
+         INSERT INTO user_account (company_id, user_account_id, customer_id, using_customer_id, name, region, address,
+             map_name, longitude, latitude, resident, attestation, risk_balance, margin_balance, advance_limit, connected)
+         SELECT company_id, 'D' || substr(customer_id, 2), customer_id, customer_id, name, '', '路 ' || customer_id, '', 0, 0,
+             '2', '3', 0, 0, 0, customer_id > 'K000000000000050'
+         FROM customer WHERE customer_id < 'K5';
+         INSERT INTO settlement_account (company_id, settlement_account_id, user_account_id, using_customer_id, utility, name,
+             address, state, business_kind, attestation, archived_on)
+         SELECT company_id, 'A' || substr(customer_id, 2), user_account_id, customer_id, '2', name, address, '2', '1', '3',
+             '2024-01-01'
+         FROM user_account WHERE user_account_id < 'D5' AND connected;
+         INSERT INTO meter (company_id, meter_id, store_id, factory_number, utility, kind, digits, multiplier, quantity_unit,
+             settlement_account_id)
+         SELECT company_id, 'M' || substr(settlement_account_id, 2), 'H000000000000001', settlement_account_id, '2', '5', 6, 1,
+             '', settlement_account_id
+         FROM settlement_account WHERE settlement_account_id < 'A5';
+         SET session_replication_role = DEFAULT;
+         ANALYZE customer, user_account, settlement_account, meter, business_process, meter_point;",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+/// How often each large table was read from one end to the other.
+async fn scans(pool: &PgPool) -> Vec<(String, i64)> {
+    // What a session counted is visible at its end, or when it is asked for.
+    sqlx::query("SELECT pg_stat_clear_snapshot()").execute(pool).await.unwrap();
+    sqlx::query_as(
+        "SELECT relname::text, seq_scan FROM pg_stat_user_tables
+         WHERE relname IN ('customer', 'user_account', 'settlement_account', 'meter') ORDER BY 1",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn no_query_reads_a_large_table_from_end_to_end() {
+    let world = World::start_archive().await;
+    let owner = PgPool::connect(&world.database.owner_url).await.unwrap();
+    fill(&owner).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let before = scans(&owner).await;
+    let filter = PersonFilter::default();
+    let persons = [
+        PersonFilter { certificate_number: "110101".into(), ..filter.clone() },
+        PersonFilter { mobile_phone: "13900000777".into(), ..filter.clone() },
+        PersonFilter { customer_name: "客户 777".into(), ..filter.clone() },
+        PersonFilter { address: "路K00000000000077".into(), ..filter.clone() },
+        filter,
+    ];
+    let meters = [
+        MeterFilter { factory_number: "a000000000000777".into(), ..MeterFilter::default() },
+        MeterFilter { utility: NetworkType::Electricity.into(), ..MeterFilter::default() },
+    ];
+    // The driver's first executions have plans of their own, later ones perhaps one plan for all values.
+    for round in 0..8 {
+        for filter in &persons {
+            let asked = page(1, 20);
+            let mut client = world.settlement_accounts(caller(RETAIL));
+            let request = QueryVerifiedUserAndSettlesRequest { filter: Some(filter.clone()), page: asked };
+            let found = client.query_verified_user_and_settles(request).await.unwrap().into_inner();
+            let narrow = !filter.mobile_phone.is_empty() || !filter.customer_name.is_empty();
+            assert!(!narrow || found.user_accounts.len() == 1, "{filter:?}: {}", found.user_accounts.len());
+            let request = QueryUnverifiedUserAndSettlesRequest { filter: Some(filter.clone()), page: asked };
+            client.query_unverified_user_and_settles(request).await.unwrap();
+        }
+        for filter in &meters {
+            let request = QuerySettleMeterRequest { filter: Some(filter.clone()), page: page(round + 1, 20) };
+            let found = world.meters(caller(RETAIL)).query_settle_meter(request).await.unwrap().into_inner();
+            assert!(!found.meters.is_empty() || round > 0);
+        }
+    }
+    // The sessions of the service report what they counted within a second, or at their end.
+    let mut world = world;
+    world.stop().await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(scans(&owner).await, before);
+}
