@@ -7,7 +7,7 @@
 mod communities;
 
 use anyhow::{Context, ensure};
-use chrono::{DateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone, Utc};
 use communal_kit::call::{Call, Tenant};
 use communal_kit::clock::Clock;
 use communal_kit::database;
@@ -16,7 +16,8 @@ use communal_kit::identity::{Proof, SealingKey, TenantKind};
 use communal_kit::secret::Secret;
 use communal_kit::write::announce;
 use communal_proto::community::v1::{
-    CreateBillRulesRequest, CreateFeesRequest, NewBillRule, NewFee, RegisterPayerObjectsRequest,
+    CreateBillRulesRequest, CreateFeesRequest, NewBillRule, NewFee, RegisterMeterReadingsRequest,
+    RegisterPayerObjectsRequest,
 };
 use communal_proto::{Checked, Checker};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,6 +25,8 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::fees::AdmittedRows;
 use crate::fees::rules::GivenTerms;
+use crate::payer_objects::readings;
+use crate::payer_objects::settings::{self, Settings};
 use crate::vocabulary::spans::{ChargedSpan, RowFields};
 use crate::{bill_rules, fee_items, fees, payer_objects};
 use communities::{Community, DemoItem};
@@ -63,7 +66,9 @@ pub async fn demo(pool: &PgPool, sealing: &SealingKey, clock: &Clock) -> anyhow:
     transaction.commit().await?;
     bar.finish();
     // The tables have just become large; without this the first queries are planned for empty ones.
-    sqlx::query("ANALYZE payer_object, pay_fee_config, pay_fee, pay_fee_rule").execute(pool).await?;
+    sqlx::query("ANALYZE payer_object, owner, meter_reading, pay_fee_config, pay_fee, pay_fee_rule")
+        .execute(pool)
+        .await?;
     Ok(true)
 }
 
@@ -103,15 +108,25 @@ async fn load(connection: &mut PgConnection, community: &Community, bar: &Progre
     };
     announce(connection, &call).await?;
     let rooms =
-        RegisterPayerObjectsRequest { community_id: community.id.to_owned(), payer_objects: community.rooms.clone() };
-    accepted(&rooms, |_, _| Some(()))?;
+        RegisterPayerObjectsRequest { community_id: community.id.to_owned(), payer_objects: community.objects.clone() };
+    accepted(&rooms, payer_objects::rules::of_register)?;
     payer_objects::store::upsert(connection, &call, &rooms.payer_objects).await?;
+    if community.bill_mode {
+        let settings = Settings { pay_fee_month: true, ..settings::store::lock(connection, &call).await? };
+        settings::store::update(connection, &call, settings).await?;
+    }
     bar.inc(1);
     for (number, item) in (1..).zip(&community.items) {
         let call = Call { at: founded + TimeDelta::hours(number), ..call.clone() };
         announce(connection, &call).await?;
         let terms = accepted(&item.request, fee_items::rules::of_save)?;
         fee_items::store::insert(connection, &call, Some(&item.config_id), &terms).await?;
+        if !item.readings.is_empty() {
+            let request =
+                RegisterMeterReadingsRequest { community_id: community.id.to_owned(), readings: item.readings.clone() };
+            let readings = accepted(&request, readings::rules::of_register)?;
+            readings::store::upsert(connection, &call, &readings).await?;
+        }
         bar.inc(1);
         charge(connection, &call, item, bar).await?;
     }
@@ -121,7 +136,7 @@ async fn load(connection: &mut PgConnection, community: &Community, bar: &Progre
 /// Creates the fees and bill rules of an item.
 async fn charge(connection: &mut PgConnection, call: &Call, item: &DemoItem, bar: &ProgressBar) -> anyhow::Result<()> {
     let (community_id, config_id) = (&call.tenant.id, &item.config_id);
-    let terms = GivenTerms { amount: item.amount, ..GivenTerms::default() };
+    let terms = GivenTerms { amount: item.amount, rate_cycle: "12", rate: "0.05", rate_start_time: "2025-01-01" };
     for objects in &item.charged {
         let fee = |id: &String| NewFee {
             payer_obj_id: id.clone(),
@@ -156,7 +171,10 @@ async fn charge(connection: &mut PgConnection, call: &Call, item: &DemoItem, bar
         let spans = accepted(&request, bill_rules::rules::of_create)?;
         let rows = admitted(connection, call, config_id, &spans, bill_rules::rules::FIELDS, terms).await?;
         let batch_id = fees::batches::store::create(connection, call, "").await?;
-        bill_rules::store::insert(connection, call, config_id, &batch_id, &rows).await?;
+        let rule_ids = bill_rules::store::insert(connection, call, config_id, &batch_id, &rows).await?;
+        // Two years of bills; a run makes those since.
+        let until = NaiveDate::from_ymd_opt(2025, 12, 20).and_then(|day| day.and_hms_opt(0, 0, 0));
+        bill_rules::run::make(connection, call, &rule_ids, until.context("a date that exists")?).await?;
         bar.inc(1);
     }
     Ok(())
@@ -173,8 +191,7 @@ async fn admitted(
 ) -> anyhow::Result<AdmittedRows> {
     let item = fee_items::store::lock_for_charging(connection, call, config_id).await?;
     let objects = payer_objects::store::known(connection, call, spans).await?;
-    // Some rooms of the demo have two parking fees, and some both a fee and a bill rule.
-    Ok(fees::rules::admit(item, objects, spans, fields, terms, true)?)
+    Ok(fees::rules::admit(item, objects, spans, fields, terms, false)?)
 }
 
 /// Checks a request by its field rules and reads it by those of the domain, as for a call.

@@ -141,10 +141,18 @@ async fn demo_data_is_loaded_once_and_fits_the_documents_own_example() {
                          (SELECT count(*) FROM fee WHERE is_open), (SELECT count(DISTINCT config_id) FROM bill_rule),
                          (SELECT max(changed_at) FROM platform.change))";
     let loaded: String = sqlx::query_scalar(counts).fetch_one(&database.pool).await.unwrap();
-    assert!(loaded.starts_with("2400 24 30000 4 2023-12-01"), "{loaded}");
+    assert!(loaded.starts_with("2904 24 35544 6 2023-12-01"), "{loaded}");
     let second = run(&settings, &["seed", "--demo"]).await;
     assert_eq!(text(&second.stdout), "demo data is there already\n");
     assert_eq!(sqlx::query_scalar::<_, String>(counts).fetch_one(&database.pool).await.unwrap(), loaded);
+
+    // The second community is in bill mode: its rules have bills of two years, and a run makes those since, once.
+    let bills = ["bills", "run", "--community", "10002"];
+    let (ran, again) = (run(&settings, &bills).await, run(&settings, &bills).await);
+    assert!(text(&ran.stdout).starts_with("10002: 720 rules, ") && ran.status.success(), "{}", text(&ran.stderr));
+    assert_eq!(text(&again.stdout), "10002: 720 rules, 0 bills made, 0 rules ended\n");
+    let nowhere = run(&settings, &["bills", "run", "--community", "10009"]).await;
+    assert!(!nowhere.status.success() && text(&nowhere.stderr).contains("no such community"));
 
     let token = run(&settings, &["token", "--operator", OPERATOR]).await;
     let token = text(&token.stdout);
