@@ -37,6 +37,10 @@ pub(crate) struct Chosen {
 
 /// Time after an attack in which nothing of it may be in use any more.
 const RECOVERY: Duration = Duration::from_secs(10);
+/// The slowest p99 that is no complaint, since that of a quiet machine is so small that any other work of the machine
+/// multiplies it. A build without optimization takes so much of it itself that its times say nothing below what a working
+/// attack costs: seconds.
+const FLOOR: Duration = Duration::from_millis(if cfg!(debug_assertions) { 2_000 } else { 25 });
 /// The time before now whose calls say whether honest clients have recovered.
 const LATE: Duration = Duration::from_millis(500);
 /// Quiet times by which an attack is judged: those before it, of which the last is its own.
@@ -56,7 +60,7 @@ struct Attack {
     what: &'static str,
     /// Whether it takes little time and memory.
     cheap: bool,
-    /// Limits that it must reach, by their setting: what the alert on a bad caller goes by.
+    /// Limits of which it must reach one, by their setting: what the alert on a bad caller goes by.
     reaches: &'static [&'static str],
     carry_out: CarryOut,
 }
@@ -110,19 +114,12 @@ impl Chosen {
     fn quiet(&self) -> Duration {
         Duration::from_secs(if self.cheap { 1 } else { 2 })
     }
-
-    /// The slowest p99 that is no complaint, since that of a quiet machine is so small that any other work of the machine
-    /// multiplies it. An attack that works makes calls wait for seconds.
-    fn floor(&self) -> Duration {
-        Duration::from_millis(if self.cheap { 2_000 } else { 25 })
-    }
 }
 
 /// The attacks, and the honest clients beside them.
 struct Siege<'a> {
     stage: &'a Stage,
     honest: &'a Honest,
-    floor: Duration,
     quiet: Duration,
     /// Times in which honest clients were alone.
     alone: Vec<Range<Instant>>,
@@ -146,14 +143,8 @@ pub(crate) async fn run(
     // The first calls open connections and fill caches.
     tokio::time::sleep(Duration::from_secs(1)).await;
     ensure!(honest.within(&[begun..Instant::now()]).errors == 0, "honest clients are refused without an attack");
-    let mut siege = Siege {
-        stage: &stage,
-        honest: &honest,
-        floor: chosen.floor(),
-        quiet: chosen.quiet(),
-        alone: Vec::new(),
-        counts: Counts::default(),
-    };
+    let mut siege =
+        Siege { stage: &stage, honest: &honest, quiet: chosen.quiet(), alone: Vec::new(), counts: Counts::default() };
     let mut rows = Vec::new();
     for attack in attacks {
         rows.push(siege.attacked(attack, transcript).await?);
@@ -178,26 +169,26 @@ impl Siege<'_> {
         let mut tries = 1;
         let (mut row, findings, detail) = loop {
             let (row, findings, detail) = self.once(attack).await?;
-            if tries == TRIES || !row.is_slow(self.floor) || !findings.hold() {
+            if tries == TRIES || !row.is_slow() || !findings.hold() {
                 break (row, findings, detail);
             }
             tries += 1;
         };
         transcript.did(format!("{} {}:", attack.id, attack.what));
-        row.met = findings.hold() && !row.is_slow(self.floor);
+        row.met = findings.hold() && !row.is_slow();
         for (holds, what) in findings.0 {
             transcript.expect(holds, what);
         }
         let ([was, is], [imports_were, imports_are]) = (row.call_p99, row.import_p99);
         transcript.expect(
-            !row.is_slow(self.floor),
+            !row.is_slow(),
             format!(
                 "p99 {} → {}, of imports {} → {} (at most twice, or {}{})",
                 readable(was),
                 readable(is),
                 readable(imports_were),
                 readable(imports_are),
-                readable(self.floor),
+                readable(FLOOR),
                 if tries > 1 { format!("; tried {tries} times") } else { String::new() },
             ),
         );
@@ -225,25 +216,28 @@ impl Siege<'_> {
             Err(_) => findings.expect(false, format!("the attack did not end within {LONGEST:?}")),
         }
         let peaks = stage.peaks();
-        for process in stage.revive().await? {
-            findings.expect(false, format!("{process} ended and was started again"));
-        }
+        let mut gone = stage.revive().await?;
         let after = Instant::now();
-        let quick = (honest.within(&[alone..began]).call_p99 * 2).max(self.floor);
+        let quick = (honest.within(&[alone..began]).call_p99 * 2).max(FLOOR);
         let calm = || async {
             let now = InUse::read(stage).await;
             let of_late = honest.within(&[Instant::now() - LATE..Instant::now()]);
             now.is_ok_and(|now| now.beyond(&before).is_empty()) && of_late.calls > 0 && of_late.call_p99 <= quick
         };
         let recovery = until("nothing of the attack is in use", RECOVERY, calm).await.ok();
+        gone.extend(stage.revive().await?);
+        for process in gone {
+            findings.expect(false, format!("{process} ended and was started again"));
+        }
         let now = InUse::read(stage).await?;
         match recovery {
             Some(time) => findings.expect(true, format!("nothing of it is noticed {} later", readable(time))),
             None => findings.expect(false, format!("slow or in use {RECOVERY:?} later: {}", now.beyond(&before))),
         }
         let reached = now.reached_since(&before);
-        let named = attack.reaches.iter().all(|limit| reached.contains_key(*limit));
-        findings.expect(named, format!("limits that it reached: {reached:?} (expected: {:?})", attack.reaches));
+        let named = attack.reaches.is_empty() || attack.reaches.iter().any(|limit| reached.contains_key(*limit));
+        let counted: Vec<_> = reached.iter().map(|(limit, times)| format!("{limit} × {times}")).collect();
+        findings.expect(named, format!("limits that it reached: {}", counted.join(", ")));
         // As long as before it at the least, so that there are calls to judge by.
         let ended = after.max(began + self.quiet);
         tokio::time::sleep_until(ended.into()).await;
@@ -278,8 +272,8 @@ impl Findings {
 
 impl Row {
     /// Returns whether honest calls took more than twice their time.
-    fn is_slow(&self, floor: Duration) -> bool {
-        [self.call_p99, self.import_p99].into_iter().any(|[was, is]| is > (was * 2).max(floor))
+    fn is_slow(&self) -> bool {
+        [self.call_p99, self.import_p99].into_iter().any(|[was, is]| is > (was * 2).max(FLOOR))
     }
 }
 

@@ -13,6 +13,8 @@ use crate::abuse::raw::{self, Ends, Http2, OPEN, READING};
 use crate::abuse::stage::{LARGE_RETAIL, Stage};
 use crate::deployment::Slot;
 
+/// Imports of a company at once; one more would be refused.
+const IMPORTS_AT_ONCE: usize = 2;
 /// Lines that a process writes of refused calls in a second, and as many for whatever else it says.
 const LINES_A_SECOND: usize = 100;
 
@@ -52,7 +54,7 @@ pub(super) async fn single_lines(stage: &Stage, findings: &mut Findings) -> anyh
         }
         Ok::<_, anyhow::Error>(longest)
     };
-    let longest = try_join_all((0..3).map(|_| import())).await?.into_iter().max().unwrap_or_default();
+    let longest = try_join_all((0..IMPORTS_AT_ONCE).map(|_| import())).await?.into_iter().max().unwrap_or_default();
     let count = done.load(Ordering::Relaxed);
     findings.expect(
         count > 20,

@@ -45,9 +45,9 @@ pub(super) const ALL: [Attack; 18] = [
     by!("H5", "a captured signature over gRPC", requests::captured_signature).cheap(),
     by!("H6a", "600 calls without a body", holding::calls_without_bodies)
         .cheap()
-        .reaches(&["channel_concurrent_calls"]),
+        .reaches(&["channel_concurrent_calls", "address_unproved_calls"]),
     by!("H6b", "50 messages half sent", holding::half_messages).cheap(),
-    by!("M1", "imports that do not go on", holding::endless_imports),
+    by!("M1", "imports that do not go on", holding::endless_imports).reaches(&["import_window_ms"]),
     by!("M2", "a signed update sent to the route that deletes", requests::moved_body).cheap(),
     by!("M3a", "REST: 120 answers that nobody reads", holding::unread_over_rest)
         .reaches(&["gateway_address_answer_bytes"]),
