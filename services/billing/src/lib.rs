@@ -38,6 +38,7 @@ use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServe
 use communal_proto::billing::v1::customer_service_server::CustomerServiceServer;
 use communal_proto::billing::v1::delivery_price_service_server::DeliveryPriceServiceServer;
 use communal_proto::billing::v1::ladder_population_service_server::LadderPopulationServiceServer;
+use communal_proto::billing::v1::guaranteed_package_service_server::GuaranteedPackageServiceServer;
 use communal_proto::billing::v1::meter_service_server::MeterServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
@@ -151,7 +152,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
-        .with(PackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
+        .with(PackageServiceServer::new(packages.clone()).max_decoding_message_size(LARGEST_REQUEST))
+        .with(GuaranteedPackageServiceServer::new(packages).max_decoding_message_size(LARGEST_REQUEST))
         .with(PackagePriceServiceServer::new(prices).max_decoding_message_size(LARGEST_REQUEST))
         .with(
             ReceivableServiceServer::new(receivables)

@@ -1,12 +1,15 @@
 //! The content of a draft, read from the requests, and its contradictions.
 
+use communal_proto::billing::v1::fields::changed_guaranteed_package::PACKAGE_KIND;
 use communal_proto::billing::v1::fields::changed_sale_package as fields;
-use communal_proto::billing::v1::fields::update_sale_package_request::PACKAGE;
 use communal_proto::billing::v1::{
-    BasicFeesType, ChangedSalePackage, DeliveryPriceType, LadderNumType, NewSalePackage, TransVoltageType,
+    BasicFeesType, ChangedGuaranteedPackage, ChangedSalePackage, ChargePackType, DeliveryPriceType, LadderNumType,
+    NewGuaranteedPackage, NewSalePackage, TransVoltageType,
 };
-use communal_proto::{Fault, FieldName};
+use communal_proto::contract::v1::FaultKind;
+use communal_proto::{Coded as _, Fault, FieldName, FieldPath};
 
+use super::kind::Kind;
 use super::lifecycle::stops_too_early;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::identifiers::{CompanyId, StoreId};
@@ -17,8 +20,11 @@ use crate::vocabulary::tariff::{HeatBasis, Ladder, PropertyBasis, TimeOfUse, Uti
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the fields of the contract, documented there
 pub struct Draft {
-    pub network_company_id: CompanyId,
-    pub retail_store_id: StoreId,
+    pub kind: ChargePackType,
+    /// `None`: the calling company itself.
+    pub network_company_id: Option<CompanyId>,
+    /// `None` on a guaranteed package.
+    pub retail_store_id: Option<StoreId>,
     pub name: String,
     pub remark: String,
     pub account_item: String,
@@ -45,17 +51,15 @@ pub struct Draft {
     pub planned: Lifetime,
 }
 
-/// Reads the fields that both requests have.
+/// Reads the fields that all requests have; those in braces are the request's own.
 macro_rules! draft {
-    ($package:ident, resident: $resident:expr, planned: $planned:expr) => {
+    ($package:ident, { $($own:tt)* }) => {
         Draft {
-            network_company_id: $package.network_company_id.as_str().into(),
-            retail_store_id: $package.retail_store_id.as_str().into(),
+            $($own)*
             name: $package.name.clone(),
             remark: $package.remark.clone(),
             account_item: $package.account_item.clone(),
             utility: $package.utility(),
-            resident: $resident,
             deviation: $package.deviation(),
             seasonal: $package.seasonal(),
             agreement_price: or($package.agreement_price(), YesNo::No),
@@ -66,15 +70,12 @@ macro_rules! draft {
             ladder: or($package.ladder(), Ladder::None),
             tiers: $package.ladder_tiers(),
             population: $package.population,
-            may_cancel: $package.may_cancel(),
             property_grade: $package.property_grade.clone(),
             retail_voltage_grade: $package.retail_level.clone(),
-            delivery_price_kind: $package.delivery_price_kind(),
             by_power: $package.by_power(),
             power_range: $package.power_range.clone(),
             delivery_grade: $package.delivery_level.clone(),
             voltage: $package.voltage(),
-            planned: $planned,
         }
     };
 }
@@ -82,7 +83,15 @@ macro_rules! draft {
 impl From<&NewSalePackage> for Draft {
     /// The request has no field for residential use: a new package is not residential.
     fn from(new: &NewSalePackage) -> Self {
-        draft!(new, resident: YesNo::No, planned: Lifetime::default())
+        draft!(new, {
+            kind: ChargePackType::Market,
+            network_company_id: Some(new.network_company_id.as_str().into()),
+            retail_store_id: Some(new.retail_store_id.as_str().into()),
+            resident: YesNo::No,
+            may_cancel: new.may_cancel(),
+            delivery_price_kind: new.delivery_price_kind(),
+            planned: Lifetime::default(),
+        })
     }
 }
 
@@ -90,20 +99,62 @@ impl From<&ChangedSalePackage> for Draft {
     /// A field that is left out becomes empty. A price is not agreed, split by time or laddered
     /// unless the request has it, because prices must equal their package in these.
     fn from(changed: &ChangedSalePackage) -> Self {
-        let planned = Lifetime { start: day(changed.start_date), stop: day(changed.stop_date) };
-        draft!(changed, resident: changed.resident(), planned: planned)
+        draft!(changed, {
+            kind: ChargePackType::Market,
+            network_company_id: Some(changed.network_company_id.as_str().into()),
+            retail_store_id: Some(changed.retail_store_id.as_str().into()),
+            resident: changed.resident(),
+            may_cancel: changed.may_cancel(),
+            delivery_price_kind: changed.delivery_price_kind(),
+            planned: Lifetime { start: day(changed.start_date), stop: day(changed.stop_date) },
+        })
+    }
+}
+
+impl From<&NewGuaranteedPackage> for Draft {
+    fn from(new: &NewGuaranteedPackage) -> Self {
+        draft!(new, {
+            kind: new.package_kind(),
+            network_company_id: None,
+            retail_store_id: None,
+            resident: or(new.resident(), YesNo::No),
+            may_cancel: YesNo::Unspecified,
+            delivery_price_kind: DeliveryPriceType::Unspecified,
+            planned: Lifetime::default(),
+        })
+    }
+}
+
+impl From<&ChangedGuaranteedPackage> for Draft {
+    fn from(changed: &ChangedGuaranteedPackage) -> Self {
+        draft!(changed, {
+            kind: changed.package_kind(),
+            network_company_id: None,
+            retail_store_id: None,
+            resident: changed.resident(),
+            may_cancel: YesNo::Unspecified,
+            delivery_price_kind: DeliveryPriceType::Unspecified,
+            planned: Lifetime { start: day(changed.start_date), stop: day(changed.stop_date) },
+        })
     }
 }
 
 impl Draft {
     /// The contradictions: a ladder needs at least two tiers, an agreed price has no ladder, a package
-    /// ends after it begins. Both requests have the same names.
+    /// ends after it begins, and its documented kind is one of those that the method makes. All requests have the same
+    /// names; `place` is the package in the request.
     #[must_use]
-    pub fn faults(&self) -> Vec<Fault> {
+    pub fn faults(&self, kind: Kind, place: &FieldPath) -> Vec<Fault> {
         let has_ladder = matches!(self.ladder, Ladder::Year | Ladder::Month);
         let mut faults = Vec::new();
+        if self.kind != ChargePackType::Unspecified && !kind.includes(self.kind) {
+            let codes: Vec<_> = kind.codes().iter().map(|code| code.code()).collect();
+            let text = format!("只能为{}", codes.join("、"));
+            let fault = Fault::rule(place.clone().then(PACKAGE_KIND), "is a kind of other packages", text);
+            faults.push(Fault { kind: FaultKind::Code, ..fault });
+        }
         let mut fault = |field: FieldName, english, chinese| {
-            faults.push(Fault::rule(PACKAGE.then(field), english, chinese));
+            faults.push(Fault::rule(place.clone().then(field), english, chinese));
         };
         if has_ladder && self.agreement_price == YesNo::Yes {
             fault(fields::LADDER, "an agreed price has no ladder", "协议价套餐不能有阶梯");
@@ -115,7 +166,7 @@ impl Draft {
             fault(fields::LADDER_TIERS, "is 1 or absent without a ladder", "无阶梯时阶梯数只能为1或空");
         }
         if !self.planned.is_forward() {
-            faults.push(stops_too_early(PACKAGE.then(fields::STOP_DATE)));
+            faults.push(stops_too_early(place.clone().then(fields::STOP_DATE)));
         }
         faults
     }

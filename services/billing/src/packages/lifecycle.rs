@@ -5,16 +5,14 @@
 //!   └────────────────────┴──────cancel───────────┴────► cancelled
 //! ```
 //!
-//! The code table has "approved" and "rejected" too. No documented call leads there for a retail
-//! package, so no step fits them. Pure: the store locks the package and passes its state in.
+//! The code table has "approved" and "rejected" too. No documented call leads there, so no step fits them. Pure: the store locks the package and passes its state in.
 
 use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use communal_kit::objections::Objections;
-use communal_proto::billing::v1::fields::put_on_sale_package_request::PACKAGE;
 use communal_proto::billing::v1::fields::sale_package_start;
-use communal_proto::billing::v1::{PackStateType, Reason, SalePackageStart, StateType};
+use communal_proto::billing::v1::{GuaranteedPackageStart, PackStateType, Reason, SalePackageStart, StateType};
 use communal_proto::{Coded, Fault, FieldPath};
 
 use crate::reasons::unknown_package;
@@ -110,18 +108,25 @@ impl From<&SalePackageStart> for SaleStart {
     }
 }
 
+impl From<&GuaranteedPackageStart> for SaleStart {
+    fn from(start: &GuaranteedPackageStart) -> Self {
+        let lifetime = Lifetime { start: day(start.start_date), stop: day(start.stop_date) };
+        Self { package_id: start.package_id.as_str().into(), lifetime }
+    }
+}
+
 impl SaleStart {
     /// The contradictions, as far as the dates are dates at all: a package goes on sale today at the
-    /// earliest, and stops after it starts.
+    /// earliest, and stops after it starts. `place` is the package in the request.
     #[must_use]
-    pub fn faults(&self, today: NaiveDate) -> Vec<Fault> {
+    pub fn faults(&self, place: &FieldPath, today: NaiveDate) -> Vec<Fault> {
         let mut faults = Vec::new();
         if self.lifetime.start.is_some_and(|start| start < today) {
-            let field = PACKAGE.then(sale_package_start::START_DATE);
+            let field = place.clone().then(sale_package_start::START_DATE);
             faults.push(Fault::rule(field, "is before today", "启用日期不能早于今天"));
         }
         if !self.lifetime.is_forward() {
-            faults.push(stops_too_early(PACKAGE.then(sale_package_start::STOP_DATE)));
+            faults.push(stops_too_early(place.clone().then(sale_package_start::STOP_DATE)));
         }
         faults
     }

@@ -1,4 +1,4 @@
-//! The methods of `PackageService`.
+//! The steps of packages, for both kinds, and the methods of `PackageService`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,17 +27,21 @@ use communal_proto::billing::v1::{
 };
 use communal_proto::contract::v1::Reason as Common;
 use communal_proto::{Checker, Fault, FieldPath};
+use prost::Message;
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
+use super::catalogue::{lacks_basic_fee, missing_prices};
 use super::draft::Draft;
+use super::kind::{Kind, PriceSource};
 use super::lifecycle::{SaleStart, Step, cancelled, judge, sellable};
 use super::prices;
 use super::store::{self, Filter, PackageRow};
 use crate::reasons::package_not_found;
+use crate::reference::catalogue_prices::{self, Part};
 use crate::suppliers;
 use crate::vocabulary::dates::day_number;
-use crate::vocabulary::identifiers::PackageId;
+use crate::vocabulary::identifiers::{PackageId, StoreId};
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::matrix::{Gap, gaps};
 
@@ -56,39 +60,166 @@ impl PackageRpc {
     }
 }
 
+/// A package of a request: its field and its identifier.
+pub(super) type Named = (FieldPath, PackageId);
+
+/// The steps of both kinds of package. Each is carried out on all packages of a request, or on none.
+impl PackageRpc {
+    /// Today, by the service's clock.
+    pub(super) fn today(&self) -> NaiveDate {
+        self.clock.today()
+    }
+
+    /// Drafts packages; guaranteed ones are offered in `stores`.
+    pub(super) async fn add<M: Message, R: Message + Default>(
+        &self,
+        call: &Call,
+        message: &M,
+        drafts: &[(FieldPath, Draft)],
+        stores: &[(FieldPath, StoreId)],
+    ) -> Result<Response<R>, Status> {
+        let reply = write(&self.pool, call, message, async |tx| {
+            stores_exist(tx, call, stores).await?;
+            let offered: Vec<_> = stores.iter().map(|(_, store)| store.clone()).collect();
+            for (place, draft) in drafts {
+                suppliers_exist(tx, call, place, draft).await?;
+                let taken = on_constraint("package_live_name", || name_taken(place, draft));
+                let package_id = store::add(tx, call, draft).await.map_err(taken)?;
+                if !offered.is_empty() {
+                    store::offer(tx, call, &package_id, &offered).await?;
+                }
+            }
+            Ok(R::default())
+        });
+        Ok(reply.await?)
+    }
+
+    /// Replaces drafts.
+    pub(super) async fn replace<M: Message, R: Message + Default>(
+        &self,
+        kind: Kind,
+        call: &Call,
+        message: &M,
+        drafts: &[(FieldPath, PackageId, Draft)],
+    ) -> Result<Response<R>, Status> {
+        let named: Vec<_> = drafts.iter().map(|(place, id, _)| package_of(place, id.as_str())).collect();
+        let reply = write(&self.pool, call, message, async |tx| {
+            lock(tx, call, kind, Step::Edit, &named).await?;
+            for (place, package_id, draft) in drafts {
+                suppliers_exist(tx, call, place, draft).await?;
+                let taken = on_constraint("package_live_name", || name_taken(place, draft));
+                store::replace(tx, call, package_id, draft).await.map_err(taken)?;
+            }
+            Ok(R::default())
+        });
+        Ok(reply.await?)
+    }
+
+    /// Submits drafts for sale.
+    pub(super) async fn submit<M: Message, R: Message + Default>(
+        &self,
+        kind: Kind,
+        call: &Call,
+        message: &M,
+        named: &[Named],
+    ) -> Result<Response<R>, Status> {
+        let today = self.clock.today();
+        let reply = write(&self.pool, call, message, async |tx| {
+            let packages = lock(tx, call, kind, Step::Submit, named).await?;
+            let on_day = |package: &PackageRow| package.start_date.map_or(today, |start| start.max(today));
+            match kind.prices() {
+                PriceSource::OwnRows => own_prices_complete(tx, call, named, &packages).await?,
+                PriceSource::Catalogue => catalogue_complete(tx, call, named, &packages, on_day).await?,
+            }
+            store::submit(tx, call, &ids(&packages)).await?;
+            Ok(R::default())
+        });
+        Ok(reply.await?)
+    }
+
+    /// Puts submitted packages on sale.
+    pub(super) async fn put_on_sale<M: Message, R: Message + Default>(
+        &self,
+        kind: Kind,
+        call: &Call,
+        message: &M,
+        starts: &[(FieldPath, SaleStart)],
+    ) -> Result<Response<R>, Status> {
+        let named: Vec<_> = starts.iter().map(|(place, s)| package_of(place, s.package_id.as_str())).collect();
+        let first_days: HashMap<_, _> = starts.iter().map(|(_, s)| (s.package_id.as_str(), s.lifetime.start)).collect();
+        let today = self.clock.today();
+        let reply = write(&self.pool, call, message, async |tx| {
+            let packages = lock(tx, call, kind, Step::PutOnSale, &named).await?;
+            if kind.prices() == PriceSource::Catalogue {
+                let on_day = |p: &PackageRow| first_days.get(p.package_id.as_str()).copied().flatten().unwrap_or(today);
+                catalogue_complete(tx, call, &named, &packages, on_day).await?;
+            }
+            for (_, SaleStart { package_id, lifetime }) in starts {
+                store::put_on_sale(tx, call, package_id, *lifetime).await?;
+                prices::store::start(tx, call, package_id, lifetime.start).await?;
+            }
+            Ok(R::default())
+        });
+        Ok(reply.await?)
+    }
+
+    /// Cancels packages.
+    pub(super) async fn cancel<M: Message, R: Message + Default>(
+        &self,
+        kind: Kind,
+        call: &Call,
+        message: &M,
+        named: &[Named],
+    ) -> Result<Response<R>, Status> {
+        let today = self.clock.today();
+        let reply = write(&self.pool, call, message, async |tx| {
+            let packages = lock(tx, call, kind, Step::Cancel, named).await?;
+            let stop = |p: &PackageRow| cancelled(p.state.0, p.lifetime(), today).stop;
+            let stops: Vec<_> = packages.iter().map(|p| (p.package_id.as_str().into(), stop(p))).collect();
+            store::cancel(tx, call, &stops).await?;
+            prices::store::end(tx, call, &ids(&packages), today).await?;
+            Ok(R::default())
+        });
+        Ok(reply.await?)
+    }
+
+    /// Returns the packages of the calling company, oldest first.
+    pub(super) async fn list(&self, call: &Call, filter: &Filter<'_>) -> Result<Vec<SalePackage>, Refusal> {
+        let today = self.clock.today();
+        let found = store::list(&self.pool, &call.tenant.id, filter, today, Cap::UNPAGED.limit()).await?;
+        let found = Cap::UNPAGED.check(found, "请增加查询条件")?;
+        Ok(found.into_iter().map(|row| listed(row, today)).collect())
+    }
+}
+
+/// The package of a request by its place in it.
+pub(super) fn package_of(place: &FieldPath, package_id: &str) -> Named {
+    (place.clone().then(changed_sale_package::PACKAGE_ID), package_id.into())
+}
+
 #[tonic::async_trait]
 impl PackageService for PackageRpc {
     async fn add_sale_package(
         &self,
         request: Request<AddSalePackageRequest>,
     ) -> Result<Response<AddSalePackageResponse>, Status> {
-        let (call, message, draft) = begin(request)?
-            .accept_with(|message, checker| Some(without_contradiction(message.package.as_ref()?.into(), checker)))?;
-        let reply = write(&self.pool, &call, &message, async |tx| {
-            suppliers_exist(tx, &call, &draft).await?;
-            store::add(tx, &call, &draft).await.map_err(on_constraint("package_live_name", || name_taken(&draft)))?;
-            Ok(AddSalePackageResponse {})
-        });
-        Ok(reply.await?)
+        let (call, message, draft) = begin(request)?.accept_with(|message, checker| {
+            let draft = message.package.as_ref()?.into();
+            Some((place(), without_contradiction(Kind::Retail, &place(), draft, checker)))
+        })?;
+        self.add(&call, &message, &[draft], &[]).await
     }
 
     async fn update_sale_package(
         &self,
         request: Request<UpdateSalePackageRequest>,
     ) -> Result<Response<UpdateSalePackageResponse>, Status> {
-        let (call, message, (package_id, draft)) = begin(request)?.accept_with(|message, checker| {
+        let (call, message, draft) = begin(request)?.accept_with(|message, checker| {
             let package = message.package.as_ref()?;
-            Some((PackageId::from(package.package_id.as_str()), without_contradiction(package.into(), checker)))
+            let draft = without_contradiction(Kind::Retail, &place(), package.into(), checker);
+            Some((place(), package.package_id.as_str().into(), draft))
         })?;
-        let reply = write(&self.pool, &call, &message, async |tx| {
-            lock(tx, &call, Step::Edit, &one(&package_id)).await?;
-            suppliers_exist(tx, &call, &draft).await?;
-            store::replace(tx, &call, &package_id, &draft)
-                .await
-                .map_err(on_constraint("package_live_name", || name_taken(&draft)))?;
-            Ok(UpdateSalePackageResponse {})
-        });
-        Ok(reply.await?)
+        self.replace(Kind::Retail, &call, &message, &[draft]).await
     }
 
     async fn apply_put_on_sales_package(
@@ -96,15 +227,7 @@ impl PackageService for PackageRpc {
         request: Request<ApplyPutOnSalesPackageRequest>,
     ) -> Result<Response<ApplyPutOnSalesPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let named = named(&message.packages);
-        let reply = write(&self.pool, &call, &message, async |tx| {
-            let packages = lock(tx, &call, Step::Submit, &named).await?;
-            let ids = ids(&packages);
-            prices_complete(tx, &call, &named, &packages).await?;
-            store::submit(tx, &call, &ids).await?;
-            Ok(ApplyPutOnSalesPackageResponse {})
-        });
-        Ok(reply.await?)
+        self.submit(Kind::Retail, &call, &message, &named(&message.packages)).await
     }
 
     async fn put_on_sale_package(
@@ -114,17 +237,10 @@ impl PackageService for PackageRpc {
         let today = self.clock.today();
         let (call, message, start) = begin(request)?.accept_with(|message, checker| {
             let start = SaleStart::from(message.package.as_ref()?);
-            start.faults(today).into_iter().for_each(|fault| checker.push(fault));
-            Some(start)
+            start.faults(&place(), today).into_iter().for_each(|fault| checker.push(fault));
+            Some((place(), start))
         })?;
-        let SaleStart { package_id, lifetime } = start;
-        let reply = write(&self.pool, &call, &message, async |tx| {
-            lock(tx, &call, Step::PutOnSale, &one(&package_id)).await?;
-            store::put_on_sale(tx, &call, &package_id, lifetime).await?;
-            prices::store::start(tx, &call, &package_id, lifetime.start).await?;
-            Ok(PutOnSalePackageResponse {})
-        });
-        Ok(reply.await?)
+        self.put_on_sale(Kind::Retail, &call, &message, &[start]).await
     }
 
     async fn cancel_sales_package(
@@ -132,16 +248,7 @@ impl PackageService for PackageRpc {
         request: Request<CancelSalesPackageRequest>,
     ) -> Result<Response<CancelSalesPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let (named, today) = (named(&message.packages), self.clock.today());
-        let reply = write(&self.pool, &call, &message, async |tx| {
-            let packages = lock(tx, &call, Step::Cancel, &named).await?;
-            let stop = |p: &PackageRow| cancelled(p.state.0, p.lifetime(), today).stop;
-            let stops: Vec<_> = packages.iter().map(|p| (p.package_id.as_str().into(), stop(p))).collect();
-            store::cancel(tx, &call, &stops).await?;
-            prices::store::end(tx, &call, &ids(&packages), today).await?;
-            Ok(CancelSalesPackageResponse {})
-        });
-        Ok(reply.await?)
+        self.cancel(Kind::Retail, &call, &message, &named(&message.packages)).await
     }
 
     async fn query_sale_package(
@@ -151,17 +258,13 @@ impl PackageService for PackageRpc {
         let (call, message) = begin(request)?.accept()?;
         let asked = message.filter.unwrap_or_default();
         let filter = Filter {
+            kinds: Kind::Retail.codes(),
             account_item: Some(asked.account_item.as_str()).filter(|item| !item.is_empty()),
             state: asked.state(),
             utility: asked.utility(),
             sellable: (asked.enabled() != StateType::Unspecified).then(|| asked.enabled() == StateType::Enabled),
         };
-        let today = self.clock.today();
-        let found = store::list(&self.pool, &call.tenant.id, &filter, today, Cap::UNPAGED.limit())
-            .await
-            .map_err(Refusal::from)?;
-        let found = Cap::UNPAGED.check(found, "请增加查询条件")?;
-        let packages = found.into_iter().map(|row| listed(row, today)).collect();
+        let packages = self.list(&call, &filter).await?;
         Ok(Response::new(QuerySalePackageResponse { packages }))
     }
 
@@ -173,6 +276,7 @@ impl PackageService for PackageRpc {
         let package_id = message.package.unwrap_or_default().package_id.into();
         let found = store::read(&self.pool, &call.tenant.id, &package_id).await.map_err(Refusal::from)?;
         let field = query_sale_pack_details_request::PACKAGE.then(sale_package_id::PACKAGE_ID);
+        let found = found.filter(|package| Kind::Retail.includes(package.kind.0));
         let row = found.ok_or_else(|| package_not_found(field))?;
         Ok(Response::new(QuerySalePackDetailsResponse {
             // Temporary packages are made by no method yet; the documented block is there, empty.
@@ -182,75 +286,115 @@ impl PackageService for PackageRpc {
     }
 }
 
-/// Returns the draft; its contradictions go to the checker.
-fn without_contradiction(draft: Draft, checker: &mut Checker) -> Draft {
-    draft.faults().into_iter().for_each(|fault| checker.push(fault));
-    draft
-}
-
-/// The one package of a request, with its field.
-fn one(package_id: &PackageId) -> [(FieldPath, PackageId); 1] {
-    let field = update_sale_package_request::PACKAGE.then(changed_sale_package::PACKAGE_ID);
-    [(field, package_id.clone())]
+/// The place of the one package in a request.
+fn place() -> FieldPath {
+    update_sale_package_request::PACKAGE.into()
 }
 
 /// The packages of a request, each with its field.
-fn named(packages: &[SalePackageId]) -> Vec<(FieldPath, PackageId)> {
-    let field = |row| apply_put_on_sales_package_request::PACKAGES.at(row).then(sale_package_id::PACKAGE_ID);
-    packages.iter().enumerate().map(|(row, p)| (field(row), p.package_id.as_str().into())).collect()
+fn named(packages: &[SalePackageId]) -> Vec<Named> {
+    let place = |row| apply_put_on_sales_package_request::PACKAGES.at(row);
+    packages.iter().enumerate().map(|(row, p)| package_of(&place(row), &p.package_id)).collect()
+}
+
+/// Returns the draft; its contradictions go to the checker.
+pub(super) fn without_contradiction(kind: Kind, place: &FieldPath, draft: Draft, checker: &mut Checker) -> Draft {
+    draft.faults(kind, place).into_iter().for_each(|fault| checker.push(fault));
+    draft
 }
 
 fn ids(packages: &[PackageRow]) -> Vec<PackageId> {
     packages.iter().map(|p| p.package_id.as_str().into()).collect()
 }
 
-/// Locks the packages of a request, and refuses if one does not exist or does not take the step.
+/// Locks the packages of a request, and refuses if one is none of the kind or does not take the step.
 async fn lock(
     tx: &mut PgConnection,
     call: &Call,
+    kind: Kind,
     step: Step,
-    named: &[(FieldPath, PackageId)],
+    named: &[Named],
 ) -> Result<Vec<PackageRow>, Refusal> {
     let ids: BTreeSet<_> = named.iter().map(|(_, id)| id.clone()).collect();
-    let packages = store::lock(tx, call, &ids.into_iter().collect::<Vec<_>>()).await?;
+    let mut packages = store::lock(tx, call, &ids.into_iter().collect::<Vec<_>>()).await?;
+    packages.retain(|package| kind.includes(package.kind.0));
     let states: HashMap<_, _> = packages.iter().map(|p| (p.package_id.as_str(), p.state.0)).collect();
     judge(step, named, &states).into_result()?;
     Ok(packages)
 }
 
-/// Refuses packages whose price matrix is not complete.
-async fn prices_complete(
+/// Refuses packages whose own price rows are no complete matrix.
+async fn own_prices_complete(
     tx: &mut PgConnection,
     call: &Call,
-    named: &[(FieldPath, PackageId)],
+    named: &[Named],
     packages: &[PackageRow],
 ) -> Result<(), Refusal> {
     let rows = prices::store::open_rows(tx, call, &ids(packages)).await?;
-    let shapes: HashMap<_, _> = packages.iter().map(|p| (p.package_id.as_str(), p.shape())).collect();
     let mut objections = Objections::default();
-    for (field, id) in named {
-        let Some(shape) = shapes.get(id.as_str()) else { continue };
-        let of_package = rows.iter().filter(|row| row.package_id == *id);
+    for (field, package) in in_order(named, packages) {
+        let of_package = rows.iter().filter(|row| row.package_id.as_str() == package.package_id);
         let matrix: Vec<_> = of_package.map(|row| (row.dimensions.clone(), row.values.limits)).collect();
-        for gap in gaps(shape, &matrix) {
-            let (english, chinese) = (format!("{id} {}", gap.english()), format!("套餐{id}{}", gap.chinese()));
-            let fault = Fault::rule(field.clone(), english, chinese);
-            match gap {
-                Gap::ForeignItem(_) => objections.push(Common::FieldMalformed, fault),
-                _ => objections.push(Reason::PricesIncomplete, fault),
-            }
+        object_to_gaps(field, package, gaps(&package.shape(), &matrix), &mut objections);
+    }
+    objections.into_result()
+}
+
+/// Refuses packages of which the catalogue lacks a price on a day.
+async fn catalogue_complete(
+    tx: &mut PgConnection,
+    call: &Call,
+    named: &[Named],
+    packages: &[PackageRow],
+    on_day: impl Fn(&PackageRow) -> NaiveDate,
+) -> Result<(), Refusal> {
+    let mut objections = Objections::default();
+    for (field, package) in in_order(named, packages) {
+        let (day, tariff, item) = (on_day(package), package.tariff(), [package.account_item.as_str()]);
+        let company = &call.tenant.id;
+        let main = catalogue_prices::store::in_force(&mut *tx, company, Part::Main, &item, day).await?;
+        object_to_gaps(field, package, missing_prices(&package.shape(), &tariff, &main), &mut objections);
+        let basic_fees = catalogue_prices::store::in_force(&mut *tx, company, Part::BasicFee, &item, day).await?;
+        if lacks_basic_fee(&tariff, &basic_fees) {
+            let (id, english) = (&package.package_id, "has no price of its basic fee");
+            let fault = Fault::rule(field.clone(), format!("{id} {english}"), format!("套餐{id}缺少基本费单价"));
+            objections.push(Reason::PricesIncomplete, fault);
         }
     }
     objections.into_result()
 }
 
-/// Refuses a network company or store that the tenant cannot name, each by its field.
-async fn suppliers_exist(tx: &mut PgConnection, call: &Call, draft: &Draft) -> Result<(), Refusal> {
-    let known = suppliers::store::known(tx, call, &draft.network_company_id, &draft.retail_store_id).await?;
+/// The packages in the order of the request, each with its field.
+fn in_order<'a>(
+    named: &'a [Named],
+    packages: &'a [PackageRow],
+) -> impl Iterator<Item = (&'a FieldPath, &'a PackageRow)> {
+    let by_id: HashMap<_, _> = packages.iter().map(|package| (package.package_id.as_str(), package)).collect();
+    named.iter().filter_map(move |(field, id)| Some((field, *by_id.get(id.as_str())?)))
+}
+
+fn object_to_gaps(field: &FieldPath, package: &PackageRow, gaps: Vec<Gap>, objections: &mut Objections) {
+    let id = &package.package_id;
+    for gap in gaps {
+        let (english, chinese) = (format!("{id} {}", gap.english()), format!("套餐{id}{}", gap.chinese()));
+        let fault = Fault::rule(field.clone(), english, chinese);
+        match gap {
+            Gap::ForeignItem(_) => objections.push(Common::FieldMalformed, fault),
+            _ => objections.push(Reason::PricesIncomplete, fault),
+        }
+    }
+}
+
+/// Refuses a network company or store that the tenant cannot name, each by its field. A guaranteed package names
+/// neither.
+async fn suppliers_exist(tx: &mut PgConnection, call: &Call, place: &FieldPath, draft: &Draft) -> Result<(), Refusal> {
+    let (Some(network_company_id), Some(retail_store_id)) = (&draft.network_company_id, &draft.retail_store_id) else {
+        return Ok(());
+    };
+    let known = suppliers::store::known(tx, call, network_company_id, retail_store_id).await?;
     let mut objections = Objections::default();
     let mut object = |field, english, chinese| {
-        let field = update_sale_package_request::PACKAGE.then(field);
-        objections.push(Reason::SupplierNotFound, Fault::rule(field, english, chinese));
+        objections.push(Reason::SupplierNotFound, Fault::rule(place.clone().then(field), english, chinese));
     };
     if !known.network_company {
         object(changed_sale_package::NETWORK_COMPANY_ID, "is no network company", "管网公司不存在");
@@ -262,13 +406,29 @@ async fn suppliers_exist(tx: &mut PgConnection, call: &Call, draft: &Draft) -> R
     objections.into_result()
 }
 
-fn name_taken(draft: &Draft) -> Refusal {
+/// Refuses stores that are none of the calling company.
+async fn stores_exist(tx: &mut PgConnection, call: &Call, stores: &[(FieldPath, StoreId)]) -> Result<(), Refusal> {
+    if stores.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = stores.iter().map(|(_, store)| store.as_str()).collect();
+    let mut objections = Objections::default();
+    for place in suppliers::store::unknown(tx, call, &ids).await? {
+        let Some((field, _)) = usize::try_from(place).ok().and_then(|place| stores.get(place)) else { continue };
+        let fault = Fault::rule(field.clone(), "is no store of the calling company", "管网公司营业网点不存在");
+        objections.push(Reason::SupplierNotFound, fault);
+    }
+    objections.into_result()
+}
+
+fn name_taken(place: &FieldPath, draft: &Draft) -> Refusal {
     let text = format!("套餐名称“{}”已存在", draft.name);
-    let field = update_sale_package_request::PACKAGE.then(changed_sale_package::NAME);
+    let field = place.clone().then(changed_sale_package::NAME);
     let fault = Fault::rule(field, "is taken by another package of the company", text.clone());
     Refusal::new(Reason::PackageNameTaken, text).fault(fault)
 }
 
+/// The documented view of a package in a list. That of a guaranteed package has some of its fields.
 fn listed(row: PackageRow, today: NaiveDate) -> SalePackage {
     let PackageRow {
         retail_company_id,
@@ -307,7 +467,7 @@ fn listed(row: PackageRow, today: NaiveDate) -> SalePackage {
     SalePackage {
         network_company_id,
         retail_company_id,
-        retail_store_id,
+        retail_store_id: retail_store_id.unwrap_or_default(),
         package_id,
         package_kind: kind.into(),
         name,

@@ -14,9 +14,10 @@ use communal_proto::billing::v1::{
 use sqlx::{PgConnection, PgExecutor};
 
 use super::draft::Draft;
-use crate::vocabulary::identifiers::PackageId;
+use crate::reference::catalogue_prices::Tariff;
+use crate::vocabulary::identifiers::{CompanyId, PackageId, StoreId};
 use crate::vocabulary::lifetime::Lifetime;
-use crate::vocabulary::tariff::{HeatBasis, Ladder, PropertyBasis, Shape, TimeOfUse, Utility, YesNo};
+use crate::vocabulary::tariff::{HeatBasis, Ladder, PropertyBasis, Shape, TimeOfUse, Utility, YesNo, or};
 
 /// A package as it is stored.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct PackageRow {
     pub retail_company_id: String,
     pub package_id: String,
     pub network_company_id: String,
-    pub retail_store_id: String,
+    pub retail_store_id: Option<String>,
     pub kind: Stored<ChargePackType>,
     pub supply_kind: Stored<PurchaseSaleType>,
     pub name: String,
@@ -61,6 +62,23 @@ impl PackageRow {
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {
         Lifetime { start: self.start_date, stop: self.stop_date }
+    }
+
+    /// The codes by which the catalogue prices it.
+    #[must_use]
+    pub fn tariff(&self) -> Tariff {
+        Tariff {
+            retail_grade: self.retail_voltage_grade.clone(),
+            property_grade: self.property_grade.clone(),
+            heat_basis: or(Stored::given(self.heat_basis), HeatBasis::None),
+            property_basis: Stored::given(self.property_basis),
+            basic_fee_kind: or(Stored::given(self.basic_fee_kind), BasicFeesType::None),
+            seasonal: or(Stored::given(self.seasonal), YesNo::No),
+            time_of_use: self.time_of_use.0,
+            ladder: self.ladder.0,
+            tiers: or(Stored::given(self.tiers), LadderNumType::One),
+            ..Tariff::plain(&self.account_item, self.utility.0, self.supply_kind.0)
+        }
     }
 
     /// The properties that decide its prices.
@@ -116,8 +134,8 @@ macro_rules! with_draft {
             $statement,
             $call.tenant.id,
             $package_id,
-            $draft.network_company_id.as_str(),
-            $draft.retail_store_id.as_str(),
+            $draft.network_company_id.as_ref().map(CompanyId::as_str),
+            $draft.retail_store_id.as_ref().map(StoreId::as_str),
             $draft.name,
             $draft.remark,
             $draft.account_item,
@@ -143,13 +161,13 @@ macro_rules! with_draft {
             $draft.voltage.stored(),
             $draft.planned.start,
             $draft.planned.stop,
+            $draft.kind.stored(),
             $($argument),*
         )
     };
 }
 
-/// Adds a draft and returns its identifier. It is a package of the market: guaranteed packages have
-/// no method yet.
+/// Adds a draft and returns its identifier.
 ///
 /// # Errors
 /// Returns the database's error; it violates `package_live_name` if the name is taken.
@@ -163,11 +181,10 @@ pub async fn add(connection: &mut PgConnection, call: &Call, draft: &Draft) -> R
              resident, deviation, seasonal, agreement_price, heat_basis, property_basis, basic_fee_kind, time_of_use,
              ladder, tiers, population, may_cancel, property_grade, retail_voltage_grade, delivery_price_kind, by_power,
              power_range, delivery_grade, voltage, start_date, stop_date, kind, supply_kind, state)
-         VALUES ($1, coalesce($2, 'P' || lpad(nextval('package_number')::text, 15, '0')), $3, $4, $5, $6, $7, $8, $9,
+         VALUES ($1, coalesce($2, 'P' || lpad(nextval('package_number')::text, 15, '0')), coalesce($3, $1), $4, $5, $6, $7, $8, $9,
              $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
              $31, $32)
          RETURNING package_id",
-        ChargePackType::Market.stored(),
         PurchaseSaleType::Direct.stored(),
         PackStateType::Draft.stored(),
     )
@@ -195,14 +212,37 @@ pub async fn replace(
              network_company_id, retail_store_id, name, remark, account_item, utility, resident, deviation, seasonal,
              agreement_price, heat_basis, property_basis, basic_fee_kind, time_of_use, ladder, tiers, population,
              may_cancel, property_grade, retail_voltage_grade, delivery_price_kind, by_power, power_range,
-             delivery_grade, voltage, start_date, stop_date, version)
-           = ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-             $25, $26, $27, $28, $29, version + 1)
+             delivery_grade, voltage, start_date, stop_date, kind, version)
+           = (coalesce($3, $1), $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+             $25, $26, $27, $28, $29, $30, version + 1)
          WHERE retail_company_id = $1 AND package_id = $2
          RETURNING package_id",
     )
     .fetch_one(connection)
     .named("package_replace")
+    .await?;
+    Ok(())
+}
+
+/// Offers a package of a network company in its stores.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn offer(
+    connection: &mut PgConnection,
+    call: &Call,
+    package_id: &PackageId,
+    stores: &[StoreId],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO package_store (company_id, package_id, network_store_id)
+         SELECT $1, $2, s.store_id FROM unnest($3::text[]) AS s (store_id)",
+        call.tenant.id,
+        package_id.as_str(),
+        stores.iter().map(StoreId::as_str).collect::<Vec<_>>() as _,
+    )
+    .execute(connection)
+    .named("package_offer")
     .await?;
     Ok(())
 }
@@ -312,6 +352,8 @@ pub async fn raise_version(
 /// A selection of packages; a field that is `None` does not narrow it.
 #[derive(Clone, Debug, Default)]
 pub struct Filter<'a> {
+    /// Documented kinds.
+    pub kinds: &'a [ChargePackType],
     /// Account item.
     pub account_item: Option<&'a str>,
     /// State.
@@ -339,6 +381,7 @@ pub async fn list(
          AND ($4::text IS NULL OR utility = $4)
          AND ($5::boolean IS NULL
               OR $5 = (state = $6 AND start_date <= $7 AND (stop_date IS NULL OR stop_date > $7)))
+           AND kind = ANY($9)
          ORDER BY package_id
          LIMIT $8",
         retail_company_id,
@@ -349,6 +392,7 @@ pub async fn list(
         PackStateType::OnSale.stored(),
         today,
         limit,
+        filter.kinds.iter().filter_map(|kind| kind.stored()).collect::<Vec<_>>() as _,
     )
     .fetch_all(executor)
     .named("package_list")

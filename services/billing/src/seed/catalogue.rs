@@ -14,12 +14,13 @@ use communal_kit::pool::Pool;
 use communal_kit::secret::Secret;
 use communal_kit::write::run_as;
 use communal_proto::billing::v1::{
-    BasicFeesType, DeliveryPriceType, LadderNumType, PackStateType, Store, TransVoltageType,
+    BasicFeesType, ChargePackType, DeliveryPriceType, LadderNumType, PackStateType, Store, TransVoltageType,
 };
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use crate::packages::draft::Draft;
+use crate::packages::kind::Kind;
 use crate::packages::prices::change::{Open, Plan};
 use crate::packages::prices::row::Values;
 use crate::packages::prices::store as prices;
@@ -157,8 +158,9 @@ impl Tariff {
 
     fn draft(&self, retail_store_id: &str) -> Draft {
         Draft {
-            network_company_id: NETWORK.into(),
-            retail_store_id: retail_store_id.into(),
+            kind: ChargePackType::Market,
+            network_company_id: Some(NETWORK.into()),
+            retail_store_id: Some(retail_store_id.into()),
             name: self.name.into(),
             remark: "演示数据".into(),
             account_item: self.account_item.into(),
@@ -291,7 +293,7 @@ pub(super) async fn sell_packages(
 ) -> anyhow::Result<Vec<PackageId>> {
     let call = demo_call(id, TenantKind::RetailCompany, clock);
     let start = day(START).context("the demo's first day")?;
-    let on_sale = Filter { state: PackStateType::OnSale, ..Filter::default() };
+    let on_sale = Filter { kinds: Kind::Retail.codes(), state: PackStateType::OnSale, ..Filter::default() };
     let known = packages::list(pool, id, &on_sale, start, i64::MAX).await?;
     let known: HashMap<_, _> = known.into_iter().map(|p| (p.name, p.package_id)).collect();
     let mut ids = Vec::new();

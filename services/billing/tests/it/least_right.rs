@@ -28,6 +28,7 @@ async fn lines_and_batches_are_added_and_read_only() {
             "settlement_account",
             "business_process",
             "meter_point",
+            "package_store",
         ],
     )
     .await;

@@ -10,6 +10,7 @@ mod catalogue_prices;
 mod customers;
 mod delivery_prices;
 mod forget;
+mod guaranteed_packages;
 mod harness;
 mod import;
 mod ladder_populations;

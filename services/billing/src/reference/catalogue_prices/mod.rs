@@ -87,6 +87,25 @@ impl Tariff {
         }
     }
 
+    /// The tariff of one heat basis: that of an area has no time of use and no ladder.
+    #[must_use]
+    pub fn part(&self, heat_basis: HeatBasis) -> Self {
+        let part = Self { heat_basis, ..self.clone() };
+        match heat_basis {
+            HeatBasis::Area => {
+                Self { time_of_use: TimeOfUse::One, ladder: Ladder::None, tiers: LadderNumType::One, ..part }
+            }
+            _ => part,
+        }
+    }
+
+    /// The tariff of its basic fee.
+    #[must_use]
+    pub fn basic_fee(&self) -> Self {
+        let plain = Self::plain(&self.account_item, self.utility, self.supply_kind);
+        Self { basic_fee_kind: self.basic_fee_kind, ..plain }
+    }
+
     /// The matrix of its prices.
     #[must_use]
     pub fn shape(&self) -> Shape {
