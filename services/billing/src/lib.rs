@@ -37,8 +37,8 @@ use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceS
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
 use communal_proto::billing::v1::customer_service_server::CustomerServiceServer;
 use communal_proto::billing::v1::delivery_price_service_server::DeliveryPriceServiceServer;
-use communal_proto::billing::v1::ladder_population_service_server::LadderPopulationServiceServer;
 use communal_proto::billing::v1::guaranteed_package_service_server::GuaranteedPackageServiceServer;
+use communal_proto::billing::v1::ladder_population_service_server::LadderPopulationServiceServer;
 use communal_proto::billing::v1::meter_service_server::MeterServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;

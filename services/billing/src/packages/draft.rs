@@ -9,7 +9,7 @@ use communal_proto::billing::v1::{
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Coded as _, Fault, FieldName, FieldPath};
 
-use super::kind::Kind;
+use super::kind::PackageKind;
 use super::lifecycle::stops_too_early;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::identifiers::{CompanyId, StoreId};
@@ -144,7 +144,7 @@ impl Draft {
     /// ends after it begins, and its documented kind is one of those that the method makes. All requests have the same
     /// names; `place` is the package in the request.
     #[must_use]
-    pub fn faults(&self, kind: Kind, place: &FieldPath) -> Vec<Fault> {
+    pub fn faults(&self, kind: PackageKind, place: &FieldPath) -> Vec<Fault> {
         let has_ladder = matches!(self.ladder, Ladder::Year | Ladder::Month);
         let mut faults = Vec::new();
         if self.kind != ChargePackType::Unspecified && !kind.includes(self.kind) {

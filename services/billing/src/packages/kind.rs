@@ -13,7 +13,7 @@ use communal_proto::billing::v1::ChargePackType;
 
 /// A kind of package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PackageKind {
     /// A retail company's.
     Retail,
     /// The network company's own.
@@ -29,7 +29,7 @@ pub enum PriceSource {
     Catalogue,
 }
 
-impl Kind {
+impl PackageKind {
     /// The documented kinds.
     #[must_use]
     pub fn codes(self) -> &'static [ChargePackType] {

@@ -33,7 +33,7 @@ use tonic::{Request, Response, Status};
 
 use super::catalogue::{lacks_basic_fee, missing_prices};
 use super::draft::Draft;
-use super::kind::{Kind, PriceSource};
+use super::kind::{PackageKind, PriceSource};
 use super::lifecycle::{SaleStart, Step, cancelled, judge, sellable};
 use super::prices;
 use super::store::{self, Filter, PackageRow};
@@ -97,7 +97,7 @@ impl PackageRpc {
     /// Replaces drafts.
     pub(super) async fn replace<M: Message, R: Message + Default>(
         &self,
-        kind: Kind,
+        kind: PackageKind,
         call: &Call,
         message: &M,
         drafts: &[(FieldPath, PackageId, Draft)],
@@ -118,7 +118,7 @@ impl PackageRpc {
     /// Submits drafts for sale.
     pub(super) async fn submit<M: Message, R: Message + Default>(
         &self,
-        kind: Kind,
+        kind: PackageKind,
         call: &Call,
         message: &M,
         named: &[Named],
@@ -140,7 +140,7 @@ impl PackageRpc {
     /// Puts submitted packages on sale.
     pub(super) async fn put_on_sale<M: Message, R: Message + Default>(
         &self,
-        kind: Kind,
+        kind: PackageKind,
         call: &Call,
         message: &M,
         starts: &[(FieldPath, SaleStart)],
@@ -166,7 +166,7 @@ impl PackageRpc {
     /// Cancels packages.
     pub(super) async fn cancel<M: Message, R: Message + Default>(
         &self,
-        kind: Kind,
+        kind: PackageKind,
         call: &Call,
         message: &M,
         named: &[Named],
@@ -205,7 +205,7 @@ impl PackageService for PackageRpc {
     ) -> Result<Response<AddSalePackageResponse>, Status> {
         let (call, message, draft) = begin(request)?.accept_with(|message, checker| {
             let draft = message.package.as_ref()?.into();
-            Some((place(), without_contradiction(Kind::Retail, &place(), draft, checker)))
+            Some((place(), without_contradiction(PackageKind::Retail, &place(), draft, checker)))
         })?;
         self.add(&call, &message, &[draft], &[]).await
     }
@@ -216,10 +216,10 @@ impl PackageService for PackageRpc {
     ) -> Result<Response<UpdateSalePackageResponse>, Status> {
         let (call, message, draft) = begin(request)?.accept_with(|message, checker| {
             let package = message.package.as_ref()?;
-            let draft = without_contradiction(Kind::Retail, &place(), package.into(), checker);
+            let draft = without_contradiction(PackageKind::Retail, &place(), package.into(), checker);
             Some((place(), package.package_id.as_str().into(), draft))
         })?;
-        self.replace(Kind::Retail, &call, &message, &[draft]).await
+        self.replace(PackageKind::Retail, &call, &message, &[draft]).await
     }
 
     async fn apply_put_on_sales_package(
@@ -227,7 +227,7 @@ impl PackageService for PackageRpc {
         request: Request<ApplyPutOnSalesPackageRequest>,
     ) -> Result<Response<ApplyPutOnSalesPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        self.submit(Kind::Retail, &call, &message, &named(&message.packages)).await
+        self.submit(PackageKind::Retail, &call, &message, &named(&message.packages)).await
     }
 
     async fn put_on_sale_package(
@@ -240,7 +240,7 @@ impl PackageService for PackageRpc {
             start.faults(&place(), today).into_iter().for_each(|fault| checker.push(fault));
             Some((place(), start))
         })?;
-        self.put_on_sale(Kind::Retail, &call, &message, &[start]).await
+        self.put_on_sale(PackageKind::Retail, &call, &message, &[start]).await
     }
 
     async fn cancel_sales_package(
@@ -248,7 +248,7 @@ impl PackageService for PackageRpc {
         request: Request<CancelSalesPackageRequest>,
     ) -> Result<Response<CancelSalesPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        self.cancel(Kind::Retail, &call, &message, &named(&message.packages)).await
+        self.cancel(PackageKind::Retail, &call, &message, &named(&message.packages)).await
     }
 
     async fn query_sale_package(
@@ -258,7 +258,7 @@ impl PackageService for PackageRpc {
         let (call, message) = begin(request)?.accept()?;
         let asked = message.filter.unwrap_or_default();
         let filter = Filter {
-            kinds: Kind::Retail.codes(),
+            kinds: PackageKind::Retail.codes(),
             account_item: Some(asked.account_item.as_str()).filter(|item| !item.is_empty()),
             state: asked.state(),
             utility: asked.utility(),
@@ -276,7 +276,7 @@ impl PackageService for PackageRpc {
         let package_id = message.package.unwrap_or_default().package_id.into();
         let found = store::read(&self.pool, &call.tenant.id, &package_id).await.map_err(Refusal::from)?;
         let field = query_sale_pack_details_request::PACKAGE.then(sale_package_id::PACKAGE_ID);
-        let found = found.filter(|package| Kind::Retail.includes(package.kind.0));
+        let found = found.filter(|package| PackageKind::Retail.includes(package.kind.0));
         let row = found.ok_or_else(|| package_not_found(field))?;
         Ok(Response::new(QuerySalePackDetailsResponse {
             // Temporary packages are made by no method yet; the documented block is there, empty.
@@ -298,7 +298,12 @@ fn named(packages: &[SalePackageId]) -> Vec<Named> {
 }
 
 /// Returns the draft; its contradictions go to the checker.
-pub(super) fn without_contradiction(kind: Kind, place: &FieldPath, draft: Draft, checker: &mut Checker) -> Draft {
+pub(super) fn without_contradiction(
+    kind: PackageKind,
+    place: &FieldPath,
+    draft: Draft,
+    checker: &mut Checker,
+) -> Draft {
     draft.faults(kind, place).into_iter().for_each(|fault| checker.push(fault));
     draft
 }
@@ -311,7 +316,7 @@ fn ids(packages: &[PackageRow]) -> Vec<PackageId> {
 async fn lock(
     tx: &mut PgConnection,
     call: &Call,
-    kind: Kind,
+    kind: PackageKind,
     step: Step,
     named: &[Named],
 ) -> Result<Vec<PackageRow>, Refusal> {

@@ -20,7 +20,7 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use crate::packages::draft::Draft;
-use crate::packages::kind::Kind;
+use crate::packages::kind::PackageKind;
 use crate::packages::prices::change::{Open, Plan};
 use crate::packages::prices::row::Values;
 use crate::packages::prices::store as prices;
@@ -54,7 +54,7 @@ pub(super) const START: i32 = 20_240_101;
 
 /// A demo package and its prices.
 #[derive(Debug)]
-pub(super) struct Tariff {
+pub(super) struct DemoTariff {
     pub(super) name: &'static str,
     pub(super) account_item: &'static str,
     pub(super) utility: Utility,
@@ -71,8 +71,8 @@ pub(super) struct Tariff {
 
 /// The five packages of each retail company: prices as published for Beijing, time of use as
 /// for Shanghai.
-pub(super) const TARIFFS: [Tariff; 5] = [
-    Tariff {
+pub(super) const TARIFFS: [DemoTariff; 5] = [
+    DemoTariff {
         name: "居民阶梯电价（年阶梯）",
         account_item: "101001",
         utility: Utility::Electricity,
@@ -83,7 +83,7 @@ pub(super) const TARIFFS: [Tariff; 5] = [
         prices: &[&[488_300], &[538_300], &[788_300]],
         usage: (140, 460),
     },
-    Tariff {
+    DemoTariff {
         name: "居民阶梯电价（月阶梯）",
         account_item: "101002",
         utility: Utility::Electricity,
@@ -94,7 +94,7 @@ pub(super) const TARIFFS: [Tariff; 5] = [
         prices: &[&[488_300], &[538_300], &[788_300]],
         usage: (120, 430),
     },
-    Tariff {
+    DemoTariff {
         name: "居民峰谷电价",
         account_item: "101003",
         utility: Utility::Electricity,
@@ -105,7 +105,7 @@ pub(super) const TARIFFS: [Tariff; 5] = [
         prices: &[&[617_000, 307_000]],
         usage: (150, 420),
     },
-    Tariff {
+    DemoTariff {
         name: "居民阶梯水价",
         account_item: "201001",
         utility: Utility::Water,
@@ -116,7 +116,7 @@ pub(super) const TARIFFS: [Tariff; 5] = [
         prices: &[&[5_000_000], &[7_000_000], &[9_000_000]],
         usage: (8, 26),
     },
-    Tariff {
+    DemoTariff {
         name: "居民阶梯气价",
         account_item: "301001",
         utility: Utility::Gas,
@@ -129,7 +129,7 @@ pub(super) const TARIFFS: [Tariff; 5] = [
     },
 ];
 
-impl Tariff {
+impl DemoTariff {
     /// The periods of the day that it prices apart.
     pub(super) fn periods(&self) -> &'static [Period] {
         periods(self.time_of_use)
@@ -293,7 +293,7 @@ pub(super) async fn sell_packages(
 ) -> anyhow::Result<Vec<PackageId>> {
     let call = demo_call(id, TenantKind::RetailCompany, clock);
     let start = day(START).context("the demo's first day")?;
-    let on_sale = Filter { kinds: Kind::Retail.codes(), state: PackStateType::OnSale, ..Filter::default() };
+    let on_sale = Filter { kinds: PackageKind::Retail.codes(), state: PackStateType::OnSale, ..Filter::default() };
     let known = packages::list(pool, id, &on_sale, start, i64::MAX).await?;
     let known: HashMap<_, _> = known.into_iter().map(|p| (p.name, p.package_id)).collect();
     let mut ids = Vec::new();
@@ -314,7 +314,7 @@ pub(super) async fn sell_packages(
 async fn sell(
     tx: &mut PgConnection,
     call: &Call,
-    tariff: &Tariff,
+    tariff: &DemoTariff,
     draft: &Draft,
     start: NaiveDate,
 ) -> Result<PackageId, sqlx::Error> {

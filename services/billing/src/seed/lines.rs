@@ -9,7 +9,7 @@ use communal_proto::billing::v1::{
 };
 use rust_decimal::Decimal;
 
-use super::catalogue::{NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, Tariff, first_day, store_of};
+use super::catalogue::{DemoTariff, NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, first_day, store_of};
 use crate::rating::{RatedLine, RatingError, Usage, rate};
 use crate::vocabulary::dates::AccountMonth;
 use crate::vocabulary::identifiers::PackageId;
@@ -23,8 +23,6 @@ const TARIFF_OF_BOOK: [usize; BOOKS] = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
 /// The tariff of the network company's own customers; they live in the books of this tariff and of those
 /// before it.
 const GUARANTEED_TARIFF: usize = 1;
-/// The package of the network company's own customers. It is not registered: the imports declare it.
-pub(super) const GUARANTEED_PACKAGE: &str = "P900000000000001";
 /// Bills that are not paid in full, in percent.
 const UNPAID_PERCENT: u64 = 3;
 /// One in this many of those is partly paid.
@@ -60,7 +58,7 @@ pub(super) struct Account {
     pub(super) retail_store_id: String,
     pub(super) package_id: String,
     kind: ChargePackType,
-    pub(super) tariff: &'static Tariff,
+    pub(super) tariff: &'static DemoTariff,
 }
 
 /// The accounts of a retail company, book by book.
@@ -88,17 +86,21 @@ pub(super) fn retail_accounts(
 
 /// The accounts that buy from the network company itself, at the guaranteed price: a few in
 /// each book of electricity.
-pub(super) fn guaranteed_accounts(in_a_book: usize) -> impl Iterator<Item = Account> + Send + 'static {
+pub(super) fn guaranteed_accounts(
+    package_id: &PackageId,
+    in_a_book: usize,
+) -> impl Iterator<Item = Account> + Send + 'static {
+    let package_id = package_id.to_string();
     (0..RETAILERS.len() * BOOKS)
         .filter(|book| TARIFF_OF_BOOK.get(book % BOOKS).is_some_and(|tariff| *tariff <= GUARANTEED_TARIFF))
         .flat_map(move |book| (0..in_a_book).map(move |index| (book, index)))
-        .filter_map(|(book, index)| {
+        .filter_map(move |(book, index)| {
             Some(Account {
                 number: 900_000 + book * 1_000 + index + 1,
                 book_id: book_id(book),
                 retail_company_id: NETWORK,
                 retail_store_id: NETWORK_STORE.to_owned(),
-                package_id: GUARANTEED_PACKAGE.to_owned(),
+                package_id: package_id.clone(),
                 kind: ChargePackType::Guaranteed,
                 tariff: TARIFFS.get(GUARANTEED_TARIFF)?,
             })
@@ -135,7 +137,7 @@ pub(super) fn lines_of_year(account: &Account, year: u32) -> anyhow::Result<Vec<
 }
 
 /// Splits a quantity over the periods: some 60 % of it at peak time if that is priced apart.
-fn by_period(tariff: &Tariff, total: u64, numbers: &mut Numbers) -> Vec<(Period, Decimal)> {
+fn by_period(tariff: &DemoTariff, total: u64, numbers: &mut Numbers) -> Vec<(Period, Decimal)> {
     match tariff.periods() {
         [peak, valley] => {
             let at_peak = total * numbers.between(50, 70) / 100;

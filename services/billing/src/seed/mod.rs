@@ -3,6 +3,7 @@
 
 mod archive;
 mod catalogue;
+mod guaranteed;
 mod lines;
 mod reference;
 
@@ -12,7 +13,7 @@ use communal_kit::dates;
 use communal_kit::identity::TenantKind;
 use communal_kit::pool::Pool;
 use communal_kit::uploads::{UploadLimits, Uploads};
-use communal_proto::billing::v1::{ForeignPackage, ImportBatch, ImportReceivableLinesRequest};
+use communal_proto::billing::v1::{ImportBatch, ImportReceivableLinesRequest};
 use futures::stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use tonic::Status;
@@ -22,7 +23,7 @@ use crate::receivables::store;
 use crate::vocabulary::identifiers::BatchId;
 use crate::vocabulary::personal::PersonalKeys;
 use catalogue::{NETWORK, RETAILERS, demo_call, register, sell_packages};
-use lines::{Account, GUARANTEED_PACKAGE, guaranteed_accounts, lines_of_year, retail_accounts};
+use lines::{Account, guaranteed_accounts, lines_of_year, retail_accounts};
 
 /// Accounts in one message of an import.
 const ACCOUNTS_A_MESSAGE: usize = 100;
@@ -52,24 +53,29 @@ pub async fn demo(pool: &Pool, clock: &Clock, keys: &PersonalKeys, volume: &Volu
     if store::batch(pool, NETWORK, &last).await?.is_some() {
         return Ok(false);
     }
-    let accounts = volume.accounts * RETAILERS.len() + guaranteed_accounts(volume.guaranteed_in_a_book).count();
-    let bar = ProgressBar::new(u64::try_from(accounts)? * u64::from(volume.years));
-    bar.set_style(ProgressStyle::with_template("billing demo data {wide_bar} {pos}/{len} account years {elapsed}")?);
     register(pool, clock).await?;
     reference::register(pool, clock).await?;
+    let mut packages_of = Vec::new();
     for (retailer, id) in RETAILERS.into_iter().enumerate() {
-        let packages = sell_packages(pool, clock, retailer, id).await?;
+        packages_of.push((id, sell_packages(pool, clock, retailer, id).await?));
+    }
+    let guaranteed = guaranteed::sell(pool, clock).await?;
+    let guaranteed: Vec<_> = guaranteed_accounts(&guaranteed, volume.guaranteed_in_a_book).collect();
+    let accounts = volume.accounts * RETAILERS.len() + guaranteed.len();
+    let bar = ProgressBar::new(u64::try_from(accounts)? * u64::from(volume.years));
+    bar.set_style(ProgressStyle::with_template("billing demo data {wide_bar} {pos}/{len} account years {elapsed}")?);
+    for (retailer, (id, packages)) in packages_of.iter().enumerate() {
         let call = demo_call(id, TenantKind::RetailCompany, clock);
         let accounts = retail_accounts(retailer, &packages, volume.accounts);
         archive::move_in(pool, keys, &call, accounts, volume.years, clock.today()).await?;
         for year in 0..volume.years {
-            let accounts = retail_accounts(retailer, &packages, volume.accounts).collect();
+            let accounts = retail_accounts(retailer, packages, volume.accounts).collect();
             load(pool, &call, year, accounts, &bar).await?;
         }
     }
     let call = demo_call(NETWORK, TenantKind::NetworkCompany, clock);
     for year in 0..volume.years {
-        load(pool, &call, year, guaranteed_accounts(volume.guaranteed_in_a_book).collect(), &bar).await?;
+        load(pool, &call, year, guaranteed.clone(), &bar).await?;
     }
     // Without statistics the first queries after a load of this size get bad plans.
     for statement in ["ANALYZE receivable", "ANALYZE customer, user_account, settlement_account, meter_point, meter"] {
@@ -85,11 +91,7 @@ fn batch_id(company_id: &str, year: u32) -> BatchId {
 
 /// Imports one year's bills of a company's accounts, like a client's stream.
 async fn load(pool: &Pool, call: &Call, year: u32, accounts: Vec<Account>, bar: &ProgressBar) -> anyhow::Result<()> {
-    let batch = ImportBatch {
-        batch_id: batch_id(&call.tenant.id, year).into(),
-        stores: Vec::new(),
-        packages: vec![ForeignPackage { retail_company_id: NETWORK.into(), package_id: GUARANTEED_PACKAGE.into() }],
-    };
+    let batch = ImportBatch { batch_id: batch_id(&call.tenant.id, year).into(), ..ImportBatch::default() };
     let mut batch = Some(batch);
     let portions: Vec<_> = accounts.chunks(ACCOUNTS_A_MESSAGE).map(<[Account]>::to_vec).collect();
     let messages = portions.into_iter().map(move |portion| {

@@ -188,7 +188,7 @@ async fn a_guaranteed_package_is_of_its_company_and_shown_by_kind() {
     assert_eq!(kinds(ChargePackType::Market).await, Vec::<String>::new());
     let sale = world.draft(laddered("零售")).await;
     let of_retail = list(&world, RETAIL, of_kind(ChargePackType::Market)).await;
-    assert_eq!(of_retail.into_iter().map(|p| p.package_id).collect::<Vec<_>>(), [sale.clone()]);
+    assert_eq!(of_retail.into_iter().map(|p| p.package_id).collect::<Vec<_>>(), std::slice::from_ref(&sale));
     for narrowed in [
         GuaranteedPackageFilter { account_item: "999".into(), ..of_kind(ChargePackType::Guaranteed) },
         GuaranteedPackageFilter { state: PackStateType::OnSale.into(), ..of_kind(ChargePackType::Guaranteed) },

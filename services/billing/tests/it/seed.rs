@@ -4,8 +4,12 @@ use std::collections::BTreeSet;
 
 use chrono::{TimeZone, Utc};
 use communal_billing::MIGRATOR;
+use communal_billing::packages::catalogue::{lacks_basic_fee, missing_prices};
+use communal_billing::packages::kind::PackageKind;
+use communal_billing::packages::store::{self as packages, Filter};
 use communal_billing::receivables::arrears::{Kind, Wanted};
 use communal_billing::receivables::store::arrears;
+use communal_billing::reference::catalogue_prices::{Part, store as prices};
 use communal_billing::seed::{Volume, demo};
 use communal_billing::vocabulary::personal::PersonalKeys;
 use communal_fixtures::TestDatabase;
@@ -54,7 +58,10 @@ async fn the_demo_data_is_the_same_each_time_and_loaded_once() {
     let lines = count(&first.pool, "SELECT count(*) FROM receivable").await;
     demo(&Pool::over(first.pool.clone()), &clock, &keys(), &SMALL).await.unwrap();
     assert_eq!(count(&first.pool, "SELECT count(*) FROM receivable").await, lines);
-    assert_eq!(count(&first.pool, "SELECT count(*) FROM package WHERE state = '5'").await, 10);
+    assert_eq!(count(&first.pool, "SELECT count(*) FROM package WHERE state = '5' AND kind = '3'").await, 10);
+    assert_eq!(count(&first.pool, "SELECT count(*) FROM package WHERE state = '5' AND kind = '1'").await, 3);
+    let prices = "SELECT count(*) FROM catalogue_price WHERE part = 'main'";
+    assert_eq!(count(&first.pool, prices).await, 10, "the packages' prices");
 }
 
 #[tokio::test]
@@ -130,4 +137,21 @@ async fn each_company_has_a_usable_set_of_reference_data() {
     let unknown = "SELECT count(*) FROM package p WHERE NOT EXISTS (
         SELECT FROM account_item i WHERE i.company_id = p.retail_company_id AND i.account_item = p.account_item)";
     assert_eq!(count(&pool, unknown).await, 0);
+}
+
+#[tokio::test]
+async fn the_catalogue_has_all_prices_of_the_guaranteed_packages() {
+    let pool = Pool::over(seeded(&Volume { accounts: 1, guaranteed_in_a_book: 1, years: 1 }).await.pool.clone());
+    let day = chrono::NaiveDate::from_ymd_opt(2026, 1, 2).unwrap();
+    let network = "N000000000000001";
+    let filter = Filter { kinds: PackageKind::Guaranteed.codes(), ..Filter::default() };
+    let packages = packages::list(&pool, network, &filter, day, 100).await.unwrap();
+    for package in &packages {
+        let item = [package.account_item.as_str()];
+        let in_force = async |part| prices::in_force(&pool, network, part, &item, day).await.unwrap();
+        let gaps = missing_prices(&package.shape(), &package.tariff(), &in_force(Part::Main).await);
+        assert_eq!(gaps, [], "{}", package.name);
+        assert!(!lacks_basic_fee(&package.tariff(), &in_force(Part::BasicFee).await), "{}", package.name);
+    }
+    assert_eq!(packages.len(), 3);
 }

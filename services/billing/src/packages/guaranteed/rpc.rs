@@ -13,7 +13,7 @@ use communal_proto::billing::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::packages::draft::Draft;
-use crate::packages::kind::Kind;
+use crate::packages::kind::PackageKind;
 use crate::packages::lifecycle::SaleStart;
 use crate::packages::rpc::{Named, PackageRpc, package_of, without_contradiction};
 use crate::packages::store::Filter;
@@ -26,7 +26,7 @@ impl GuaranteedPackageService for PackageRpc {
     ) -> Result<Response<AddComPackageResponse>, Status> {
         let (call, message, drafts) = begin(request)?.accept_with(|message, checker| {
             let read = |(row, package)| {
-                (place(row), without_contradiction(Kind::Guaranteed, &place(row), Draft::from(package), checker))
+                (place(row), without_contradiction(PackageKind::Guaranteed, &place(row), Draft::from(package), checker))
             };
             Some(message.packages.iter().enumerate().map(read).collect::<Vec<_>>())
         })?;
@@ -43,12 +43,12 @@ impl GuaranteedPackageService for PackageRpc {
         let (call, message, drafts) = begin(request)?.accept_with(|message, checker| {
             let mut drafts = Vec::new();
             for (row, package) in message.packages.iter().enumerate() {
-                let draft = without_contradiction(Kind::Guaranteed, &place(row), package.into(), checker);
+                let draft = without_contradiction(PackageKind::Guaranteed, &place(row), package.into(), checker);
                 drafts.push((place(row), package.package_id.as_str().into(), draft));
             }
             Some(drafts)
         })?;
-        self.replace(Kind::Guaranteed, &call, &message, &drafts).await
+        self.replace(PackageKind::Guaranteed, &call, &message, &drafts).await
     }
 
     async fn apply_put_on_com_package(
@@ -56,7 +56,7 @@ impl GuaranteedPackageService for PackageRpc {
         request: Request<ApplyPutOnComPackageRequest>,
     ) -> Result<Response<ApplyPutOnComPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        self.submit(Kind::Guaranteed, &call, &message, &named(&message.packages)).await
+        self.submit(PackageKind::Guaranteed, &call, &message, &named(&message.packages)).await
     }
 
     async fn put_on_com_package(
@@ -73,7 +73,7 @@ impl GuaranteedPackageService for PackageRpc {
             }
             Some(starts)
         })?;
-        self.put_on_sale(Kind::Guaranteed, &call, &message, &starts).await
+        self.put_on_sale(PackageKind::Guaranteed, &call, &message, &starts).await
     }
 
     async fn cancel_com_package(
@@ -81,7 +81,7 @@ impl GuaranteedPackageService for PackageRpc {
         request: Request<CancelComPackageRequest>,
     ) -> Result<Response<CancelComPackageResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        self.cancel(Kind::Guaranteed, &call, &message, &named(&message.packages)).await
+        self.cancel(PackageKind::Guaranteed, &call, &message, &named(&message.packages)).await
     }
 
     async fn query_com_package(

@@ -26,7 +26,7 @@ use tonic::{Request, Response, Status};
 use super::change::{PricedPackage, PricedPackages, days_of_changes, plan_additions, plan_changes};
 use super::store::{self, PriceRow};
 use crate::packages;
-use crate::packages::kind::Kind;
+use crate::packages::kind::PackageKind;
 use crate::packages::store::PackageRow;
 use crate::reasons::package_not_found;
 use crate::vocabulary::dates::day_number;
@@ -52,7 +52,7 @@ impl PriceRpc {
         let package_id = package.unwrap_or_default().package_id.into();
         let found = packages::store::read(&self.pool, &call.tenant.id, &package_id).await?;
         let field = query_sale_package_price_request::PACKAGE.then(package_of_prices::PACKAGE_ID);
-        found.filter(|package| Kind::Retail.includes(package.kind.0)).ok_or_else(|| package_not_found(field))
+        found.filter(|package| PackageKind::Retail.includes(package.kind.0)).ok_or_else(|| package_not_found(field))
     }
 }
 
@@ -137,7 +137,7 @@ async fn lock(tx: &mut PgConnection, call: &Call, rows: &[SalePackagePriceRow]) 
         let (state, lifetime, shape) = (package.state.0, package.lifetime(), package.shape());
         (package.package_id.into(), PricedPackage { state, lifetime, shape, rows: Vec::new() })
     };
-    let of_retail = locked.into_iter().filter(|package| Kind::Retail.includes(package.kind.0));
+    let of_retail = locked.into_iter().filter(|package| PackageKind::Retail.includes(package.kind.0));
     let mut packages: PricedPackages = of_retail.map(priced).collect();
     for row in store::open_rows(tx, call, &ids).await? {
         if let Some(package) = packages.get_mut(row.package_id.as_str()) {

@@ -14,8 +14,8 @@ use communal_proto::billing::v1::{Reason, YesNo};
 use communal_proto::contract::v1::Reason as Common;
 use communal_proto::{Fault, FieldName, Reason as _};
 
-use super::row::{Asked, Operation, place};
-use super::{Key, Values, Version};
+use super::row::{AskedPrice, PriceOperation, place};
+use super::{Key, Version, VersionValues};
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::matrix::{Column, at_a_requested_row, limit_gaps};
 use crate::vocabulary::tariff::{Period, Season, Utility};
@@ -31,7 +31,7 @@ pub struct KnownItems {
 
 /// Objects to items that the catalogue does not have.
 #[must_use]
-pub fn unknown_items(asked: &[Asked], known: &KnownItems) -> Objections {
+pub fn unknown_items(asked: &[AskedPrice], known: &KnownItems) -> Objections {
     let mut objections = Objections::default();
     for asked in asked {
         let tariff = &asked.key.tariff;
@@ -55,7 +55,7 @@ pub fn unknown_items(asked: &[Asked], known: &KnownItems) -> Objections {
 
 /// Everything that a request does to versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct VersionPlan {
     /// Versions whose price, unit or stop date changes, as they are after it.
     pub changed: Vec<Version>,
     /// Versions that are opened.
@@ -64,7 +64,7 @@ pub struct Plan {
 
 /// Plans the operations of a request. `known` are all versions of its account items. The plan counts only if there is
 /// no objection.
-pub fn plan(known: Vec<Version>, asked: &[Asked], today: NaiveDate, objections: &mut Objections) -> Plan {
+pub fn plan(known: Vec<Version>, asked: &[AskedPrice], today: NaiveDate, objections: &mut Objections) -> VersionPlan {
     let mut versions = known.clone();
     let mut seen = HashMap::new();
     for asked in asked {
@@ -83,26 +83,27 @@ pub fn plan(known: Vec<Version>, asked: &[Asked], today: NaiveDate, objections: 
     objections.sort_by_row();
     let (opened, kept): (Vec<_>, Vec<_>) = versions.into_iter().partition(|version| version.price_id.is_none());
     let changed = kept.into_iter().zip(known).filter(|(after, before)| after != before).map(|(after, _)| after);
-    Plan { changed: changed.collect(), opened }
+    VersionPlan { changed: changed.collect(), opened }
 }
 
 /// Carries out one operation on the versions.
-fn carry_out(versions: &mut Vec<Version>, asked: &Asked, today: NaiveDate) -> Result<(), Box<Objection>> {
+fn carry_out(versions: &mut Vec<Version>, asked: &AskedPrice, today: NaiveDate) -> Result<(), Box<Objection>> {
     match asked.operation {
-        Operation::Add { start } => {
-            let values = asked.price.map(|price| Values { price, unit: asked.unit.clone(), limits: asked.limits });
+        PriceOperation::Add { start } => {
+            let values =
+                asked.price.map(|price| VersionValues { price, unit: asked.unit.clone(), limits: asked.limits });
             let values = values.ok_or_else(|| asked.objection(Common::FieldMissing, fields::PRICE, "is required"))?;
             open(versions, asked, start, values)
         }
-        Operation::Adjust { start } => {
+        PriceOperation::Adjust { start } => {
             let current = of_key(versions, &asked.key).find(|version| version.span.covers(start));
             let current = asked.of_its_item(current)?;
             asked.leaves_bills(current, start, today)?;
             current.span.stop = Some(start);
-            let values = Values { limits: asked.limits, ..asked.over(&current.values) };
+            let values = VersionValues { limits: asked.limits, ..asked.over(&current.values) };
             open(versions, asked, start, values)
         }
-        Operation::Correct => {
+        PriceOperation::Correct => {
             let not_over = of_key(versions, &asked.key).filter(|version| !version.span.ended(today));
             let current = asked.of_its_item(not_over.min_by_key(|version| version.span.start))?;
             if current.billed && (asked.price.is_some() || !asked.unit.is_empty()) {
@@ -126,7 +127,7 @@ fn carry_out(versions: &mut Vec<Version>, asked: &Asked, today: NaiveDate) -> Re
             }
             Ok(())
         }
-        Operation::Close => {
+        PriceOperation::Close => {
             let day = asked.stop.unwrap_or(today);
             let mut closed = false;
             for version in of_key(versions, &asked.key).filter(|version| !version.span.ended(day)) {
@@ -141,7 +142,12 @@ fn carry_out(versions: &mut Vec<Version>, asked: &Asked, today: NaiveDate) -> Re
 }
 
 /// Opens a version, unless its row has another on one of its days or its tariff another main item.
-fn open(versions: &mut Vec<Version>, asked: &Asked, start: NaiveDate, values: Values) -> Result<(), Box<Objection>> {
+fn open(
+    versions: &mut Vec<Version>,
+    asked: &AskedPrice,
+    start: NaiveDate,
+    values: VersionValues,
+) -> Result<(), Box<Objection>> {
     let span = Lifetime { start: Some(start), stop: asked.stop };
     let key = &asked.key;
     for other in versions.iter().filter(|other| other.key.tariff == key.tariff && overlap(other.span, span)) {
@@ -173,7 +179,7 @@ fn overlap(a: Lifetime, b: Lifetime) -> bool {
     a.is_forward() && b.is_forward() && begins_before_end(a, b) && begins_before_end(b, a)
 }
 
-impl Asked {
+impl AskedPrice {
     fn objection(&self, reason: impl communal_proto::Reason, field: FieldName, english: &str) -> Box<Objection> {
         let text = reason.text();
         Box::new(Objection::new(reason, Fault::rule(place(self.row, field), english, text)))
@@ -206,8 +212,8 @@ impl Asked {
     }
 
     /// The values after the request: what it leaves out stays.
-    fn over(&self, before: &Values) -> Values {
-        Values {
+    fn over(&self, before: &VersionValues) -> VersionValues {
+        VersionValues {
             price: self.price.unwrap_or(before.price),
             unit: if self.unit.is_empty() { before.unit.clone() } else { self.unit.clone() },
             limits: before.limits,
@@ -217,10 +223,10 @@ impl Asked {
 
 /// Objects to tariffs whose tiers would not fit each other on a day on which the request opens a version. Tiers that are not
 /// all there yet are not judged.
-fn object_to_broken_ladders(versions: &[Version], asked: &[Asked], objections: &mut Objections) {
+fn object_to_broken_ladders(versions: &[Version], asked: &[AskedPrice], objections: &mut Objections) {
     let mut judged = HashSet::new();
     for first in asked {
-        let (Operation::Add { start } | Operation::Adjust { start }) = first.operation else { continue };
+        let (PriceOperation::Add { start } | PriceOperation::Adjust { start }) = first.operation else { continue };
         let tariff = &first.key.tariff;
         if first.key.attached.is_some() || !judged.insert((tariff, start)) {
             continue;

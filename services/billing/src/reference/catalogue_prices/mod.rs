@@ -154,7 +154,7 @@ impl Key {
 
 /// The values of a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Values {
+pub struct VersionValues {
     /// Unit price, at its scale.
     pub price: Decimal,
     /// Unit of the price.
@@ -173,7 +173,7 @@ pub struct Version {
     /// The category item on which it is booked; of an attached price, the item that it is attached to.
     pub main_item: i64,
     /// Its price, unit and limits.
-    pub values: Values,
+    pub values: VersionValues,
     /// The days in force; it always has a first one.
     pub span: Lifetime,
     /// True once a bill has used it.

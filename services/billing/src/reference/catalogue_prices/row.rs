@@ -27,7 +27,7 @@ pub fn place(row: usize, field: FieldName) -> FieldPath {
 
 /// An operation on a price row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum PriceOperation {
     /// Opens a first version, or one after a pause.
     Add {
         /// Its first day.
@@ -46,11 +46,11 @@ pub enum Operation {
 
 /// A row of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct AskedPrice {
     /// Its number in the request.
     pub row: usize,
     /// The operation.
-    pub operation: Operation,
+    pub operation: PriceOperation,
     /// The price row.
     pub key: Key,
     /// The main category item.
@@ -69,22 +69,22 @@ pub struct Asked {
 pub fn read<'m, M: 'm>(
     rows: &'m [M],
     checker: &mut Checker,
-    read: impl Fn(&'m M, &mut Faults<'_>) -> Option<Asked>,
-) -> Vec<Asked> {
+    read: impl Fn(&'m M, &mut RowFaults<'_>) -> Option<AskedPrice>,
+) -> Vec<AskedPrice> {
     rows.iter()
         .enumerate()
-        .filter_map(|(row, given)| read(given, &mut Faults { checker: &mut *checker, row }))
+        .filter_map(|(row, given)| read(given, &mut RowFaults { checker: &mut *checker, row }))
         .collect()
 }
 
 /// The faults of one row.
 #[derive(Debug)]
-pub struct Faults<'c> {
+pub struct RowFaults<'c> {
     checker: &'c mut Checker,
     row: usize,
 }
 
-impl Faults<'_> {
+impl RowFaults<'_> {
     fn push(&mut self, kind: FaultKind, field: FieldName, english: &str, chinese: String) {
         self.checker.push(Fault { kind, ..Fault::rule(place(self.row, field), english, chinese) });
     }
@@ -116,7 +116,7 @@ impl Faults<'_> {
 }
 
 /// Reads a main price to add or, with `adjust`, to adjust.
-pub fn main(given: &MainPrice, adjust: bool, faults: &mut Faults<'_>) -> Option<Asked> {
+pub fn main(given: &MainPrice, adjust: bool, faults: &mut RowFaults<'_>) -> Option<AskedPrice> {
     let (start, stop) = (day(given.start_date)?, day(given.stop_date));
     faults.no_surcharge(given.surcharge_item());
     faults.span(Some(start), stop);
@@ -151,9 +151,9 @@ pub fn main(given: &MainPrice, adjust: bool, faults: &mut Faults<'_>) -> Option<
     let position = Given { season: given.season(), period: given.period(), tier: given.tier(), limits };
     let mut object = |field, english: &str, chinese| faults.push(FaultKind::Rule, field, english, chinese);
     let (season, period, tier) = position.position(&tariff.shape(), &mut object);
-    Some(Asked {
+    Some(AskedPrice {
         row: faults.row,
-        operation: if adjust { Operation::Adjust { start } } else { Operation::Add { start } },
+        operation: if adjust { PriceOperation::Adjust { start } } else { PriceOperation::Add { start } },
         key: Key { tariff, season, period, tier, attached: None },
         main_item: given.main_category_item,
         price: Some(unit_price(&given.price)),
@@ -164,7 +164,7 @@ pub fn main(given: &MainPrice, adjust: bool, faults: &mut Faults<'_>) -> Option<
 }
 
 /// Reads an operation on an attached price.
-pub fn attached(given: &AttachedPriceChange, faults: &mut Faults<'_>) -> Option<Asked> {
+pub fn attached(given: &AttachedPriceChange, faults: &mut RowFaults<'_>) -> Option<AskedPrice> {
     let tariff = Tariff::plain(&given.account_item, given.utility(), given.supply_kind());
     let key = Key::single(tariff, Some((given.main_category_item, given.surcharge_item)));
     let dates = (given.start_date, given.stop_date);
@@ -172,7 +172,7 @@ pub fn attached(given: &AttachedPriceChange, faults: &mut Faults<'_>) -> Option<
 }
 
 /// Reads an operation on a basic-fee price.
-pub fn basic_fee(given: &BasicFeePriceChange, faults: &mut Faults<'_>) -> Option<Asked> {
+pub fn basic_fee(given: &BasicFeePriceChange, faults: &mut RowFaults<'_>) -> Option<AskedPrice> {
     faults.no_surcharge(given.surcharge_item());
     if given.basic_fee_kind() == BasicFeesType::None {
         let chinese = "基本费单价的基本费计费类型应为容量计费或需量计费";
@@ -192,8 +192,8 @@ fn maintained(
     unit: &str,
     (start_date, stop_date): (i32, i32),
     operation: OperationType,
-    faults: &mut Faults<'_>,
-) -> Option<Asked> {
+    faults: &mut RowFaults<'_>,
+) -> Option<AskedPrice> {
     let price = (!price.is_empty()).then(|| unit_price(price));
     let (start, stop) = (day(start_date), day(stop_date));
     let operation = match (operation, start) {
@@ -206,9 +206,9 @@ fn maintained(
                 faults.missing(fields::START_DATE, "is required to add", "新增时启用日期不能为空");
                 return None;
             };
-            Operation::Add { start }
+            PriceOperation::Add { start }
         }
-        (OperationType::Change, Some(start)) => Operation::Adjust { start },
+        (OperationType::Change, Some(start)) => PriceOperation::Adjust { start },
         (OperationType::Change, None) => {
             if price.is_none() && unit.is_empty() && stop.is_none() {
                 faults.missing(
@@ -217,13 +217,13 @@ fn maintained(
                     "变更时应给出单价、单位或日期",
                 );
             }
-            Operation::Correct
+            PriceOperation::Correct
         }
-        (OperationType::Delete, _) => Operation::Close,
+        (OperationType::Delete, _) => PriceOperation::Close,
     };
-    if operation != Operation::Close {
+    if operation != PriceOperation::Close {
         faults.span(start, stop);
     }
     let (row, unit, limits) = (faults.row, unit.to_owned(), TierLimits::default());
-    Some(Asked { row, operation, key, main_item, price, unit, limits, stop })
+    Some(AskedPrice { row, operation, key, main_item, price, unit, limits, stop })
 }

@@ -25,8 +25,8 @@ use tonic::{Request, Response, Status};
 
 use super::Part;
 use super::change::{plan, unknown_items};
-use super::row::{self, Asked};
-use super::store::{self, Filter, PriceRow};
+use super::row::{self, AskedPrice};
+use super::store::{self, PriceRow, VersionFilter};
 use crate::reference::catalogue;
 use crate::suppliers;
 use crate::vocabulary::dates::{day, day_number};
@@ -51,7 +51,7 @@ impl CataloguePriceRpc {
     /// Changes a part of the catalogue: every row of the request, or none.
     async fn change<M: Message, R: Message + Default>(
         &self,
-        (call, message, asked): (Call, M, Vec<Asked>),
+        (call, message, asked): (Call, M, Vec<AskedPrice>),
         part: Part,
     ) -> Result<Response<R>, Status> {
         let today = self.clock.today();
@@ -68,7 +68,7 @@ impl CataloguePriceRpc {
     }
 
     /// Returns versions of a part of the catalogue, and the region of the company.
-    async fn found(&self, call: &Call, part: Part, filter: &Filter) -> Result<(Vec<PriceRow>, String), Refusal> {
+    async fn found(&self, call: &Call, part: Part, filter: &VersionFilter) -> Result<(Vec<PriceRow>, String), Refusal> {
         let found = store::list(&self.pool, &call.tenant.id, part, filter, Cap::UNPAGED.limit()).await?;
         let region = suppliers::store::region_of(&self.pool, &call.tenant.id).await?;
         Ok((Cap::UNPAGED.check(found, "请增加查询条件")?, region.unwrap_or_default()))
@@ -102,7 +102,7 @@ impl CataloguePriceService for CataloguePriceRpc {
         request: Request<QueryMainPriceRequest>,
     ) -> Result<Response<QueryMainPriceResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let filter = Filter::from(&message.filter.unwrap_or_default());
+        let filter = VersionFilter::from(&message.filter.unwrap_or_default());
         let (found, region) = self.found(&call, Part::Main, &filter).await?;
         let prices = found.into_iter().map(|row| main_price(row, &region)).collect();
         Ok(Response::new(QueryMainPriceResponse { prices }))
@@ -122,7 +122,7 @@ impl CataloguePriceService for CataloguePriceRpc {
         request: Request<QueryAttachPriceRequest>,
     ) -> Result<Response<QueryAttachPriceResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let filter = Filter::from(&message.filter.unwrap_or_default());
+        let filter = VersionFilter::from(&message.filter.unwrap_or_default());
         let (found, region) = self.found(&call, Part::Attached, &filter).await?;
         let prices = found.into_iter().map(|row| attached_price(row, &region)).collect();
         Ok(Response::new(QueryAttachPriceResponse { prices }))
@@ -142,7 +142,7 @@ impl CataloguePriceService for CataloguePriceRpc {
         request: Request<QueryBasicFeePriceRequest>,
     ) -> Result<Response<QueryBasicFeePriceResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let filter = Filter::from(&message.filter.unwrap_or_default());
+        let filter = VersionFilter::from(&message.filter.unwrap_or_default());
         let (found, region) = self.found(&call, Part::BasicFee, &filter).await?;
         let prices = found.into_iter().map(|row| basic_fee_price(row, &region)).collect();
         Ok(Response::new(QueryBasicFeePriceResponse { prices }))
@@ -164,7 +164,7 @@ impl CataloguePriceService for CataloguePriceRpc {
     }
 }
 
-impl From<&MainPriceFilter> for Filter {
+impl From<&MainPriceFilter> for VersionFilter {
     fn from(asked: &MainPriceFilter) -> Self {
         Self {
             account_item: Some(asked.account_item.clone()).filter(|item| !item.is_empty()),
@@ -181,7 +181,7 @@ impl From<&MainPriceFilter> for Filter {
     }
 }
 
-impl From<&CataloguePriceFilter> for Filter {
+impl From<&CataloguePriceFilter> for VersionFilter {
     fn from(asked: &CataloguePriceFilter) -> Self {
         let account_item = Some(asked.account_item.clone()).filter(|item| !item.is_empty());
         Self { account_item, utility: asked.utility(), ..Self::default() }

@@ -14,9 +14,9 @@ use communal_proto::billing::v1::{BasicFeesType, LadderNumType, PurchaseSaleType
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
-use super::change::{KnownItems, Plan};
-use super::row::Asked;
-use super::{Key, Part, Tariff, Values, Version};
+use super::change::{KnownItems, VersionPlan};
+use super::row::AskedPrice;
+use super::{Key, Part, Tariff, Version, VersionValues};
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::quantity::at_unit_price_scale;
 use crate::vocabulary::tariff::{
@@ -98,7 +98,7 @@ pub async fn lock(tx: &mut PgConnection, call: &Call) -> Result<(), sqlx::Error>
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn known_items(tx: &mut PgConnection, call: &Call, asked: &[Asked]) -> Result<KnownItems, sqlx::Error> {
+pub async fn known_items(tx: &mut PgConnection, call: &Call, asked: &[AskedPrice]) -> Result<KnownItems, sqlx::Error> {
     let account_items = account_items(asked);
     let attached = asked.iter().filter_map(|asked| asked.key.attached).map(|(_, surcharge)| surcharge);
     let category_items: BTreeSet<_> = asked.iter().map(|asked| asked.main_item).chain(attached).collect();
@@ -134,7 +134,7 @@ pub async fn versions(
     tx: &mut PgConnection,
     call: &Call,
     part: Part,
-    asked: &[Asked],
+    asked: &[AskedPrice],
 ) -> Result<Vec<Version>, sqlx::Error> {
     let rows = select_versions!(
         "AND p.account_item = ANY($3) ORDER BY p.price_id",
@@ -170,7 +170,7 @@ pub async fn in_force(
 /// A selection of versions; a field that is `None` or unspecified does not narrow it.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)] // the fields of the contract, documented there
-pub struct Filter {
+pub struct VersionFilter {
     pub account_item: Option<String>,
     pub utility: Utility,
     pub seasonal: YesNo,
@@ -191,7 +191,7 @@ pub async fn list(
     executor: impl PgExecutor<'_>,
     company_id: &str,
     part: Part,
-    filter: &Filter,
+    filter: &VersionFilter,
     limit: i64,
 ) -> Result<Vec<PriceRow>, sqlx::Error> {
     select_versions!(
@@ -226,7 +226,7 @@ pub async fn list(
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn carry_out(tx: &mut PgConnection, call: &Call, part: Part, plan: &Plan) -> Result<(), sqlx::Error> {
+pub async fn carry_out(tx: &mut PgConnection, call: &Call, part: Part, plan: &VersionPlan) -> Result<(), sqlx::Error> {
     // Closing comes first: no two versions of a row are in force on one day.
     for Version { price_id, values, span, .. } in &plan.changed {
         sqlx::query!(
@@ -332,7 +332,7 @@ impl From<PriceRow> for Version {
             price_id: Some(price_id),
             key: Key { tariff, season, period, tier, attached },
             main_item,
-            values: Values { price: at_unit_price_scale(price), unit, limits: TierLimits { lower, upper } },
+            values: VersionValues { price: at_unit_price_scale(price), unit, limits: TierLimits { lower, upper } },
             span: Lifetime { start: Some(start_date), stop },
             billed,
         }
@@ -340,7 +340,7 @@ impl From<PriceRow> for Version {
 }
 
 /// The account items of a request.
-fn account_items(asked: &[Asked]) -> Vec<&str> {
+fn account_items(asked: &[AskedPrice]) -> Vec<&str> {
     let items: BTreeSet<_> = asked.iter().map(|asked| asked.key.tariff.account_item.as_str()).collect();
     items.into_iter().collect()
 }

@@ -19,8 +19,8 @@ use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceS
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
 use communal_proto::billing::v1::customer_service_client::CustomerServiceClient;
 use communal_proto::billing::v1::delivery_price_service_client::DeliveryPriceServiceClient;
-use communal_proto::billing::v1::ladder_population_service_client::LadderPopulationServiceClient;
 use communal_proto::billing::v1::guaranteed_package_service_client::GuaranteedPackageServiceClient;
+use communal_proto::billing::v1::ladder_population_service_client::LadderPopulationServiceClient;
 use communal_proto::billing::v1::meter_service_client::MeterServiceClient;
 use communal_proto::billing::v1::month_control_service_client::MonthControlServiceClient;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
