@@ -114,7 +114,7 @@ async fn silent(to: SocketAddr, most: usize, findings: &mut Findings) -> anyhow:
         // One beyond the share of an address may be closed before the byte is written.
         raw::connect(to, greeting).await.ok()
     };
-    let connections = futures::stream::iter((0..count).map(connect)).buffer_unordered(256);
+    let connections = futures::stream::iter((0..count).map(connect)).buffer_unordered(64);
     let began = Instant::now();
     let connections: Vec<_> = connections.filter_map(std::future::ready).collect().await;
     let took = began.elapsed();
