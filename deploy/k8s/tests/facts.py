@@ -141,7 +141,7 @@ def metrics() -> dict[str, str]:
 @lru_cache
 def bucketed() -> tuple[str, ...]:
     """How the names of histograms end that have buckets; of others the process itself computes quantiles."""
-    text = source(KIT)["services/kit/src/telemetry/measures.rs"]
+    text = source(KIT)["services/kit/src/telemetry/metrics.rs"]
     return tuple(re.findall(r'set_buckets_for_metric\(Matcher::Suffix\("([a-z0-9_]+)"', text))
 
 

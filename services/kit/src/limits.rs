@@ -102,7 +102,6 @@ impl Limit {
 }
 
 /// Returns the counter of refusals by a limit that has no setting.
-#[must_use]
 pub fn reached(service: &'static str, limit: &'static str) -> Counter {
     metrics::counter!(REACHED, "service" => service, "limit" => limit)
 }
