@@ -103,11 +103,17 @@ fn arrears(key: &str) -> Value {
     body
 }
 
-/// A request of an interface in which every text is marked, by its contract.
-fn marked_request(interface: &str) -> Value {
-    let file = format!("../../proto/contracts/epeis/{interface}.json");
-    let file = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-    let contract: Value = serde_json::from_str(&file).unwrap();
+/// The documented interfaces of EPEIS with a request each, in which every text is marked.
+fn marked_requests() -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto/contracts/epeis");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let files = files.filter(|file| file.extension().is_some_and(|kind| kind == "json"));
+    files.map(|file| (file.file_stem().unwrap().to_str().unwrap().to_owned(), marked_request(&file))).collect()
+}
+
+/// A request in which every text of a contract is marked.
+fn marked_request(contract: &Path) -> Value {
+    let contract: Value = serde_json::from_str(&std::fs::read_to_string(contract).unwrap()).unwrap();
     let mut request = json!({"SYS_HEAD": sys_head(RETAIL)});
     for (name, block) in contract["request"].as_object().unwrap().iter().filter(|(name, _)| *name != "SYS_HEAD") {
         let fields = block["fields"].as_array().unwrap().iter();
@@ -381,6 +387,10 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
     product.send(product.http.get(product.url(&format!("/{MARK}18?phone={MARK}19")))).await;
     let wrong = product.http.get(product.url(&format!("/app/feeConfig.saveFeeConfig?feeName={MARK}20")));
     known.push(product.send(wrong).await.0);
+    // Every text of every documented interface.
+    for (interface, request) in marked_requests() {
+        product.send(product.epeis(&interface, &request)).await;
+    }
     // Storage that fails, with the value in its hands.
     sqlx::query("ALTER TABLE pay_fee_config RENAME TO gone").execute(&product.databases.community.pool).await.unwrap();
     let (failed, body) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item(&marked(21)), "d")).await;

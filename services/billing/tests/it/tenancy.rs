@@ -8,7 +8,7 @@ use std::path::Path;
 use communal_billing::MIGRATOR;
 use communal_fixtures::TestDatabase;
 use regex::Regex;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
 
 /// Returns true if a column holds a tenant. A receivable line has two companies; the network company's is the one by which
 /// it is distributed.
@@ -184,4 +184,51 @@ fn every_statement_binds_its_tenant() {
     }
     assert!(judged > 60, "only {judged} statements were judged");
     assert!(unbound.is_empty(), "statements that do not bind their tenant: {unbound:#?}");
+}
+
+/// With sequential scans made dear, a statement scans a table whole only if no index leads to what it asks for. Plans are
+/// generic, as those of prepared statements become.
+#[tokio::test]
+async fn no_statement_scans_a_table_of_tenants_whole() {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    let mut connection = database.pool.acquire().await.unwrap();
+    sqlx::raw_sql("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let scanned = Regex::new(r"Seq Scan on (\w+)").unwrap();
+    let mut whole = BTreeMap::new();
+    let mut planned = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let data: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let query = data["query"].as_str().unwrap();
+        let parameters = data["describe"]["parameters"]["Left"].as_array().map_or(0, Vec::len);
+        let nulls = vec!["NULL"; parameters].join(", ");
+        let execute = if nulls.is_empty() { "one".to_owned() } else { format!("one({nulls})") };
+        let prepare = format!("DEALLOCATE ALL; PREPARE one AS {query}");
+        sqlx::raw_sql(AssertSqlSafe(prepare))
+            .execute(&mut *connection)
+            .await
+            .unwrap_or_else(|e| panic!("{query}: {e}"));
+        let plan: Vec<String> = sqlx::raw_sql(AssertSqlSafe(format!("EXPLAIN EXECUTE {execute}")))
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap_or_else(|e| panic!("{query}: {e}"))
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        planned += 1;
+        let plan = plan.join("\n");
+        let tables: Vec<_> = scanned.captures_iter(&plan).map(|found| found[1].to_owned()).collect();
+        let tables: Vec<_> = tables.into_iter().filter(|table| !is_global(&format!("platform.{table}"))).collect();
+        if !tables.is_empty() {
+            whole.insert(query.to_owned(), plan);
+        }
+    }
+    assert!(planned > 100, "only {planned} statements were planned");
+    assert!(whole.is_empty(), "{} statements scan a table whole: {whole:#?}", whole.len());
 }
