@@ -282,7 +282,7 @@ fn compare_epeis(contract: &mut Contract) {
                 let fields = documented["fields"].as_array().unwrap();
                 contract.fields(&place, fields, &message_of(&field), side == "request");
             }
-            for field in message.fields().filter(|f| !blocks.contains_key(f.json_name())) {
+            for field in contract.declared(&message).iter().filter(|f| !blocks.contains_key(f.json_name())) {
                 contract.differ(&format!("{name}.{side}.{}", field.json_name()), "undocumented", String::new());
             }
         }

@@ -23,14 +23,15 @@ pub(super) fn shape(contract: &Contract) -> (MessageId, MessageDescriptor) {
     (contract.routes()[0].output, descriptor)
 }
 
-fn scale(field: &FieldDescriptor) -> Option<usize> {
+/// The contract's rules of a field.
+fn rules(field: &FieldDescriptor) -> Option<DynamicMessage> {
     let extension = field.parent_pool().get_extension_by_name("communal.contract.v1.field").unwrap();
     let options = field.options();
-    if !options.has_extension(&extension) {
-        return None;
-    }
-    let rules = options.get_extension(&extension).into_owned();
-    let rules = rules.as_message().unwrap();
+    options.has_extension(&extension).then(|| options.get_extension(&extension).as_message().unwrap().clone())
+}
+
+fn scale(field: &FieldDescriptor) -> Option<usize> {
+    let rules = rules(field)?;
     rules.has_field_by_name("scale").then(|| rules.get_field_by_name("scale").unwrap().as_u32().unwrap() as usize)
 }
 
@@ -40,6 +41,10 @@ pub(super) fn expected(message: &DynamicMessage) -> String {
     let descriptor = message.descriptor();
     for declared in &descriptor.descriptor_proto().field {
         let field = descriptor.get_field_by_name(declared.name()).unwrap();
+        // No document has it, so REST does not answer it.
+        if rules(&field).is_some_and(|rules| rules.get_field_by_name("grpc_only").unwrap().as_bool().unwrap()) {
+            continue;
+        }
         let presence = declared.proto3_optional();
         if presence && !message.has_field(&field) {
             continue;

@@ -218,7 +218,7 @@ async fn no_request_costs_much_more_than_it_weighs() {
         );
     }
     let peak = small.peak();
-    println!("memory: {} MiB before, {} MiB at most", before >> 20, peak >> 20);
+    print_memory(before, peak);
     assert!(peak < before + MEMORY / 2, "{before} → {peak}");
     // What is no message of the method is the sender's mistake, in a stream as well.
     for (path, _) in REQUESTS {
@@ -254,4 +254,10 @@ async fn the_port_of_calls_knows_no_administration() {
         let answered = client.unary(request, path.parse().unwrap(), RawCodec).await;
         assert_eq!(answered.map(drop).map_err(|status| status.code()), expected, "{address}");
     }
+}
+
+/// Prints the memory of the process: the figure is worth reading, whether or not the test holds.
+#[allow(clippy::print_stdout)]
+fn print_memory(before: u64, peak: u64) {
+    println!("memory: {} MiB before, {} MiB at most", before >> 20, peak >> 20);
 }

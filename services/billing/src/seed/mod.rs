@@ -66,7 +66,7 @@ pub async fn demo(pool: &Pool, clock: &Clock, keys: &PersonalKeys, volume: &Volu
     bar.set_style(ProgressStyle::with_template("billing demo data {wide_bar} {pos}/{len} account years {elapsed}")?);
     for (retailer, (id, packages)) in packages_of.iter().enumerate() {
         let call = demo_call(id, TenantKind::RetailCompany, clock);
-        let accounts = retail_accounts(retailer, &packages, volume.accounts);
+        let accounts = retail_accounts(retailer, packages, volume.accounts);
         archive::move_in(pool, keys, &call, accounts, volume.years, clock.today()).await?;
         for year in 0..volume.years {
             let accounts = retail_accounts(retailer, packages, volume.accounts).collect();

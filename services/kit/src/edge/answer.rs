@@ -117,7 +117,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_counts_until_its_last_piece_has_left() {
-        let (all, share) = (Quota::counted(1 << 20, Counter::noop()), Quota::counted(1 << 20, Counter::noop()));
+        let (all, share) =
+            (Quota::counted(2 * PIECE + 10, Counter::noop()), Quota::counted(2 * PIECE + 10, Counter::noop()));
         let length = PIECE * 2 + 10;
         let hold = Shared::take(&all, &share, length as u64);
         let mut answer = Answer::new(Bytes::from(vec![7; length]), None, hold, Duration::from_secs(1), ());

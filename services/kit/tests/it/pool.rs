@@ -168,7 +168,7 @@ async fn a_channel_that_uses_its_share_waits_for_itself() {
     assert_eq!(refusal.reason(), "OVERLOADED");
     // In a task of its own the work is still the call's.
     let lease = async move { pool.lease().await };
-    let task = greedy.around(async { tokio::spawn(belonging(lease)) }).await;
+    let task = greedy.during(|| tokio::spawn(belonging(lease)));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!task.is_finished());
     held.pop().unwrap().done();

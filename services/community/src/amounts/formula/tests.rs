@@ -192,7 +192,7 @@ fn a_failure_is_an_error_and_never_zero() {
     let big = "9999999999999999999999999999";
     assert_eq!(
         fault(&format!("{big}*附加费*{big}")),
-        EvaluationError { position: 33, fault: EvaluationFault::Overflow }
+        EvaluationError { position: 29, fault: EvaluationFault::Overflow }
     );
     assert!(matches!(fault("附加费-附加费*2").fault, EvaluationFault::Negative(_)));
     assert_eq!(fault("附加费+RL8").text(), "公式第5个字符处：RL8没有取值");
