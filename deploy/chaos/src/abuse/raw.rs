@@ -75,7 +75,8 @@ impl Http2 {
     /// Sends a request whole.
     pub(crate) async fn request(&self, head: Request<()>, body: Bytes) -> anyhow::Result<ResponseFuture> {
         let (answer, mut sending) = self.head(head).await?;
-        sending.send_data(body, true)?;
+        // The call may have been refused by its head alone; then the answer says so.
+        let _ = sending.send_data(body, true);
         Ok(answer)
     }
 }
