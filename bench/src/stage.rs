@@ -279,7 +279,7 @@ impl Stage {
         run(&["migrate"])?;
         run(&["tenant", "add", RETAIL, "--kind", "retail", "--name", "城东供水销售"])?;
         run(&["tenant", "add", NETWORK, "--kind", "network", "--name", "城东供水管网"])?;
-        run(&["store", "add", RETAIL, STORE, "--name", "城东营业厅"])?;
+        run(&["store", "add", RETAIL, STORE, "--name", "城东营业厅", "--region", "110101000000"])?;
         let tenants = ["--tenant", RETAIL, "--tenant", NETWORK];
         let key = self.register("billing", database, "key", &tenants)?;
         let metadata =
