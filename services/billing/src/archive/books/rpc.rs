@@ -2,7 +2,6 @@
 
 use communal_kit::database::on_constraint;
 use communal_kit::database::stored::Stored;
-use communal_kit::paging::Page;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
@@ -14,8 +13,7 @@ use communal_proto::billing::v1::fields::{
 };
 use communal_proto::billing::v1::{
     AddSupplierBookRequest, AddSupplierBookResponse, Book, DeleteSupplierBookRequest, DeleteSupplierBookResponse,
-    NextYesNo, PageReply, QuerySupplierBookRequest, QuerySupplierBookResponse, Reason, UpdateSupplierBookRequest,
-    UpdateSupplierBookResponse,
+    QuerySupplierBookRequest, QuerySupplierBookResponse, Reason, UpdateSupplierBookRequest, UpdateSupplierBookResponse,
 };
 use communal_proto::{Fault, FieldPath, Reason as _};
 use tonic::{Request, Response, Status};
@@ -23,6 +21,7 @@ use tonic::{Request, Response, Status};
 use super::store::{self, BookRow};
 use crate::archive::rows::at_rows;
 use crate::suppliers;
+use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::tariff::or;
 
 /// Serves the books of a database.
@@ -57,14 +56,10 @@ impl BookService for BookRpc {
         request: Request<QuerySupplierBookRequest>,
     ) -> Result<Response<QuerySupplierBookResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let (asked, filter) = (message.page.unwrap_or_default(), message.filter.unwrap_or_default());
-        let page = Page::numbered(asked.page, asked.rows);
-        let (found, total) = store::list(&self.0, &call.tenant.id, &filter, page).await.map_err(Refusal::from)?;
-        let next = if page.has_next(total) { NextYesNo::More } else { NextYesNo::None };
-        Ok(Response::new(QuerySupplierBookResponse {
-            page: Some(PageReply { page: asked.page, rows: asked.rows, next: next.into(), total }),
-            books: found.into_iter().map(book).collect(),
-        }))
+        let (asked, filter) = (AskedPage::read(message.page), message.filter.unwrap_or_default());
+        let (found, total) = store::list(&self.0, &call.tenant.id, &filter, asked.page).await.map_err(Refusal::from)?;
+        let books = found.into_iter().map(book).collect();
+        Ok(Response::new(QuerySupplierBookResponse { page: asked.reply(total), books }))
     }
 
     async fn update_supplier_book(

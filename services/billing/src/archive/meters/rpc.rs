@@ -3,7 +3,6 @@
 use communal_kit::database::on_constraint;
 use communal_kit::database::stored::Stored;
 use communal_kit::money::at_scale;
-use communal_kit::paging::Page;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
@@ -23,6 +22,7 @@ use super::rules::digits_fault;
 use super::store::{self, MeterRow};
 use crate::archive::rows::at_rows;
 use crate::suppliers;
+use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::quantity::MULTIPLIER_SCALE;
 
 /// Serves the meters of a database.
@@ -106,9 +106,8 @@ impl MeterService for MeterRpc {
         request: Request<QuerySettleMeterRequest>,
     ) -> Result<Response<QuerySettleMeterResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
-        let (asked, filter) = (message.page.unwrap_or_default(), message.filter.unwrap_or_default());
-        let page = Page::numbered(asked.page, asked.rows);
-        let found = store::list(&self.0, &call.tenant.id, &filter, page).await.map_err(Refusal::from)?;
+        let (asked, filter) = (AskedPage::read(message.page), message.filter.unwrap_or_default());
+        let found = store::list(&self.0, &call.tenant.id, &filter, asked.page).await.map_err(Refusal::from)?;
         Ok(Response::new(QuerySettleMeterResponse { meters: found.into_iter().map(meter).collect() }))
     }
 }

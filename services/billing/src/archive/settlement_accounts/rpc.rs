@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use communal_kit::database::on_constraint;
 use communal_kit::objections::Objections;
-use communal_kit::paging::Page;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
@@ -15,10 +14,10 @@ use communal_proto::billing::v1::fields::{
 };
 use communal_proto::billing::v1::settlement_account_service_server::SettlementAccountService;
 use communal_proto::billing::v1::{
-    NextYesNo, PageReply, PersonFilter, QuerySettleAccountsRequest, QuerySettleAccountsResponse,
-    QueryUnverifiedUserAndSettlesRequest, QueryUnverifiedUserAndSettlesResponse, QueryVerifiedUserAndSettlesRequest,
-    QueryVerifiedUserAndSettlesResponse, Reason, SupApplyBusinessRequest, SupApplyBusinessResponse,
-    UpdateSettleAccountInformationRequest, UpdateSettleAccountInformationResponse,
+    PersonFilter, QuerySettleAccountsRequest, QuerySettleAccountsResponse, QueryUnverifiedUserAndSettlesRequest,
+    QueryUnverifiedUserAndSettlesResponse, QueryVerifiedUserAndSettlesRequest, QueryVerifiedUserAndSettlesResponse,
+    Reason, SupApplyBusinessRequest, SupApplyBusinessResponse, UpdateSettleAccountInformationRequest,
+    UpdateSettleAccountInformationResponse,
 };
 use communal_proto::{Fault, FieldName, Reason as _};
 use tonic::{Request, Response, Status};
@@ -30,6 +29,7 @@ use super::store::{self, Person};
 use crate::archive::rows::at_rows;
 use crate::archive::{customers, user_accounts};
 use crate::vocabulary::identifiers::SettlementAccountId;
+use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::personal::PersonalKeys;
 
 /// Serves settlement accounts.
@@ -120,9 +120,8 @@ impl SettlementAccountService for SettlementAccountRpc {
     ) -> Result<Response<QueryUnverifiedUserAndSettlesResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
         let company_id = call.tenant.id.as_str();
-        let asked = message.page.unwrap_or_default();
+        let page = AskedPage::read(message.page).page;
         let person = self.person(company_id, message.filter.unwrap_or_default())?;
-        let page = Page::numbered(asked.page, asked.rows);
         let users = store::users(&self.pool, company_id, &person, false, page).await.map_err(Refusal::from)?;
         let ids: Vec<_> = users.iter().map(|user| user.user_account_id.as_str()).collect();
         let accounts = store::accounts_of(&self.pool, company_id, &ids, false).await.map_err(Refusal::from)?;
@@ -140,9 +139,8 @@ impl SettlementAccountService for SettlementAccountRpc {
     ) -> Result<Response<QueryVerifiedUserAndSettlesResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
         let company_id = call.tenant.id.as_str();
-        let asked = message.page.unwrap_or_default();
+        let page = AskedPage::read(message.page).page;
         let person = self.person(company_id, message.filter.unwrap_or_default())?;
-        let page = Page::numbered(asked.page, asked.rows);
         let users = store::users(&self.pool, company_id, &person, true, page).await.map_err(Refusal::from)?;
         let ids: Vec<_> = users.iter().map(|user| user.user_account_id.as_str()).collect();
         let accounts = store::accounts_of(&self.pool, company_id, &ids, true).await.map_err(Refusal::from)?;
@@ -162,7 +160,7 @@ impl SettlementAccountService for SettlementAccountRpc {
     ) -> Result<Response<QuerySettleAccountsResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
         let company_id = call.tenant.id.as_str();
-        let (asked, filter) = (message.page.unwrap_or_default(), message.filter.unwrap_or_default());
+        let (asked, filter) = (AskedPage::read(message.page), message.filter.unwrap_or_default());
         let (user_account_id, utility) = (filter.user_account_id.clone(), filter.utility());
         let person = PersonFilter {
             identity_number: filter.identity_number,
@@ -172,15 +170,11 @@ impl SettlementAccountService for SettlementAccountRpc {
             address: filter.address,
         };
         let person = self.person(company_id, person)?;
-        let page = Page::numbered(asked.page, asked.rows);
-        let (accounts, total) = store::list(&self.pool, company_id, &person, &user_account_id, utility, page)
+        let (accounts, total) = store::list(&self.pool, company_id, &person, &user_account_id, utility, asked.page)
             .await
             .map_err(Refusal::from)?;
-        let next = if page.has_next(total) { NextYesNo::More } else { NextYesNo::None };
-        Ok(Response::new(QuerySettleAccountsResponse {
-            page: Some(PageReply { page: asked.page, rows: asked.rows, next: next.into(), total }),
-            settlement_accounts: accounts.into_iter().map(shown::account).collect(),
-        }))
+        let settlement_accounts = accounts.into_iter().map(shown::account).collect();
+        Ok(Response::new(QuerySettleAccountsResponse { page: asked.reply(total), settlement_accounts }))
     }
 
     async fn update_settle_account_information(
