@@ -53,6 +53,18 @@ pub enum Objects<'a> {
     Contract(&'a str),
 }
 
+/// The terms of a request: three kinds of request have the same fields.
+macro_rules! given_terms {
+    ($request:ident) => {
+        GivenTerms {
+            amount: &$request.amount,
+            rate_cycle: &$request.rate_cycle,
+            rate: &$request.rate,
+            rate_start_time: &$request.rate_start_time,
+        }
+    };
+}
+
 /// Reads a charge on a room.
 #[must_use]
 pub fn of_room(request: &SaveRoomCreateFeeRequest) -> Charge<'_> {
@@ -62,12 +74,7 @@ pub fn of_room(request: &SaveRoomCreateFeeRequest) -> Charge<'_> {
         objects: Objects::Rooms(vec![&request.location_obj_id]),
         start_time: &request.start_time,
         end_time: &request.end_time,
-        terms: GivenTerms {
-            amount: &request.amount,
-            rate_cycle: &request.rate_cycle,
-            rate: &request.rate,
-            rate_start_time: &request.rate_start_time,
-        },
+        terms: given_terms!(request),
         remark: "",
         fields: RowFields {
             rows: None,
@@ -87,12 +94,7 @@ pub fn of_rooms(request: &RoomCreatePayFeeRequest) -> Charge<'_> {
         objects: Objects::Rooms(request.room_ids.iter().map(String::as_str).collect()),
         start_time: &request.start_time,
         end_time: &request.end_time,
-        terms: GivenTerms {
-            amount: &request.amount,
-            rate_cycle: &request.rate_cycle,
-            rate: &request.rate,
-            rate_start_time: &request.rate_start_time,
-        },
+        terms: given_terms!(request),
         remark: &request.remark,
         fields: RowFields {
             rows: None,
@@ -112,12 +114,7 @@ pub fn of_contract(request: &SaveContractCreateFeeRequest) -> Charge<'_> {
         objects: Objects::Contract(&request.contract_id),
         start_time: &request.start_time,
         end_time: &request.end_time,
-        terms: GivenTerms {
-            amount: &request.amount,
-            rate_cycle: &request.rate_cycle,
-            rate: &request.rate,
-            rate_start_time: &request.rate_start_time,
-        },
+        terms: given_terms!(request),
         remark: "",
         fields: RowFields {
             rows: None,
