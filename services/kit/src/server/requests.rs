@@ -35,14 +35,14 @@ const LARGEST_OPEN: usize = 64 * 1024;
 /// What is counted for a request.
 type Hold = Arc<Mutex<Option<Shared>>>;
 
-/// See the module.
+/// The body of a request on its way to its handler.
 pub(super) struct Arriving {
     body: Body,
     method: Method,
     shares: Option<(Arc<Shares>, Arc<ChannelShare>)>,
     hold: Hold,
     held: usize,
-    /// What is in memory of messages that were let through.
+    /// The memory of messages that were passed on, in bytes.
     through: usize,
     /// The beginning of a message whose end is to come.
     begun: BytesMut,
@@ -53,12 +53,12 @@ pub(super) struct Arriving {
     refuse: Option<oneshot::Sender<Refusal>>,
 }
 
-/// Tells of a request that is not let through. Its call ends with the refusal, whatever its handler
-/// would make of a body that breaks off.
+/// The refusal of a request that is not passed on. It ends the call, because a handler could read a body that ends early as a
+/// complete one.
 pub(super) struct Refused(Option<oneshot::Receiver<Refusal>>);
 
 impl Refused {
-    /// Waits for the refusal; for ever if there is none.
+    /// Waits for the refusal. Without one the future never completes.
     pub(super) async fn refusal(&mut self) -> Refusal {
         poll_fn(|context| self.poll(context)).await
     }
@@ -72,7 +72,7 @@ impl Refused {
 }
 
 impl Arriving {
-    /// A request of a method, without its body. Without shares nothing is counted.
+    /// Creates the body of a request of a method, still empty. Without shares nothing is counted.
     pub(super) fn new(
         method: Method,
         limits: &ServerLimits,
@@ -95,17 +95,17 @@ impl Arriving {
         (arriving, Refused(Some(refused)))
     }
 
-    /// What is counted for the request, for whoever keeps it longer than its body.
+    /// Returns what is counted for the request, to be kept until the call is answered.
     pub(super) fn hold(&self) -> Hold {
         Arc::clone(&self.hold)
     }
 
-    /// The request with its body.
+    /// Sets the body.
     pub(super) fn of(self, body: Body) -> Self {
         Self { body, ..self }
     }
 
-    /// Takes what came and returns the messages that are whole, if any.
+    /// Adds received bytes, and returns the messages that are complete, if any.
     fn take(&mut self, data: Bytes) -> Result<Option<Bytes>, Refusal> {
         if let Some(progress) = &mut self.progress {
             progress.came(data.len());

@@ -7,8 +7,8 @@ use std::time::Duration;
 use metrics::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A share of something that is waited for, as the whole of it is: who has used up his share waits in
-/// a queue of his own, and not in front of others.
+/// One caller's share of a resource. A caller that uses all of its share waits in its own queue, so it does not delay
+/// others.
 #[derive(Debug)]
 pub struct Lane {
     places: Arc<Semaphore>,
@@ -16,7 +16,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane of so many places, which counts those who waited in vain.
+    /// Creates a lane with this many places; `reached` counts waits that ended without one.
     #[must_use]
     pub fn new(places: usize, reached: Counter) -> Self {
         reached.increment(0);
