@@ -1,97 +1,247 @@
-//! Rating: quantities in, priced lines out. Pure arithmetic on decimals; it imports the vocabulary
-//! and money alone.
+//! Rating: quantities and prices in, fee lines out. Pure arithmetic on decimals; it imports the vocabulary and money alone.
 //!
-//! First the total is split over the tiers ([`tiers`]), then each tier's part is shared out over the
-//! periods of the day ([`shares`]). Each printed line is rounded once, half up to the cent; a bill is
-//! the sum of its printed lines.
+//! [`rate`] is the one function behind a bill, a quote and an explanation. Its steps, a file each: the [`quantities`] of the
+//! registers and their spread over the periods of the day; the walk over the tiers of a [`ladder`]; the [`shares`] of tiers and
+//! periods; energy lines; surcharges; the [`basic_fee`] with its [`part_month`]; the [`power_factor`]; charges by area or
+//! persons; fixed fees; and the lines of delivery. Each line keeps the rule that made it, as figures and codes.
+//!
+//! Each printed line is rounded once, half up to the cent; a bill is the sum of its printed lines. What is missing is an error
+//! that names it, and the account has no bill.
 
+pub mod basic_fee;
+pub mod bill;
+mod energy;
+pub mod error;
+pub mod facts;
+pub mod hundredths;
+pub mod ladder;
+pub mod part_month;
+pub mod power_factor;
+pub mod quantities;
+pub mod rates;
 pub mod shares;
-pub mod tiers;
+mod space;
+pub mod temporary;
 
-use std::collections::BTreeMap;
+pub use bill::{Bill, FeeLine, Rule};
+pub use error::RatingError;
+pub use facts::{Accumulators, BillFacts, Movement, Parameters, RegisterFacts, Supply};
+pub use rates::{PriceMatrix, Rates, UnitPrice};
 
-use communal_kit::money::{CENTS, round};
+use communal_proto::billing::v1::{CalcFeeType, ChargePackType, NormalRetroType};
 use rust_decimal::Decimal;
 
-use crate::vocabulary::tariff::{Period, Tier, TierLimits};
-use shares::share_out;
-use tiers::split;
+use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TimeOfUse};
+use bill::Warnings;
+use energy::{Course, add_lines, fee};
+use hundredths::Hundredths;
+use ladder::population_increase;
+use quantities::{Billed, billed, rounded_product};
+use rates::MOST_PERIODS;
+use shares::ByPeriod;
 
-/// Why a quantity could not be rated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RatingError {
-    /// The decimals cannot hold the result.
-    #[error("the amount is out of range")]
-    OutOfRange,
-    /// No tier covers a part of the quantity.
-    #[error("the tiers do not cover the quantity")]
-    NotCovered,
-    /// The periods' quantities add up to zero, so nothing can be shared out by them.
-    #[error("there is no quantity to share out by period")]
-    NoShares,
-    /// No price for a period in a tier.
-    #[error("no price for a period")]
-    NoPrice,
-}
+/// Lines that most bills have.
+const USUAL_LINES: usize = 4;
 
-/// The prices of one season: tiers with their limits, and the price of each period in each.
-#[derive(Clone, Debug, Default)]
-pub struct Rates {
-    /// Limits by tier, from the first.
-    pub tiers: Vec<TierLimits>,
-    /// Unit price by tier and period.
-    pub prices: BTreeMap<(Tier, Period), Decimal>,
-}
-
-/// A quantity that was used.
-#[derive(Clone, Debug)]
-pub struct Usage {
-    /// Quantity used before it in the year or month that the ladder counts by.
-    pub accumulated: Decimal,
-    /// Quantity by period of the day. A negative one is a refund.
-    pub by_period: Vec<(Period, Decimal)>,
-}
-
-/// One printed line of a bill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RatedLine {
-    /// Tier.
-    pub tier: Tier,
-    /// Period of the day.
-    pub period: Period,
-    /// Quantity.
-    pub quantity: Decimal,
-    /// Unit price.
-    pub price: Decimal,
-    /// Quantity × price, rounded half up to the cent.
-    pub fee: Decimal,
-}
-
-/// Rates what was used.
+/// Rates an account: everything that its package charges for one run.
 ///
 /// # Errors
-/// Returns a [`RatingError`] if a tier or a price is missing, or an amount is out of range.
-pub fn rate(rates: &Rates, usage: &Usage) -> Result<Vec<RatedLine>, RatingError> {
-    let shares: Vec<_> = usage.by_period.iter().map(|(_, quantity)| *quantity).collect();
-    let total = sum(&shares)?;
-    let mut lines = Vec::new();
-    for (tier, part) in (1..).zip(split(&rates.tiers, usage.accumulated, total)?) {
-        if part.is_zero() {
-            continue;
-        }
-        let tier = Tier::try_from(tier).map_err(|_| RatingError::NotCovered)?;
-        for ((period, _), quantity) in usage.by_period.iter().zip(share_out(part, &shares)?) {
-            if quantity.is_zero() {
-                continue;
-            }
-            let price = *rates.prices.get(&(tier, *period)).ok_or(RatingError::NoPrice)?;
-            let fee = quantity.checked_mul(price).ok_or(RatingError::OutOfRange)?;
-            lines.push(RatedLine { tier, period: *period, quantity, price, fee: round(fee, CENTS) });
-        }
+/// Returns a [`RatingError`] that names what is missing or does not fit.
+pub fn rate(facts: &BillFacts<'_>, rates: &Rates) -> Result<Bill, RatingError> {
+    let kind = match rates.kind {
+        ChargePackType::Guaranteed | ChargePackType::LowIncome => CalcFeeType::Guaranteed,
+        ChargePackType::Market => CalcFeeType::Retail,
+        ChargePackType::Unspecified => return Err(RatingError::NotGiven("kind of the package")),
+    };
+    let is_retro = match facts.run_kind {
+        NormalRetroType::Normal => false,
+        NormalRetroType::Retro => true,
+        NormalRetroType::Unspecified => return Err(RatingError::NotGiven("kind of the run")),
+    };
+    let season = match facts.season {
+        _ if !rates.seasonal => Season::Flat,
+        Season::Unspecified => return Err(RatingError::NotGiven("season")),
+        season => season,
+    };
+    let mut warnings = Warnings::default();
+    let Billed { mut quantities, by_period, energy } = billed(facts, rates, &mut warnings)?;
+    let before = facts.accumulators.at(facts.account_month);
+    let mut lines = Vec::with_capacity(USUAL_LINES);
+    let place = Place { kind, season, rates };
+
+    if let Some(matrix) = &rates.energy {
+        let course = place.course(facts, matrix, before)?;
+        add_lines(matrix, &course, &by_period, &mut lines)?;
     }
-    Ok(lines)
+    let mut base = total(&lines)?;
+    place.add_surcharges(quantities.energy, &mut lines)?;
+    if is_retro {
+        lines.extend(place.fee_line(facts.parameters.fixed_fee, Rule::RetroFee));
+    } else {
+        if let Some(line) = basic_fee::line(facts, rates, quantities.demand, kind, season)? {
+            base = base.checked_add(line.fee).ok_or(RatingError::OutOfRange)?;
+            lines.push(line);
+        }
+        let standard = facts.parameters.power_factor_standard;
+        lines.extend(power_factor::line(standard, rates, &mut quantities, base, (kind, season), &mut warnings)?);
+        lines.extend(space::line(&facts.parameters, rates, kind, season)?);
+        lines.extend(place.fixed_fees(&facts.parameters)?);
+    }
+    if lines.is_empty() {
+        lines.push(place.empty_line()?);
+    }
+    let total_of_customer = total(&lines)?;
+    let delivery_from = lines.len();
+    if by_period.iter().any(|quantity| !quantity.is_zero()) {
+        let is_priced = place.add_delivery(facts, before, energy, &by_period, &mut lines)?;
+        warnings.no_delivery_price = !is_priced;
+    }
+    let delivery_total = total(lines.get(delivery_from..).unwrap_or_default())?;
+    let grown = |accumulator: Decimal| accumulator.checked_add(quantities.energy).ok_or(RatingError::OutOfRange);
+    let after = Accumulators { last: before.last, year: grown(before.year)?, month: grown(before.month)? };
+    Ok(Bill { kind, lines, total: total_of_customer, delivery_total, quantities, before, after, warnings })
 }
 
-fn sum(quantities: &[Decimal]) -> Result<Decimal, RatingError> {
-    quantities.iter().try_fold(Decimal::ZERO, |sum, q| sum.checked_add(*q)).ok_or(RatingError::OutOfRange)
+/// The sum of printed lines.
+fn total(lines: &[FeeLine]) -> Result<Decimal, RatingError> {
+    let sum = lines.iter().try_fold(Decimal::ZERO, |sum, line| sum.checked_add(line.fee));
+    sum.ok_or(RatingError::OutOfRange)
+}
+
+/// What the lines of a bill have in common.
+#[derive(Clone, Copy)]
+struct Place<'r> {
+    kind: CalcFeeType,
+    season: Season,
+    rates: &'r Rates,
+}
+
+impl Place<'_> {
+    fn course(self, facts: &BillFacts<'_>, matrix: &PriceMatrix, before: Accumulators) -> Result<Course, RatingError> {
+        let (accumulated, increase) = if matrix.ladder() == Ladder::None {
+            (Hundredths::ZERO, Hundredths::ZERO)
+        } else {
+            let persons = match facts.parameters.population {
+                0 => self.rates.population,
+                persons => persons,
+            };
+            let increase = population_increase(persons, &self.rates.population_rows);
+            let accumulated = Hundredths::exactly(before.of(matrix.ladder()));
+            accumulated.zip(increase).ok_or(RatingError::OutOfRange)?
+        };
+        let Self { kind, season, .. } = self;
+        Ok(Course { kind, category_item: self.rates.main_item, season, accumulated, increase })
+    }
+
+    /// A line that is not of energy, without a price row.
+    fn fee_line(self, fee: Decimal, rule: Rule) -> Option<FeeLine> {
+        let line = FeeLine {
+            kind: self.kind,
+            category_item: self.rates.main_item,
+            surcharge_item: 0,
+            season: self.season,
+            period: Period::Whole,
+            tier: Tier::First,
+            start: None,
+            quantity: Decimal::ZERO,
+            price: Decimal::ZERO,
+            fee,
+            rule,
+        };
+        (!fee.is_zero()).then_some(line)
+    }
+
+    /// Adds a line for each surcharge, on the whole energy quantity. Prices of retail packages include surcharges.
+    fn add_surcharges(self, energy: Decimal, lines: &mut Vec<FeeLine>) -> Result<(), RatingError> {
+        if self.kind != CalcFeeType::Guaranteed || energy.is_zero() {
+            return Ok(());
+        }
+        for surcharge in &self.rates.surcharges {
+            lines.push(FeeLine {
+                kind: self.kind,
+                category_item: surcharge.category_item,
+                surcharge_item: surcharge.surcharge_item,
+                season: self.season,
+                period: Period::Whole,
+                tier: Tier::First,
+                start: surcharge.price.start,
+                quantity: energy,
+                price: surcharge.price.price,
+                fee: fee(energy, surcharge.price.price)?,
+                rule: Rule::Surcharge,
+            });
+        }
+        Ok(())
+    }
+
+    /// The line of fixed, apportioned and divided fees: one line, and none if they add up to nothing.
+    fn fixed_fees(self, parameters: &Parameters) -> Result<Option<FeeLine>, RatingError> {
+        let apportioned = rounded_product(parameters.apportioned_fee, parameters.division_ratio)?;
+        let (fixed, divided) = (parameters.fixed_fee, parameters.divided_fee);
+        let sum = fixed.checked_add(apportioned).and_then(|sum| sum.checked_add(divided));
+        let sum = sum.ok_or(RatingError::OutOfRange)?;
+        Ok(self.fee_line(sum, Rule::FixedFee { fixed, apportioned, divided }))
+    }
+
+    /// The line of a bill that has no other: nothing, in the first tier and period, at its price.
+    fn empty_line(self) -> Result<FeeLine, RatingError> {
+        let (period, price) = match (&self.rates.energy, &self.rates.space) {
+            (Some(matrix), _) => {
+                let period = matrix.periods().first().copied().unwrap_or(Period::Whole);
+                (period, matrix.price(self.season, period, Tier::First)?)
+            }
+            (None, Some(space)) => (Period::Whole, space.price(self.season)?),
+            (None, None) => {
+                let (season, period, tier) = (self.season, Period::Whole, Tier::First);
+                return Err(RatingError::NoPrice { season, period, tier });
+            }
+        };
+        Ok(FeeLine {
+            kind: self.kind,
+            category_item: self.rates.main_item,
+            surcharge_item: 0,
+            season: self.season,
+            period,
+            tier: Tier::First,
+            start: price.start,
+            quantity: Decimal::ZERO,
+            price: price.price,
+            fee: Decimal::ZERO,
+            rule: Rule::Empty,
+        })
+    }
+
+    /// Adds the lines of delivery on the whole energy quantity. Returns false, without a line, if there is no delivery price for
+    /// a part of it, or the prices are by periods that the package does not measure.
+    fn add_delivery(
+        self,
+        facts: &BillFacts<'_>,
+        before: Accumulators,
+        energy: Hundredths,
+        by_period: &ByPeriod,
+        lines: &mut Vec<FeeLine>,
+    ) -> Result<bool, RatingError> {
+        let Some(matrix) = &self.rates.delivery else { return Ok(false) };
+        let mut whole = [Hundredths::ZERO; MOST_PERIODS];
+        let by_period = if matrix.time_of_use() == TimeOfUse::One {
+            if let Some(first) = whole.first_mut() {
+                *first = energy;
+            }
+            &whole
+        } else if self.rates.energy.as_ref().is_some_and(|own| own.time_of_use() == matrix.time_of_use()) {
+            by_period
+        } else {
+            return Ok(false);
+        };
+        let known = lines.len();
+        let course = Self { kind: CalcFeeType::Delivery, ..self }.course(facts, matrix, before)?;
+        match add_lines(matrix, &course, by_period, lines) {
+            Ok(()) => Ok(true),
+            Err(RatingError::NoPrice { .. } | RatingError::NoLimits { .. }) => {
+                lines.truncate(known);
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
 }

@@ -25,14 +25,14 @@ use crate::packages::prices::change::{Open, Plan};
 use crate::packages::prices::row::Values;
 use crate::packages::prices::store as prices;
 use crate::packages::store::{self as packages, Filter};
-use crate::rating::Rates;
+use crate::rating::rates::{Rates, RowError, UnitPrice};
 use crate::suppliers;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::quantity::UNIT_PRICE_SCALE;
 use crate::vocabulary::tariff::{
-    Dimensions, HeatBasis, Ladder, Period, PropertyBasis, Season, Tier, TierLimits, TimeOfUse, Utility, YesNo, periods,
+    Dimensions, HeatBasis, Ladder, Period, PropertyBasis, Season, Shape, TierLimits, TimeOfUse, Utility, YesNo, periods,
 };
 
 /// The network company.
@@ -48,6 +48,9 @@ const CHANNEL: &str = "C000000000000001";
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OPERATOR: &str = "R000000000000001";
 const OPERATOR_NAME: &str = "演示操作员";
+
+/// The category item of energy lines.
+pub(super) const ENERGY_ITEM: i64 = 1;
 
 /// The day on which everything of the demo data begins.
 pub(super) const START: i32 = 20_240_101;
@@ -140,20 +143,44 @@ impl DemoTariff {
         i32::try_from(self.prices.len()).ok().and_then(|n| LadderNumType::try_from(n).ok()).unwrap_or_default()
     }
 
-    /// Its ladder and prices.
-    pub(super) fn rates(&self) -> Rates {
-        let mut rates = Rates::default();
-        let mut lower = 0;
-        for (index, row) in self.prices.iter().enumerate() {
-            let upper = self.steps.get(index).copied().unwrap_or_default();
-            rates.tiers.push(TierLimits { lower, upper });
-            lower = upper;
-            let tier = (1..).nth(index).and_then(|tier| Tier::try_from(tier).ok()).unwrap_or_default();
-            for (period, price) in self.periods().iter().zip(*row) {
-                rates.prices.insert((tier, *period), Decimal::new(*price, UNIT_PRICE_SCALE));
-            }
+    /// The properties that its price rows follow from.
+    fn shape(&self) -> Shape {
+        Shape {
+            account_item: self.account_item.to_owned(),
+            utility: self.utility,
+            agreement_price: YesNo::No,
+            seasonal: false,
+            heat_basis: HeatBasis::None,
+            property_basis: PropertyBasis::Unspecified,
+            time_of_use: self.time_of_use,
+            ladder: self.ladder,
+            tiers: self.tiers().into(),
         }
-        rates
+    }
+
+    /// Its price rows: dimensions, limits and price.
+    fn rows(&self) -> impl Iterator<Item = (Dimensions, TierLimits, Decimal)> {
+        let shape = self.shape();
+        let limits = |tier: usize| TierLimits {
+            lower: tier.checked_sub(1).and_then(|before| self.steps.get(before)).copied().unwrap_or_default(),
+            upper: self.steps.get(tier).copied().unwrap_or_default(),
+        };
+        let tiers = shape.tiers().zip(self.prices).enumerate();
+        let rows = tiers.flat_map(move |(index, (tier, prices))| {
+            let shape = shape.clone();
+            self.periods().iter().zip(*prices).map(move |(period, price)| {
+                let price = Decimal::new(*price, UNIT_PRICE_SCALE);
+                (shape.dimensions(Season::Flat, *period, tier), limits(index), price)
+            })
+        });
+        rows.collect::<Vec<_>>().into_iter()
+    }
+
+    /// The rates of its package.
+    pub(super) fn rates(&self) -> Result<Rates, RowError> {
+        let priced = |price| UnitPrice { price, start: day(START) };
+        let rows = self.rows().map(|(dimensions, limits, price)| (dimensions, limits, priced(price)));
+        Rates::new(ChargePackType::Market, ENERGY_ITEM).with_rows(&self.shape(), rows)
     }
 
     fn draft(&self, retail_store_id: &str) -> Draft {
@@ -189,31 +216,11 @@ impl DemoTariff {
     }
 
     fn opens(&self, package_id: &PackageId) -> Vec<Open> {
-        let rates = self.rates();
-        rates
-            .prices
-            .iter()
-            .map(|((tier, period), price)| Open {
+        self.rows()
+            .map(|(dimensions, limits, price)| Open {
                 package_id: package_id.clone(),
-                dimensions: Dimensions {
-                    account_item: self.account_item.to_owned(),
-                    agreement_price: YesNo::No,
-                    season: Season::Flat,
-                    heat_basis: HeatBasis::None,
-                    property_basis: PropertyBasis::Unspecified,
-                    time_of_use: self.time_of_use,
-                    period: *period,
-                    ladder: self.ladder,
-                    tier: *tier,
-                },
-                values: Values {
-                    price: *price,
-                    unit: self.unit.to_owned(),
-                    limits: usize::try_from(*tier as i32 - 1)
-                        .ok()
-                        .and_then(|index| rates.tiers.get(index).copied())
-                        .unwrap_or_default(),
-                },
+                dimensions,
+                values: Values { price, unit: self.unit.to_owned(), limits },
                 start: None,
             })
             .collect()

@@ -9,12 +9,15 @@ use communal_proto::billing::v1::{
 };
 use rust_decimal::Decimal;
 
-use super::catalogue::{DemoTariff, NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, first_day, store_of};
-use crate::rating::{RatedLine, RatingError, Usage, rate};
+use super::catalogue::{
+    DemoTariff, ENERGY_ITEM, NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, first_day, store_of,
+};
+use crate::rating::quantities::register_of;
+use crate::rating::{Accumulators, BillFacts, FeeLine, Parameters, RatingError, RegisterFacts, rate};
 use crate::vocabulary::dates::AccountMonth;
 use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
-use crate::vocabulary::tariff::{HeatBasis, Ladder, Period, Season, Utility, YesNo};
+use crate::vocabulary::tariff::{HeatBasis, Period, Season, Utility, YesNo};
 
 /// Books of each retail company.
 pub(super) const BOOKS: usize = 12;
@@ -115,35 +118,42 @@ fn book_id(number: usize) -> String {
 pub(super) fn lines_of_year(account: &Account, year: u32) -> anyhow::Result<Vec<ReceivableLine>> {
     let seed = u64::try_from(account.number)? << 8;
     let mut numbers = Numbers(seed | u64::from(year));
-    let rates = account.tariff.rates();
+    let rates = account.tariff.rates()?;
     let first = first_day().and_then(|day| day.checked_add_months(Months::new(year * 12)));
     let first = first.ok_or(RatingError::OutOfRange)?;
-    let mut accumulated = Decimal::ZERO;
+    let mut accumulators = Accumulators::NONE;
     let mut lines = Vec::new();
     for month in 0..12 {
         let day = first.checked_add_months(Months::new(month)).ok_or(RatingError::OutOfRange)?;
         let (least, most) = account.tariff.usage;
         let total = numbers.between(least, most);
-        let usage = Usage {
-            accumulated: if account.tariff.ladder == Ladder::Year { accumulated } else { Decimal::ZERO },
-            by_period: by_period(account.tariff, total, &mut numbers),
+        let registers = by_period(account.tariff, total, &mut numbers);
+        let facts = BillFacts {
+            account_month: AccountMonth::of(day),
+            run_kind: NormalRetroType::Normal,
+            season: Season::Flat,
+            accumulators,
+            metered: true,
+            registers: &registers,
+            parameters: Parameters::default(),
         };
-        let parts = rate(&rates, &usage)?;
-        accumulated += Decimal::from(total);
-        let bill = Bill::new(day, &mut numbers)?;
-        lines.extend(parts.iter().map(|part| bill.line(account, part)));
+        let rated = rate(&facts, &rates)?;
+        accumulators = rated.after;
+        let bill = DemoBill::new(day, &mut numbers)?;
+        lines.extend(rated.lines.iter().map(|part| bill.line(account, part)));
     }
     Ok(lines)
 }
 
 /// Splits a quantity over the periods: some 60 % of it at peak time if that is priced apart.
-fn by_period(tariff: &DemoTariff, total: u64, numbers: &mut Numbers) -> Vec<(Period, Decimal)> {
+fn by_period(tariff: &DemoTariff, total: u64, numbers: &mut Numbers) -> Vec<RegisterFacts> {
+    let counted = |period: &Period, quantity: u64| RegisterFacts::of_quantity(register_of(*period), quantity.into());
     match tariff.periods() {
         [peak, valley] => {
             let at_peak = total * numbers.between(50, 70) / 100;
-            vec![(*peak, Decimal::from(at_peak)), (*valley, Decimal::from(total - at_peak))]
+            vec![counted(peak, at_peak), counted(valley, total - at_peak)]
         }
-        periods => periods.iter().map(|period| (*period, Decimal::from(total))).collect(),
+        periods => periods.iter().map(|period| counted(period, total)).collect(),
     }
 }
 
@@ -156,7 +166,7 @@ enum Paid {
 }
 
 /// One account's bill of one month.
-struct Bill {
+struct DemoBill {
     account_month: AccountMonth,
     charged_off: NaiveDate,
     penalty_from: NaiveDate,
@@ -164,7 +174,7 @@ struct Bill {
     paid: Paid,
 }
 
-impl Bill {
+impl DemoBill {
     /// Charged off on the fifth of the month after.
     fn new(month: NaiveDate, numbers: &mut Numbers) -> anyhow::Result<Self> {
         let out_of_range = || anyhow::anyhow!("a date of the demo data is out of range");
@@ -185,7 +195,7 @@ impl Bill {
         })
     }
 
-    fn line(&self, account: &Account, part: &RatedLine) -> ReceivableLine {
+    fn line(&self, account: &Account, part: &FeeLine) -> ReceivableLine {
         let number = account.number;
         let tariff = account.tariff;
         let paid = match self.paid {
@@ -236,7 +246,7 @@ impl Bill {
             heat_basis: HeatBasis::None.into(),
             property_basis: 0,
             account_item: tariff.account_item.into(),
-            category_item: 1,
+            category_item: ENERGY_ITEM,
             surcharge_item: 0,
             start_date: START,
             account_month: self.account_month.number(),

@@ -23,6 +23,8 @@ pub fn day_number(day: Option<NaiveDate>) -> i32 {
 /// assert_eq!(day(20_240_229).map(AccountMonth::of), AccountMonth::read(202_402));
 /// assert_eq!(AccountMonth::read(202_413), None);
 /// assert_eq!(AccountMonth::read(202_412).map(AccountMonth::next), AccountMonth::read(202_501));
+/// assert_eq!(AccountMonth::read(202_412).map(AccountMonth::year), Some(2024));
+/// assert_eq!(AccountMonth::read(202_412).and_then(AccountMonth::bounds), day(20_241_201).zip(day(20_250_101)));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountMonth(i32);
@@ -44,6 +46,18 @@ impl AccountMonth {
     #[must_use]
     pub fn next(self) -> Self {
         Self(if self.0 % 100 == 12 { self.0 + 89 } else { self.0 + 1 })
+    }
+
+    /// The calendar year.
+    #[must_use]
+    pub fn year(self) -> i32 {
+        self.0 / 100
+    }
+
+    /// The first day of the month, and of the month after it.
+    #[must_use]
+    pub fn bounds(self) -> Option<(NaiveDate, NaiveDate)> {
+        Some((day(self.0 * 100 + 1)?, day(self.next().0 * 100 + 1)?))
     }
 
     /// The documented number, yyyyMM.
