@@ -1,6 +1,7 @@
 //! Billing: what a retail company sells, at what price, and what its customers owe (EPEIS).
 //!
-//! A folder a noun: [`suppliers`], [`reference`] data, [`packages`] with their prices, [`receivables`]; inside each the
+//! A folder a noun: [`suppliers`], [`reference`] data, [`packages`] with their prices, the [`archive`], [`metering`],
+//! [`receivables`]; inside each the
 //! rules, the store and the methods side by side. [`rating`] is the pure computation from quantities
 //! and prices to lines, [`vocabulary`] the leaf that all of them share. Every file does no I/O unless
 //! its name says otherwise (`rpc`, `store`, `import`, `cli`, `config`, `main`, `lib`, `seed`).
@@ -8,6 +9,7 @@
 pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod metering;
 pub mod packages;
 pub mod rating;
 pub mod reasons;
@@ -32,6 +34,7 @@ use communal_proto::billing::v1::Reason;
 use communal_proto::billing::v1::adjust_ratio_service_server::AdjustRatioServiceServer;
 use communal_proto::billing::v1::approval_ratio_service_server::ApprovalRatioServiceServer;
 use communal_proto::billing::v1::archive_service_server::ArchiveServiceServer;
+use communal_proto::billing::v1::billing_point_service_server::BillingPointServiceServer;
 use communal_proto::billing::v1::book_service_server::BookServiceServer;
 use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceServiceServer;
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
@@ -150,6 +153,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     let settlement_accounts =
         archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
+    let points = metering::points::rpc::BillingPointRpc::new(pool.clone(), config.clock.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
         .with(PackageServiceServer::new(packages.clone()).max_decoding_message_size(LARGEST_REQUEST))
@@ -179,7 +183,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .max_encoding_message_size(LARGEST_REPLY),
         )
         .with(ArchiveServiceServer::new(archive).max_decoding_message_size(LARGEST_REQUEST))
-        .with(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST));
+        .with(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST))
+        .with(BillingPointServiceServer::new(points).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);
     server.administered_by(administration).bind().await

@@ -12,6 +12,8 @@ pub const UNIT_PRICE_SCALE: u32 = 6;
 pub const RATIO_SCALE: u32 = 4;
 /// Digits after the point of a coordinate (坐标).
 pub const COORDINATE_SCALE: u32 = 8;
+/// Digits after the point of a reading (表底).
+pub const READING_SCALE: u32 = 6;
 /// Digits after the point of a multiplier (倍率).
 pub const MULTIPLIER_SCALE: u32 = 2;
 

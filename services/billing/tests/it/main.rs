@@ -4,6 +4,7 @@
 mod adjust_ratios;
 mod approval_ratios;
 mod arrears;
+mod billing_points;
 mod books;
 mod catalogue;
 mod catalogue_prices;

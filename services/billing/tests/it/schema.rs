@@ -127,6 +127,11 @@ async fn coded_columns_allow_the_documented_codes() {
         ("boundary_reading", "flow", codes::<EnergyFlowType>()),
         ("boundary_reading", "register", codes::<ReadingsType>()),
         ("boundary_reading", "turn", codes::<TurnUpsideType>()),
+        ("billing_point", "kind", codes::<NormalRetroType>()),
+        ("point_open", "kind", codes::<NormalRetroType>()),
+        ("point_calculation", "kind", codes::<NormalRetroType>()),
+        // A retro point has no readings.
+        ("point_reading", "kind", ["1"].map(str::to_owned).into()),
     ];
     let expected = expected.chain(of_archive);
 

@@ -191,6 +191,8 @@ fn every_statement_binds_its_tenant() {
 #[tokio::test]
 async fn no_statement_scans_a_table_of_tenants_whole() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
+    let owner = PgPool::connect(&database.owner_url).await.unwrap();
+    sqlx::raw_sql("SELECT open_account_month(202403), open_account_month(202404)").execute(&owner).await.unwrap();
     let mut connection = database.pool.acquire().await.unwrap();
     sqlx::raw_sql("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
         .execute(&mut *connection)

@@ -229,7 +229,8 @@ pub async fn wait(
     Ok(())
 }
 
-/// Completes the open process of a locked account, which is archived or closed today by it.
+/// Completes the open process of a locked account, which is archived or closed today by it. Its billing point that is not
+/// charged off is noted as outdated if the process concerns it.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -262,9 +263,21 @@ pub async fn complete(
         AttestationType::Attested.stored(),
         today,
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .named("settlement_account_complete")
     .await?;
+    // A change takes effect with the next billing point; another meter or customer concerns the present one.
+    if let BusCategType::MeterSwap | BusCategType::Close | BusCategType::Transfer = kind {
+        sqlx::query!(
+            "SELECT outdate_point($1, $2, $3)",
+            call.tenant.id,
+            settlement_account_id,
+            kind != BusCategType::Transfer,
+        )
+        .execute(tx)
+        .named("billing_point_outdate")
+        .await?;
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ pub mod rules;
 pub mod store;
 
 /// The two kinds of month.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Account months, which bills belong to.
     Account,
@@ -52,7 +52,7 @@ impl Kind {
 }
 
 /// The months of one kind of a store and utility: they follow each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Series {
     /// Kind.
     pub kind: Kind,

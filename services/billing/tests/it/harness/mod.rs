@@ -5,6 +5,7 @@
 mod archive;
 mod catalogue;
 mod credentials;
+mod metering;
 mod packages;
 pub mod postgres;
 mod receivables;
@@ -13,6 +14,7 @@ mod world;
 pub use archive::*;
 pub use catalogue::*;
 pub use credentials::*;
+pub use metering::*;
 pub use packages::*;
 pub use receivables::*;
 pub use world::*;

@@ -14,6 +14,7 @@ use communal_kit::dates;
 use communal_proto::billing::v1::adjust_ratio_service_client::AdjustRatioServiceClient;
 use communal_proto::billing::v1::approval_ratio_service_client::ApprovalRatioServiceClient;
 use communal_proto::billing::v1::archive_service_client::ArchiveServiceClient;
+use communal_proto::billing::v1::billing_point_service_client::BillingPointServiceClient;
 use communal_proto::billing::v1::book_service_client::BookServiceClient;
 use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceServiceClient;
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
@@ -156,6 +157,10 @@ impl World {
 
     pub fn suppliers(&self, caller: Caller) -> SupplierServiceClient<Intercepted> {
         SupplierServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn billing_points(&self, caller: Caller) -> BillingPointServiceClient<Intercepted> {
+        BillingPointServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn books(&self, caller: Caller) -> BookServiceClient<Intercepted> {

@@ -1,0 +1,95 @@
+//! The statements behind billing points. Every query is bound by the company.
+
+use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
+use communal_kit::database::stored::Stored;
+use communal_proto::billing::v1::{
+    BusCategType, DeviceType, EnergyFlowType, ForRateValidType, IndustryType, MeterReadChanType, ReadingsType,
+};
+use sqlx::PgConnection;
+
+use super::{BillableAccount, BillableRegister};
+use crate::archive::settlement_accounts::lifecycle::AccountState;
+use crate::reference::month_controls::{Kind, Series};
+use crate::vocabulary::tariff::{Utility, YesNo};
+
+/// Returns the series of account months to which the bills of accounts belong, each once, in their order.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn series(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<Series>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT mp.network_company_id, mp.network_store_id, a.utility AS "utility: Stored<Utility>"
+           FROM meter_point mp JOIN settlement_account a USING (company_id, settlement_account_id)
+           WHERE mp.company_id = $1 AND mp.settlement_account_id = ANY($2)
+           ORDER BY 1, 2, 3"#,
+        call.tenant.id,
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("billable_series")
+    .await?;
+    let months = rows
+        .into_iter()
+        .map(|row| Series::of(Kind::Account, &row.network_company_id, &row.network_store_id, row.utility.0));
+    Ok(months.collect())
+}
+
+/// Returns locked accounts that have a meter point, by identifier.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn accounts(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<BillableAccount>, sqlx::Error> {
+    sqlx::query_as!(
+        BillableAccount,
+        r#"SELECT a.settlement_account_id, a.user_account_id, u.customer_id, a.using_customer_id,
+               a.utility AS "utility: Stored<Utility>", a.state AS "state: Stored<AccountState>",
+               a.business_kind AS "business_kind: Stored<BusCategType>", a.industry_code,
+               a.industry_sector AS "industry_sector: Stored<IndustryType>", a.resident AS "resident: Stored<YesNo>",
+               a.urban AS "urban: Stored<YesNo>", a.military AS "military: Stored<YesNo>",
+               a.temporary AS "temporary: Stored<YesNo>", a.public_use AS "public_use: Stored<YesNo>", a.archived_on,
+               a.closed_on, mp.book_id, mp.node_id, mp.metered AS "metered: Stored<YesNo>", mp.network_company_id,
+               mp.network_store_id, mp.retail_company_id, mp.main_package_id, mp.temporary_company_id,
+               mp.temporary_package_id, mp.temporary_months, mp.temporary_months_used,
+               mp.assessed AS "assessed: Stored<YesNo>", mp.stopped_or_vacant AS "stopped_or_vacant: Stored<YesNo>",
+               mp.stopped_on, mp.resumed_on, mp.energy_load, mp.capacity, mp.demand_multiplier, mp.approved_demand,
+               mp.power_factor_standard AS "power_factor_standard: Stored<ForRateValidType>", mp.fixed_quantity,
+               mp.fixed_fee, mp.apportioned_total, mp.apportioned_fee, mp.apportion_ratio, mp.division_ratio,
+               mp.divided_quantity, mp.divided_fee, mp.area_factor, mp.area, mp.population, mp.households,
+               m.meter_id AS "meter_id?", m.kind AS "meter_kind?: Stored<DeviceType>", m.digits AS "digits?",
+               m.multiplier AS "multiplier?", m.read_channel AS "reading_channel?: Stored<MeterReadChanType>",
+               m.reading_order AS "reading_order?"
+           FROM settlement_account a
+           JOIN user_account u USING (company_id, user_account_id)
+           JOIN meter_point mp USING (company_id, settlement_account_id)
+           LEFT JOIN meter m ON m.company_id = a.company_id AND m.settlement_account_id = a.settlement_account_id
+           WHERE a.company_id = $1 AND a.settlement_account_id = ANY($2)
+           ORDER BY a.settlement_account_id"#,
+        call.tenant.id,
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("billable_accounts")
+    .await
+}
+
+/// Returns the registers of locked accounts, by account, direction and register.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn registers(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<BillableRegister>, sqlx::Error> {
+    sqlx::query_as!(
+        BillableRegister,
+        r#"SELECT settlement_account_id, flow AS "flow: Stored<EnergyFlowType>",
+               register AS "register: Stored<ReadingsType>", last_reading, last_read_on, last_read_time, old_quantity,
+               billed_days, metered_total, billed_total
+           FROM account_register
+           WHERE company_id = $1 AND settlement_account_id = ANY($2)
+           ORDER BY settlement_account_id, flow, register"#,
+        call.tenant.id,
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("billable_registers")
+    .await
+}

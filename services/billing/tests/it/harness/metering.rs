@@ -1,0 +1,73 @@
+//! Account months and billing points of the tests, and the calls that make them.
+
+use communal_billing::metering::points::snapshot::Snapshot;
+use communal_proto::billing::v1::*;
+use prost::Message as _;
+use tonic::Status;
+
+use super::{Caller, NETWORK, NETWORK_STORE, World, caller};
+
+/// An account month of electricity.
+pub fn account_month(account_month: i32, start_date: i32, stop_date: i32) -> MonthControl {
+    MonthControl {
+        network_company_id: NETWORK.into(),
+        network_store_id: NETWORK_STORE.into(),
+        utility: NetworkType::Electricity.into(),
+        account_month,
+        part_month_rule: ChargeRuleType::ByDays.into(),
+        start_date,
+        stop_date,
+    }
+}
+
+impl World {
+    /// Opens an account month.
+    pub async fn open_month(&self, tenant: &'static str, month: MonthControl) {
+        let request = AddExpendMonthControlRequest { month: Some(month) };
+        self.month_controls(caller(tenant)).add_expend_month_control(request).await.unwrap();
+    }
+
+    /// Opens March and April of 2024 for electricity.
+    pub async fn open_spring(&self, tenant: &'static str) {
+        self.open_month(tenant, account_month(202_403, 20_240_301, 20_240_401)).await;
+        self.open_month(tenant, account_month(202_404, 20_240_401, 20_240_501)).await;
+    }
+
+    pub async fn create_points(&self, by: Caller, accounts: &[&str]) -> Result<(), Status> {
+        let account = |id: &&str| AccountToBill { settlement_account_id: (*id).into() };
+        let request = CreateBillingInfoRequest { accounts: accounts.iter().map(account).collect() };
+        self.billing_points(by).create_billing_info(request).await.map(drop)
+    }
+
+    /// The account months and snapshots of an account's points, from the oldest.
+    pub async fn points(&self, account: &str) -> Vec<(i32, Snapshot)> {
+        let rows: Vec<(i32, Vec<u8>)> = sqlx::query_as(
+            "SELECT account_month, snapshot FROM billing_point WHERE settlement_account_id = $1 ORDER BY 1, kind, number",
+        )
+        .bind(account)
+        .fetch_all(self.pool())
+        .await
+        .unwrap();
+        rows.into_iter().map(|(month, snapshot)| (month, Snapshot::decode(snapshot.as_slice()).unwrap())).collect()
+    }
+
+    /// Takes accounts for charged off: what charge-off leaves of their open points.
+    pub async fn take_for_charged_off(&self, account: &str) {
+        let delete = "DELETE FROM point_open WHERE settlement_account_id = $1";
+        sqlx::query(delete).bind(account).execute(self.pool()).await.unwrap();
+    }
+
+    /// Gives an account's open point a calculation.
+    pub async fn take_for_calculated(&self, account: &str) {
+        sqlx::query(
+            "INSERT INTO point_calculation (company_id, settlement_account_id, account_month, kind, number, calculation,
+                 operator_id, channel_id, trace_id, written_at)
+             SELECT company_id, settlement_account_id, account_month, kind, number, '', '', '', '', now()
+             FROM point_open WHERE settlement_account_id = $1",
+        )
+        .bind(account)
+        .execute(self.pool())
+        .await
+        .unwrap();
+    }
+}
