@@ -1,7 +1,7 @@
 //! The statements of packages. Every query is bound by the retail company.
 //!
 //! Lock order of everything that writes to packages: the packages, by identifier; then their prices.
-//! Every write raises the package's version, so the change log has an entry for each.
+//! Every write to a package raises its version. Prices have versions of their own.
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
@@ -325,26 +325,6 @@ pub async fn cancel(
     )
     .execute(connection)
     .named("package_cancel")
-    .await?;
-    Ok(())
-}
-
-/// Raises the version of locked packages whose prices change.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn raise_version(
-    connection: &mut PgConnection,
-    call: &Call,
-    package_ids: &[PackageId],
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "UPDATE package SET version = version + 1 WHERE retail_company_id = $1 AND package_id = ANY($2)",
-        call.tenant.id,
-        texts(package_ids) as _,
-    )
-    .execute(connection)
-    .named("package_raise")
     .await?;
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! request can be carried out, or all objections are named. Pure: the rows are read under the
 //! packages' locks and passed in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::NaiveDate;
 use communal_kit::objections::Objections;
@@ -99,17 +99,6 @@ pub struct Plan {
     pub closes: Vec<Close>,
     /// Rows and versions that begin.
     pub opens: Vec<Open>,
-}
-
-impl Plan {
-    /// The packages whose rows change, by identifier. A closed version is always followed by an opened
-    /// one.
-    #[must_use]
-    pub fn package_ids(&self) -> Vec<PackageId> {
-        let edits = self.edits.iter().map(|edit| &edit.package_id);
-        let ids: BTreeSet<_> = edits.chain(self.opens.iter().map(|open| &open.package_id)).collect();
-        ids.into_iter().cloned().collect()
-    }
 }
 
 /// From which day the changes of a plan hold, by package; `None` in a draft. Rows of one package that hold from

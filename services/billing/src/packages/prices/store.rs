@@ -165,22 +165,17 @@ impl From<PriceRow> for OpenRow {
     }
 }
 
-/// Carries out a plan: closes versions, opens rows, edits rows, and raises the versions of the
-/// packages. The packages are locked since before the plan's rows were read.
+/// Carries out a plan: closes versions, opens rows and edits rows. The packages are locked since before the
+/// plan's rows were read.
 ///
 /// # Errors
 /// Returns the database's error; `RowNotFound` if a row of the plan is not open any more, which the
 /// lock prevents.
 pub async fn carry_out(connection: &mut PgConnection, call: &Call, plan: &Plan) -> Result<(), sqlx::Error> {
-    let package_ids = plan.package_ids();
-    if package_ids.is_empty() {
-        return Ok(());
-    }
     // Closing comes first: at most one version of a row is open at any time.
     close(connection, call, &plan.closes).await?;
     open(connection, call, &plan.opens).await?;
-    edit(connection, call, &plan.edits).await?;
-    crate::packages::store::raise_version(connection, call, &package_ids).await
+    edit(connection, call, &plan.edits).await
 }
 
 async fn close(connection: &mut PgConnection, call: &Call, closes: &[Close]) -> Result<(), sqlx::Error> {
