@@ -102,7 +102,8 @@ observe_start() {
     COMMUNAL_LOG_FORMAT=json
     export_settings
     prepare_data 2>"$observe_dir/data.log" || die 1 "no data: $(cat "$observe_dir/data.log")"
-    COMMUNAL_OTLP_ENDPOINT=http://$observe_otlp OTEL_BSP_SCHEDULE_DELAY=200 \
+    # The caller of the one trace knows its id before it calls.
+    COMMUNAL_TRACE_CALLERS=followed COMMUNAL_OTLP_ENDPOINT=http://$observe_otlp OTEL_BSP_SCHEDULE_DELAY=200 \
         "$programs/communal" serve </dev/null >"$observe_dir/communal.log" 2>&1 &
     observe_communal=$!
     observe_pids="$observe_pids $observe_communal"

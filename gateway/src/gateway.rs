@@ -12,7 +12,7 @@ use communal_kit::identity::vouching::SIGNATURE_STATES;
 use communal_kit::limits::Shared;
 use communal_kit::sandbox::Sandbox;
 use communal_kit::telemetry::boundary::{self, Boundary, Operation};
-use communal_kit::telemetry::trace::{TRACEPARENT, TraceContext};
+use communal_kit::telemetry::trace::{TRACE_ID, TraceContext};
 use communal_proto::contract::v1::Dialect;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
@@ -20,7 +20,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tonic::Status;
-use tonic::metadata::MetadataValue;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -35,8 +34,6 @@ use crate::upstream::Upstreams;
 
 /// The header by which a client asks for a shorter deadline, in milliseconds.
 const TIMEOUT: &str = "x-timeout-ms";
-/// The header that gives the client the trace of its call.
-const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 /// The header that tells the client that business time is that of a sandbox, and what time that is.
 const SANDBOX_TIME: HeaderName = HeaderName::from_static("x-sandbox-time");
 /// The header that gives the client the greatest age of an answer, if it sent a limit.
@@ -151,7 +148,7 @@ impl Gateway {
         if head.method == Method::OPTIONS {
             return (allowed(StatusCode::NO_CONTENT, route), None);
         }
-        let trace = TraceContext::of(&head.headers);
+        let trace = TraceContext::of(&head.headers, || false);
         let method = if head.method == route.verb { static_name(&route.verb) } else { "_OTHER" };
         let operation = Operation::Rest { method, route: Arc::clone(&route.path) };
         let call = Boundary { service: "gateway", operation, trace, lane: None };
@@ -263,11 +260,10 @@ impl Gateway {
             let faults = u64::try_from(prepared.faults).unwrap_or(u64::MAX);
             counter!("gateway_transcoding_faults_total", "route" => route.name.clone()).increment(faults);
         }
-        if let Ok(mut value) = MetadataValue::try_from(trace.to_string()) {
-            // Every call has another value. As a sensitive header it takes no place in the connection's table of
-            // compressed headers, from which it would drive those that come with every call.
-            value.set_sensitive(true);
-            prepared.metadata.insert(TRACEPARENT, value);
+        match &self.key {
+            Some(key) => key.prove_trace(&mut prepared.metadata, &trace),
+            // The service begins a trace of its own, which is linked to this one.
+            None => trace.send(&mut prepared.metadata),
         }
         let reply = self.upstreams.call(route, prepared.metadata, prepared.message, deadline).await;
         let reply = reply.map_err(|status| {

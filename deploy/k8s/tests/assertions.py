@@ -487,7 +487,7 @@ def a_gateway_is_known_to_the_services(objects: Objects) -> Iterator[str]:
 
     for client in objects.workloads():
         if client.binary == "gateway":
-            theirs = [w for w in objects.servers() if w.binary == "community" and key_of(w) != key_of(client)]
+            theirs = [w for w in objects.servers() if w.binary != "gateway" and key_of(w) != key_of(client)]
             if not key_of(client):
                 yield f"{client.name}: has no COMMUNAL_GATEWAY_KEY, so no signed call is served"
             for server in theirs:

@@ -48,6 +48,7 @@ MANIFESTS = [
     ("k8s/components/cnpg/owner-url-billing.yaml", "name: billing-postgres-app", "name: billing-postgres-server", "Deployment/billing: connects as the role that migrates"),
     ("k8s/base/gateway/deployment.yaml", "key: gateway-key", "key: proof", "nobody makes the key proof of a Secret gateway-keys"),
     ("k8s/base/community/deployment.yaml", "name: gateway-keys, key", "name: gateways, key", "does not know Deployment/gateway by the same COMMUNAL_GATEWAY_KEY"),
+    ("k8s/base/billing/deployment.yaml", "name: gateway-keys, key", "name: gateways, key", "does not know Deployment/gateway by the same COMMUNAL_GATEWAY_KEY"),
     ("k8s/overlays/production/kustomization.yaml", "  - ../../components/external-secrets\n", "  - ../../components/external-secrets\n  - ../../components/sealed-secrets\n", "Secret/community-keys: is made by ExternalSecret and SealedSecret"),
     ("k8s/components/external-secrets/secrets.yaml", "secretKey: token-key", "secretKey: token", "ExternalSecret/community-keys: makes the keys ['sealing-key', 'token']"),
     ("k8s/base/billing/deployment.yaml", "serviceAccountName: billing", "serviceAccountName: default", "no ServiceAccount default"),

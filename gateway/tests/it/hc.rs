@@ -171,6 +171,9 @@ async fn only_a_gateway_with_a_key_vouches_and_only_for_states() {
     for (call, states) in [(send(&with, false).await, 0), (send(&without, true).await, 2)] {
         assert_eq!((call.signature_states().len(), call.metadata.get_bin(PROOF)), (states, None));
     }
+    // The trace of every call is proved.
+    assert!(key.proves_trace(send(&with, false).await.metadata.as_ref()));
+    assert!(!key.proves_trace(send(&without, false).await.metadata.as_ref()));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 #[test]
 fn without_a_collector_there_are_lines_and_no_spans() {
     let settings = TelemetrySettings {
+        follows_callers: false,
         limits: Default::default(),
         filter: "info,communal_kit=debug".to_owned(),
         json: true,

@@ -23,6 +23,8 @@ pub struct Span {
     pub parent_id: String,
     pub kind: otlp::span::SpanKind,
     pub failed: bool,
+    /// The trace ids of the spans that it is linked to.
+    pub links: Vec<String>,
     pub begin_ns: u64,
     pub end_ns: u64,
     pub attributes: BTreeMap<String, String>,
@@ -33,6 +35,7 @@ impl Span {
         Self {
             kind: span.kind(),
             failed: span.status.as_ref().is_some_and(|s| s.code() == otlp::status::StatusCode::Error),
+            links: span.links.iter().map(|link| hex(&link.trace_id)).collect(),
             name: span.name,
             trace_id: hex(&span.trace_id),
             span_id: hex(&span.span_id),

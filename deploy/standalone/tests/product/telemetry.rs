@@ -39,12 +39,18 @@ fn scratch(name: &str) -> PathBuf {
 
 impl Watched {
     async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    /// Starts the product with settings of its own.
+    async fn start_with(name: &str, settings: &[(&str, &str)]) -> Self {
         let databases = Databases::create().await;
         let (collector, received) = receiver::receive(([127, 0, 0, 1], 0).into()).unwrap();
         let output = scratch(name).join("output");
         let file = std::fs::File::create(&output).unwrap();
         let process = Process::start(&databases, |command| {
             command
+                .envs(settings.iter().copied())
                 .env("COMMUNAL_DRAIN_NOTICE_MS", "10")
                 .env("COMMUNAL_LOG_FORMAT", "json")
                 .env(
@@ -148,13 +154,9 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     let read = read.header("traceparent", format!("00-{sent}-b7ad6b7169203331-01"));
     let (of_read, body) = product.send(read).await;
     assert!(body.contains("ACC_VOLPRICE_OWE"), "{body}");
-    assert_eq!(of_read, sent, "the caller's trace goes on");
+    assert_ne!(of_read, sent, "a caller does not choose the trace id");
     let (of_write, body) = product.send(product.hc("feeConfig.saveFeeConfig", &fee_item("物业费"), "t1")).await;
     assert!(body.contains(r#""code":"0""#), "{body}");
-    let unsampled = "1af7651916cd43dd8448eb211c80319c";
-    let quiet = product.epeis("QueryUserArrearages", &arrears(billing::KEY));
-    let quiet = quiet.header("traceparent", format!("00-{unsampled}-b7ad6b7169203331-00"));
-    assert_eq!(product.send(quiet).await.0, unsampled);
     // Long before the exporter would export by itself.
     product.stop().await;
 
@@ -162,7 +164,7 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     let request = one(&spans, "POST /Service/v1/QueryUserArrearages/");
     let call = one(&spans, "/communal.billing.v1.ReceivableService/QueryUserArrearages");
     let statement = one(&spans, "arrears_read");
-    assert_eq!(request.parent_id, "b7ad6b7169203331");
+    assert_eq!((request.parent_id.as_str(), &request.links), ("", &vec![sent.to_owned()]), "the caller's is linked");
     assert_eq!(call.parent_id, request.span_id);
     assert_eq!(statement.parent_id, call.span_id);
     assert_eq!((request.kind, call.kind, statement.kind), (SpanKind::Server, SpanKind::Server, SpanKind::Client));
@@ -192,11 +194,26 @@ async fn one_trace_leads_from_the_rest_request_to_each_statement() {
     // The lookup of the caller belongs to the call as well.
     assert_eq!(one(&spans, "operator_load").parent_id, call.span_id);
 
-    assert_eq!(product.received.trace(unsampled).len(), 0, "a caller who does not sample is followed");
     // The change log has the trace that wrote it.
     let written = "SELECT trace_id FROM platform.change WHERE after ->> 'fee_name' = '物业费'";
     let written: String = sqlx::query_scalar(written).fetch_one(&product.databases.community.pool).await.unwrap();
     assert_eq!(written, of_write);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_callers_are_trusted_their_traces_are_continued() {
+    let mut product = Watched::start_with("followed", &[("COMMUNAL_TRACE_CALLERS", "followed")]).await;
+    let (sampled, unsampled) = ("0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c");
+    for (trace, flag) in [(sampled, "01"), (unsampled, "00")] {
+        let call = product.epeis("QueryUserArrearages", &arrears(billing::KEY));
+        let call = call.header("traceparent", format!("00-{trace}-b7ad6b7169203331-{flag}"));
+        assert_eq!(product.send(call).await.0, trace);
+    }
+    product.stop().await;
+    let spans = product.received.trace(sampled);
+    assert_eq!(one(&spans, "POST /Service/v1/QueryUserArrearages/").parent_id, "b7ad6b7169203331");
+    one(&spans, "arrears_read");
+    assert_eq!(product.received.trace(unsampled).len(), 0, "a caller who does not sample is followed");
 }
 
 /// Returns the metrics that the rules and the dashboards name.

@@ -460,8 +460,8 @@ async fn every_row_names_its_author() {
     let service = Service::start().await;
     let rooms = service.rooms(1).await;
     let id = service.item("物业费").await;
-    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let caller = service.caller().with("traceparent", trace);
+    let chosen = "0af7651916cd43dd8448eb211c80319c";
+    let caller = service.caller().with("traceparent", format!("00-{chosen}-b7ad6b7169203331-01"));
     caller.charge(&id, &rooms).await.unwrap();
     caller.bill(&id, &rooms).await.unwrap();
     caller.update(stop(&id, "物业费")).await.unwrap();
@@ -469,8 +469,9 @@ async fn every_row_names_its_author() {
     let last_change = "platform.change ORDER BY change_number DESC LIMIT 1";
     for table in ["pay_fee", "pay_fee_rule", last_change, "fee_item_closure", "payer_object"] {
         let sql = format!("SELECT operator_id, channel_id, trace_id FROM {table}");
-        let row: (String, String, String) =
+        let (operator, channel, trace): (String, String, String) =
             sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(service.pool()).await.unwrap();
-        assert_eq!(row, (OPERATOR.into(), APP.into(), "0af7651916cd43dd8448eb211c80319c".into()), "{table}");
+        assert_eq!((operator.as_str(), channel.as_str(), trace.len()), (OPERATOR, APP, 32), "{table}");
+        assert_ne!(trace, chosen, "{table}: a caller does not choose the trace id");
     }
 }

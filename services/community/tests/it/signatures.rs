@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use communal_kit::identity::{GatewayKeys, signature, vouching};
 use communal_kit::secret::Secret;
+use communal_kit::telemetry::trace::TraceContext;
 use communal_proto::community::v1::fee_item_service_client::FeeItemServiceClient;
 use communal_proto::community::v1::*;
 use prost::Message;
@@ -80,6 +81,35 @@ async fn a_call_that_a_gateway_vouches_for_is_served() {
     // Sent once more as it was, it is the same request, and answered as a repeated one.
     updates(&service, &metadata, message).await.unwrap();
     assert_eq!(service.count("SELECT count(*) FROM platform.answered_request WHERE request_id = 'id-2'").await, 1);
+}
+
+#[tokio::test]
+async fn a_row_has_the_trace_id_that_its_gateway_gave_and_the_answer_says_it() {
+    let service = Service::start().await;
+    let item = service.item("物业费").await;
+    let trace_told = async |metadata: &MetadataMap| {
+        let delete = DeleteFeeConfigRequest { config_id: item.clone(), community_id: HOME.into() };
+        let mut client = FeeItemServiceClient::new(service.channel.clone());
+        let answer = client.delete_fee_config(request(metadata, delete)).await;
+        let told = answer.map_or_else(|refused| refused.metadata().clone(), |answer| answer.metadata().clone());
+        told.get("x-trace-id").unwrap().to_str().unwrap().to_owned()
+    };
+    let trace = TraceContext::root();
+    let mut metadata = signed(
+        &service,
+        "/communal.community.v1.FeeItemService/DeleteFeeConfig",
+        "id-1",
+        &DeleteFeeConfigRequest { config_id: item.clone(), community_id: HOME.into() },
+    );
+    keys().prove_trace(&mut metadata, &trace);
+    assert_eq!(trace_told(&metadata).await, trace.trace_id());
+    let stored = "SELECT trace_id FROM platform.change ORDER BY change_number DESC LIMIT 1";
+    let stored: String = sqlx::query_scalar(stored).fetch_one(service.pool()).await.unwrap();
+    assert_eq!(stored, trace.trace_id());
+    // A refusal says its trace as well. Under a key that is not the service's the trace is the service's own.
+    GatewayKeys::generate().prove_trace(&mut metadata, &trace);
+    let other = trace_told(&metadata).await;
+    assert!(other.len() == 32 && other != trace.trace_id(), "{other}");
 }
 
 #[tokio::test]

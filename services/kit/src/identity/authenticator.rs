@@ -109,6 +109,12 @@ impl Authenticator {
         &self.policy
     }
 
+    /// Returns the trace of a call: that of its gateway, or a new one.
+    #[must_use]
+    pub fn trace_of(&self, headers: &HeaderMap) -> TraceContext {
+        TraceContext::of(headers, || self.gateways.as_ref().is_some_and(|keys| keys.proves_trace(headers)))
+    }
+
     /// Authenticates a call and returns its caller.
     ///
     /// # Errors

@@ -1,15 +1,18 @@
-//! The gateway's proof that signature states come from it.
+//! The gateway's proofs that signature states, and the trace of a call, come from it.
 //!
 //! A signature of HC covers the raw HTTP request, which the service never sees; it completes the MD5
 //! states that the gateway sends instead. A state says nothing about the call it comes with, so without
 //! a proof one captured signature would fit every call. The gateway therefore binds the states to the
 //! whole call by a MAC with a key that only gateways and services have. It covers the method, the
 //! credentials, the request id and time, and the encoded message.
+//!
+//! The trace id of a call stands in the rows that it writes and tells an auditor which request wrote them. A caller
+//! could choose it, so a service takes one from a gateway alone, which proves it by a MAC with the same key.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use bytes::Bytes;
 use communal_proto::contract::v1::Reason as Common;
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,20 +21,25 @@ use hyper::body::{Body as HttpBody, Frame};
 use sha2::{Digest, Sha256};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::metadata::{BinaryMetadataValue, MetadataMap};
+use tonic::metadata::{AsciiMetadataValue, BinaryMetadataValue, MetadataMap};
 
 use crate::config::Reader;
 use crate::identity::keys;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
+use crate::telemetry::trace::{TRACEPARENT, TraceContext};
 
 /// The metadata of the states, which only a gateway may send.
 pub const SIGNATURE_STATES: &str = "x-signature-states-bin";
 /// The metadata of the proof: the hash of the encoded message, followed by the MAC.
 pub const PROOF: &str = "x-gateway-proof-bin";
 
-/// The purpose of the proof, so that a MAC with the same key for another purpose is no proof.
-const PURPOSE: &[u8] = b"communal signature states 1";
+/// The metadata of the proof that the trace context comes from a gateway: a MAC of `traceparent`, as hexadecimal digits.
+pub const TRACE_PROOF: &str = "x-gateway-trace-proof";
+
+/// The purposes of proofs, so that a MAC with the same key for another purpose is no proof.
+const STATES: &[u8] = b"communal signature states 1";
+const TRACE: &[u8] = b"communal trace 1";
 /// The metadata that a proof covers besides the method and the message. A value that is added, removed
 /// or changed on the way invalidates the proof.
 const BOUND: [&str; 9] = [
@@ -49,15 +57,15 @@ const KEY_BYTES: usize = 32;
 const HASH_BYTES: usize = 32;
 
 /// The keys by which a service recognizes its gateways: one, or two during a rotation. A gateway signs
-/// with the first.
+/// with the first. Each is kept as the MAC that begins with it.
 #[derive(Clone, Debug)]
-pub struct GatewayKeys(Vec<Secret>);
+pub struct GatewayKeys(Vec<Hmac<Sha256>>);
 
 impl GatewayKeys {
     /// Generates a key for a gateway and services that start together.
     #[must_use]
     pub fn generate() -> Self {
-        Self(vec![keys::generate()])
+        Self(keyed(&keys::generate()).into_iter().collect())
     }
 
     /// Reads `COMMUNAL_GATEWAY_KEY`, if it is set.
@@ -74,12 +82,29 @@ impl GatewayKeys {
     /// # Errors
     /// Returns an error if one is anything else.
     pub fn parse(text: &Secret) -> anyhow::Result<Self> {
-        let keys = text.expose().split(',').map(|key| {
-            let bytes = hex::decode(key.trim()).context("must be 64 hexadecimal digits, or two such keys")?;
-            ensure!(bytes.len() == KEY_BYTES, "must be 64 hexadecimal digits, or two such keys");
-            Ok(Secret::new(key.trim()))
-        });
-        keys.collect::<anyhow::Result<_>>().map(Self)
+        let keys = text.expose().split(',').map(|key| keyed(&Secret::new(key.trim())));
+        let keys: Option<_> = keys.collect();
+        keys.map(Self).context("must be 64 hexadecimal digits, or two such keys")
+    }
+
+    /// Adds a trace context to the metadata, with the proof that it comes from this gateway.
+    pub fn prove_trace(&self, metadata: &mut MetadataMap, context: &TraceContext) {
+        if let Some(key) = self.0.first() {
+            let tag = mac_of_trace(key, context.to_string().as_bytes()).finalize().into_bytes();
+            if let Ok(mut proof) = AsciiMetadataValue::try_from(hex::encode(tag)) {
+                proof.set_sensitive(true);
+                metadata.insert(TRACE_PROOF, proof);
+            }
+        }
+        context.send(metadata);
+    }
+
+    /// Returns whether the trace context of a call comes from a gateway.
+    #[must_use]
+    pub fn proves_trace(&self, headers: &HeaderMap) -> bool {
+        let (Some(context), Some(proof)) = (headers.get(TRACEPARENT), headers.get(TRACE_PROOF)) else { return false };
+        let Ok(tag) = hex::decode(proof) else { return false };
+        self.0.iter().any(|key| mac_of_trace(key, context.as_bytes()).verify_slice(&tag).is_ok())
     }
 
     /// Adds the proof that the states in the metadata were made by this gateway for this message.
@@ -87,8 +112,8 @@ impl GatewayKeys {
         let mut hash = Hash::default();
         hash.frame(message);
         let hash = hash.finish();
-        let Some(mac) = self.0.first().and_then(|key| mac(key, method, metadata.as_ref(), &hash)) else { return };
-        let proof = [&hash[..], &mac.finalize().into_bytes()].concat();
+        let Some(key) = self.0.first() else { return };
+        let proof = [&hash[..], &mac(key, method, metadata.as_ref(), &hash).finalize().into_bytes()].concat();
         metadata.insert_bin(PROOF, BinaryMetadataValue::from_bytes(&proof));
     }
 
@@ -99,20 +124,31 @@ impl GatewayKeys {
         let mut proofs = metadata.get_all_bin(PROOF).iter();
         let (proof, None) = (proofs.next()?.to_bytes().ok()?, proofs.next()) else { return None };
         let (hash, tag) = proof.split_first_chunk::<HASH_BYTES>()?;
-        let genuine = |key| mac(key, method, headers, hash).is_some_and(|mac| mac.verify_slice(tag).is_ok());
+        let genuine = |key| mac(key, method, headers, hash).verify_slice(tag).is_ok();
         self.0.iter().any(genuine).then_some(*hash)
     }
 }
 
+/// Begins a MAC with a key of 64 hexadecimal digits; `None` if it is anything else.
+fn keyed(key: &Secret) -> Option<Hmac<Sha256>> {
+    let bytes = hex::decode(key.expose()).ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
+    Hmac::new_from_slice(&bytes).ok()
+}
+
+/// Computes the MAC of a trace context.
+fn mac_of_trace(key: &Hmac<Sha256>, context: &[u8]) -> Hmac<Sha256> {
+    key.clone().chain_update(TRACE).chain_update(context)
+}
+
 /// Computes the MAC of a call. Each part is preceded by its length, so that no byte can move from one
 /// part to the next.
-fn mac(key: &Secret, method: &str, headers: &HeaderMap, hash: &[u8; HASH_BYTES]) -> Option<Hmac<Sha256>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&hex::decode(key.expose()).ok()?).ok()?;
+fn mac(key: &Hmac<Sha256>, method: &str, headers: &HeaderMap, hash: &[u8; HASH_BYTES]) -> Hmac<Sha256> {
+    let mut mac = key.clone();
     let mut part = |bytes: &[u8]| {
         mac.update(&(bytes.len() as u64).to_be_bytes());
         mac.update(bytes);
     };
-    part(PURPOSE);
+    part(STATES);
     part(method.as_bytes());
     part(hash);
     for name in BOUND {
@@ -121,7 +157,7 @@ fn mac(key: &Secret, method: &str, headers: &HeaderMap, hash: &[u8; HASH_BYTES])
         part(&(values.iter().count() as u64).to_be_bytes());
         values.iter().for_each(|value| part(value.as_bytes()));
     }
-    Some(mac)
+    mac
 }
 
 /// The hash of a gRPC body: of its frames, each of which is a byte (0 for uncompressed), the length and
@@ -244,6 +280,25 @@ mod tests {
         for wrong in ["", "00", "zz", &format!("{},", new.expose())] {
             assert!(GatewayKeys::parse(&Secret::new(wrong)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_trace_is_proved_by_a_gateway_and_by_nobody_else() {
+        let (keys, context) = (GatewayKeys::generate(), TraceContext::root());
+        let mut metadata = MetadataMap::new();
+        keys.prove_trace(&mut metadata, &context);
+        let headers = metadata.into_headers();
+        assert!(keys.proves_trace(&headers));
+        assert!(!GatewayKeys::generate().proves_trace(&headers), "another key");
+        let mut moved = headers.clone();
+        moved.insert(TRACEPARENT, TraceContext::root().to_string().parse().unwrap());
+        assert!(!keys.proves_trace(&moved), "another trace");
+        let mut bare = headers.clone();
+        bare.remove(TRACE_PROOF);
+        assert!(!keys.proves_trace(&bare), "no proof");
+        let mut other = headers;
+        other.insert(TRACE_PROOF, "!".parse().unwrap());
+        assert!(!keys.proves_trace(&other), "no digits");
     }
 
     #[tokio::test]

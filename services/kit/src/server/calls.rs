@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use communal_proto::contract::v1::Reason as Common;
 use futures::future::{BoxFuture, Either};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
@@ -30,7 +30,7 @@ use crate::refusal::Refusal;
 use crate::telemetry;
 use crate::telemetry::boundary::{self, Boundary, Operation};
 use crate::telemetry::lane::Lane;
-use crate::telemetry::trace::TraceContext;
+use crate::telemetry::trace::{TRACE_ID, TraceContext};
 
 /// The time after which a refused caller may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -93,7 +93,7 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let resources = Arc::clone(&self.resources);
-        let trace = TraceContext::of(request.headers());
+        let trace = resources.authenticator.trace_of(request.headers());
         let method = Method::of(request.uri().path());
         let call = Boundary { service: resources.service, operation: Operation::Rpc(method.path), trace, lane: None };
         Box::pin(call.clone().around(async move {
@@ -113,12 +113,17 @@ where
             }
             .instrument(span.clone())
             .await;
-            let Carried { answer, kept, lane, refused } = match outcome {
+            let Carried { mut answer, kept, lane, refused } = match outcome {
                 Ok(carried) => carried,
                 // Inside the call's context, because the conversion logs the refusal.
                 Err(refusal) => Carried::alone(span.in_scope(|| Status::from(refusal).into_http())),
             };
             running.answered(answer.headers());
+            if let Ok(mut id) = HeaderValue::try_from(trace.trace_id()) {
+                // A value that never comes again takes no place in the connection's table of headers.
+                id.set_sensitive(true);
+                answer.headers_mut().insert(TRACE_ID, id);
+            }
             if !method.shape.streams {
                 return Ok(answer);
             }

@@ -77,6 +77,9 @@ impl Boundary {
             }
         }
         each("trace.id", &self.trace.trace_id());
+        if let Some(caller) = self.trace.linked_trace_id() {
+            each("trace.caller", &caller);
+        }
     }
 }
 

@@ -40,16 +40,18 @@ pub struct TelemetrySettings {
     pub json: bool,
     /// The address of the OTLP collector (gRPC); empty if there is none.
     pub otlp_endpoint: String,
-    /// The share of new traces that are exported, 0 to 1. If the caller has decided, its decision
-    /// applies.
+    /// The share of new traces that are exported, 0 to 1. A trace that is continued keeps the decision
+    /// of where it began.
     pub sample_ratio: f64,
+    /// True if the trace of every caller is continued, false if only a gateway's is.
+    pub follows_callers: bool,
     /// The limits of telemetry.
     pub limits: TelemetryLimits,
 }
 
 impl TelemetrySettings {
-    /// Reads `COMMUNAL_LOG`, `COMMUNAL_LOG_FORMAT`, `COMMUNAL_OTLP_ENDPOINT` and
-    /// `COMMUNAL_TRACE_RATIO`.
+    /// Reads `COMMUNAL_LOG`, `COMMUNAL_LOG_FORMAT`, `COMMUNAL_OTLP_ENDPOINT`, `COMMUNAL_TRACE_RATIO` and
+    /// `COMMUNAL_TRACE_CALLERS`.
     pub fn read(reader: &mut Reader) -> Self {
         let filter = reader.text("log", "info");
         if let Err(error) = EnvFilter::try_new(&filter) {
@@ -63,8 +65,13 @@ impl TelemetrySettings {
         if !(0.0..=1.0).contains(&sample_ratio) {
             reader.fault("trace_ratio", "must be between 0 and 1");
         }
+        let callers = reader.text("trace_callers", "linked");
+        if callers != "linked" && callers != "followed" {
+            reader.fault("trace_callers", "must be linked or followed");
+        }
         Self {
             filter,
+            follows_callers: callers == "followed",
             json: format == "json",
             otlp_endpoint: reader.text("otlp_endpoint", ""),
             sample_ratio,
@@ -95,6 +102,14 @@ impl Guard {
 /// The sampler of new traces; empty if no spans are exported.
 static EXPORTED: OnceLock<Sampler> = OnceLock::new();
 
+/// Whether the trace of every caller is continued; empty in a process without telemetry.
+static FOLLOWED: OnceLock<bool> = OnceLock::new();
+
+/// Returns whether the trace of every caller is continued.
+pub(crate) fn follows_callers() -> bool {
+    FOLLOWED.get().is_some_and(|followed| *followed)
+}
+
 /// Returns whether this process exports spans. If not, values that only spans need are not computed.
 #[must_use]
 pub fn exporting() -> bool {
@@ -117,6 +132,7 @@ pub(crate) fn samples(trace_id: u128) -> bool {
 pub fn init(service: &'static str, settings: &TelemetrySettings) -> anyhow::Result<Guard> {
     metrics_handle();
     refusals::set(&settings.limits);
+    let _ = FOLLOWED.set(settings.follows_callers);
     let provider = exporter(service, settings)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines =
