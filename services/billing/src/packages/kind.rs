@@ -7,7 +7,11 @@
 //! | stores           | one, which sells it             | those of the network company that offer it |
 //! | prices           | rows of its own (`prices/`)     | the catalogue's (`catalogue_prices`)     |
 //! | prices are whole | when it is submitted            | on the day of submission or planned start, and on the first day of sale |
+//! | basic fee        | the network company's catalogue, looked up by each bill | the catalogue's, whole with the other prices |
 //! | methods          | `PackageService`, one a call    | `GuaranteedPackageService`, many a call  |
+//!
+//! The catalogue that prices a retail package's basic fee belongs to another company, which may open or close a price on any
+//! day. So its sale does not wait for that price: a bill without it is refused.
 
 use communal_proto::billing::v1::ChargePackType;
 

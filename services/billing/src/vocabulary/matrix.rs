@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use communal_proto::billing::v1::fields::sale_package_price_row as fields;
 use communal_proto::{Coded, FieldName};
 
-use super::tariff::{Dimensions, Shape, TierLimits};
+use super::tariff::{Dimensions, Period, Season, Shape, TierLimits};
 
 /// A fault of a price matrix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +145,33 @@ fn tier_gaps(column: &[(Dimensions, TierLimits)]) -> Vec<Gap> {
         expected = limits.upper;
     }
     gaps
+}
+
+/// Returns the faults of the tiers of a tariff that concern a requested row, each with this row and its field. `rows` are
+/// in force on one day. Tiers that are not all there yet are not judged.
+#[must_use]
+pub fn ladder_gaps(
+    tiers: usize,
+    rows: impl IntoIterator<Item = (Dimensions, TierLimits)>,
+    requested: &[(Dimensions, usize)],
+) -> Vec<(usize, FieldName, Gap)> {
+    let mut seasons: BTreeMap<Season, BTreeMap<Period, Column>> = BTreeMap::new();
+    for (dimensions, limits) in rows {
+        let periods = seasons.entry(dimensions.season).or_default();
+        periods.entry(dimensions.period).or_default().push((dimensions, limits));
+    }
+    let mut found = Vec::new();
+    for (season, mut periods) in seasons {
+        periods.retain(|_, column| column.len() == tiers);
+        periods.values_mut().for_each(|column| column.sort_by_key(|(dimensions, _)| dimensions.tier));
+        let of_season: Vec<_> = requested.iter().filter(|(d, _)| d.season == season).cloned().collect();
+        for gap in limit_gaps(&periods.into_values().collect::<Vec<_>>()) {
+            if let Some((row, field)) = at_a_requested_row(&gap, &of_season) {
+                found.push((row, field, gap));
+            }
+        }
+    }
+    found
 }
 
 /// Returns the row and field of a gap within a season: at its own tier if the request names it, else at the nearest one that it

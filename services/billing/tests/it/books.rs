@@ -99,11 +99,9 @@ async fn a_book_belongs_to_its_company_and_store() {
 #[tokio::test]
 async fn of_32_that_add_one_book_one_does() {
     let world = World::start().await;
-    let outcomes = join_all((0..32).map(|_| world.add_books(caller(RETAIL), vec![new_book("一段")]))).await;
-    assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 1);
-    assert!(outcomes.into_iter().filter(Result::is_err).all(|o| reason(o) == "BOOK_NAME_TAKEN"));
+    one_of_32(|n| world.add_books(caller(RETAIL), vec![new_book(spelled(n))]), "BOOK_NAME_TAKEN").await;
     let replayed =
         join_all((0..32).map(|_| world.add_books(with_request_id(RETAIL, "b1"), vec![new_book("二段")]))).await;
     assert!(replayed.iter().all(Result::is_ok), "{replayed:?}");
-    assert_eq!(names(&world, RETAIL, BookFilter::default()).await, ["一段", "二段"]);
+    assert_eq!(names(&world, RETAIL, BookFilter::default()).await[1..], ["二段"]);
 }

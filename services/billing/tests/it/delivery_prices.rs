@@ -231,6 +231,92 @@ async fn each_refusal_has_its_reason_and_nothing_is_written() {
     assert_eq!(versions(&world, NETWORK).await, [("0.195600".to_owned(), 20_240_101, 0, true)]);
 }
 
+/// A price of a tier of a monthly ladder of three.
+fn tier(level: i32, lower_limit: i64, upper_limit: i64) -> NewDeliveryPrice {
+    NewDeliveryPrice {
+        ladder: LadderType::Month.into(),
+        ladder_tiers: LadderNumType::Three.into(),
+        tier: level,
+        lower_limit,
+        upper_limit,
+        ..new(20_240_101)
+    }
+}
+
+#[tokio::test]
+async fn tiers_of_a_tariff_touch_each_other() {
+    let world = world().await;
+    let incomplete =
+        |row: usize, field: &str| (format!("COM_DELIVERY_PRICE[{row}].{field}"), "PRICES_INCOMPLETE".to_owned());
+    for (third, expected) in [
+        (tier(3, 500, 0), incomplete(2, "LADDER_LOWER_LIMIT")),
+        (tier(3, 400, 900), incomplete(2, "LADDER_UPPER_LIMIT")),
+    ] {
+        let prices = vec![tier(1, 0, 240), tier(2, 240, 400), third];
+        assert_eq!(refused(add(&world, NETWORK, prices).await), expected);
+    }
+    assert_eq!(versions(&world, NETWORK).await, []);
+    // They may come one by one; the last one is judged with the others.
+    add(&world, NETWORK, vec![tier(1, 0, 240)]).await.unwrap();
+    add(&world, NETWORK, vec![tier(2, 240, 400)]).await.unwrap();
+    assert_eq!(refused(add(&world, NETWORK, vec![tier(3, 500, 0)]).await), incomplete(0, "LADDER_LOWER_LIMIT"));
+    add(&world, NETWORK, vec![tier(3, 400, 0)]).await.unwrap();
+    // Other limits are given to all tiers at once.
+    let changed = |level: i32, lower_limit: i64, upper_limit: i64| DeliveryPriceChange {
+        ladder: LadderType::Month.into(),
+        ladder_tiers: LadderNumType::Three.into(),
+        tier: level,
+        lower_limit,
+        upper_limit,
+        ..change(20_240_401, "0.2")
+    };
+    let alone = vec![changed(1, 0, 300)];
+    assert_eq!(refused(adjust(&world, NETWORK, alone).await), incomplete(0, "LADDER_UPPER_LIMIT"));
+    adjust(&world, NETWORK, vec![changed(1, 0, 300), changed(2, 300, 400), changed(3, 400, 0)]).await.unwrap();
+    assert_eq!(versions(&world, NETWORK).await.len(), 6);
+    // The tiers of all periods of a season have the same limits; other grades have ladders of their own.
+    let of_period = |period: TimeSharingType, level: i32, lower_limit: i64, upper_limit: i64| NewDeliveryPrice {
+        delivery_grade: "2".into(),
+        time_of_use: TimeFeesType::Two.into(),
+        period: period.into(),
+        ladder_tiers: LadderNumType::Two.into(),
+        ..tier(level, lower_limit, upper_limit)
+    };
+    use TimeSharingType::{Peak, Valley};
+    let uneven = vec![
+        of_period(Peak, 1, 0, 50),
+        of_period(Peak, 2, 50, 0),
+        of_period(Valley, 1, 0, 60),
+        of_period(Valley, 2, 60, 0),
+    ];
+    assert_eq!(reason(add(&world, NETWORK, uneven).await), "PRICES_INCOMPLETE");
+    let even = vec![
+        of_period(Peak, 1, 0, 50),
+        of_period(Peak, 2, 50, 0),
+        of_period(Valley, 1, 0, 50),
+        of_period(Valley, 2, 50, 0),
+    ];
+    add(&world, NETWORK, even).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_32_that_complete_a_ladder_none_leaves_it_broken() {
+    let world = world().await;
+    add(&world, NETWORK, vec![tier(1, 0, 240)]).await.unwrap();
+    // The second tiers end where the third ones begin, or do not: each pair of calls makes a ladder or is refused.
+    let second_or_third = |n: usize| {
+        let limit = if n < 16 { 400 } else { 500 };
+        add(&world, NETWORK, vec![if n.is_multiple_of(2) { tier(2, 240, limit) } else { tier(3, limit, 0) }])
+    };
+    let outcomes = futures::future::join_all((0..32).map(second_or_third)).await;
+    assert_eq!(outcomes.into_iter().filter(Result::is_ok).count(), 2);
+    let limits: Vec<(i64, i64)> = sqlx::query_as("SELECT lower_limit, upper_limit FROM delivery_price ORDER BY tier")
+        .fetch_all(world.pool())
+        .await
+        .unwrap();
+    assert_eq!(limits[1].1, limits[2].0, "{limits:?}");
+}
+
 #[tokio::test]
 async fn what_a_bill_has_used_does_not_change_for_days_before_today() {
     let world = world().await;
@@ -250,7 +336,10 @@ async fn what_a_bill_has_used_does_not_change_for_days_before_today() {
 async fn of_32_that_add_or_adjust_one_price_one_does() {
     let world = world().await;
     one_of_32(|_| add(&world, NETWORK, vec![new(20_240_101)]), "PRICE_EXISTS").await;
+    // Versions of days that only overlap are as far apart.
+    let closed = |n| NewDeliveryPrice { stop_date: 20_240_101, ..new(20_230_101 + n) };
+    one_of_32(|n| add(&world, NETWORK, vec![closed(i32::try_from(n % 28).unwrap())]), "PRICE_EXISTS").await;
     one_of_32(|_| adjust(&world, NETWORK, vec![change(20_240_401, "0.2")]), "PRICE_NOT_FOUND").await;
     let days: Vec<_> = versions(&world, NETWORK).await.into_iter().map(|(_, start, stop, _)| (start, stop)).collect();
-    assert_eq!(days, [(20_240_101, 20_240_401), (20_240_401, 0)]);
+    assert_eq!(days[1..], [(20_240_101, 20_240_401), (20_240_401, 0)]);
 }

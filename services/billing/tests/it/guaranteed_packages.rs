@@ -353,7 +353,7 @@ async fn of_32_at_once_one_is_drafted_submitted_and_put_on_sale() {
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
         assert!(outcomes.into_iter().filter(Result::is_err).all(|outcome| reason(outcome) == expected));
     };
-    one(join_all((0..32).map(|_| add(&world, vec![new("抢注")]))).await, "PACKAGE_NAME_TAKEN");
+    one(join_all((0..32).map(|n| add(&world, vec![new(spelled(n))]))).await, "PACKAGE_NAME_TAKEN");
     let id = all(&world).await.remove(0).package_id;
     let same = [id.as_str()];
     one(join_all((0..32).map(|_| apply(&world, &same))).await, "PACKAGE_STATE");
@@ -382,4 +382,55 @@ async fn of_32_at_once_one_is_drafted_submitted_and_put_on_sale() {
         ],
         "history shows each step once"
     );
+}
+
+#[tokio::test]
+async fn an_account_is_billed_by_it_only_in_a_store_that_offers_it() {
+    let world = World::start_with(&[("billing_verify_codes", "off")]).await;
+    world.register_items(NETWORK).await;
+    world.add_main_prices(NETWORK, vec![main_price()]).await;
+    let store = |id: &str| Store { store_id: id.into(), name: "营业厅".into(), region_code: REGION.into() };
+    let stores = RegisterStoresRequest { stores: vec![store("H000000000000010")] };
+    world.suppliers(caller(NETWORK)).register_stores(stores).await.unwrap();
+    let package_id = draft(&world, new("保底")).await;
+    apply(&world, &[&package_id]).await.unwrap();
+    put_on(&world, &[&package_id], world.day(0)).await.unwrap();
+
+    // The archive of the network company itself.
+    let retail = world.network().await;
+    let book = NewBook { store_id: NETWORK_STORE.into(), ..new_book("保底段") };
+    world.add_books(caller(NETWORK), vec![book]).await.unwrap();
+    let book_id = world.list_books(NETWORK, BookFilter::default()).await.remove(0).book_id;
+    let customer = world.add_customers(caller(NETWORK), vec![new_customer("1", "王小明")]).await.unwrap().remove(0);
+    let user = new_user_account(&customer.customer_id, "王小明", "长安街 1 号");
+    world.add_user_account(caller(NETWORK), user).await.unwrap();
+    let unverified = world.unverified(NETWORK, PersonFilter::default()).await;
+    let user_account = unverified.user_accounts[0].user_account_id.clone();
+    world.apply(caller(NETWORK), vec![connection(&user_account, "用电")]).await.unwrap();
+    let unverified = world.unverified(NETWORK, PersonFilter::default()).await;
+    let account = unverified.settlement_accounts[0].settlement_account_id.clone();
+
+    let network = Network { book_id, package_id };
+    let parameters = |change: &dyn Fn(&mut VerifiedMeterPoint)| {
+        let mut request = network.parameters(&account, BusCategType::New, YesNo::No);
+        change(request.meter_point.as_mut().unwrap());
+        request
+    };
+    let elsewhere = parameters(&|point| point.network_store_id = "H000000000000010".into());
+    assert_eq!(refused(world.verify(NETWORK, elsewhere).await), at("PACKAGE_UNFIT", "SETTLE_METERAGE.MAIN_PACK_DID"));
+    let for_a_while = parameters(&|point| {
+        point.network_store_id = "H000000000000010".into();
+        point.main_package_id = retail.package_id.clone();
+        (point.temporary_package_id, point.temporary_months) = (network.package_id.clone(), 3);
+    });
+    assert_eq!(refused(world.verify(NETWORK, for_a_while).await), at("PACKAGE_UNFIT", "SETTLE_METERAGE.TEMP_PACK_DID"));
+    assert_eq!(world.rows("meter_point").await.len(), 0);
+    world.verify(NETWORK, parameters(&|_| ())).await.unwrap();
+
+    // A retail company may not bill by it, wherever it is offered.
+    let (_, user) = world.user_account("1", "王小明").await;
+    let account = world.connect(&user, "用电").await;
+    let mut request = retail.parameters(&account, BusCategType::New, YesNo::No);
+    request.meter_point.as_mut().unwrap().main_package_id = network.package_id.clone();
+    assert_eq!(refused(world.verify(RETAIL, request).await), at("PACKAGE_NOT_FOUND", "SETTLE_METERAGE.MAIN_PACK_DID"));
 }

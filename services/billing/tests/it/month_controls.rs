@@ -81,6 +81,16 @@ async fn of_32_that_open_one_month_one_does() {
     assert_eq!(months(&world, RETAIL, 1, 10).await, (vec![202_401], 1));
 }
 
+#[tokio::test]
+async fn of_32_months_whose_windows_overlap_one_is_opened() {
+    let world = World::start().await;
+    let months_of_years = (2024..2027).flat_map(|year| (1..=12).map(move |month| year * 100 + month));
+    let account_months: Vec<i32> = months_of_years.collect();
+    let window = |n: usize| month(account_months[n], 20_240_101 + i32::try_from(n).unwrap() % 28, 20_240_201);
+    one_of_32(|n| add(&world, RETAIL, window(n)), "MONTH_NOT_LATER").await;
+    assert_eq!(months(&world, RETAIL, 1, 10).await.1, 1);
+}
+
 async fn update(world: &World, tenant: &'static str, month: MonthControlChange) -> Result<(), tonic::Status> {
     let request = UpdateExpendMonthControlRequest { month: Some(month) };
     world.month_controls(caller(tenant)).update_expend_month_control(request).await.map(drop)

@@ -204,9 +204,9 @@ async fn a_name_is_taken_until_its_package_is_cancelled() {
 async fn of_thirty_two_packages_of_one_name_at_once_one_is_drafted() {
     let world = World::start().await;
     let tasks: Vec<_> = (0..32)
-        .map(|_| {
+        .map(|n| {
             let mut packages = world.packages(caller(RETAIL));
-            let request = AddSalePackageRequest { package: Some(laddered("抢注")) };
+            let request = AddSalePackageRequest { package: Some(laddered(spelled(n))) };
             tokio::spawn(async move { packages.add_sale_package(request).await })
         })
         .collect();
@@ -520,4 +520,17 @@ async fn stores_are_registered_renamed_and_listed_by_their_company() {
     };
     assert_eq!(list(RETAIL).await, [store(STORE, "新名"), store("H000000000000009", "新店")]);
     assert_eq!(list(OTHER_RETAIL).await, [store(OTHER_STORE, "营业厅")]);
+}
+
+/// The catalogue belongs to the network company, which may add the price later or close it on any day, so a sale does not
+/// wait for it: a bill without it is refused.
+#[tokio::test]
+async fn a_basic_fee_is_priced_by_the_network_company_and_does_not_hold_up_the_sale() {
+    let world = World::start().await;
+    let package = NewSalePackage { basic_fee_kind: BasicFeesType::Capacity.into(), ..laddered("大工业") };
+    let id = world.draft(package).await;
+    world.add_prices(ladder_rows(&id)).await;
+    world.submit(&id).await;
+    world.put_on_sale(&id, world.day(0), 0).await;
+    assert_eq!(world.package(&id).await.state(), PackStateType::OnSale);
 }

@@ -29,8 +29,23 @@ async fn fill(pool: &PgPool) {
          SELECT company_id, 'M' || substr(settlement_account_id, 2), 'H000000000000001', settlement_account_id, '2', '5', 6, 1,
              '', settlement_account_id
          FROM settlement_account WHERE settlement_account_id < 'A5';
+         INSERT INTO book (company_id, book_id, store_id, utility, read, name, manager_id, meter_reader_id)
+         SELECT 'S000000000000001', 'B' || lpad(n::text, 15, '0'), 'H000000000000001', '2', '2', '区段' || n, '',
+             'R' || n % 100
+         FROM generate_series(1, 20000) AS n;
+         INSERT INTO meter_point (company_id, settlement_account_id, address, book_id, node_id, metered, network_company_id,
+             network_store_id, retail_company_id, main_package_id, temporary_months, assessed, stopped_or_vacant,
+             energy_load, capacity, demand_multiplier, approved_demand, fixed_quantity, fixed_fee, apportioned_total,
+             apportioned_fee, apportion_ratio, division_ratio, divided_quantity, divided_fee, area_factor, area, households)
+         SELECT company_id, settlement_account_id, address, 'B' || lpad((n % 20000 + 1)::text, 15, '0'), 'L1', '2',
+             'N000000000000001', 'H1', company_id, 'P' || n % 10, 0, '2', '2', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+         FROM (SELECT *, substr(settlement_account_id, 2)::bigint AS n FROM settlement_account
+               WHERE settlement_account_id < 'A5') AS a;
+         INSERT INTO business_process (company_id, settlement_account_id, kind, state, applied_at, completed_at)
+         SELECT company_id, settlement_account_id, '1', '4', '2024-01-01', '2024-01-01' FROM settlement_account
+         WHERE settlement_account_id < 'A5';
          SET session_replication_role = DEFAULT;
-         ANALYZE customer, user_account, settlement_account, meter, business_process, meter_point;",
+         ANALYZE customer, user_account, settlement_account, meter, business_process, meter_point, book;",
     )
     .execute(pool)
     .await
@@ -43,7 +58,8 @@ async fn scans(pool: &PgPool) -> Vec<(String, i64)> {
     sqlx::query("SELECT pg_stat_clear_snapshot()").execute(pool).await.unwrap();
     sqlx::query_as(
         "SELECT relname::text, seq_scan FROM pg_stat_user_tables
-         WHERE relname IN ('customer', 'user_account', 'settlement_account', 'meter') ORDER BY 1",
+         WHERE relname IN ('customer', 'user_account', 'settlement_account', 'meter', 'business_process', 'meter_point',
+                           'book', 'receivable') ORDER BY 1",
     )
     .fetch_all(pool)
     .await
@@ -69,6 +85,24 @@ async fn no_query_reads_a_large_table_from_end_to_end() {
         MeterFilter { factory_number: "a000000000000777".into(), ..MeterFilter::default() },
         MeterFilter { utility: NetworkType::Electricity.into(), ..MeterFilter::default() },
     ];
+    let of_person = |filter: &PersonFilter| SettlementAccountFilter {
+        identity_number: filter.identity_number.clone(),
+        mobile_phone: filter.mobile_phone.clone(),
+        certificate_number: filter.certificate_number.clone(),
+        customer_name: filter.customer_name.clone(),
+        address: filter.address.clone(),
+        ..SettlementAccountFilter::default()
+    };
+    let of_user =
+        SettlementAccountFilter { user_account_id: "D000000000000777".into(), ..SettlementAccountFilter::default() };
+    let of_user_and_person = SettlementAccountFilter { mobile_phone: "13900000777".into(), ..of_user.clone() };
+    let accounts: Vec<_> =
+        persons[..4].iter().map(of_person).chain([of_user, of_user_and_person]).map(|f| (f, 1)).collect();
+    let books = [
+        BookFilter { book_name: "区段 777".into(), ..BookFilter::default() },
+        BookFilter { store_id: STORE.into(), book_name: "区段777".into(), ..BookFilter::default() },
+        BookFilter { read: YesNo::Yes.into(), book_name: "区段777".into(), ..BookFilter::default() },
+    ];
     // The driver's first executions have plans of their own, later ones perhaps one plan for all values.
     for round in 0..8 {
         for filter in &persons {
@@ -80,6 +114,18 @@ async fn no_query_reads_a_large_table_from_end_to_end() {
             assert!(!narrow || found.user_accounts.len() == 1, "{filter:?}: {}", found.user_accounts.len());
             let request = QueryUnverifiedUserAndSettlesRequest { filter: Some(filter.clone()), page: asked };
             client.query_unverified_user_and_settles(request).await.unwrap();
+        }
+        for (filter, least) in &accounts {
+            let request = QuerySettleAccountsRequest { filter: Some(filter.clone()), page: page(1, 20) };
+            let mut client = world.settlement_accounts(caller(RETAIL));
+            let found = client.query_settle_accounts(request).await.unwrap().into_inner().settlement_accounts.len();
+            let by_certificate = !filter.certificate_number.is_empty();
+            assert!(by_certificate || found >= *least, "{filter:?}: {found}");
+        }
+        for filter in &books {
+            let request = QuerySupplierBookRequest { filter: Some(filter.clone()), page: page(1, 20) };
+            let found = world.books(caller(RETAIL)).query_supplier_book(request).await.unwrap().into_inner();
+            assert_eq!(found.books.len(), 1, "{filter:?}");
         }
         for filter in &meters {
             let request = QuerySettleMeterRequest { filter: Some(filter.clone()), page: page(round + 1, 20) };

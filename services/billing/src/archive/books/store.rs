@@ -90,6 +90,38 @@ pub async fn add(
     Ok(())
 }
 
+/// Selects a page of books. The first condition decides by which index they are found.
+macro_rules! select_books {
+    ($first:tt, $company_id:expr, $filter:expr, $page:expr) => {
+        sqlx::query_as!(
+            BookRow,
+            r#"SELECT book_id, store_id, utility AS "utility: Stored<Utility>", read AS "read: Stored<YesNo>",
+                   read_period AS "read_period: Stored<ReadPeriodType>", name, manager_id, meter_reader_id, region_code,
+                   place AS "place!", total AS "total!"
+               FROM (SELECT b.*, s.region_code, count(*) OVER () AS total, row_number() OVER (ORDER BY book_id) AS place
+                     FROM book b JOIN store s USING (company_id, store_id)
+                     WHERE company_id = $1 AND "#
+                + $first
+                + r#"
+                         AND ($2::text IS NULL OR utility = $2) AND ($3::text IS NULL OR read = $3)
+                         AND ($4::text IS NULL OR read_period = $4) AND ($5 = '' OR store_id = $5)
+                         AND ($6 = '' OR meter_reader_id = $6) AND ($7 = '' OR region_code = $7)) AS found
+               WHERE place = 1 OR place BETWEEN $9 AND $10
+               ORDER BY place"#,
+            $company_id,
+            $filter.utility().stored(),
+            $filter.read().stored(),
+            $filter.reading_cycle().stored(),
+            $filter.store_id,
+            $filter.meter_reader_id,
+            $filter.region_code,
+            $filter.book_name,
+            $page.first,
+            $page.last,
+        )
+    };
+}
+
 /// Returns a page of the company's books, oldest first, and how many there are.
 ///
 /// # Errors
@@ -100,32 +132,14 @@ pub async fn list(
     filter: &BookFilter,
     page: Page,
 ) -> Result<(Vec<BookRow>, i64), sqlx::Error> {
-    let rows = sqlx::query_as!(
-        BookRow,
-        r#"SELECT book_id, store_id, utility AS "utility: Stored<Utility>", read AS "read: Stored<YesNo>",
-               read_period AS "read_period: Stored<ReadPeriodType>", name, manager_id, meter_reader_id, region_code,
-               place AS "place!", total AS "total!"
-           FROM (SELECT b.*, s.region_code, count(*) OVER () AS total, row_number() OVER (ORDER BY book_id) AS place
-                 FROM book b JOIN store s USING (company_id, store_id)
-                 WHERE company_id = $1 AND ($2::text IS NULL OR utility = $2) AND ($3::text IS NULL OR read = $3)
-                   AND ($4::text IS NULL OR read_period = $4) AND ($5 = '' OR store_id = $5)
-                   AND ($6 = '' OR folded(b.name) = folded($6)) AND ($7 = '' OR meter_reader_id = $7) AND ($8 = '' OR region_code = $8)) AS found
-           WHERE place = 1 OR place BETWEEN $9 AND $10
-           ORDER BY place"#,
-        company_id,
-        filter.utility().stored(),
-        filter.read().stored(),
-        filter.reading_cycle().stored(),
-        filter.store_id,
-        filter.book_name,
-        filter.meter_reader_id,
-        filter.region_code,
-        page.first,
-        page.last,
-    )
-    .fetch_all(executor)
-    .named("book_list")
-    .await?;
+    let rows = if filter.book_name.is_empty() {
+        select_books!("$8 = ''", company_id, filter, page).fetch_all(executor).named("book_list").await?
+    } else {
+        select_books!("folded(b.name) = folded($8)", company_id, filter, page)
+            .fetch_all(executor)
+            .named("book_find")
+            .await?
+    };
     Ok(page.cut(rows, |row| row.place, |row| row.total))
 }
 

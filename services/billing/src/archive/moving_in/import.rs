@@ -174,7 +174,8 @@ struct Account {
 #[derive(Debug, Default)]
 struct Known {
     books: HashMap<String, Option<Book>>,
-    packages: HashMap<String, Option<Package>>,
+    /// By package and network store.
+    packages: HashMap<(String, String), Option<Package>>,
     stores: HashMap<(String, String), bool>,
     nodes: HashMap<(String, String), bool>,
 }
@@ -520,12 +521,14 @@ impl Known {
         if !self.books.contains_key(&point.book_id) {
             self.books.insert(point.book_id.clone(), verification::book(tx, call, &point.book_id).await?);
         }
+        let store_id = &point.network_store_id;
         for id in [&point.main_package_id, &point.temporary_package_id] {
-            if !id.is_empty() && !self.packages.contains_key(id) {
-                self.packages.insert(id.clone(), verification::package(tx, call, id).await?);
+            let key = (id.clone(), store_id.clone());
+            if !id.is_empty() && !self.packages.contains_key(&key) {
+                self.packages.insert(key, verification::package(tx, call, id, store_id).await?);
             }
         }
-        let package = |id: &String| self.packages.get(id).cloned().flatten();
+        let package = |id: &String| self.packages.get(&(id.clone(), store_id.clone())).cloned().flatten();
         let (main, temporary) = (package(&point.main_package_id), package(&point.temporary_package_id));
         let network = main.as_ref().map(|main| main.network_company_id.clone()).unwrap_or_default();
         let store_key = (network.clone(), point.network_store_id.clone());

@@ -102,6 +102,8 @@ pub struct Package {
     pub state: PackStateType,
     /// The days on which it is in force.
     pub lifetime: Lifetime,
+    /// Whether it is offered in the network store of the account. A retail package is offered in all of them.
+    pub offered: bool,
     /// Into how many periods it splits the day.
     pub time_of_use: TimeOfUse,
     /// Its basic fee.
@@ -181,6 +183,10 @@ pub fn judge(point: &VerifiedMeterPoint, facts: &Facts) -> Objections {
                     "is of another network company",
                     "临时套餐与主套餐的管网公司不一致",
                 );
+            }
+            // Of a store that is none of the network company, that alone is said.
+            Some(package) if facts.store && !package.offered => {
+                object(Reason::PackageUnfit, field, "is not offered in the network store", "该营业网点不提供此套餐");
             }
             Some(_) => {}
         }

@@ -18,7 +18,7 @@ use communal_proto::billing::v1::fields::{
 use communal_proto::billing::v1::verification_service_server::VerificationService;
 use communal_proto::billing::v1::{
     BusCategType, InstalledMeter, MeterReadChanType, Reason, SettleDeviceVerifyRequest, SettleDeviceVerifyResponse,
-    UserSettleVerifyRequest, UserSettleVerifyResponse,
+    UserSettleVerifyRequest, UserSettleVerifyResponse, VerifiedMeterPoint,
 };
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Fault, FieldName, FieldPath, Reason as _};
@@ -70,7 +70,7 @@ impl VerificationService for VerificationRpc {
             let id_field = account_field(verified_settlement_account::SETTLEMENT_ACCOUNT_ID);
             let (account, leads_to) = taken(store::lock(tx, &call, id).await?, step, id_field)?;
 
-            let (main, temporary) = packages(tx, &call, &point.main_package_id, &point.temporary_package_id).await?;
+            let (main, temporary) = packages(tx, &call, &point).await?;
             let network = main.as_ref().map(|main| main.network_company_id.clone()).unwrap_or_default();
             let network_store = point.network_store_id.as_str().into();
             let facts = Facts {
@@ -203,11 +203,12 @@ async fn move_on(
 async fn packages(
     tx: &mut PgConnection,
     call: &Call,
-    main: &str,
-    temporary: &str,
+    point: &VerifiedMeterPoint,
 ) -> Result<(Option<parameters::Package>, Option<parameters::Package>), sqlx::Error> {
-    let main = store::package(tx, call, main).await?;
-    let temporary = if temporary.is_empty() { None } else { store::package(tx, call, temporary).await? };
+    let VerifiedMeterPoint { main_package_id: main, temporary_package_id: temporary, network_store_id, .. } = point;
+    let main = store::package(tx, call, main, network_store_id).await?;
+    let temporary =
+        if temporary.is_empty() { None } else { store::package(tx, call, temporary, network_store_id).await? };
     Ok((main, temporary))
 }
 

@@ -20,6 +20,7 @@ use super::parameters::{Book, Figures, Package};
 use super::registers::{Closed, Given, Installed, Register};
 use crate::archive::settlement_accounts::lifecycle::AccountState;
 use crate::archive::settlement_accounts::store::{self as accounts, LockedAccount};
+use crate::packages::kind::PackageKind;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::tariff::{TimeOfUse, Utility, YesNo};
@@ -61,20 +62,31 @@ pub async fn book(tx: &mut PgConnection, call: &Call, book_id: &str) -> Result<O
     Ok(row.map(|row| Book { utility: row.utility.0, read: row.read.0 }))
 }
 
-/// Reads a package by which the company may bill: its own, and as a network company also those of retail companies in
-/// its area.
+/// Reads a package by which the company may bill in a store of the network company: its own, and as a network company
+/// also those of retail companies in its area.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn package(tx: &mut PgConnection, call: &Call, package_id: &str) -> Result<Option<Package>, sqlx::Error> {
+pub async fn package(
+    tx: &mut PgConnection,
+    call: &Call,
+    package_id: &str,
+    network_store_id: &str,
+) -> Result<Option<Package>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT package_id, retail_company_id, network_company_id, utility AS "utility: Stored<Utility>",
                state AS "state: Stored<PackStateType>", start_date, stop_date,
+               kind = ANY($4) OR EXISTS (
+                   SELECT FROM package_store s
+                   WHERE s.company_id = p.retail_company_id AND s.package_id = p.package_id
+                       AND s.network_store_id = $3) AS "offered!",
                time_of_use AS "time_of_use: Stored<TimeOfUse>",
                basic_fee_kind AS "basic_fee_kind: Stored<BasicFeesType>"
-           FROM package WHERE package_id = $2 AND (retail_company_id = $1 OR network_company_id = $1)"#,
+           FROM package p WHERE package_id = $2 AND (retail_company_id = $1 OR network_company_id = $1)"#,
         call.tenant.id,
         package_id,
+        network_store_id,
+        &PackageKind::Retail.codes().iter().map(|kind| kind.code().to_owned()).collect::<Vec<_>>(),
     )
     .fetch_optional(tx)
     .named("package_billable")
@@ -86,6 +98,7 @@ pub async fn package(tx: &mut PgConnection, call: &Call, package_id: &str) -> Re
         utility: row.utility.0,
         state: row.state.0,
         lifetime: Lifetime { start: row.start_date, stop: row.stop_date },
+        offered: row.offered,
         time_of_use: row.time_of_use.0,
         basic_fee_kind: Stored::given(row.basic_fee_kind),
     }))

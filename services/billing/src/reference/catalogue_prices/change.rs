@@ -5,7 +5,7 @@
 //! corrected in place. Either every row of a request can be carried out, or all objections are named. Pure: the
 //! versions are read under the company's lock and passed in.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDate;
 use communal_kit::objections::{Objection, Objections};
@@ -17,8 +17,8 @@ use communal_proto::{Fault, FieldName, Reason as _};
 use super::row::{AskedPrice, PriceOperation, place};
 use super::{Key, Version, VersionValues};
 use crate::vocabulary::lifetime::Lifetime;
-use crate::vocabulary::matrix::{Column, at_a_requested_row, limit_gaps};
-use crate::vocabulary::tariff::{Period, Season, Utility};
+use crate::vocabulary::matrix::ladder_gaps;
+use crate::vocabulary::tariff::Utility;
 
 /// The items of the company's catalogue that a request may name.
 #[derive(Clone, Debug, Default)]
@@ -231,25 +231,14 @@ fn object_to_broken_ladders(versions: &[Version], asked: &[AskedPrice], objectio
         if first.key.attached.is_some() || !judged.insert((tariff, start)) {
             continue;
         }
-        let mut seasons: BTreeMap<Season, BTreeMap<Period, Column>> = BTreeMap::new();
-        for version in versions.iter().filter(|v| v.key.tariff == *tariff && v.span.covers(start)) {
-            let periods = seasons.entry(version.key.season).or_default();
-            let column = periods.entry(version.key.period).or_default();
-            column.push((version.key.dimensions(), version.values.limits));
-        }
+        let in_force = versions.iter().filter(|v| v.key.tariff == *tariff && v.span.covers(start));
+        let in_force = in_force.map(|version| (version.key.dimensions(), version.values.limits));
         let of_tariff = asked.iter().filter(|asked| asked.key.tariff == *tariff);
         let requested: Vec<_> = of_tariff.map(|asked| (asked.key.dimensions(), asked.row)).collect();
-        for (season, mut periods) in seasons {
-            let whole = usize::try_from(tariff.tiers as i32).unwrap_or_default();
-            periods.retain(|_, column| column.len() == whole);
-            periods.values_mut().for_each(|column| column.sort_by_key(|(dimensions, _)| dimensions.tier));
-            let of_season: Vec<_> = requested.iter().filter(|(d, _)| d.season == season).cloned().collect();
-            for gap in limit_gaps(&periods.into_values().collect::<Vec<_>>()) {
-                if let Some((row, field)) = at_a_requested_row(&gap, &of_season) {
-                    let fault = Fault::rule(place(row, field), gap.english(), gap.chinese());
-                    objections.push(Reason::PricesIncomplete, fault);
-                }
-            }
+        let whole = usize::try_from(tariff.tiers as i32).unwrap_or_default();
+        for (row, field, gap) in ladder_gaps(whole, in_force, &requested) {
+            let fault = Fault::rule(place(row, field), gap.english(), gap.chinese());
+            objections.push(Reason::PricesIncomplete, fault);
         }
     }
 }

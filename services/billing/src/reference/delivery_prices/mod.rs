@@ -5,7 +5,9 @@ use communal_proto::billing::v1::{DeliveryFeeType, DeliveryPriceType, LadderNumT
 use rust_decimal::Decimal;
 
 use crate::vocabulary::lifetime::Lifetime;
-use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TierLimits, TimeOfUse, Utility, YesNo};
+use crate::vocabulary::tariff::{
+    Dimensions, HeatBasis, Ladder, Period, PropertyBasis, Season, Tier, TierLimits, TimeOfUse, Utility, YesNo, or,
+};
 
 pub mod rpc;
 pub mod rules;
@@ -36,6 +38,30 @@ pub struct Key {
     pub tier: Tier,
     /// Season; unspecified if the price is for every season.
     pub season: Season,
+}
+
+impl Key {
+    /// What the prices of one tariff share.
+    #[must_use]
+    pub fn tariff(&self) -> (&str, Utility, DeliveryPriceType, &str, &str) {
+        (&self.account_item, self.utility, self.kind, &self.delivery_grade, &self.power_range)
+    }
+
+    /// Its dimensions in the matrix of its tariff.
+    #[must_use]
+    pub fn dimensions(&self) -> Dimensions {
+        Dimensions {
+            account_item: self.account_item.clone(),
+            agreement_price: YesNo::No,
+            season: or(self.season, Season::Flat),
+            heat_basis: HeatBasis::None,
+            property_basis: PropertyBasis::Unspecified,
+            time_of_use: self.time_of_use,
+            period: self.period,
+            ladder: self.ladder,
+            tier: self.tier,
+        }
+    }
 }
 
 /// A version of a price.

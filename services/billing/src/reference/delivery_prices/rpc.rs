@@ -1,5 +1,7 @@
 //! The methods of `DeliveryPriceService`.
 
+use std::collections::BTreeSet;
+
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
 use communal_kit::database::on_constraint;
@@ -23,9 +25,10 @@ use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
 use super::Version;
-use super::rules::{adjusted, ended, opened, place, read};
+use super::rules::{adjusted, broken_ladders, ended, opened, place, read};
 use super::store;
 use crate::suppliers::store::region_of;
+use crate::vocabulary::tariff::Ladder;
 
 /// Serves the delivery prices of a database.
 #[derive(Clone, Debug)]
@@ -40,11 +43,13 @@ impl DeliveryPriceService for DeliveryPriceRpc {
         let (call, message, prices) =
             begin(request)?.accept_with(|message, checker| Some(read(&message.prices, checker, opened)))?;
         let reply = write(&self.0, &call, &message, async |tx| {
+            store::lock_all(tx, &call).await?;
             let mut objections = Objections::default();
             for (row, new) in prices.iter().enumerate() {
                 open(tx, &call, row, new, &mut objections).await?;
             }
             objections.into_result()?;
+            ladders_fit(tx, &call, &prices).await?;
             Ok(AddDeliveryPriceResponse {})
         });
         Ok(reply.await?)
@@ -58,6 +63,7 @@ impl DeliveryPriceService for DeliveryPriceRpc {
             begin(request)?.accept_with(|message, checker| Some(read(&message.prices, checker, adjusted)))?;
         let today = self.1.today();
         let reply = write(&self.0, &call, &message, async |tx| {
+            store::lock_all(tx, &call).await?;
             let region = region_of(&mut *tx, &call.tenant.id).await?.unwrap_or_default();
             let mut objections = Objections::default();
             for (row, (given, wanted)) in message.prices.iter().zip(&prices).enumerate() {
@@ -79,6 +85,7 @@ impl DeliveryPriceService for DeliveryPriceRpc {
                 }
             }
             objections.into_result()?;
+            ladders_fit(tx, &call, &prices).await?;
             Ok(AdjustDeliveryPriceResponse {})
         });
         Ok(reply.await?)
@@ -92,6 +99,7 @@ impl DeliveryPriceService for DeliveryPriceRpc {
             begin(request)?.accept_with(|message, checker| Some(read(&message.prices, checker, ended)))?;
         let today = self.1.today();
         let reply = write(&self.0, &call, &message, async |tx| {
+            store::lock_all(tx, &call).await?;
             let region = region_of(&mut *tx, &call.tenant.id).await?.unwrap_or_default();
             let mut objections = Objections::default();
             for (row, (given, ended)) in message.prices.iter().zip(&prices).enumerate() {
@@ -145,6 +153,17 @@ async fn open(
         object(objections, Reason::PriceExists, row, START_DATE);
     }
     Ok(())
+}
+
+/// Refuses tiers that do not fit each other on a day on which a version opens.
+async fn ladders_fit(tx: &mut PgConnection, call: &Call, opened: &[Version]) -> Result<(), Refusal> {
+    let laddered = opened.iter().filter(|new| new.key.ladder != Ladder::None);
+    let account_items: BTreeSet<_> = laddered.map(|new| new.key.account_item.as_str()).collect();
+    if account_items.is_empty() {
+        return Ok(());
+    }
+    let versions = store::in_tiers(tx, call, &account_items.into_iter().collect::<Vec<_>>()).await?;
+    broken_ladders(&versions, opened).into_result()
 }
 
 fn object(objections: &mut Objections, reason: Reason, row: usize, field: FieldName) {

@@ -1,14 +1,19 @@
-//! The rules of delivery prices: which price a row names, and how its codes fit each other. Pure.
+//! The rules of delivery prices: which price a row names, and how its codes and the tiers of a tariff fit each other.
+//! Pure.
 
+use std::collections::HashSet;
+
+use communal_kit::objections::Objections;
 use communal_proto::billing::v1::fields::add_delivery_price_request::PRICES;
 use communal_proto::billing::v1::fields::new_delivery_price as fields;
 use communal_proto::billing::v1::{
-    AbundanceType as Season, DeliveryPriceChange, DeliveryPriceEnd, LadderNumType, NewDeliveryPrice,
+    AbundanceType as Season, DeliveryPriceChange, DeliveryPriceEnd, LadderNumType, NewDeliveryPrice, Reason,
 };
 use communal_proto::{Checker, Fault, FieldName, FieldPath};
 
 use super::{Key, Version};
 use crate::vocabulary::dates::day;
+use crate::vocabulary::matrix::ladder_gaps;
 use crate::vocabulary::position::Given;
 use crate::vocabulary::quantity::{checked_decimal, unit_price};
 use crate::vocabulary::tariff::{HeatBasis, Ladder, PropertyBasis, Shape, TierLimits, YesNo, or};
@@ -130,4 +135,29 @@ pub fn adjusted(row: usize, given: &DeliveryPriceChange, checker: &mut Checker) 
 /// Reads a version to close; its stop date may lie before its start, and then it never begins.
 pub fn ended(row: usize, given: &DeliveryPriceEnd, checker: &mut Checker) -> Option<Version> {
     new(row, &as_new!(given, given.agreement_price), checker)
+}
+
+/// Objects to tariffs whose tiers do not fit each other on a day on which a request opens a version. Tiers that are not
+/// all there yet are not judged. `versions` are all of the account items of the request, those that it opens among them.
+#[must_use]
+pub fn broken_ladders(versions: &[Version], opened: &[Version]) -> Objections {
+    let mut objections = Objections::default();
+    let mut judged = HashSet::new();
+    for new in opened.iter().filter(|new| new.key.ladder != Ladder::None) {
+        let tariff = new.key.tariff();
+        if !judged.insert((tariff, new.start)) {
+            continue;
+        }
+        let in_force = versions.iter().filter(|v| v.key.tariff() == tariff && v.days().covers(new.start));
+        let in_force = in_force.map(|version| (version.key.dimensions(), version.limits));
+        let of_tariff = opened.iter().enumerate().filter(|(_, opened)| opened.key.tariff() == tariff);
+        let requested: Vec<_> = of_tariff.map(|(row, opened)| (opened.key.dimensions(), row)).collect();
+        let whole = usize::try_from(new.key.tiers as i32).unwrap_or_default();
+        for (row, field, gap) in ladder_gaps(whole, in_force, &requested) {
+            let fault = Fault::rule(place(row, field), gap.english(), gap.chinese());
+            objections.push(Reason::PricesIncomplete, fault);
+        }
+    }
+    objections.sort_by_row();
+    objections
 }

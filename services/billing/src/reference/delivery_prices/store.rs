@@ -1,6 +1,7 @@
 //! The statements of delivery prices. Every query is bound by the company.
 //!
-//! Lock order: the versions of a request, row by row.
+//! Lock order: the delivery prices of a company, by an advisory lock, because tiers that fit each other may have no row
+//! yet; then the versions of a request, row by row.
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
@@ -18,7 +19,67 @@ use sqlx::{PgConnection, PgExecutor};
 use super::{Key, Version};
 use crate::vocabulary::dates::day_number;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
-use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TimeOfUse, Utility, YesNo};
+use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TierLimits, TimeOfUse, Utility, YesNo};
+
+/// Locks the delivery prices of the company until the transaction ends.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn lock_all(tx: &mut PgConnection, call: &Call) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended($1, 23))", call.tenant.id)
+        .execute(tx)
+        .named("delivery_price_lock_all")
+        .await?;
+    Ok(())
+}
+
+/// Returns all versions in tiers of account items.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn in_tiers(tx: &mut PgConnection, call: &Call, account_items: &[&str]) -> Result<Vec<Version>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT account_item, utility AS "utility: Stored<Utility>", kind AS "kind: Stored<DeliveryPriceType>",
+               delivery_grade, power_range, time_of_use AS "time_of_use: Stored<TimeOfUse>",
+               period AS "period: Stored<Period>", ladder AS "ladder: Stored<Ladder>",
+               tiers AS "tiers: Stored<LadderNumType>", tier AS "tier: Stored<Tier>", season AS "season: Stored<Season>",
+               price, price_unit, lower_limit, upper_limit, loss_rate, fee_kind AS "fee_kind: Stored<DeliveryFeeType>",
+               agreement_price AS "agreement_price: Stored<YesNo>", start_date, stop_date
+           FROM delivery_price
+           WHERE company_id = $1 AND account_item = ANY($2) AND ladder <> $3
+           ORDER BY price_id"#,
+        call.tenant.id,
+        account_items as _,
+        Ladder::None.stored(),
+    )
+    .fetch_all(tx)
+    .named("delivery_price_in_tiers")
+    .await?;
+    let versions = rows.into_iter().map(|row| Version {
+        key: Key {
+            account_item: row.account_item,
+            utility: row.utility.0,
+            kind: row.kind.0,
+            delivery_grade: row.delivery_grade,
+            power_range: row.power_range,
+            time_of_use: row.time_of_use.0,
+            period: row.period.0,
+            ladder: row.ladder.0,
+            tiers: row.tiers.0,
+            tier: row.tier.0,
+            season: Stored::given(row.season),
+        },
+        price: row.price,
+        unit: row.price_unit,
+        limits: TierLimits { lower: row.lower_limit, upper: row.upper_limit },
+        loss_rate: row.loss_rate,
+        fee_kind: row.fee_kind.0,
+        agreement_price: Stored::given(row.agreement_price),
+        start: row.start_date,
+        stop: row.stop_date,
+    });
+    Ok(versions.collect())
+}
 
 /// Adds a version. Returns false if its price has one on some of its days, or its tariff another split.
 ///

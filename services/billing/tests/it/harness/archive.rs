@@ -5,6 +5,11 @@ use tonic::Status;
 
 use super::{Caller, NETWORK, NETWORK_STORE, RETAIL, STORE, World, caller};
 
+/// Spellings that are one name to a person: they differ in width, case and spacing alone.
+pub fn spelled(n: usize) -> &'static str {
+    ["一段 A1", "一段A1", "一段ａ１", "一　段 a 1"][n % 4]
+}
+
 pub fn new_book(name: &str) -> NewBook {
     NewBook {
         utility: NetworkType::Electricity.into(),
