@@ -100,7 +100,7 @@ impl Service {
     #[must_use]
     pub fn metadata_of(&self, request_id: &str) -> Metadata {
         let mut metadata = self.metadata.clone();
-        metadata.push(("x-request-id".to_owned(), request_id.to_owned()));
+        metadata.push(("idempotency-key".to_owned(), request_id.to_owned()));
         metadata
     }
 

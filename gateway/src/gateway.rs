@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use hyper::body::Incoming;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tonic::Status;
+use tonic::metadata::AsciiMetadataValue;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
@@ -36,8 +37,10 @@ use crate::upstream::Upstreams;
 const TIMEOUT: &str = "x-timeout-ms";
 /// The header that tells the client that business time is that of a sandbox, and what time that is.
 const SANDBOX_TIME: HeaderName = HeaderName::from_static("x-sandbox-time");
-/// The header that gives the client the greatest age of an answer, if it sent a limit.
-const STALENESS: &str = "x-data-staleness-ms";
+/// What a service says about its reply, for which no envelope has a place: its greatest age, if the client sent a
+/// limit, and that the request had been carried out before.
+const TOLD: [HeaderName; 2] =
+    [HeaderName::from_static("x-data-staleness-ms"), HeaderName::from_static("idempotent-replayed")];
 /// Larger bodies and replies are transcoded on a blocking thread: a megabyte takes about a millisecond, and other calls
 /// should not wait for that.
 const LARGE: usize = 512 * 1024;
@@ -151,7 +154,8 @@ impl Gateway {
         let trace = TraceContext::of(&head.headers, || false);
         let method = if head.method == route.verb { static_name(&route.verb) } else { "_OTHER" };
         let operation = Operation::Rest { method, route: Arc::clone(&route.path) };
-        let call = Boundary { service: "gateway", operation, trace, lane: None };
+        let call =
+            Boundary { service: "gateway", operation, trace, edge_id: boundary::edge_id(&head.headers), lane: None };
         let gateway = Arc::clone(&self);
         let (mut response, hold) = call
             .around(async move {
@@ -260,6 +264,9 @@ impl Gateway {
             let faults = u64::try_from(prepared.faults).unwrap_or(u64::MAX);
             counter!("gateway_transcoding_faults_total", "route" => route.name.clone()).increment(faults);
         }
+        if let Some(id) = Boundary::current().and_then(|call| AsciiMetadataValue::try_from(&*call.edge_id?).ok()) {
+            prepared.metadata.insert(boundary::EDGE_ID, id);
+        }
         match &self.key {
             Some(key) => key.prove_trace(&mut prepared.metadata, &trace),
             // The service begins a trace of its own, which is linked to this one.
@@ -270,7 +277,10 @@ impl Gateway {
             let refusal = RefusedCall::from_status(&status, self.contract.reasons());
             Outcome::Refused(refusal, Some(cause_of(&status)))
         })?;
-        let staleness = reply.metadata().get(STALENESS).cloned();
+        let told = TOLD.map(|key| {
+            let value = reply.metadata().get(key.as_str())?;
+            HeaderValue::from_bytes(value.as_encoded_bytes()).ok()
+        });
         let reply = reply.into_inner();
         let gateway = Arc::clone(&self);
         let answer = off_the_runtime(reply.len(), move || {
@@ -280,7 +290,7 @@ impl Gateway {
             let refusal = RefusedCall::of(Class::Internal, self.contract.reasons());
             Outcome::Refused(refusal, Some(format!("the reply breaks the contract: {defect}")))
         })?;
-        answer.staleness = staleness.and_then(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).ok());
+        answer.told = told;
         Ok(answer)
     }
 
@@ -419,8 +429,10 @@ fn respond(answer: Answer) -> Response<Bytes> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     // An answer depends on the caller's credentials, not only on the URL.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(staleness) = answer.staleness {
-        headers.insert(STALENESS, staleness);
+    for (key, value) in TOLD.into_iter().zip(answer.told) {
+        if let Some(value) = value {
+            headers.insert(key, value);
+        }
     }
     response
 }

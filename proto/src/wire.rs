@@ -173,7 +173,7 @@ fn path(field: &Field, row: Option<usize>) -> FieldPath {
     row.map_or_else(|| field.rule.field.into(), |row| field.rule.field.at(row))
 }
 
-fn varint(bytes: &mut &[u8]) -> Result<u64, Broken> {
+pub(crate) fn varint(bytes: &mut &[u8]) -> Result<u64, Broken> {
     let mut value = 0;
     for place in 0..10 {
         let (byte, rest) = bytes.split_first().ok_or(Broken::Malformed)?;
@@ -187,7 +187,7 @@ fn varint(bytes: &mut &[u8]) -> Result<u64, Broken> {
     Err(Broken::Malformed)
 }
 
-fn delimited<'b>(bytes: &mut &'b [u8]) -> Result<&'b [u8], Broken> {
+pub(crate) fn delimited<'b>(bytes: &mut &'b [u8]) -> Result<&'b [u8], Broken> {
     let length = usize::try_from(varint(bytes)?).map_err(|_| Broken::Malformed)?;
     let (value, rest) = bytes.split_at_checked(length).ok_or(Broken::Malformed)?;
     *bytes = rest;
@@ -195,7 +195,7 @@ fn delimited<'b>(bytes: &mut &'b [u8]) -> Result<&'b [u8], Broken> {
 }
 
 /// Skips a field that the message does not have. Groups, which may be nested, are not taken.
-fn skip(bytes: &mut &[u8], wire_type: u64) -> Result<(), Broken> {
+pub(crate) fn skip(bytes: &mut &[u8], wire_type: u64) -> Result<(), Broken> {
     let fixed = match wire_type {
         0 => return varint(bytes).map(drop),
         2 => return delimited(bytes).map(drop),

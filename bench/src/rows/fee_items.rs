@@ -179,7 +179,7 @@ pub(super) async fn measure(mut run: Run<'_>) -> anyhow::Result<()> {
     let metadata = service.metadata.clone();
     let make = move |round: u64, number: u64| {
         let mut metadata = metadata.clone();
-        metadata.push(("x-request-id".to_owned(), format!("save-{round}-{number}")));
+        metadata.push(("idempotency-key".to_owned(), format!("save-{round}-{number}")));
         (metadata, save_request(&format!("物业费-{round}-{number}")))
     };
     compare(&mut run, &service, "saveFeeConfig", SAVE, &script, make).await?;
@@ -192,7 +192,7 @@ pub(super) async fn measure(mut run: Run<'_>) -> anyhow::Result<()> {
     let metadata = service.metadata.clone();
     let make = move |round: u64, number: u64| {
         let mut metadata = metadata.clone();
-        metadata.push(("x-request-id".to_owned(), format!("update-{round}-{number}")));
+        metadata.push(("idempotency-key".to_owned(), format!("update-{round}-{number}")));
         // The factor has no divisor in common with the number of items, so all items are reached in a mixed order.
         let item = item_id(number * 7_919 % ITEMS + 1);
         (metadata, update_message(&item).encode_to_vec().into())

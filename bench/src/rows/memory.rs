@@ -31,7 +31,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let metadata = community.metadata.clone();
     let make = move |number: u64| {
         let mut metadata = metadata.clone();
-        metadata.push(("x-request-id".to_owned(), format!("memory-{number}")));
+        metadata.push(("idempotency-key".to_owned(), format!("memory-{number}")));
         (metadata, save_request(&format!("物业费-{number}")))
     };
     drive(&community.process.address, SAVE, CONNECTIONS, 2_000, make).await?;

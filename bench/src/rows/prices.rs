@@ -41,7 +41,7 @@ async fn of_size(run: &Run<'_>, rows: u64, rounds: usize) -> anyhow::Result<Foun
     let pool = stage.pool(database).await?;
     let metadata = |id: &str| {
         let mut metadata = service.metadata.clone();
-        metadata.push(("x-request-id".to_owned(), id.to_owned()));
+        metadata.push(("idempotency-key".to_owned(), id.to_owned()));
         metadata
     };
     // The first call of a process also reads the credentials.

@@ -289,7 +289,7 @@ impl Clients {
     /// A gRPC call of the operator to community.
     pub(crate) fn of_community<M>(&self, message: M, request_id: &str) -> Result<Request<M>, Status> {
         let token = format!("Bearer {}", self.token);
-        self.request(message, &[("x-channel-id", APP), ("authorization", &token), ("x-request-id", request_id)])
+        self.request(message, &[("x-channel-id", APP), ("authorization", &token), ("idempotency-key", request_id)])
     }
 
     /// A gRPC call of a company to billing.

@@ -20,7 +20,7 @@ pub(crate) const HEAD_FIELDS: &[(&str, usize)] =
 const METADATA: [&str; 4] = ["x-channel-id", "x-channel-key", "x-operator-id", "x-tenant-id"];
 
 /// Undocumented headers that are passed to the service unchanged: the request id, and the greatest age of the answer.
-const PASSED: [&str; 2] = ["x-request-id", "x-max-staleness-ms"];
+const PASSED: [&str; 2] = ["idempotency-key", "x-max-staleness-ms"];
 
 pub(super) fn paths(route: &Route) -> Vec<String> {
     vec![route.path.trim_end_matches('/').to_owned()]

@@ -31,7 +31,7 @@ struct Credential {
 const APP: Credential =
     Credential { header: "app-id", underscored: "app_id", metadata: "x-channel-id", required: false };
 const REQUEST: Credential =
-    Credential { header: "transaction-id", underscored: "transaction_id", metadata: "x-request-id", required: true };
+    Credential { header: "transaction-id", underscored: "transaction_id", metadata: "idempotency-key", required: true };
 const TIME: Credential =
     Credential { header: "req-time", underscored: "req_time", metadata: "x-request-time", required: true };
 const SIGN: Credential = Credential { header: "sign", underscored: "sign", metadata: "x-signature", required: false };
@@ -64,6 +64,11 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
         }
     }
     forwarded.header("authorization", &head.headers)?;
+    // The id that is signed decides what is carried out once; another one beside it would not be covered.
+    let id = REQUEST.value(&head.headers, &parameters)?;
+    if head.headers.get_all(REQUEST.metadata).iter().any(|other| other.as_bytes() != id.as_bytes()) {
+        return Err(NotDispatched::CredentialContradicts(REQUEST.metadata));
+    }
     let of = |credential: &Credential| credential.value(&head.headers, &parameters);
     if !of(&SIGN)?.is_empty() {
         let (request, time, app) = (of(&REQUEST)?, of(&TIME)?, of(&APP)?);

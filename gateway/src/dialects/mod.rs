@@ -108,13 +108,13 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Vec<u8>,
     pub(crate) code: String,
-    /// The greatest age of the answer, if the service states it. No envelope has a place for it.
-    pub(crate) staleness: Option<HeaderValue>,
+    /// The headers that say about it what no envelope has a place for.
+    pub(crate) told: [Option<HeaderValue>; 2],
 }
 
 impl Answer {
     fn new(status: StatusCode, body: Vec<u8>, code: impl Into<String>) -> Self {
-        Self { status, body, code: code.into(), staleness: None }
+        Self { status, body, code: code.into(), told: [None, None] }
     }
 }
 

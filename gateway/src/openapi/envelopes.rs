@@ -43,7 +43,13 @@ pub(super) fn parameters(dialect: Dialect) -> Vec<Value> {
             ),
         ],
         _ => vec![
-            header("x-request-id", false, "A repeated request with the same id gets the same answer", ""),
+            header(
+                "idempotency-key",
+                false,
+                "An id of 1 to 64 visible characters: the same request with the same id is carried out once, and gets the \
+                 same answer, with the header idempotent-replayed. Queries ignore it",
+                "",
+            ),
             header(
                 "x-max-staleness-ms",
                 false,

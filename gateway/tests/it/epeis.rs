@@ -11,7 +11,7 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::harness::{Rig, fixture, refusal};
+use crate::harness::{Reply, Rig, fixture, refusal};
 
 const ARREARS: &str = "/Service/v1/QueryUserArrearages/";
 const PRICE: &str = "/Service/v1/UpdateSalePackagePrice/";
@@ -24,8 +24,8 @@ async fn credentials_go_into_metadata_and_blocks_into_the_message() {
         "SYS_HEAD": {"ACCOUNT_DID": "S000000000000001", "CHANNEL_DID": "C000000000000001",
                      "DYNAMIC_KEY": "0123456789abcdef", "REGISTER_DID": "R000000000000001", "MORE": 1}
     }"#;
-    let request = rig.client.post(format!("{}{ARREARS}", rig.url)).header("x-request-id", "order-7").body(body);
-    let reply = crate::harness::Reply::of(request).await;
+    let request = rig.client.post(format!("{}{ARREARS}", rig.url)).header("idempotency-key", "order-7").body(body);
+    let reply = Reply::of(request).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.text, r#"{"CODE":0,"MESSAGE":"成功","DATA":{"ACC_VOLPRICE_OWE":[]}}"#);
     assert_eq!(reply.header("content-type"), "application/json; charset=utf-8");
@@ -35,7 +35,7 @@ async fn credentials_go_into_metadata_and_blocks_into_the_message() {
     assert_eq!(call.header("x-channel-key"), Some("0123456789abcdef"));
     assert_eq!(call.header("x-operator-id"), Some("R000000000000001"));
     assert_eq!(call.header("x-tenant-id"), Some("S000000000000001"));
-    assert_eq!(call.header("x-request-id"), Some("order-7"));
+    assert_eq!(call.header("idempotency-key"), Some("order-7"));
     assert_eq!(call.faults(), []);
     let filter = call.message::<QueryUserArrearagesRequest>().filter.unwrap();
     assert_eq!((filter.book_id.as_str(), filter.retail_store_id.as_str()), ("B000000000000001", ""));
@@ -46,12 +46,28 @@ async fn credentials_go_into_metadata_and_blocks_into_the_message() {
 async fn the_allowed_and_actual_age_of_an_answer_pass_in_headers() {
     let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
     let request = || rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
-    let reply = crate::harness::Reply::of(request().header("x-max-staleness-ms", "5000")).await;
+    let reply = Reply::of(request().header("x-max-staleness-ms", "5000")).await;
     assert_eq!((reply.status, reply.header("x-data-staleness-ms")), (200, "5000"));
-    let reply = crate::harness::Reply::of(request()).await;
+    let reply = Reply::of(request()).await;
     assert!(reply.status == 200 && !reply.headers.contains_key("x-data-staleness-ms"));
     let limits: Vec<_> = rig.received().iter().map(|r| r.header("x-max-staleness-ms").map(str::to_owned)).collect();
     assert_eq!(limits, [Some("5000".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_repeated_write_is_told_and_the_id_of_a_proxy_goes_on() {
+    let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
+    let send = async |key: &str, edge: &str| {
+        let request = rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
+        let reply = Reply::of(request.header("idempotency-key", key).header("x-request-id", edge)).await;
+        let told = reply.headers.get("idempotent-replayed").map(|value| value.to_str().unwrap().to_owned());
+        (told, rig.received().pop().unwrap().header("x-request-id").map(str::to_owned))
+    };
+    let edge = "4a6e4d1c-7a4f-9f4e-8b0e-2f5d3c1b0a99";
+    assert_eq!(send("first", edge).await, (None, Some(edge.to_owned())));
+    assert_eq!(send("replayed", edge).await.0, Some("true".to_owned()));
+    // What is no plain id is of no use to anybody who reads the log.
+    assert_eq!(send("first", "a b=c").await.1, None);
 }
 
 trait FromCode: Sized {

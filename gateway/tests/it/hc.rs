@@ -38,7 +38,7 @@ async fn headers_go_into_metadata_and_the_body_into_the_message() {
     let call = rig.call();
     assert_eq!(call.method, "/communal.community.v1.FeeItemService/UpdateFeeConfig");
     assert_eq!(call.header("x-channel-id"), Some("micro-community"));
-    assert_eq!(call.header("x-request-id"), Some("100000000020231201143456123456"));
+    assert_eq!(call.header("idempotency-key"), Some("100000000020231201143456123456"));
     assert_eq!(call.header("x-request-time"), Some("20231201143456"));
     assert_eq!(call.header("authorization"), Some("Bearer a.b.c"));
     assert_eq!((call.header("x-signature"), call.signature_states()), (None, vec![]));
@@ -85,7 +85,7 @@ async fn a_query_is_decoded_and_each_parameter_may_occur_once() {
     );
     assert_eq!(communal_proto::Coded::code(message.fee_flag()), "1003006");
     assert_eq!(call.faults(), [("page".into(), FaultKind::Repeated)]);
-    assert_eq!((call.header("x-channel-id"), call.header("x-request-id")), (Some("demo-app"), Some("7")));
+    assert_eq!((call.header("x-channel-id"), call.header("idempotency-key")), (Some("demo-app"), Some("7")));
     // The legacy list stands beside code and msg, in documented order, without optional fields.
     assert!(
         reply
@@ -186,6 +186,7 @@ async fn a_credential_with_two_values_is_refused_wherever_they_stand() {
         ("app-id", get("&app-id=nobody").header("app-id", "micro-community")),
         ("app-id", get("&app_id=nobody&app-id=micro-community")),
         ("transaction-id", get("&transaction_id=2").header("transaction-id", "1")),
+        ("idempotency-key", get("").header("transaction-id", "1").header("idempotency-key", "2")),
         ("req-time", get("&REQ_TIME=20231201143456").header("req-time", "20231201143457")),
         ("sign", get("&sign=1").header("sign", "2")),
         ("authorization", get("").header("authorization", "Bearer a").header("authorization", "Bearer b")),
@@ -199,7 +200,7 @@ async fn a_credential_with_two_values_is_refused_wherever_they_stand() {
     let twice = get("&app_id=demo-app&transaction-id=").header("app-id", "demo-app").header("app_id", "demo-app");
     Reply::of(twice.header("transaction-id", "7")).await;
     let call = rig.call();
-    assert_eq!((call.header("x-channel-id"), call.header("x-request-id")), (Some("demo-app"), Some("7")));
+    assert_eq!((call.header("x-channel-id"), call.header("idempotency-key")), (Some("demo-app"), Some("7")));
 }
 
 #[tokio::test]

@@ -25,7 +25,8 @@ pub struct Call {
     pub operator_name: String,
     /// The system that calls.
     pub channel_id: String,
-    /// The request id, chosen by the caller; the same id again is the same request.
+    /// The request id, chosen by the caller: `idempotency-key` in the metadata. The same id again is the
+    /// same request. Queries do not read it.
     pub request_id: Option<String>,
     /// The trace id of the request across processes.
     pub trace_id: String,

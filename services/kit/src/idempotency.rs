@@ -5,12 +5,17 @@
 //! the second waits at the row's primary key and then reads the first's reply. [`crate::write::write`]
 //! is the only caller.
 //!
+//! The id comes as `idempotency-key`; an HC client sends it as `transaction-id`. A query reads no id. The
+//! `x-request-id` of a proxy is another thing: it may be renewed with each attempt, or shared by all calls of
+//! a trace, and says nothing about what is the same request.
+//!
 //! An id can be used once, whatever the method: a signature of HC covers neither path nor verb, so the
 //! signed body of an update could otherwise be replayed as a delete of the same item.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use communal_proto::canonical;
 use communal_proto::contract::v1::Reason as Common;
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -20,20 +25,34 @@ use crate::call::Call;
 use crate::database::Statement as _;
 use crate::refusal::Refusal;
 
+/// The longest request id, in characters; the documented ones have 32.
+const LONGEST: usize = 64;
+/// The metadata of a reply that was recorded: the request had been carried out before.
+pub const REPLAYED: &str = "idempotent-replayed";
+
 /// A request id with the hash of the request that it identifies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestKey {
     /// The id, chosen by the caller.
     request_id: String,
-    /// SHA-256 of the encoded request.
+    /// SHA-256 of the canonical form of the request.
     hash: [u8; 32],
 }
 
 impl Call {
     /// Returns the key of this call, or `None` if the caller sent no request id.
-    pub(crate) fn request_key(&self, message: &impl Message) -> Option<RequestKey> {
-        let request_id = self.request_id.clone()?;
-        Some(RequestKey { request_id, hash: Sha256::digest(message.encode_to_vec()).into() })
+    ///
+    /// # Errors
+    /// Returns `REQUEST_ID_INVALID` if the id is too long, or is not of visible characters.
+    pub(crate) fn request_key(&self, message: &impl Message) -> Result<Option<RequestKey>, Refusal> {
+        let Some(request_id) = self.request_id.clone() else { return Ok(None) };
+        if request_id.len() > LONGEST || !request_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Refusal::new(Common::RequestIdInvalid, format!("请求流水号应为1至{LONGEST}个可见的ASCII字符")));
+        }
+        let encoded = message.encode_to_vec();
+        let known = communal_proto::request_of(&self.method);
+        let form = known.and_then(|request| canonical::form(request.message, &encoded).ok());
+        Ok(Some(RequestKey { request_id, hash: Sha256::digest(form.as_deref().unwrap_or(&encoded)).into() }))
     }
 }
 

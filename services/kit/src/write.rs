@@ -24,6 +24,7 @@ use futures::future::BoxFuture;
 use prost::Message;
 use sqlx::PgConnection;
 use tonic::Response;
+use tonic::metadata::MetadataValue;
 
 use crate::call::Call;
 use crate::database::Statement as _;
@@ -58,12 +59,12 @@ fn started<'t, T, W: Work<'t, T>>(work: &W, connection: &'t mut PgConnection) ->
 }
 
 /// Runs a write once for each request id, in one transaction. A repeated request gets the recorded
-/// reply and changes nothing. If the database rolls the transaction back to resolve a conflict (40001,
+/// reply, with the metadata `idempotent-replayed`, and changes nothing. If the database rolls the transaction back to resolve a conflict (40001,
 /// 40P01), it is tried again, up to three times in all, so `work` must have no effect
 /// outside the transaction.
 ///
 /// # Errors
-/// Returns `REQUEST_ID_REUSED` if the request id was used for another request, the refusal of `work`,
+/// Returns `REQUEST_ID_INVALID` if the request id has not the form of one, `REQUEST_ID_REUSED` if the request id was used for another request, the refusal of `work`,
 /// and `CONFLICT` if the last attempt was rolled back as well.
 pub fn write<'a, M, R, W>(
     pool: &'a Pool,
@@ -78,6 +79,7 @@ where
 {
     let key = call.request_key(message);
     Box::pin(async move {
+        let key = key?;
         retrying(|| async {
             let mut transaction = pool.begin().named("begin").await?;
             let claim = match &key {
@@ -86,7 +88,9 @@ where
             };
             if let Claim::Answered(reply) = claim {
                 transaction.rollback().named("rollback").await?;
-                return R::decode(reply).map(Response::new).map_err(Refusal::internal);
+                let mut reply = R::decode(reply).map(Response::new).map_err(Refusal::internal)?;
+                reply.metadata_mut().insert(idempotency::REPLAYED, MetadataValue::from_static("true"));
+                return Ok(reply);
             }
             let reply = started(&work, &mut transaction).await?;
             if let Some(key) = &key {

@@ -271,7 +271,7 @@ impl Signed {
             message,
             &[
                 ("x-channel-id", SIGNING_APP),
-                ("x-request-id", &self.id),
+                ("idempotency-key", &self.id),
                 ("x-request-time", &self.time),
                 ("x-signature", &self.sign),
                 ("authorization", &self.token),

@@ -211,12 +211,16 @@ impl tonic::server::UnaryService<Bytes> for Handler {
         let received = Received { method: self.method.clone(), metadata, message };
         self.received.lock().unwrap().push(received.clone());
         let limit = received.metadata.get("x-max-staleness-ms").cloned();
+        let replayed = received.metadata.get("idempotency-key").is_some_and(|key| key == "replayed");
         let answer = (self.answer)(received);
         Box::pin(async move {
             let mut response = Response::new(answer.await?);
             // The answer is exactly as old as the caller allows.
             if let Some(limit) = limit {
                 response.metadata_mut().insert("x-data-staleness-ms", limit);
+            }
+            if replayed {
+                response.metadata_mut().insert("idempotent-replayed", "true".parse().unwrap());
             }
             Ok(response)
         })

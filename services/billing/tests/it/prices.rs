@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use communal_proto::billing::v1::*;
-use tonic::Status;
+use tonic::{Request, Response, Status};
 
 use crate::harness::*;
 
@@ -405,6 +405,45 @@ async fn a_change_against_a_cancel_leaves_no_open_price() {
             assert_eq!(reason::<()>(Err(status)), "PACKAGE_STATE");
         }
         assert_eq!(world.open_prices(&id).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_the_same_however_its_decimals_are_written_and_its_repetition_is_told() {
+    let world = World::start().await;
+    let id = world.on_sale("重发").await;
+    let send = async |price: &str| {
+        let request = UpdateSalePackagePriceRequest { rows: vec![row(&id, 1, price, 0, 2880)] };
+        world.prices(with_request_id(RETAIL, "2024031600001")).update_sale_package_price(request).await
+    };
+    let replayed = |answer: &Response<UpdateSalePackagePriceResponse>| {
+        answer.metadata().get("idempotent-replayed").map(|value| value.to_str().unwrap().to_owned())
+    };
+    let first = send("2.5").await.unwrap();
+    assert_eq!(replayed(&first), None);
+    for price in ["2.5", "2.50", "2.500000"] {
+        let again = send(price).await.unwrap();
+        assert_eq!((again.get_ref(), replayed(&again).as_deref()), (first.get_ref(), Some("true")), "{price}");
+    }
+    assert_eq!(reason(send("2.05").await), "REQUEST_ID_REUSED");
+}
+
+#[tokio::test]
+async fn the_id_of_a_proxy_is_no_request_id_and_a_query_reads_neither() {
+    let world = World::start().await;
+    // Two writes of one trace behind a proxy that gives both the same id.
+    for name in ["甲", "乙"] {
+        let mut request = Request::new(AddSalePackageRequest { package: Some(laddered(name)) });
+        request.metadata_mut().insert("x-request-id", "4a6e4d1c-7a4f-9f4e-8b0e-2f5d3c1b0a99".parse().unwrap());
+        world.packages(caller(RETAIL)).add_sale_package(request).await.unwrap();
+    }
+    let (too_long, spaced) = ("x".repeat(65), "a b".to_owned());
+    for key in [&too_long, &spaced] {
+        let request = AddSalePackageRequest { package: Some(laddered("丙")) };
+        let outcome = world.packages(with_request_id(RETAIL, key)).add_sale_package(request).await;
+        assert_eq!(reason(outcome), "REQUEST_ID_INVALID", "{key}");
+        let query = QuerySalePackageRequest::default();
+        world.packages(with_request_id(RETAIL, key)).query_sale_package(query).await.unwrap();
     }
 }
 

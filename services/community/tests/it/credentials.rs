@@ -118,7 +118,7 @@ async fn a_credential_with_two_values_is_refused() {
     for (name, value) in [("x-channel-id", SIGNING_APP), ("authorization", "Bearer nonsense")] {
         assert_eq!(refusal(twice(name, value).await), refused("CREDENTIALS_REFUSED", "鉴权失败：签名失败"), "{name}");
     }
-    for name in ["x-tenant-id", "x-request-id", "x-channel-key", "x-request-time", "x-operator-id", "x-signature"] {
+    for name in ["x-tenant-id", "idempotency-key", "x-channel-key", "x-request-time", "x-operator-id", "x-signature"] {
         let caller = service.caller().with(name, "1");
         let mut request = caller.request(list());
         request.metadata_mut().append(name, "2".parse().unwrap());

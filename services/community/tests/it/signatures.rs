@@ -33,7 +33,7 @@ fn unproved(service: &Service, id: &str) -> MetadataMap {
     let mut metadata = MetadataMap::new();
     for (name, value) in [
         ("x-channel-id", SIGNING_APP.to_owned()),
-        ("x-request-id", id.to_owned()),
+        ("idempotency-key", id.to_owned()),
         ("x-request-time", time),
         ("x-signature", signature::finish(&state, &Secret::new(SECRET)).unwrap()),
         ("authorization", format!("Bearer {}", service.token(OPERATOR))),
@@ -142,7 +142,7 @@ async fn a_captured_call_cannot_be_moved_to_another_method_id_time_operator_or_c
     let delete = DeleteFeeConfigRequest { config_id: id.clone(), community_id: HOME.into() };
     is_refused(deletes(&service, &captured, delete.clone()).await);
     for (name, value) in [
-        ("x-request-id", "id-2".to_owned()),
+        ("idempotency-key", "id-2".to_owned()),
         ("x-request-time", written(service.clock.now() + TimeDelta::minutes(14), &service)),
         ("authorization", format!("Bearer {}", service.token(OTHER_OPERATOR))),
         ("x-tenant-id", HOME.to_owned()),

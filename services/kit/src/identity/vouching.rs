@@ -46,7 +46,7 @@ const BOUND: [&str; 9] = [
     "x-channel-id",
     "x-channel-key",
     "x-tenant-id",
-    "x-request-id",
+    "idempotency-key",
     "x-request-time",
     "x-signature",
     SIGNATURE_STATES,
@@ -240,7 +240,7 @@ mod tests {
 
     fn call(keys: &GatewayKeys) -> HeaderMap {
         let mut metadata = MetadataMap::new();
-        for (name, value) in [("x-request-id", "1"), ("x-request-time", "20240320103000"), ("x-signature", "s")] {
+        for (name, value) in [("idempotency-key", "1"), ("x-request-time", "20240320103000"), ("x-signature", "s")] {
             metadata.insert(name, value.parse().unwrap());
         }
         metadata.append_bin(SIGNATURE_STATES, BinaryMetadataValue::from_bytes(b"state"));

@@ -95,7 +95,8 @@ where
         let resources = Arc::clone(&self.resources);
         let trace = resources.authenticator.trace_of(request.headers());
         let method = Method::of(request.uri().path());
-        let call = Boundary { service: resources.service, operation: Operation::Rpc(method.path), trace, lane: None };
+        let (service, operation) = (resources.service, Operation::Rpc(method.path));
+        let call = Boundary { service, operation, trace, edge_id: boundary::edge_id(request.headers()), lane: None };
         Box::pin(call.clone().around(async move {
             let span = if boundary::traced() { span_of(resources.service, method.path) } else { Span::none() };
             trace.adopt(&span);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use communal_proto::{REQUESTS, wire};
+use communal_proto::{request_of, wire};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
@@ -56,7 +56,6 @@ static KNOWN: LazyLock<HashMap<String, Shape>> = LazyLock::new(methods);
 /// Returns the methods by their paths.
 fn methods() -> HashMap<String, Shape> {
     let mut methods = HashMap::new();
-    let requests: HashMap<_, _> = REQUESTS.iter().map(|(path, request)| (*path, request)).collect();
     for set in [
         communal_proto::FILE_DESCRIPTOR_SET,
         tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -70,7 +69,7 @@ fn methods() -> HashMap<String, Shape> {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
                     let (streams, uploads) = (method.server_streaming(), method.client_streaming());
-                    let (open, request) = (is_open(&path), requests.get(path.as_str()).copied());
+                    let (open, request) = (is_open(&path), request_of(&path));
                     methods.insert(path, Shape { streams, uploads, open, request });
                 }
             }

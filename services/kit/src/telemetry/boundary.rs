@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use tracing::{Instrument as _, Span};
 
 use crate::telemetry::lane::Lane;
@@ -14,6 +15,20 @@ use crate::telemetry::trace::TraceContext;
 
 tokio::task_local! {
     static CURRENT: Boundary;
+}
+
+/// The header in which proxies give a request an id, in HTTP and in gRPC metadata.
+pub const EDGE_ID: &str = "x-request-id";
+/// The longest id of a proxy that log lines repeat.
+const LONGEST_EDGE_ID: usize = 64;
+
+/// Returns the id that a proxy gave a request, if it is short and of letters, digits and hyphens alone. A
+/// log line does not repeat any other text that a caller may have sent.
+#[must_use]
+pub fn edge_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    let id = headers.get(EDGE_ID)?.to_str().ok()?;
+    let plain = id.len() <= LONGEST_EDGE_ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    plain.then(|| id.into())
 }
 
 /// The method or interface that is called.
@@ -39,6 +54,8 @@ pub struct Boundary {
     pub operation: Operation,
     /// The trace that the call belongs to.
     pub trace: TraceContext,
+    /// The id that a proxy gave the request, for log lines.
+    pub edge_id: Option<Arc<str>>,
     /// The caller's share of the database connections, once it is known who calls.
     pub lane: Option<Arc<Lane>>,
 }
@@ -79,6 +96,9 @@ impl Boundary {
         each("trace.id", &self.trace.trace_id());
         if let Some(caller) = self.trace.linked_trace_id() {
             each("trace.caller", &caller);
+        }
+        if let Some(edge_id) = &self.edge_id {
+            each("http.request.id", edge_id);
         }
     }
 }

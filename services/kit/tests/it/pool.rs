@@ -148,6 +148,7 @@ async fn a_channel_that_uses_its_share_waits_for_itself() {
         service: "kit",
         operation: Operation::Rpc("/a.B/C"),
         trace: TraceContext::root(),
+        edge_id: None,
         lane: Some(Arc::new(Lane::new(3, Counter::noop()))),
     };
     let (greedy, modest) = (call(), call());

@@ -38,7 +38,7 @@ impl Interceptor for Caller {
             request.metadata_mut().insert(name, value.parse().unwrap());
         }
         if let Some(id) = &self.request_id {
-            request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+            request.metadata_mut().insert("idempotency-key", id.parse().unwrap());
         }
         Ok(request)
     }

@@ -84,7 +84,7 @@ impl Caller {
 
     /// The same caller with a request id.
     pub(crate) fn id(&self, request_id: &str) -> Self {
-        self.clone().with("x-request-id", request_id)
+        self.clone().with("idempotency-key", request_id)
     }
 
     pub(crate) fn request<M>(&self, message: M) -> Request<M> {
