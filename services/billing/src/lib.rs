@@ -46,6 +46,7 @@ use communal_proto::billing::v1::meter_service_server::MeterServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
+use communal_proto::billing::v1::reading_service_server::ReadingServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
 use communal_proto::billing::v1::season_month_service_server::SeasonMonthServiceServer;
 use communal_proto::billing::v1::settlement_account_service_server::SettlementAccountServiceServer;
@@ -154,6 +155,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
     let points = metering::points::rpc::BillingPointRpc::new(pool.clone(), config.clock.clone());
+    let readings = metering::readings::rpc::ReadingRpc::new(pool.clone(), config.clock.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
         .with(PackageServiceServer::new(packages.clone()).max_decoding_message_size(LARGEST_REQUEST))
@@ -184,7 +186,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         )
         .with(ArchiveServiceServer::new(archive).max_decoding_message_size(LARGEST_REQUEST))
         .with(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST))
-        .with(BillingPointServiceServer::new(points).max_decoding_message_size(LARGEST_REQUEST));
+        .with(BillingPointServiceServer::new(points).max_decoding_message_size(LARGEST_REQUEST))
+        .with(ReadingServiceServer::new(readings).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);
     server.administered_by(administration).bind().await

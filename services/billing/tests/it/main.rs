@@ -25,6 +25,7 @@ mod plans;
 mod prices;
 mod process;
 mod rating;
+mod readings;
 mod replicas;
 mod schema;
 mod season_months;

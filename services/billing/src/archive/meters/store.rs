@@ -130,6 +130,18 @@ pub async fn lock(tx: &mut PgConnection, call: &Call, meter_ids: &[&str]) -> Res
         .await
 }
 
+/// Returns those of the meters that the company has.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn read(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    meter_ids: &[&str],
+) -> Result<Vec<MeterRow>, sqlx::Error> {
+    select_meters!("AND meter_id = ANY($2)", company_id, meter_ids as _).fetch_all(executor).named("meter_read").await
+}
+
 /// Changes a locked meter; a field that is not given stays.
 ///
 /// # Errors

@@ -103,14 +103,65 @@ pub fn read(given: &[BoundaryReading], checker: &mut Checker) -> Readings {
     readings
 }
 
+/// Returns true if a register of so many digits cannot show a reading.
+#[must_use]
+pub fn is_beyond(reading: Decimal, digits: i32) -> bool {
+    let end = u32::try_from(digits).ok().and_then(|digits| 10_i64.checked_pow(digits)).map(Decimal::from);
+    end.is_none_or(|end| reading >= end)
+}
+
 /// Returns the fault of a reading that a register of so many digits cannot show.
 fn beyond(reading: Decimal, digits: i32, row: usize) -> Option<Fault> {
-    let end = u32::try_from(digits).ok().and_then(|digits| 10_i64.checked_pow(digits)).map(Decimal::from);
-    if end.is_some_and(|end| reading < end) {
-        return None;
-    }
     let field = READINGS.at(row).then(fields::READING);
-    Some(Fault::rule(field, format!("is not below 10^{digits}"), format!("表底超出表码位数{digits}位")))
+    is_beyond(reading, digits)
+        .then(|| Fault::rule(field, format!("is not below 10^{digits}"), format!("表底超出表码位数{digits}位")))
+}
+
+/// Why two readings of a register give no quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismeasure {
+    /// The movement does not fit them.
+    Movement,
+    /// The quantity has more than 14 digits.
+    Beyond,
+}
+
+/// Returns the fault of the field that has the movement between two readings.
+#[must_use]
+pub fn mismeasured(mismeasure: Mismeasure, field: impl Into<FieldPath>, last: Decimal, this: Decimal) -> Fault {
+    match mismeasure {
+        Mismeasure::Movement => {
+            let english = format!("does not fit: the reading is {this} and was {last}");
+            Fault::rule(field, english, format!("与表底不符：上次表底{last}，本次表底{this}"))
+        }
+        Mismeasure::Beyond => Fault::rule(field, "gives a quantity beyond 14 digits", "用量超出范围"),
+    }
+}
+
+/// Returns what a register measured between two readings, not rounded.
+///
+/// # Errors
+/// Returns an error if the movement does not fit the readings, or the quantity is too large.
+pub fn measured_between(
+    last: Decimal,
+    this: Decimal,
+    turn: TurnUpsideType,
+    digits: i32,
+    multiplier: Decimal,
+) -> Result<Decimal, Mismeasure> {
+    let fits = match turn {
+        TurnUpsideType::Unspecified | TurnUpsideType::Normal => this >= last,
+        TurnUpsideType::Backwards => this <= last,
+        TurnUpsideType::Rollover => this < last,
+    };
+    if !fits {
+        return Err(Mismeasure::Movement);
+    }
+    let register_end = u32::try_from(digits).ok().and_then(|digits| 10_i64.checked_pow(digits)).map(Decimal::from);
+    let rolled = if turn == TurnUpsideType::Rollover { register_end } else { Some(Decimal::ZERO) };
+    let difference = rolled.and_then(|end| this.checked_sub(last)?.checked_add(end));
+    let quantity = difference.and_then(|difference| difference.checked_mul(multiplier)).ok_or(Mismeasure::Beyond)?;
+    if quantity.abs() < Decimal::from(99_999_999_999_999_i64) { Ok(quantity) } else { Err(Mismeasure::Beyond) }
 }
 
 /// Judges the opening readings of a meter: each fits its digits, and every register that is needed has one.
@@ -213,23 +264,9 @@ fn measured(installed: &Installed, given: &Given, digits: i32, multiplier: Decim
         return Ok(Decimal::ZERO);
     }
     let (this, last) = (given.reading, installed.last_reading);
-    let field = || READINGS.at(given.row).then(fields::TURN);
-    let fits = match given.turn {
-        TurnUpsideType::Unspecified | TurnUpsideType::Normal => this >= last,
-        TurnUpsideType::Backwards => this <= last,
-        TurnUpsideType::Rollover => this < last,
-    };
-    if !fits {
-        let english = format!("does not fit: the reading is {this} and was {last}");
-        return Err(Fault::rule(field(), english, format!("与表底不符：上次表底{last}，本次表底{this}")));
-    }
-    let register_end = u32::try_from(digits).ok().and_then(|digits| 10_i64.checked_pow(digits)).map(Decimal::from);
-    let rolled = if given.turn == TurnUpsideType::Rollover { register_end } else { Some(Decimal::ZERO) };
-    let difference = rolled.and_then(|end| this.checked_sub(last)?.checked_add(end));
-    let quantity = difference.and_then(|difference| difference.checked_mul(multiplier));
-    let too_large = || Fault::rule(field(), "gives a quantity beyond 14 digits", "用量超出范围");
-    let quantity = quantity.map(|quantity| round(quantity, QUANTITY_SCALE)).ok_or_else(too_large)?;
-    if quantity.abs() < Decimal::from(100_000_000_000_000_i64) { Ok(quantity) } else { Err(too_large()) }
+    measured_between(last, this, given.turn, digits, multiplier)
+        .map(|quantity| round(quantity, QUANTITY_SCALE))
+        .map_err(|mismeasure| mismeasured(mismeasure, READINGS.at(given.row).then(fields::TURN), last, this))
 }
 
 /// Judges a swap: what the old meter measured has a matching register on the new one.

@@ -155,6 +155,8 @@ pub struct Snapshot {
     pub retro_fee: i64,
 }
 
+pub(in crate::metering) use decimals;
+
 decimals!(Snapshot {
     /// Load (ENERGY_LOAD).
     energy_load: QUANTITY_SCALE,

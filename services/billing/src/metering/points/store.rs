@@ -53,6 +53,12 @@ impl Basis {
         let registers = self.registers.get(id).map_or(&[] as &[_], Vec::as_slice);
         Snapshot::take(account, registers, main, temporary).map(Some)
     }
+
+    /// The snapshot of an account that has a meter point.
+    fn required_snapshot(&self, id: &str) -> Result<Snapshot, sqlx::Error> {
+        let snapshot = self.snapshot(id).map_err(|error| sqlx::Error::Encode(error.into()))?;
+        snapshot.ok_or_else(|| sqlx::Error::Encode(format!("{id} has no meter point").into()))
+    }
 }
 
 /// Locks accounts and reads what their points are made of. Returns `None` if an account went to another series of account
@@ -72,6 +78,24 @@ pub async fn basis(
         months.insert(series, month);
     }
     let locked = settlement_accounts::store::lock(tx, call, ids).await?;
+    let mut basis = present(tx, call, ids).await?;
+    let open = open_months(tx, call, ids).await?;
+    for account in locked {
+        let id = account.settlement_account_id;
+        let mut standing =
+            Standing { state: account.state.0, open_point: open.get(&id).copied(), ..Standing::default() };
+        if let Some(account) = basis.accounts.get(&id) {
+            let Some(month) = months.get(&account.series()) else { return Ok(None) };
+            standing.open_month = *month;
+        }
+        basis.standings.insert(id, standing);
+    }
+    note_charged_off(tx, call, &mut basis.standings).await?;
+    Ok(Some(basis))
+}
+
+/// Reads what points of accounts are made of at present.
+async fn present(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Basis, sqlx::Error> {
     let mut basis = Basis::default();
     for account in billable::store::accounts(tx, call, ids).await? {
         basis.accounts.insert(account.settlement_account_id.clone(), account);
@@ -90,25 +114,57 @@ pub async fn basis(
             }
         }
     }
-    let open = open_months(tx, call, ids).await?;
-    for account in locked {
-        let id = account.settlement_account_id;
-        let mut standing =
-            Standing { state: account.state.0, open_point: open.get(&id).copied(), ..Standing::default() };
-        if let Some(account) = basis.accounts.get(&id) {
-            let Some(month) = months.get(&account.series()) else { return Ok(None) };
-            standing.open_month = *month;
-        }
-        basis.standings.insert(id, standing);
-    }
-    note_charged_off(tx, call, &mut basis.standings).await?;
-    Ok(Some(basis))
+    Ok(basis)
 }
 
-/// Locks the open normal points of accounts and returns their account months.
-async fn open_months(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<HashMap<String, i32>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "SELECT o.settlement_account_id, o.account_month
+/// Returns the snapshots that points of accounts would have if they were made now. Nothing is locked or written.
+///
+/// # Errors
+/// Returns the database's error, and an error of encoding as [`make`] does.
+pub async fn preview(
+    connection: &mut PgConnection,
+    call: &Call,
+    ids: &[&str],
+) -> Result<HashMap<String, Snapshot>, sqlx::Error> {
+    let basis = present(connection, call, ids).await?;
+    ids.iter().map(|id| Ok(((*id).to_owned(), basis.required_snapshot(id)?))).collect()
+}
+
+/// Makes outdated points of locked accounts again, in the account months that they are of.
+///
+/// # Errors
+/// Returns the database's error, and an error of encoding as [`make`] does.
+pub async fn remake(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<(), sqlx::Error> {
+    let basis = present(tx, call, ids).await?;
+    let open = open_months(tx, call, ids).await?;
+    let again = |id: &&'_ str| open.get(*id).map(|month| Making::Again { from: *month, month: *month });
+    let makings: Vec<_> = ids.iter().filter_map(|id| Some((*id, again(id)?))).collect();
+    make(tx, call, &basis, &makings).await
+}
+
+/// An open normal point, locked.
+#[derive(Clone, Debug)]
+pub struct OpenPoint {
+    /// The account.
+    pub settlement_account_id: String,
+    /// The account month.
+    pub account_month: i32,
+    /// The book.
+    pub book_id: String,
+    /// The meter that the account has now.
+    pub meter_id: Option<String>,
+    /// True if the meter or the customer changed since it was made.
+    pub outdated: bool,
+}
+
+/// Locks the open normal points of accounts and returns them, by account.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn lock_open(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<OpenPoint>, sqlx::Error> {
+    sqlx::query_as!(
+        OpenPoint,
+        "SELECT o.settlement_account_id, o.account_month, o.book_id, o.meter_id, o.outdated
          FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
          JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
              AND o.kind = '1'
@@ -119,8 +175,32 @@ async fn open_months(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result
     )
     .fetch_all(tx)
     .named("point_open_lock")
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.settlement_account_id, row.account_month)).collect())
+    .await
+}
+
+/// Returns those of the accounts whose open normal point is outdated.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn outdated(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT o.settlement_account_id
+         FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
+         JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
+             AND o.kind = '1' AND o.outdated
+         ORDER BY o.settlement_account_id",
+        &vec![call.tenant.id.clone(); ids.len()],
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("point_open_outdated")
+    .await
+}
+
+/// Locks the open normal points of accounts and returns their account months.
+async fn open_months(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<HashMap<String, i32>, sqlx::Error> {
+    let points = lock_open(tx, call, ids).await?;
+    Ok(points.into_iter().map(|point| (point.settlement_account_id, point.account_month)).collect())
 }
 
 /// Notes which accounts are charged off in their open month, and which closed ones finally: they have a point that is not
@@ -194,9 +274,7 @@ pub async fn make(
 ) -> Result<(), sqlx::Error> {
     let mut points = Vec::with_capacity(makings.len());
     for (id, making) in makings {
-        let snapshot = basis.snapshot(id).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        let snapshot = snapshot.ok_or_else(|| sqlx::Error::Encode(format!("{id} has no meter point").into()))?;
-        points.push(Point { id, making: *making, snapshot });
+        points.push(Point { id, making: *making, snapshot: basis.required_snapshot(id)? });
     }
     let (new, again): (Vec<_>, Vec<_>) = points.iter().partition(|point| matches!(point.making, Making::New { .. }));
     if !new.is_empty() {

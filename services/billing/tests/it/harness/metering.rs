@@ -71,3 +71,41 @@ impl World {
         .unwrap();
     }
 }
+
+/// A reading of the register of flow 1 in a normal run.
+pub fn read(meter_id: &str, register: ReadingsType, reading: &str) -> RegisterReading {
+    RegisterReading {
+        meter_id: meter_id.into(),
+        run_kind: NormalRetroType::Normal.into(),
+        energy_flow: EnergyFlowType::Forward.into(),
+        register: register.into(),
+        reading: reading.into(),
+        turn: 0,
+    }
+}
+
+impl World {
+    pub async fn enter(&self, by: Caller, readings: Vec<RegisterReading>) -> Result<(), Status> {
+        self.readings(by).meter_reading(MeterReadingRequest { readings }).await.map(drop)
+    }
+
+    /// A page of the registers to read in a book, and how many there are.
+    pub async fn pending(&self, tenant: &'static str, book_id: &str, page: PageRequest) -> (Vec<PendingReading>, i64) {
+        let book = Some(BookId { book_id: book_id.into() });
+        let request = QueryPreMeterReadingsRequest { page: Some(page), book };
+        let reply = self.readings(caller(tenant)).query_pre_meter_readings(request).await.unwrap().into_inner();
+        (reply.readings, reply.page.unwrap().total)
+    }
+
+    /// A page of the registers that are read in a book or of a meter, and how many there are.
+    pub async fn measured(
+        &self,
+        tenant: &'static str,
+        filter: MeasuredFilter,
+        page: PageRequest,
+    ) -> (Vec<MeasuredRegister>, i64) {
+        let request = QueryMeterConsAnalysisRequest { page: Some(page), filter: Some(filter) };
+        let reply = self.readings(caller(tenant)).query_meter_cons_analysis(request).await.unwrap().into_inner();
+        (reply.readings, reply.page.unwrap().total)
+    }
+}

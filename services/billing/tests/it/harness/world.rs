@@ -26,6 +26,7 @@ use communal_proto::billing::v1::meter_service_client::MeterServiceClient;
 use communal_proto::billing::v1::month_control_service_client::MonthControlServiceClient;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
 use communal_proto::billing::v1::package_service_client::PackageServiceClient;
+use communal_proto::billing::v1::reading_service_client::ReadingServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::season_month_service_client::SeasonMonthServiceClient;
 use communal_proto::billing::v1::settlement_account_service_client::SettlementAccountServiceClient;
@@ -161,6 +162,10 @@ impl World {
 
     pub fn billing_points(&self, caller: Caller) -> BillingPointServiceClient<Intercepted> {
         BillingPointServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn readings(&self, caller: Caller) -> ReadingServiceClient<Intercepted> {
+        ReadingServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn books(&self, caller: Caller) -> BookServiceClient<Intercepted> {

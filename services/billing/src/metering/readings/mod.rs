@@ -1,0 +1,11 @@
+//! Readings (表底): what the registers of open billing points show, and what they measured since the last bill.
+//!
+//! [`stored`] is what is kept of the readings of a point, [`rules`] read and judge what is entered, [`shown`] prints
+//! registers; all three are pure.
+
+pub mod import;
+pub mod rpc;
+pub mod rules;
+pub mod shown;
+pub mod store;
+pub mod stored;

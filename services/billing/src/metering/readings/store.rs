@@ -1,0 +1,227 @@
+//! The statements of readings. Every query is bound by the company.
+//!
+//! Readings are entered under the locks of their open points (`points/store.rs`). The tenant travels with each key, in arrays.
+
+use chrono::{DateTime, Utc};
+use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
+use communal_kit::paging::Page;
+use communal_proto::Coded as _;
+use communal_proto::billing::v1::NormalRetroType;
+use prost::Message as _;
+use sqlx::{PgConnection, PgExecutor};
+
+use super::stored::Readings;
+use crate::metering::points::snapshot::Snapshot;
+
+/// A normal point with its readings.
+#[derive(Clone, Debug)]
+pub struct ReadPoint {
+    /// The account.
+    pub settlement_account_id: String,
+    /// The account month.
+    pub account_month: i32,
+    /// What it holds.
+    pub snapshot: Snapshot,
+    /// Its readings.
+    pub readings: Readings,
+}
+
+fn decoded(snapshot: &[u8], readings: Option<&[u8]>) -> Result<(Snapshot, Readings), sqlx::Error> {
+    let broken = |error: prost::DecodeError| sqlx::Error::Decode(error.into());
+    let readings = readings.map_or(Ok(Readings::default()), Readings::decode).map_err(broken)?;
+    Ok((Snapshot::decode(snapshot).map_err(broken)?, readings))
+}
+
+/// Returns normal points, each given by its account and month, with their readings.
+///
+/// # Errors
+/// Returns the database's error, and an error of decoding for a point that cannot be read.
+pub async fn points(
+    tx: &mut PgConnection,
+    call: &Call,
+    settlement_account_ids: &[&str],
+    account_months: &[i32],
+) -> Result<Vec<ReadPoint>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT p.settlement_account_id, p.account_month, p.snapshot, r.readings AS "readings?"
+           FROM unnest($1::text[], $2::text[], $3::integer[]) AS own (company_id, settlement_account_id, account_month)
+           JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
+               AND p.account_month = own.account_month AND p.kind = '1' AND p.number = 0
+           LEFT JOIN point_reading r ON r.company_id = own.company_id
+               AND r.settlement_account_id = own.settlement_account_id AND r.account_month = own.account_month
+               AND r.kind = '1' AND r.number = 0"#,
+        &vec![call.tenant.id.clone(); settlement_account_ids.len()],
+        settlement_account_ids as _,
+        account_months,
+    )
+    .fetch_all(tx)
+    .named("billing_point_read")
+    .await?;
+    let point = |row: (String, i32, Vec<u8>, Option<Vec<u8>>)| {
+        let (settlement_account_id, account_month, snapshot, readings) = row;
+        let (snapshot, readings) = decoded(&snapshot, readings.as_deref())?;
+        Ok(ReadPoint { settlement_account_id, account_month, snapshot, readings })
+    };
+    rows.into_iter().map(|r| point((r.settlement_account_id, r.account_month, r.snapshot, r.readings))).collect()
+}
+
+/// Writes the readings of locked points.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn write(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO point_reading (company_id, settlement_account_id, account_month, kind, number, meter_id, registers,
+             complete, readings)
+         SELECT $1, settlement_account_id, account_month, $2, 0, meter_id, registers, complete, readings
+         FROM unnest($3::text[], $4::integer[], $5::text[], $6::integer[], $7::boolean[], $8::bytea[])
+             AS new (settlement_account_id, account_month, meter_id, registers, complete, readings)
+         ON CONFLICT (company_id, settlement_account_id, account_month, kind, number) DO UPDATE
+         SET (meter_id, registers, complete, readings, operator_id, channel_id, trace_id, written_at)
+           = (excluded.meter_id, excluded.registers, excluded.complete, excluded.readings, excluded.operator_id,
+              excluded.channel_id, excluded.trace_id, excluded.written_at)",
+        call.tenant.id,
+        NormalRetroType::Normal.stored(),
+        points.iter().map(|p| p.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
+        &points.iter().map(|p| p.account_month).collect::<Vec<_>>(),
+        points.iter().map(|p| p.snapshot.meter_id()).collect::<Vec<_>>() as _,
+        &points.iter().map(|p| p.readings.count()).collect::<Vec<_>>(),
+        &points.iter().map(|p| p.readings.are_complete(&p.snapshot)).collect::<Vec<_>>(),
+        &points.iter().map(|p| p.readings.encode_to_vec()).collect::<Vec<_>>(),
+    )
+    .execute(tx)
+    .named("point_reading_write")
+    .await?;
+    Ok(())
+}
+
+/// An open point of a page of registers.
+#[derive(Clone, Debug)]
+pub struct PagedPoint {
+    /// The account.
+    pub settlement_account_id: String,
+    /// What it holds.
+    pub snapshot: Snapshot,
+    /// Its readings.
+    pub readings: Readings,
+    /// When it was calculated.
+    pub calculated_at: Option<DateTime<Utc>>,
+    /// True if it has to be made again.
+    pub outdated: bool,
+    /// The number of registers of the points before it.
+    pub before: i64,
+}
+
+/// A row of a page of registers.
+#[derive(Debug)]
+struct PagedRow {
+    settlement_account_id: String,
+    snapshot: Vec<u8>,
+    readings: Option<Vec<u8>>,
+    calculated_at: Option<DateTime<Utc>>,
+    outdated: bool,
+    registers: i64,
+    before: i64,
+    total: i64,
+}
+
+/// Selects the open points of a book whose registers are on a page, by reading order, meter and account, with the number
+/// of registers before each and of all. The first point comes in any case: it tells the total. The expression is the
+/// number of registers of a point `o`.
+macro_rules! select_paged {
+    ($from:tt, $registers:tt, $page:expr, $($argument:expr),* $(,)?) => {
+        sqlx::query_as!(
+            PagedRow,
+            r#"SELECT n.settlement_account_id AS "settlement_account_id!", p.snapshot, r.readings AS "readings?",
+                   c.written_at AS "calculated_at?", n.outdated AS "outdated!", n.registers AS "registers!",
+                   n.before AS "before!", n.total AS "total!"
+               FROM (SELECT o.company_id, o.settlement_account_id, o.account_month, o.kind, o.number, o.outdated,
+                         row_number() OVER w AS place, "#
+                + $registers
+                + "::bigint AS registers, (sum("
+                + $registers
+                + ") OVER w - "
+                + $registers
+                + ")::bigint AS before, (sum("
+                + $registers
+                + r#") OVER ())::bigint AS total
+                     FROM point_open o "#
+                + $from
+                + r#" WHERE o.company_id = $3 AND o.book_id = $4 AND o.kind = '1' AND "#
+                + $registers
+                + r#" > 0 AND ($5 = '' OR o.meter_id = $5)
+                     WINDOW w AS (ORDER BY o.reading_order, o.meter_id, o.settlement_account_id)) AS n
+               JOIN billing_point p ON p.company_id = n.company_id AND p.settlement_account_id = n.settlement_account_id
+                   AND p.account_month = n.account_month AND p.kind = n.kind AND p.number = n.number
+               LEFT JOIN point_reading r ON r.company_id = n.company_id
+                   AND r.settlement_account_id = n.settlement_account_id AND r.account_month = n.account_month
+                   AND r.kind = n.kind AND r.number = n.number
+               LEFT JOIN point_calculation c ON c.company_id = n.company_id
+                   AND c.settlement_account_id = n.settlement_account_id AND c.account_month = n.account_month
+                   AND c.kind = n.kind AND c.number = n.number
+               WHERE n.place = 1 OR (n.before < $2 AND n.before + n.registers >= $1)
+               ORDER BY n.before"#,
+            $page.first,
+            $page.last,
+            $($argument),*
+        )
+    };
+}
+
+/// Returns the open points of a book whose registers, read or not, are on a page, and how many registers there are.
+///
+/// # Errors
+/// Returns the database's error, and an error of decoding for a point that cannot be read.
+pub async fn pending(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    book_id: &str,
+    page: Page,
+) -> Result<(Vec<PagedPoint>, i64), sqlx::Error> {
+    let rows = select_paged!("", "o.registers", page, company_id, book_id, "").fetch_all(executor);
+    paged(rows.named("point_pending").await?, page)
+}
+
+/// Returns the open points of a book, or of a meter of it, whose registers that are read are on a page, and how many such
+/// registers there are.
+///
+/// # Errors
+/// Returns the database's error, and an error of decoding for a point that cannot be read.
+pub async fn measured(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    book_id: &str,
+    meter_id: &str,
+    page: Page,
+) -> Result<(Vec<PagedPoint>, i64), sqlx::Error> {
+    let rows = select_paged!(
+        "JOIN point_reading m ON m.company_id = o.company_id AND m.settlement_account_id = o.settlement_account_id
+             AND m.account_month = o.account_month AND m.kind = o.kind AND m.number = o.number",
+        "m.registers",
+        page,
+        company_id,
+        book_id,
+        meter_id,
+    )
+    .fetch_all(executor);
+    paged(rows.named("point_measured").await?, page)
+}
+
+fn paged(rows: Vec<PagedRow>, page: Page) -> Result<(Vec<PagedPoint>, i64), sqlx::Error> {
+    let total = rows.first().map_or(0, |row| row.total);
+    // The first point may be of another page.
+    let on_page = rows.into_iter().filter(|row| row.before + row.registers >= page.first);
+    let point = |row: PagedRow| {
+        let (snapshot, readings) = decoded(&row.snapshot, row.readings.as_deref())?;
+        Ok(PagedPoint {
+            settlement_account_id: row.settlement_account_id,
+            snapshot,
+            readings,
+            calculated_at: row.calculated_at,
+            outdated: row.outdated,
+            before: row.before,
+        })
+    };
+    Ok((on_page.map(point).collect::<Result<_, sqlx::Error>>()?, total))
+}
