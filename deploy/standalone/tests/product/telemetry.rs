@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use communal_fixtures::credentials::billing::{self, RETAIL};
 use communal_fixtures::credentials::community;
+use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
+use communal_proto::community::v1::{PayerObject, PayerObjectType, RegisterPayerObjectsRequest};
 use nix::sys::signal::Signal;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
@@ -137,6 +140,40 @@ fn fee_item(name: &str) -> Value {
         "communityId": "10001", "billType": "MONTHLY", "paymentCd": "PREPAID", "paymentCycle": "MONTH",
         "state": "ENABLED", "prepaymentPeriod": "15", "feeTypeCds": [], "configId": "",
     })
+}
+
+/// An owner of the home community, and what must be written nowhere but where owners and fees are kept.
+struct Owner {
+    name: &'static str,
+    phone: &'static str,
+    plate: &'static str,
+}
+
+/// Names and phones that occur in nothing else.
+const OWNERS: [Owner; 2] = [
+    Owner { name: "欧阳标记", phone: "13977700071", plate: "京A标记71" },
+    Owner { name: "司徒标记", phone: "13977700072", plate: "京A标记72" },
+];
+
+/// Registers a room and a car of an owner over gRPC.
+async fn register_owner(product: &Watched, owner: &Owner) {
+    let object = |id: &str, kind: PayerObjectType, name: &str| PayerObject {
+        payer_obj_id: id.into(),
+        payer_obj_type: kind.into(),
+        name: name.into(),
+        built_up_area: "60".into(),
+        owner_id: "O1".into(),
+        owner_name: owner.name.into(),
+        owner_tel: owner.phone.into(),
+        ..PayerObject::default()
+    };
+    let objects = vec![object("R1", PayerObjectType::Room, "1-2-101"), object("C1", PayerObjectType::Car, owner.plate)];
+    let message = RegisterPayerObjectsRequest { community_id: community::HOME.into(), payer_objects: objects };
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("x-channel-id", community::APP.parse().unwrap());
+    request.metadata_mut().insert("authorization", format!("Bearer {}", operator_token()).parse().unwrap());
+    let mut client = PayerObjectServiceClient::new(connect(product.process.community).await);
+    client.register_payer_objects(request).await.unwrap();
 }
 
 /// Returns the only span of this name in a trace.
@@ -455,4 +492,99 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
         .filter(|l| l["span"]["trace.id"].as_str().is_none_or(|id| id.len() != 32))
         .collect();
     assert!(loose.is_empty(), "lines of a call without its trace: {loose:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_is_named_in_no_line_span_metric_or_change_log() {
+    let mut product = Watched::start("owners").await;
+    let pool = product.databases.community.pool.clone();
+    let home = community::HOME;
+    let (ok, refused) = (r#""code":"0""#, r#""code":"404""#);
+    let sent = AtomicU32::new(0);
+    let post = async |command: &str, body: Value, expected: &str| {
+        let mut body = body;
+        body["communityId"] = home.into();
+        let transaction = format!("owners-{}", sent.fetch_add(1, Ordering::Relaxed));
+        let (_, answer) = product.send(product.hc(command, &body, &transaction)).await;
+        assert!(answer.contains(expected), "{command} {body}: {answer}");
+        answer
+    };
+    let get = async |path: &str| {
+        let request = product.http.get(product.url(&format!("{path}&communityId={home}&page=1&row=10")));
+        let request = request.header("app-id", community::APP).header("transaction-id", "owners-read");
+        let (_, answer) =
+            product.send(request.header("req-time", "20240301083000").bearer_auth(operator_token())).await;
+        answer
+    };
+    register_owner(&product, &OWNERS[0]).await;
+    post("feeConfig.saveFeeConfig", fee_item("物业费"), ok).await;
+    let item: String = sqlx::query_scalar("SELECT config_id FROM pay_fee_config").fetch_one(&pool).await.unwrap();
+    let charge =
+        |room: &str| json!({"locationObjId": room, "configId": item, "startTime": "2024-01-01", "endTime": ""});
+    post("fee.saveRoomCreateFee", charge("R1"), ok).await;
+    post("fee.saveRoomCreateFee", charge(OWNERS[0].name), refused).await;
+    let car = json!({"locationTypeCd": "2000", "locationObjId": "C1", "configId": item, "startTime": "2024-01-01"});
+    post("fee.saveParkingSpaceCreateFee", car, ok).await;
+    // A new owner: the fees keep the one of their day.
+    register_owner(&product, &OWNERS[1]).await;
+    let again = json!({"locationObjId": "R1", "configId": item, "startTime": "2024-02-01", "endTime": ""});
+    post("fee.saveRoomCreateFee", again, ok).await;
+
+    // Read by name, as the page searches.
+    for owner in &OWNERS {
+        for path in ["/app/fee.listFee?ownerName", "/app/reportOweFee/queryReportOweFee?ownerName"] {
+            let found = get(&format!("{path}={}", owner.name)).await;
+            assert!(found.contains(owner.name) && found.contains(owner.phone), "{found}");
+        }
+        // No room has such a number: a refusal that quotes it would be written.
+        assert!(get(&format!("/app/fee.listFee?roomNum={0}-{0}-{0}", owner.name)).await.contains(refused));
+        assert!(get(&format!("/app/feeApi/listOweFees?payObjId={}&row=99999999", owner.phone)).await.contains("code"));
+    }
+    // Each change that leaves an image.
+    let fees = "SELECT fee_id FROM pay_fee ORDER BY fee_id";
+    let fees: Vec<String> = sqlx::query_scalar(fees).fetch_all(&pool).await.unwrap();
+    let moved =
+        json!({"feeId": fees[0], "startTime": "2024-01-02", "endTime": "2024-01-02", "maxEndTime": "2049-12-31"});
+    post("fee.updateFee", moved, ok).await;
+    post("fee.finishFee", json!({"feeId": fees[0]}), ok).await;
+    post("fee.deleteFee", json!({"feeId": fees[1]}), ok).await;
+    post("fee.deleteFee", json!({"feeId": fees[2]}), ok).await;
+    // A name that is changed where it stands, as erasing it would.
+    let mut changing = pool.begin().await.unwrap();
+    let actor = "SELECT platform.announce('o', '', 'c', 't', 'm', now())";
+    sqlx::query(actor).execute(&mut *changing).await.unwrap();
+    sqlx::query("UPDATE pay_fee SET owner_name = '', owner_tel = '' WHERE fee_id = $1")
+        .bind(&fees[0])
+        .execute(&mut *changing)
+        .await
+        .unwrap();
+    changing.commit().await.unwrap();
+    // Storage that fails with the owner in its hands.
+    sqlx::raw_sql(
+        "CREATE FUNCTION quote_owner() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'no % here', NEW.owner_name || NEW.owner_tel; END $$;
+         CREATE TRIGGER quoting BEFORE INSERT ON pay_fee FOR EACH ROW EXECUTE FUNCTION quote_owner()",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let failing = json!({"locationObjId": "R1", "configId": item, "startTime": "2024-03-01", "endTime": ""});
+    post("fee.saveRoomCreateFee", failing, r#""code":"#).await;
+    let metrics = product.http.get(format!("http://{}/metrics", product.process.admin[0])).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("communal_statement_seconds"));
+    let log = "SELECT coalesce(string_agg(to_jsonb(c)::text, ' '), '') FROM platform.change c WHERE noun = 'fee'";
+    let log: String = sqlx::query_scalar(log).fetch_one(&pool).await.unwrap();
+    assert!(log.contains(r#""personal": ["owner_name", "owner_tel"]"#) && log.contains(r#""waived""#), "{log}");
+    product.stop().await;
+
+    let output = product.lines();
+    let spans = product.received.all();
+    for text in OWNERS.iter().flat_map(|owner| [owner.name, owner.phone, owner.plate, "标记"]) {
+        assert!(!log.contains(text), "{text} is in the change log: {log}");
+        assert!(!metrics.contains(text), "{text} is in a metric");
+        assert_eq!(output.lines().find(|line| line.contains(text)), None, "{text} was written");
+        let told = |span: &Span| span.name.contains(text) || span.attributes.values().any(|v| v.contains(text));
+        assert!(!spans.iter().any(told), "{text} is in a span");
+    }
 }
