@@ -27,13 +27,13 @@ use super::rules::{self, FIELDS};
 use super::run::{Progress, run};
 use super::store::{self, RuleRow};
 use super::{changes, listed};
-use crate::fee_items::store::{ViewFilter, items, lock_for_charging, view_page};
+use crate::fee_items::store::{ViewFilter, items, view_page};
 use crate::fees::rules::GivenTerms;
 use crate::fees::store::FeeRow;
 use crate::payer_objects::settings;
 use crate::vocabulary::codes::count;
 use crate::vocabulary::times;
-use crate::{fees, payer_objects};
+use crate::{fee_items, fees, payer_objects};
 
 /// Serves bill rules.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl BillRuleRpc {
 
 #[tonic::async_trait]
 impl BillRuleService for BillRuleRpc {
-    /// Locks: the request id, the settings and the item in share mode.
+    /// Locks: the request id, the settings in share mode, and the item.
     async fn create_bill_rules(
         &self,
         request: Request<CreateBillRulesRequest>,
@@ -61,7 +61,7 @@ impl BillRuleService for BillRuleRpc {
         let reply = write(&self.pool, &call, &message, async |tx| {
             let id = &message.config_id;
             let settings = settings::store::lock_shared(tx, &call).await?;
-            let item = lock_for_charging(tx, &call, id).await?;
+            let item = fee_items::store::lock(tx, &call, id).await?;
             let objects = payer_objects::store::known(tx, &call, &spans).await?;
             let asked = GivenTerms { amount: &message.amount, ..GivenTerms::default() };
             let rows = fees::rules::admit(item, objects, &spans, FIELDS, asked, settings.allow_duplicate_fee)?;

@@ -28,7 +28,7 @@ use crate::payer_objects::{readings, settings};
 use crate::vocabulary::codes::{count, given};
 use crate::vocabulary::spans::ChargedSpan;
 use crate::vocabulary::times;
-use crate::{bill_rules, fees, payer_objects};
+use crate::{bill_rules, fee_items, fees, payer_objects};
 
 /// Serves charging.
 #[derive(Clone, Debug)]
@@ -45,11 +45,17 @@ impl ChargingRpc {
     }
 
     /// Creates the fees of a charge, or its bill rules in bill mode, and returns their number. Locks: the
-    /// settings and the item in share mode.
+    /// settings in share mode, then the item, in share mode unless bill rules may be made.
     async fn charge(&self, tx: &mut PgConnection, call: &Call, charge: &Charge<'_>) -> Result<i32, Refusal> {
         let config_id = charge.config_id;
         let settings = settings::store::lock_shared(tx, call).await?;
-        let item = lock_for_charging(tx, call, config_id).await?;
+        // What is made is known of the item once it is locked, and its lock must not be raised: two would wait for
+        // each other.
+        let item = if settings.pay_fee_month {
+            fee_items::store::lock(tx, call, config_id).await?
+        } else {
+            lock_for_charging(tx, call, config_id).await?
+        };
         let not_found = || Refusal::new(Reason::FeeItemNotFound, format!("当前费用项ID不存在或存在多条{config_id}"));
         let item = item.ok_or_else(not_found)?;
         let cars = match &charge.objects {

@@ -89,8 +89,9 @@ macro_rules! locked {
     };
 }
 
-/// Locks a live item for a change. Charging by it waits until the transaction ends, and what was
-/// charged before can be seen by the next statement. Locks: the item.
+/// Locks a live item for a change, or to make bill rules by it. Charging by it waits until the transaction
+/// ends, and what was charged before can be seen by the next statement: an index keeps a fee from standing twice,
+/// another one a rule, and this lock a rule beside a fee. Locks: the item.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -102,8 +103,8 @@ pub async fn lock(
     locked!("FOR NO KEY UPDATE", call, config_id).fetch_optional(connection).named("fee_item_lock").await
 }
 
-/// Locks a live item in share mode: others may charge by it at the same time, but it cannot be
-/// stopped, changed or deleted before the transaction ends. Locks: the item.
+/// Locks a live item in share mode: others may charge fees by it at the same time, but it cannot be
+/// stopped, changed or deleted, and no bill rule can be made by it, before the transaction ends. Locks: the item.
 ///
 /// # Errors
 /// Returns the database's error.

@@ -265,12 +265,20 @@ impl FeeService for FeeRpc {
         }))
     }
 
-    /// Locks: the request id, then the fee.
+    /// Locks: the request id, the settings and the item in share mode, then the fee.
     async fn update_fee(&self, request: Request<UpdateFeeRequest>) -> Result<Response<UpdateFeeResponse>, Status> {
         let (call, message, new) = begin_in_tenant(request, |m| &m.community_id)?.accept_with(changes::of_update)?;
         let reply = write(&self.pool, &call, &message, async |tx| {
-            let (fee, payments) = locked(tx, &call, &message.fee_id).await?;
+            let id = &message.fee_id;
+            let settings = settings::store::lock_shared(&mut *tx, &call).await?;
+            let fee = store::one(&mut *tx, &call, id).await?.ok_or_else(|| Refusal::of(Reason::FeeNotFound))?;
+            // No bill rule is made by its item meanwhile. A deleted item has no open fee.
+            lock_for_charging(&mut *tx, &call, &fee.config_id).await?;
+            let (fee, payments) = locked(tx, &call, id).await?;
             let ends = changes::may_move(&fee, payments, new)?;
+            if !settings.allow_duplicate_fee && store::rule_stands(&mut *tx, &call, &fee, new.start).await? {
+                return Err(Refusal::of(Reason::DuplicateFee));
+            }
             let item = crate::fee_items::store::items(&mut *tx, &call, &[&fee.config_id]).await?.pop();
             let escalating = item.is_some_and(|item| item.computing_formula.0 == Formula::EscalatingRent);
             let asked = GivenTerms {

@@ -18,7 +18,7 @@ use super::changes::{NewTimes, Payments};
 use super::facts::Facts;
 use super::{AdmittedRows, BillsOf, FeeFilter};
 use crate::amounts::Span;
-use crate::fee_items::store::{View, filter, items, page_of};
+use crate::fee_items::store::{View, filter, items};
 use crate::payer_objects;
 
 pub use crate::payer_objects::readings::store::ReadingRow;
@@ -241,7 +241,9 @@ fn conditions(query: &mut QueryBuilder<Postgres>, call: &Call, asked: &FeeFilter
     }
 }
 
-/// Reads a page of fees, newest first, and returns it with the number of fees in all.
+/// Reads a page of fees, newest first, and returns it with the number of fees in all. Numbers are drawn from one
+/// sequence, so the primary key has the fees in their order, and a page is read from it without the rest of
+/// the community.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -251,15 +253,17 @@ pub async fn page(
     asked: &FeeFilter,
     page: Page,
 ) -> Result<(Vec<FeeRow>, i64), sqlx::Error> {
-    let mut query = QueryBuilder::<Postgres>::new(format!(
-        "SELECT {FEE}, place, total
-         FROM (SELECT *, row_number() OVER (ORDER BY created_at DESC, fee_id DESC) AS place, count(*) OVER () AS total
-               FROM fee WHERE community_id = "
-    ));
+    let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM fee WHERE community_id = ");
     query.push_bind(call.tenant.id.clone());
     conditions(&mut query, call, asked);
-    query.push(") fee");
-    page_of(connection, query, page, "fee_page").await
+    let total = query.build_query_scalar().fetch_one(&mut *connection).named("fee_count").await?;
+    let mut query = QueryBuilder::<Postgres>::new(format!("SELECT {FEE} FROM fee WHERE community_id = "));
+    query.push_bind(call.tenant.id.clone());
+    conditions(&mut query, call, asked);
+    query.push(" ORDER BY fee_id DESC LIMIT ").push_bind(page.rows());
+    query.push(" OFFSET ").push_bind(page.offset());
+    let rows = query.build_query_as().fetch_all(connection).named("fee_page").await?;
+    Ok((rows, total))
 }
 
 /// Reads all open fees of a filter, by identifier.
@@ -271,8 +275,10 @@ pub async fn open(connection: &mut PgConnection, call: &Call, asked: &FeeFilter)
     query.push_bind(call.tenant.id.clone());
     query.push(" AND is_open");
     conditions(&mut query, call, asked);
-    query.push(" ORDER BY fee_id");
-    query.build_query_as().fetch_all(connection).named("fee_open").await
+    let mut rows: Vec<FeeRow> = query.build_query_as().fetch_all(connection).named("fee_open").await?;
+    // The database would sort whole rows, and on disk those of a large community.
+    rows.sort_unstable_by(|a, b| a.fee_id.cmp(&b.fee_id));
+    Ok(rows)
 }
 
 /// Reads the facts that the amounts of fees depend on. The number of statements is the same for any
@@ -404,6 +410,30 @@ pub async fn lock(
     .named("fee_payments")
     .await?;
     Ok(Some((fee, payments)))
+}
+
+/// Returns whether an open bill rule charges the object of a fee by the same item from a start on.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn rule_stands(
+    connection: &mut PgConnection,
+    call: &Call,
+    fee: &FeeRow,
+    start: NaiveDateTime,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM bill_rule
+                          WHERE community_id = $1 AND payer_obj_id = $2 AND config_id = $3 AND start_time = $4
+                            AND is_open) AS "stands!""#,
+        call.tenant.id,
+        fee.payer_obj_id,
+        fee.config_id,
+        start,
+    )
+    .fetch_one(connection)
+    .named("fee_rule_stands")
+    .await
 }
 
 /// Moves the times of a locked fee; `ends` if every day of it is paid then.

@@ -130,6 +130,55 @@ async fn of_16_that_make_the_same_charge_one_does() {
     assert_eq!(service.count("SELECT count(*) FROM pay_fee_batch").await, 1);
 }
 
+/// Of fees and bill rules of the home community that start on a day, the number of each object.
+const STANDING: &str = "SELECT max(charges) FROM (
+    SELECT count(*) AS charges FROM (SELECT payer_obj_id, start_time FROM fee WHERE is_open AND rule_id IS NULL
+                                     UNION ALL SELECT payer_obj_id, start_time FROM bill_rule WHERE is_open) charge
+    GROUP BY payer_obj_id, start_time) standing";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_32_that_make_the_same_charge_as_a_fee_or_a_bill_rule_one_does() {
+    let service = Service::start().await;
+    let item = service.item("物业费").await;
+    for room in service.rooms(6).await {
+        let room = &[room];
+        let caller = service.caller();
+        let outcomes = join_all((0..32).map(async |number| match number % 2 {
+            0 => caller.charge(&item, room).await.map(drop),
+            _ => caller.bill_from(&item, room, "2024-01-01").await.map(drop),
+        }));
+        let outcomes = outcomes.await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        assert!(outcomes.into_iter().filter(Result::is_err).all(|outcome| refusal(outcome).0 == "DUPLICATE_FEE"));
+    }
+    assert_eq!(service.count(STANDING).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fee_is_not_moved_to_where_a_bill_rule_stands_or_is_made() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let item = service.item("物业费").await;
+    let move_to = |fee_id: &str, start: &str| UpdateFeeRequest {
+        community_id: HOME.into(),
+        fee_id: fee_id.into(),
+        start_time: start.into(),
+        end_time: start.into(),
+        max_end_time: "2050-12-31".into(),
+        ..UpdateFeeRequest::default()
+    };
+    for room in service.rooms(6).await {
+        let room = &[room];
+        let fee = caller.charge(&item, room).await.unwrap().remove(0);
+        caller.bill(&item, room).await.unwrap();
+        assert_eq!(refusal(caller.update_fee(move_to(&fee, "2024-01-02")).await).0, "DUPLICATE_FEE");
+        let (moved, billed) =
+            tokio::join!(caller.update_fee(move_to(&fee, "2024-02-01")), caller.bill_from(&item, room, "2024-02-01"),);
+        assert!(moved.is_ok() != billed.is_ok(), "{moved:?} {billed:?}");
+    }
+    assert_eq!(service.count(STANDING).await, 1);
+}
+
 #[tokio::test]
 async fn many_rooms_are_charged_all_or_none() {
     let service = Service::start().await;

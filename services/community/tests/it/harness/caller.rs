@@ -225,16 +225,22 @@ impl Caller {
     /// Creates a bill rule on each object from 2024-01-02 on: a day after [`Caller::charge`], which would be
     /// the same charge.
     pub(crate) async fn bill(&self, config_id: &str, objects: &[String]) -> Result<Vec<String>, Status> {
+        self.bill_from(config_id, objects, "2024-01-02").await
+    }
+
+    /// Creates a bill rule on each object.
+    pub(crate) async fn bill_from(
+        &self,
+        config_id: &str,
+        objects: &[String],
+        start: &str,
+    ) -> Result<Vec<String>, Status> {
         let message = CreateBillRulesRequest {
             community_id: HOME.into(),
             config_id: config_id.into(),
             rules: objects
                 .iter()
-                .map(|id| NewBillRule {
-                    payer_obj_id: id.clone(),
-                    start_time: "2024-01-02".into(),
-                    ..NewBillRule::default()
-                })
+                .map(|id| NewBillRule { payer_obj_id: id.clone(), start_time: start.into(), ..NewBillRule::default() })
                 .collect(),
             ..CreateBillRulesRequest::default()
         };
