@@ -2,7 +2,10 @@
 
 mod amounts;
 mod arrears;
+mod bill_rules;
 mod cascade;
+mod community_arrears;
+mod fee_batch;
 mod fee_items;
 mod gateway;
 mod import;
@@ -56,7 +59,7 @@ pub struct Run<'r> {
 }
 
 /// The rows with their descriptions, in the order of the table.
-pub const ROWS: [(&str, &str); 11] = [
+pub const ROWS: [(&str, &str); 14] = [
     ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
     ("gateway", "the same through the gateway, compared with grpc-gateway"),
     ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
@@ -64,6 +67,9 @@ pub const ROWS: [(&str, &str); 11] = [
     ("fee-items", "saveFeeConfig and updateFeeConfig with request id, compared with their bare statements"),
     ("cascade", "stopping an item with many fees, compared with one bare UPDATE"),
     ("amounts", "amounts owed by 60,000 fees, computed in one thread"),
+    ("community-arrears", "what a community of 60,000 fees owes, compared with one bare SELECT of them"),
+    ("bill-rules", "a bill run over 60,000 rules, compared with COPY of the bills"),
+    ("fee-batch", "one call that charges 10,000 rooms, compared with COPY of the fees"),
     ("import", "receivable lines over gRPC, compared with COPY"),
     ("table-size", "arrears while the table grows"),
     ("memory", "memory of each process after work, and of the stream without a cap"),
@@ -83,6 +89,9 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
         "fee-items" => fee_items::measure(run).await,
         "cascade" => cascade::measure(run).await,
         "amounts" => amounts::measure(run),
+        "community-arrears" => community_arrears::measure(run).await,
+        "bill-rules" => bill_rules::measure(run).await,
+        "fee-batch" => fee_batch::measure(run).await,
         "import" => import::measure(run).await,
         "table-size" => table_size::measure(run).await,
         "memory" => memory::measure(run).await,

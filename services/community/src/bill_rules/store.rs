@@ -13,7 +13,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Postgres, QueryBuilder};
 
 use super::changes::Change;
 use crate::amounts::Span;
-use crate::fee_items::store::{View, filter, page_of};
+use crate::fee_items::store::{View, filter};
 use crate::fees::AdmittedRows;
 
 /// The index that lets a rule stand only once.
@@ -442,7 +442,27 @@ pub struct RuleFilter {
     pub fee_id: Option<String>,
 }
 
-/// Reads a page of rules, newest first, and returns it with the number of rules in all.
+/// Adds the conditions of a filter to a statement over the view `bill_rule`.
+fn conditions(query: &mut QueryBuilder<Postgres>, call: &Call, asked: &RuleFilter) {
+    let RuleFilter { rule_id, config_id, payer_obj_id, payer_obj_type, state, fee_type, fee_flag, batch_id, fee_id } =
+        asked.clone();
+    filter(query, "rule_id = ", rule_id, "");
+    filter(query, "config_id = ", config_id, "");
+    filter(query, "payer_obj_id = ", payer_obj_id, "");
+    filter(query, "payer_obj_type = ", payer_obj_type.map(Stored), "");
+    filter(query, "state = ", state.map(Stored), "");
+    filter(query, "fee_type_cd = ", fee_type.map(Stored), "");
+    filter(query, "fee_flag = ", fee_flag.map(Stored), "");
+    filter(query, "batch_id = ", batch_id, "");
+    if let Some(fee_id) = fee_id {
+        query.push(" AND rule_id = (SELECT rule_id FROM fee WHERE community_id = ");
+        query.push_bind(call.tenant.id.clone());
+        query.push(" AND fee_id = ").push_bind(fee_id).push(")");
+    }
+}
+
+/// Reads a page of rules, newest first, and returns it with the number of rules in all. As pages of fees, it is read in
+/// the order of the primary key.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -452,29 +472,15 @@ pub async fn page(
     asked: &RuleFilter,
     page: Page,
 ) -> Result<(Vec<RuleRow>, i64), sqlx::Error> {
-    let RuleFilter { rule_id, config_id, payer_obj_id, payer_obj_type, state, fee_type, fee_flag, batch_id, fee_id } =
-        asked.clone();
-    let mut query = QueryBuilder::<Postgres>::new(
-        "SELECT rule_id, config_id, payer_obj_id, payer_obj_type, fee_flag, state, start_time, max_time,
-                cur_year_month, ended_at, batch_id, amount, item_end, place, total
-         FROM (SELECT *, row_number() OVER (ORDER BY created_at DESC, rule_id DESC) AS place,
-                      count(*) OVER () AS total
-               FROM bill_rule WHERE community_id = ",
-    );
+    let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM bill_rule WHERE community_id = ");
     query.push_bind(call.tenant.id.clone());
-    filter(&mut query, "rule_id = ", rule_id, "");
-    filter(&mut query, "config_id = ", config_id, "");
-    filter(&mut query, "payer_obj_id = ", payer_obj_id, "");
-    filter(&mut query, "payer_obj_type = ", payer_obj_type.map(Stored), "");
-    filter(&mut query, "state = ", state.map(Stored), "");
-    filter(&mut query, "fee_type_cd = ", fee_type.map(Stored), "");
-    filter(&mut query, "fee_flag = ", fee_flag.map(Stored), "");
-    filter(&mut query, "batch_id = ", batch_id, "");
-    if let Some(fee_id) = fee_id {
-        query.push(" AND rule_id = (SELECT rule_id FROM fee WHERE community_id = ");
-        query.push_bind(call.tenant.id.clone());
-        query.push(" AND fee_id = ").push_bind(fee_id).push(")");
-    }
-    query.push(") rule");
-    page_of(connection, query, page, "bill_rule_page").await
+    conditions(&mut query, call, asked);
+    let total = query.build_query_scalar().fetch_one(&mut *connection).named("bill_rule_count").await?;
+    let mut query = QueryBuilder::<Postgres>::new(VIEW.select);
+    query.push_bind(call.tenant.id.clone());
+    conditions(&mut query, call, asked);
+    query.push(" ORDER BY rule_id DESC LIMIT ").push_bind(page.rows());
+    query.push(" OFFSET ").push_bind(page.offset());
+    let rows = query.build_query_as().fetch_all(connection).named("bill_rule_page").await?;
+    Ok((rows, total))
 }

@@ -12,6 +12,7 @@ mod fee_items;
 mod fees;
 mod least_right;
 mod payer_objects;
+mod plans;
 mod process;
 mod quotes;
 mod repeats;

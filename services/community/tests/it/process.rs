@@ -1,5 +1,6 @@
 //! The binary as an operator runs it: configuration, demo data, signals.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use communal_fixtures::TestDatabase;
 use communal_proto::community::v1::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
@@ -36,13 +38,14 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// A `community serve` of its own.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     channel: Channel,
+    admin: SocketAddr,
 }
 
 impl Process {
-    async fn start(database_url: &str) -> Self {
+    pub(crate) async fn start(database_url: &str) -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (address, admin): (SocketAddr, SocketAddr) = (free(), free());
         let (address_text, admin_text) = (address.to_string(), admin.to_string());
@@ -66,22 +69,44 @@ impl Process {
                 Err(error) => panic!("the service does not listen: {error}"),
             }
         };
-        Self { child, channel }
+        Self { child, channel, admin }
     }
 
-    fn signal(&self, signal: Signal) {
+    /// How often each statement ran, by its name.
+    pub(crate) async fn statements(&self) -> BTreeMap<String, i64> {
+        let mut stream = tokio::net::TcpStream::connect(self.admin).await.unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let counted =
+            answer.lines().filter_map(|line| line.strip_prefix("communal_statement_seconds_count{statement=\""));
+        counted
+            .filter_map(|line| line.split_once("\"} "))
+            .map(|(name, n)| (name.to_owned(), n.parse().unwrap()))
+            .collect()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
-    async fn exit_code(mut self) -> Option<i32> {
+    pub(crate) async fn exit_code(mut self) -> Option<i32> {
         tokio::task::spawn_blocking(move || self.child.wait().unwrap().code()).await.unwrap()
     }
 
-    fn caller(&self) -> Caller {
+    pub(crate) fn caller(&self) -> Caller {
         let (key, now) = (communal_kit::secret::Secret::new(TOKEN_KEY), chrono::Utc::now());
         let life = chrono::TimeDelta::hours(1);
         let token = communal_kit::identity::token::issue(&key, OPERATOR, now, life).unwrap();
         Caller::new(self.channel.clone(), token)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -241,12 +266,7 @@ async fn a_service_that_is_killed_leaves_nothing_half_done() {
     let rounds: i32 = work.join_all().await.into_iter().sum();
     assert!(rounds > 0, "nothing was done before the kill");
 
-    // The server notices the broken connections and rolls back what they had begun.
-    let settled = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'
-                   AND pid <> pg_backend_pid()";
-    while sqlx::query_scalar::<_, i64>(settled).fetch_one(&database.pool).await.unwrap() > 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_rolled_back(&database).await;
     let broken = "SELECT count(*) FROM pay_fee_config c
         WHERE (SELECT count(*) FROM fee f WHERE f.config_id = c.config_id) % $1 <> 0
            -- A closure has its row, its changes and its reply.
@@ -269,4 +289,103 @@ async fn a_service_that_is_killed_leaves_nothing_half_done() {
     assert!(process.caller().all_fees(&config_id, FeeState::Charging).await.is_empty());
     process.signal(Signal::SIGTERM);
     assert_eq!(process.exit_code().await, Some(0));
+}
+
+/// Waits until the server has noticed the broken connections and rolled back what they had begun.
+async fn until_rolled_back(database: &TestDatabase) {
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'
+                   AND pid <> pg_backend_pid()";
+    while sqlx::query_scalar::<_, i64>(running).fetch_one(&database.pool).await.unwrap() > 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A `community bills run` of the home community.
+fn bill_run(database_url: &str) -> Child {
+    let settings = [("community_database_url", database_url), ("database_connections", "2")];
+    let mut run = command(&settings, &["bills", "run", "--community", HOME]);
+    run.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bill_run_that_is_killed_again_and_again_bills_each_span_once_and_leaves_none_out() {
+    const BILLS: &str = "SELECT count(*) FROM pay_fee WHERE rule_id IS NOT NULL";
+    const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    // A run takes as many rules at a time.
+    const CHUNK: i64 = 1_000;
+    const CHUNKS: i64 = 8;
+    let service = Service::start().await;
+    let database = &service.database;
+    let rooms = service.rooms(1_000).await;
+    let caller = service.caller();
+    // The process has the time of the machine.
+    let start = (chrono::Utc::now() - chrono::TimeDelta::days(75)).format("%Y-%m-%d").to_string();
+    let mut items = Vec::new();
+    for number in 0..CHUNKS {
+        let item = service.item(&format!("费用{number}")).await;
+        caller.bill_from(&item, &rooms, &start).await.unwrap();
+        items.push(item);
+    }
+    let rules_with_bills = "SELECT count(DISTINCT rule_id) FROM fee WHERE rule_id IS NOT NULL";
+    // Killed within a chunk after each of the first: bills refer to their item, which somebody holds.
+    for (chunks, item) in (1..4).zip(&items[1..]) {
+        let mut lock = database.pool.begin().await.unwrap();
+        let hold = "SELECT FROM pay_fee_config WHERE config_id = $1 FOR UPDATE";
+        sqlx::query(hold).bind(item).execute(&mut *lock).await.unwrap();
+        let mut run = bill_run(&database.url);
+        let began = Instant::now();
+        while service.count(BLOCKED).await == 0 {
+            assert!(began.elapsed() < Duration::from_secs(60) && run.try_wait().unwrap().is_none());
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        assert_eq!(service.count(rules_with_bills).await, CHUNK * chunks);
+        lock.rollback().await.unwrap();
+        // What the killed one held would be passed by the next.
+        until_rolled_back(database).await;
+    }
+    // Killed at any moment.
+    for pause in [40, 90, 150] {
+        let mut run = bill_run(&database.url);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        run.kill().unwrap();
+        run.wait().unwrap();
+    }
+
+    // Two go on at once; what a killed one still holds, they wait for.
+    let (total, before) = (CHUNKS * CHUNK, service.count(BILLS).await);
+    let runs = [bill_run(&database.url), bill_run(&database.url)];
+    let mut made = 0;
+    for run in runs.map(|run| tokio::task::spawn_blocking(move || run.wait_with_output().unwrap())) {
+        let output = run.await.unwrap();
+        let said = text(&output.stdout);
+        assert!(output.status.success() && said.starts_with(&format!("{HOME}: {total} rules, ")), "{said}");
+        made += said.split([',', ' ']).nth(4).and_then(|number| number.parse::<i64>().ok()).expect(&said);
+    }
+    let after = service.count(BILLS).await;
+    // A killed one may have committed its last chunk since they were counted.
+    assert!(after >= before + made && made > 0, "{before} + {made} is not {after}");
+    let again = run_bills_again(&database.url).await;
+    assert_eq!(again, format!("{HOME}: {total} rules, 0 bills made, 0 rules ended\n"));
+    assert_eq!(service.count(BILLS).await, after);
+
+    // All rules are alike, so they have the same bills: the first begins with the rule, the last ends at the cursor, and
+    // between them no day is left out or billed twice.
+    let alike = "SELECT count(DISTINCT spans) FROM (
+                     SELECT array_agg((start_time, bill_until) ORDER BY start_time) AS spans FROM fee GROUP BY rule_id) x";
+    assert_eq!(service.count(alike).await, 1);
+    assert_eq!(service.count(rules_with_bills).await, total);
+    let misplaced = "SELECT count(*) FROM bill_rule r JOIN LATERAL (
+                         SELECT min(start_time)::date AS first, max(bill_until) AS last,
+                                sum(bill_until - start_time::date) AS days
+                         FROM fee f WHERE f.rule_id = r.rule_id) bills ON true
+                     WHERE first <> r.start_time::date OR last <> r.cur_year_month OR days <> last - first";
+    assert_eq!(service.count(misplaced).await, 0);
+}
+
+async fn run_bills_again(database_url: &str) -> String {
+    let run = bill_run(database_url);
+    text(&tokio::task::spawn_blocking(move || run.wait_with_output().unwrap()).await.unwrap().stdout)
 }
