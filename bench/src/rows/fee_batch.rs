@@ -47,7 +47,7 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         }
         sqlx::raw_sql("CHECKPOINT").execute(&pool).await?;
         let mut metadata = service.metadata.clone();
-        metadata.push(("x-request-id".to_owned(), format!("batch-{round}")));
+        metadata.push(("idempotency-key".to_owned(), format!("batch-{round}")));
         let before = (process.group.read(), stage.postgres.read());
         let start = Instant::now();
         client.call(CALL, &metadata, request.clone()).await.context("the batch was refused")?;
