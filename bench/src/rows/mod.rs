@@ -11,6 +11,7 @@ mod gateway;
 mod import;
 mod memory;
 mod prices;
+mod rating;
 mod start;
 mod table_size;
 mod transcoder;
@@ -59,7 +60,7 @@ pub struct Run<'r> {
 }
 
 /// The rows with their descriptions, in the order of the table.
-pub const ROWS: [(&str, &str); 14] = [
+pub const ROWS: [(&str, &str); 15] = [
     ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
     ("gateway", "the same through the gateway, compared with grpc-gateway"),
     ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
@@ -67,6 +68,7 @@ pub const ROWS: [(&str, &str); 14] = [
     ("fee-items", "saveFeeConfig and updateFeeConfig with request id, compared with their bare statements"),
     ("cascade", "stopping an item with many fees, compared with one bare UPDATE"),
     ("amounts", "amounts owed by 60,000 fees, computed in one thread"),
+    ("rating", "bills of 60,000 accounts under the packages of the demo data, computed in one thread"),
     ("community-arrears", "what a community of 60,000 fees owes, compared with one bare SELECT of them"),
     ("bill-rules", "a bill run over 60,000 rules, compared with COPY of the bills"),
     ("fee-batch", "one call that charges 10,000 rooms, compared with COPY of the fees"),
@@ -89,6 +91,7 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
         "fee-items" => fee_items::measure(run).await,
         "cascade" => cascade::measure(run).await,
         "amounts" => amounts::measure(run),
+        "rating" => rating::measure(run),
         "community-arrears" => community_arrears::measure(run).await,
         "bill-rules" => bill_rules::measure(run).await,
         "fee-batch" => fee_batch::measure(run).await,

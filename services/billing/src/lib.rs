@@ -1,16 +1,16 @@
 //! Billing: what a retail company sells, at what price, and what its customers owe (EPEIS).
 //!
 //! A folder a noun: [`suppliers`], [`reference`] data, [`packages`] with their prices, the [`archive`], [`metering`],
-//! [`receivables`]; inside each the
-//! rules, the store and the methods side by side. [`rating`] is the pure computation from quantities
-//! and prices to lines, [`vocabulary`] the leaf that all of them share. Every file does no I/O unless
-//! its name says otherwise (`rpc`, `store`, `import`, `cli`, `config`, `main`, `lib`, `seed`).
+//! [`receivables`], [`quotes`]; inside each the rules, the store and the methods side by side. [`rating`] is the pure
+//! computation from quantities and prices to lines, [`vocabulary`] the leaf that all of them share. Every file does no
+//! I/O unless its name says otherwise (`rpc`, `store`, `import`, `cli`, `config`, `main`, `lib`, `seed`).
 
 pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod metering;
 pub mod packages;
+pub mod quotes;
 pub mod rating;
 pub mod reasons;
 pub mod receivables;
@@ -46,6 +46,7 @@ use communal_proto::billing::v1::meter_service_server::MeterServiceServer;
 use communal_proto::billing::v1::month_control_service_server::MonthControlServiceServer;
 use communal_proto::billing::v1::package_price_service_server::PackagePriceServiceServer;
 use communal_proto::billing::v1::package_service_server::PackageServiceServer;
+use communal_proto::billing::v1::quote_service_server::QuoteServiceServer;
 use communal_proto::billing::v1::reading_service_server::ReadingServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
 use communal_proto::billing::v1::season_month_service_server::SeasonMonthServiceServer;
@@ -187,7 +188,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .with(ArchiveServiceServer::new(archive).max_decoding_message_size(LARGEST_REQUEST))
         .with(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST))
         .with(BillingPointServiceServer::new(points).max_decoding_message_size(LARGEST_REQUEST))
-        .with(ReadingServiceServer::new(readings).max_decoding_message_size(LARGEST_REQUEST));
+        .with(ReadingServiceServer::new(readings).max_decoding_message_size(LARGEST_REQUEST))
+        .with(QuoteServiceServer::new(quotes::rpc::QuoteRpc).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);
     server.administered_by(administration).bind().await

@@ -4,7 +4,7 @@ use communal_kit::money::round;
 use communal_proto::billing::v1::{BasicFeesType, CalcFeeType};
 use rust_decimal::Decimal;
 
-use super::bill::{Demand, FeeLine, Rule};
+use super::bill::{Demand, FeeLine, LineRule};
 use super::energy::fee;
 use super::error::RatingError;
 use super::facts::BillFacts;
@@ -48,7 +48,7 @@ pub(super) fn line(
                 return Ok(None);
             }
             let month = parameters.supply.in_month(facts.account_month)?;
-            (month.share(capacity)?, Rule::Capacity { capacity, month })
+            (month.share(capacity)?, LineRule::Capacity { capacity, month })
         }
         BasicFeesType::Demand => {
             let approved = parameters.approved_demand;
@@ -63,7 +63,7 @@ pub(super) fn line(
                 whole_month,
                 month,
             };
-            (month.share(whole_month)?, Rule::Demand(demand))
+            (month.share(whole_month)?, LineRule::Demand(demand))
         }
     };
     if quantity.is_zero() {

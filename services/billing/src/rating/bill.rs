@@ -66,16 +66,16 @@ pub struct FeeLine {
     /// Fee, rounded half up to the cent.
     pub fee: Decimal,
     /// The rule that made the line.
-    pub rule: Rule,
+    pub rule: LineRule,
 }
 
 /// The rule that made a line, with the figures that it was applied to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum LineRule {
     /// Energy: a part of the quantity in a tier and a period.
     Energy {
         /// The tier that the part fills; `None` without a ladder.
-        step: Option<Step>,
+        part: Option<TierPart>,
         /// The split over tiers and periods; `None` if only one of them has a quantity.
         share: Option<Share>,
     },
@@ -123,7 +123,7 @@ pub enum Rule {
 
 /// The part of a tier that a quantity fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct TierPart {
     /// The lower limit of the tier, population included.
     pub lower: Decimal,
     /// The upper limit of the tier, population included; `None` for no end.

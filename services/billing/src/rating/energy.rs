@@ -4,17 +4,17 @@ use communal_kit::money::{CENTS, round};
 use communal_proto::billing::v1::CalcFeeType;
 use rust_decimal::Decimal;
 
-use super::bill::{FeeLine, Rule, Share, Step};
+use super::bill::{FeeLine, LineRule, Share, TierPart};
 use super::error::RatingError;
 use super::hundredths::Hundredths;
-use super::ladder::{Part, Tiers, walk};
+use super::ladder::{Tiers, WalkedPart, walk};
 use super::rates::{MOST_TIERS, PriceMatrix};
 use super::shares::{ByPeriod, cross, sum};
 use crate::vocabulary::tariff::{Ladder, Period, Season, Tier};
 
 /// What all energy lines of a bill have in common.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Course {
+pub(super) struct LineTerms {
     /// Fee kind.
     pub(super) kind: CalcFeeType,
     /// Category item.
@@ -33,19 +33,19 @@ pub(super) struct Course {
 /// accumulator first, then the positive ones together walk up from there; either group is shared out by itself.
 pub(super) fn add_lines(
     matrix: &PriceMatrix,
-    course: &Course,
+    terms: &LineTerms,
     by_period: &ByPeriod,
     lines: &mut Vec<FeeLine>,
 ) -> Result<(), RatingError> {
     if matrix.ladder() == Ladder::None {
         for (period, quantity) in matrix.periods().iter().zip(by_period) {
-            let rule = Rule::Energy { step: None, share: None };
-            add_line(matrix, course, (*period, Tier::First), *quantity, rule, lines)?;
+            let rule = LineRule::Energy { part: None, share: None };
+            add_line(matrix, terms, (*period, Tier::First), *quantity, rule, lines)?;
         }
         return Ok(());
     }
-    let tiers = Tiers::of(matrix, course.season, course.increase)?;
-    let mut accumulated = course.accumulated;
+    let tiers = Tiers::of(matrix, terms.season, terms.increase)?;
+    let mut accumulated = terms.accumulated;
     for negative in [true, false] {
         let group =
             by_period.map(|quantity| if quantity.is_negative() == negative { quantity } else { Hundredths::ZERO });
@@ -54,7 +54,7 @@ pub(super) fn add_lines(
             continue;
         }
         let parts = walk(&tiers, accumulated, whole)?;
-        add_group(matrix, course, &group, whole, &parts, lines)?;
+        add_group(matrix, terms, &group, whole, &parts, lines)?;
         accumulated = accumulated.plus(whole).ok_or(RatingError::OutOfRange)?;
     }
     Ok(())
@@ -62,10 +62,10 @@ pub(super) fn add_lines(
 
 fn add_group(
     matrix: &PriceMatrix,
-    course: &Course,
+    terms: &LineTerms,
     group: &ByPeriod,
     whole: Hundredths,
-    parts: &[Option<Part>; MOST_TIERS],
+    parts: &[Option<WalkedPart>; MOST_TIERS],
     lines: &mut Vec<FeeLine>,
 ) -> Result<(), RatingError> {
     let is_one_tier = matches!(parts, [Some(_), None, ..]);
@@ -78,9 +78,9 @@ fn add_group(
     };
     for (row, part) in parts.iter().enumerate() {
         let Some(part) = part else { break };
-        let step = Step {
-            lower: part.reach.lower.decimal(),
-            upper: part.reach.upper.map(Hundredths::decimal),
+        let tier_part = TierPart {
+            lower: part.limited.lower.decimal(),
+            upper: part.limited.upper.map(Hundredths::decimal),
             from: part.from.decimal(),
             to: part.to.decimal(),
         };
@@ -99,8 +99,8 @@ fn add_group(
                 None if is_one_tier => (*of_period, None),
                 None => (part.quantity, None),
             };
-            let rule = Rule::Energy { step: Some(step), share };
-            add_line(matrix, course, (*period, part.reach.tier), quantity, rule, lines)?;
+            let rule = LineRule::Energy { part: Some(tier_part), share };
+            add_line(matrix, terms, (*period, part.limited.tier), quantity, rule, lines)?;
         }
     }
     Ok(())
@@ -109,22 +109,22 @@ fn add_group(
 /// Adds a line, unless its quantity is zero.
 fn add_line(
     matrix: &PriceMatrix,
-    course: &Course,
+    terms: &LineTerms,
     (period, tier): (Period, Tier),
     quantity: Hundredths,
-    rule: Rule,
+    rule: LineRule,
     lines: &mut Vec<FeeLine>,
 ) -> Result<(), RatingError> {
     if quantity.is_zero() {
         return Ok(());
     }
-    let price = matrix.price(course.season, period, tier)?;
+    let price = matrix.price(terms.season, period, tier)?;
     let quantity = quantity.decimal();
     lines.push(FeeLine {
-        kind: course.kind,
-        category_item: course.category_item,
+        kind: terms.kind,
+        category_item: terms.category_item,
         surcharge_item: 0,
-        season: course.season,
+        season: terms.season,
         period,
         tier,
         start: price.start,

@@ -43,7 +43,7 @@ pub fn population_increase(persons: u32, rows: &[PopulationRow]) -> Option<Hundr
 
 /// A tier with its limits, population included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
+pub struct LimitedTier {
     /// The tier.
     pub tier: Tier,
     /// Its lower limit: the upper one of the tier before.
@@ -55,7 +55,7 @@ pub struct Reach {
 /// The tiers of a season with persons' increase. An increased limit is never below the limit before it, nor below zero.
 #[derive(Clone, Copy, Debug)]
 pub struct Tiers {
-    reaches: [Option<Reach>; MOST_TIERS],
+    limited: [Option<LimitedTier>; MOST_TIERS],
 }
 
 impl Tiers {
@@ -64,34 +64,34 @@ impl Tiers {
     /// # Errors
     /// Returns `NoLimits` if no tier is without end, and `OutOfRange` if the decimals cannot hold a limit.
     pub fn of(matrix: &PriceMatrix, season: Season, increase: Hundredths) -> Result<Self, RatingError> {
-        let mut tiers = Self { reaches: [None; MOST_TIERS] };
+        let mut tiers = Self { limited: [None; MOST_TIERS] };
         let mut lower = Hundredths::ZERO;
         let mut next = Tier::First;
-        for (reach, (limits, code)) in tiers.reaches.iter_mut().zip(matrix.limits(season).zip(1..)) {
+        for (limited, (limits, code)) in tiers.limited.iter_mut().zip(matrix.limits(season).zip(1..)) {
             let tier = Tier::try_from(code).map_err(|_| RatingError::NoLimits { season, tier: next })?;
             if limits.upper == 0 {
-                *reach = Some(Reach { tier, lower, upper: None });
+                *limited = Some(LimitedTier { tier, lower, upper: None });
                 return Ok(tiers);
             }
             let upper = Hundredths::of_units(limits.upper).and_then(|limit| limit.plus(increase));
             let upper = upper.ok_or(RatingError::OutOfRange)?.max(lower);
-            *reach = Some(Reach { tier, lower, upper: Some(upper) });
+            *limited = Some(LimitedTier { tier, lower, upper: Some(upper) });
             lower = upper;
             next = Tier::try_from(code + 1).unwrap_or(tier);
         }
         Err(RatingError::NoLimits { season, tier: next })
     }
 
-    fn ascending(&self) -> impl DoubleEndedIterator<Item = &Reach> {
-        self.reaches.iter().flatten()
+    fn ascending(&self) -> impl DoubleEndedIterator<Item = &LimitedTier> {
+        self.limited.iter().flatten()
     }
 }
 
 /// The part of a quantity in one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct WalkedPart {
     /// The tier.
-    pub reach: Reach,
+    pub limited: LimitedTier,
     /// The accumulator before the part.
     pub from: Hundredths,
     /// The accumulator after it.
@@ -110,38 +110,42 @@ pub fn walk(
     tiers: &Tiers,
     accumulated: Hundredths,
     quantity: Hundredths,
-) -> Result<[Option<Part>; MOST_TIERS], RatingError> {
+) -> Result<[Option<WalkedPart>; MOST_TIERS], RatingError> {
     let end = accumulated.plus(quantity).ok_or(RatingError::OutOfRange)?;
     let mut parts = [None; MOST_TIERS];
-    let mut at = accumulated;
     let mut free = parts.iter_mut();
-    let mut step = |reach: &Reach, to: Hundredths| -> Result<(), RatingError> {
-        let quantity = to.minus(at).ok_or(RatingError::OutOfRange)?;
-        if let Some(free) = free.next() {
-            *free = Some(Part { reach: *reach, from: at, to, quantity });
-        }
-        at = to;
-        Ok(())
-    };
+    let mut position = accumulated;
     if quantity.is_negative() {
-        let mut position = accumulated;
-        for reach in tiers.ascending().rev() {
+        for limited in tiers.ascending().rev() {
             // The first tier has no lower end here.
-            let lowest = if reach.tier == Tier::First { end } else { end.max(reach.lower) };
+            let lowest = if limited.tier == Tier::First { end } else { end.max(limited.lower) };
             if position > lowest {
-                step(reach, lowest)?;
+                put(&mut free, *limited, position, lowest)?;
                 position = lowest;
             }
         }
     } else {
-        let mut position = accumulated;
-        for reach in tiers.ascending() {
-            let highest = reach.upper.map_or(end, |upper| end.min(upper));
+        for limited in tiers.ascending() {
+            let highest = limited.upper.map_or(end, |upper| end.min(upper));
             if position < highest {
-                step(reach, highest)?;
+                put(&mut free, *limited, position, highest)?;
                 position = highest;
             }
         }
     }
     Ok(parts)
+}
+
+/// Puts a part into the next free place. There is one for each tier.
+fn put<'p>(
+    free: &mut impl Iterator<Item = &'p mut Option<WalkedPart>>,
+    limited: LimitedTier,
+    from: Hundredths,
+    to: Hundredths,
+) -> Result<(), RatingError> {
+    let quantity = to.minus(from).ok_or(RatingError::OutOfRange)?;
+    if let Some(free) = free.next() {
+        *free = Some(WalkedPart { limited, from, to, quantity });
+    }
+    Ok(())
 }

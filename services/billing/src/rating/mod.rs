@@ -23,7 +23,7 @@ pub mod shares;
 mod space;
 pub mod temporary;
 
-pub use bill::{Bill, FeeLine, Rule};
+pub use bill::{Bill, FeeLine, LineRule};
 pub use error::RatingError;
 pub use facts::{Accumulators, BillFacts, Movement, Parameters, RegisterFacts, Supply};
 pub use rates::{PriceMatrix, Rates, UnitPrice};
@@ -33,7 +33,8 @@ use rust_decimal::Decimal;
 
 use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TimeOfUse};
 use bill::Warnings;
-use energy::{Course, add_lines, fee};
+use energy::{LineTerms, add_lines, fee};
+use error::NeededFact;
 use hundredths::Hundredths;
 use ladder::population_increase;
 use quantities::{Billed, billed, rounded_product};
@@ -51,32 +52,32 @@ pub fn rate(facts: &BillFacts<'_>, rates: &Rates) -> Result<Bill, RatingError> {
     let kind = match rates.kind {
         ChargePackType::Guaranteed | ChargePackType::LowIncome => CalcFeeType::Guaranteed,
         ChargePackType::Market => CalcFeeType::Retail,
-        ChargePackType::Unspecified => return Err(RatingError::NotGiven("kind of the package")),
+        ChargePackType::Unspecified => return Err(RatingError::NotGiven(NeededFact::PackageKind)),
     };
     let is_retro = match facts.run_kind {
         NormalRetroType::Normal => false,
         NormalRetroType::Retro => true,
-        NormalRetroType::Unspecified => return Err(RatingError::NotGiven("kind of the run")),
+        NormalRetroType::Unspecified => return Err(RatingError::NotGiven(NeededFact::RunKind)),
     };
     let season = match facts.season {
         _ if !rates.seasonal => Season::Flat,
-        Season::Unspecified => return Err(RatingError::NotGiven("season")),
+        Season::Unspecified => return Err(RatingError::NotGiven(NeededFact::Season)),
         season => season,
     };
     let mut warnings = Warnings::default();
     let Billed { mut quantities, by_period, energy } = billed(facts, rates, &mut warnings)?;
     let before = facts.accumulators.at(facts.account_month);
     let mut lines = Vec::with_capacity(USUAL_LINES);
-    let place = Place { kind, season, rates };
+    let package = PackageLines { kind, season, rates };
 
     if let Some(matrix) = &rates.energy {
-        let course = place.course(facts, matrix, before)?;
-        add_lines(matrix, &course, &by_period, &mut lines)?;
+        let terms = package.terms(facts, matrix, before)?;
+        add_lines(matrix, &terms, &by_period, &mut lines)?;
     }
     let mut base = total(&lines)?;
-    place.add_surcharges(quantities.energy, &mut lines)?;
+    package.add_surcharges(quantities.energy, &mut lines)?;
     if is_retro {
-        lines.extend(place.fee_line(facts.parameters.fixed_fee, Rule::RetroFee));
+        lines.extend(package.fee_line(facts.parameters.fixed_fee, LineRule::RetroFee));
     } else {
         if let Some(line) = basic_fee::line(facts, rates, quantities.demand, kind, season)? {
             base = base.checked_add(line.fee).ok_or(RatingError::OutOfRange)?;
@@ -85,15 +86,15 @@ pub fn rate(facts: &BillFacts<'_>, rates: &Rates) -> Result<Bill, RatingError> {
         let standard = facts.parameters.power_factor_standard;
         lines.extend(power_factor::line(standard, rates, &mut quantities, base, (kind, season), &mut warnings)?);
         lines.extend(space::line(&facts.parameters, rates, kind, season)?);
-        lines.extend(place.fixed_fees(&facts.parameters)?);
+        lines.extend(package.fixed_fees(&facts.parameters)?);
     }
     if lines.is_empty() {
-        lines.push(place.empty_line()?);
+        lines.push(package.empty_line()?);
     }
     let total_of_customer = total(&lines)?;
     let delivery_from = lines.len();
     if by_period.iter().any(|quantity| !quantity.is_zero()) {
-        let is_priced = place.add_delivery(facts, before, energy, &by_period, &mut lines)?;
+        let is_priced = package.add_delivery(facts, before, energy, &by_period, &mut lines)?;
         warnings.no_delivery_price = !is_priced;
     }
     let delivery_total = total(lines.get(delivery_from..).unwrap_or_default())?;
@@ -108,16 +109,21 @@ fn total(lines: &[FeeLine]) -> Result<Decimal, RatingError> {
     sum.ok_or(RatingError::OutOfRange)
 }
 
-/// What the lines of a bill have in common.
+/// The lines that a package makes: what they have in common, and its rates.
 #[derive(Clone, Copy)]
-struct Place<'r> {
+struct PackageLines<'r> {
     kind: CalcFeeType,
     season: Season,
     rates: &'r Rates,
 }
 
-impl Place<'_> {
-    fn course(self, facts: &BillFacts<'_>, matrix: &PriceMatrix, before: Accumulators) -> Result<Course, RatingError> {
+impl PackageLines<'_> {
+    fn terms(
+        self,
+        facts: &BillFacts<'_>,
+        matrix: &PriceMatrix,
+        before: Accumulators,
+    ) -> Result<LineTerms, RatingError> {
         let (accumulated, increase) = if matrix.ladder() == Ladder::None {
             (Hundredths::ZERO, Hundredths::ZERO)
         } else {
@@ -130,11 +136,11 @@ impl Place<'_> {
             accumulated.zip(increase).ok_or(RatingError::OutOfRange)?
         };
         let Self { kind, season, .. } = self;
-        Ok(Course { kind, category_item: self.rates.main_item, season, accumulated, increase })
+        Ok(LineTerms { kind, category_item: self.rates.main_item, season, accumulated, increase })
     }
 
     /// A line that is not of energy, without a price row.
-    fn fee_line(self, fee: Decimal, rule: Rule) -> Option<FeeLine> {
+    fn fee_line(self, fee: Decimal, rule: LineRule) -> Option<FeeLine> {
         let line = FeeLine {
             kind: self.kind,
             category_item: self.rates.main_item,
@@ -168,7 +174,7 @@ impl Place<'_> {
                 quantity: energy,
                 price: surcharge.price.price,
                 fee: fee(energy, surcharge.price.price)?,
-                rule: Rule::Surcharge,
+                rule: LineRule::Surcharge,
             });
         }
         Ok(())
@@ -180,7 +186,7 @@ impl Place<'_> {
         let (fixed, divided) = (parameters.fixed_fee, parameters.divided_fee);
         let sum = fixed.checked_add(apportioned).and_then(|sum| sum.checked_add(divided));
         let sum = sum.ok_or(RatingError::OutOfRange)?;
-        Ok(self.fee_line(sum, Rule::FixedFee { fixed, apportioned, divided }))
+        Ok(self.fee_line(sum, LineRule::FixedFee { fixed, apportioned, divided }))
     }
 
     /// The line of a bill that has no other: nothing, in the first tier and period, at its price.
@@ -207,7 +213,7 @@ impl Place<'_> {
             quantity: Decimal::ZERO,
             price: price.price,
             fee: Decimal::ZERO,
-            rule: Rule::Empty,
+            rule: LineRule::Empty,
         })
     }
 
@@ -234,8 +240,8 @@ impl Place<'_> {
             return Ok(false);
         };
         let known = lines.len();
-        let course = Self { kind: CalcFeeType::Delivery, ..self }.course(facts, matrix, before)?;
-        match add_lines(matrix, &course, by_period, lines) {
+        let terms = Self { kind: CalcFeeType::Delivery, ..self }.terms(facts, matrix, before)?;
+        match add_lines(matrix, &terms, by_period, lines) {
             Ok(()) => Ok(true),
             Err(RatingError::NoPrice { .. } | RatingError::NoLimits { .. }) => {
                 lines.truncate(known);

@@ -4,7 +4,7 @@ use communal_kit::money::{CENTS, round};
 use communal_proto::billing::v1::{CalcFeeType, ForRateValidType, ReadingsType};
 use rust_decimal::Decimal;
 
-use super::bill::{FeeLine, PowerFactor, Quantities, Rule, Warnings};
+use super::bill::{FeeLine, LineRule, PowerFactor, Quantities, Warnings};
 use super::error::RatingError;
 use super::hundredths::Hundredths;
 use super::rates::Rates;
@@ -92,6 +92,6 @@ pub(super) fn line(
         quantity: Decimal::ZERO,
         price: row.ratio,
         fee: round(fee, CENTS),
-        rule: Rule::PowerFactor(figures),
+        rule: LineRule::PowerFactor(figures),
     }))
 }

@@ -7,7 +7,7 @@ use communal_proto::billing::v1::{
 use rust_decimal::Decimal;
 
 use super::bill::{Quantities, REGISTERS, Warnings, place};
-use super::error::RatingError;
+use super::error::{NeededFact, RatingError};
 use super::facts::{BillFacts, Movement, RegisterFacts};
 use super::hundredths::Hundredths;
 use super::rates::{MOST_PERIODS, Rates};
@@ -163,11 +163,11 @@ fn read_registers(
         match facts_of.flow {
             EnergyFlowType::Forward => {}
             EnergyFlowType::Reverse => continue,
-            EnergyFlowType::Unspecified => return Err(RatingError::NotGiven("direction of a register")),
+            EnergyFlowType::Unspecified => return Err(RatingError::NotGiven(NeededFact::EnergyFlow)),
         }
         let register = facts_of.register;
         let slot = place(register).and_then(|p| Some((seen.get_mut(p)?, quantities.registers.get_mut(p)?)));
-        let (seen, quantity) = slot.ok_or(RatingError::NotGiven("register"))?;
+        let (seen, quantity) = slot.ok_or(RatingError::NotGiven(NeededFact::Register))?;
         if std::mem::replace(seen, true) {
             return Err(RatingError::RegisterTwice(register));
         }

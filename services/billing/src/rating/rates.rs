@@ -89,6 +89,15 @@ impl Rates {
         shape: &Shape,
         rows: impl IntoIterator<Item = (Dimensions, TierLimits, UnitPrice)>,
     ) -> Result<Self, RowError> {
+        self.take_shape(shape);
+        for (dimensions, limits, price) in rows {
+            self.add_row(&dimensions, limits, price)?;
+        }
+        Ok(self)
+    }
+
+    /// Takes the shape of a package: which matrices it has. They have no price yet.
+    pub fn take_shape(&mut self, shape: &Shape) {
         self.seasonal = shape.seasonal;
         let by_space = match (shape.utility, shape.property_basis) {
             (Utility::Property, PropertyBasis::Population) => Some(SpaceBasis::Population),
@@ -102,17 +111,19 @@ impl Rates {
                 (None, _) => self.energy = Some(PriceMatrix::new(shape.time_of_use, shape.ladder)),
             }
         }
-        for (dimensions, limits, price) in rows {
-            let Dimensions { season, period, tier, .. } = dimensions;
-            match (&mut self.space, &mut self.energy) {
-                (Some(space), _) if by_space.is_some() || dimensions.heat_basis == HeatBasis::Area => {
-                    space.set(season, price)?;
-                }
-                (_, Some(energy)) => energy.set(season, period, tier, limits, price)?,
-                _ => return Err(RowError::Position),
-            }
+    }
+
+    /// Adds a price row.
+    ///
+    /// # Errors
+    /// Returns a [`RowError`] if its position or limits do not fit the shape or the rows before it.
+    pub fn add_row(&mut self, dimensions: &Dimensions, limits: TierLimits, price: UnitPrice) -> Result<(), RowError> {
+        let Dimensions { season, period, tier, heat_basis, .. } = *dimensions;
+        match (&mut self.space, &mut self.energy) {
+            (Some(space), energy) if energy.is_none() || heat_basis == HeatBasis::Area => space.set(season, price),
+            (_, Some(energy)) => energy.set(season, period, tier, limits, price),
+            (Some(_) | None, None) => Err(RowError::Position),
         }
-        Ok(self)
     }
 }
 
@@ -346,8 +357,8 @@ pub struct AdjustRow {
 pub struct PopulationRow {
     /// Persons up to whom nothing changes.
     pub base: u32,
-    /// Persons that make one step.
+    /// Persons that make one increment.
     pub increment: NonZeroU32,
-    /// What each step adds to every finite limit; negative where limits fall.
+    /// What each increment adds to every finite limit; negative where limits fall.
     pub increase: Hundredths,
 }

@@ -4,7 +4,7 @@ use communal_kit::money::round;
 use communal_proto::billing::v1::CalcFeeType;
 use rust_decimal::Decimal;
 
-use super::bill::{FeeLine, Rule};
+use super::bill::{FeeLine, LineRule};
 use super::energy::fee;
 use super::error::RatingError;
 use super::facts::Parameters;
@@ -24,14 +24,14 @@ pub(super) fn line(
 ) -> Result<Option<FeeLine>, RatingError> {
     let Some(space) = &rates.space else { return Ok(None) };
     let (quantity, rule) = match space.basis {
-        SpaceBasis::Population => (Decimal::from(rates.population), Rule::Population { persons: rates.population }),
+        SpaceBasis::Population => (Decimal::from(rates.population), LineRule::Population { persons: rates.population }),
         SpaceBasis::Area => {
             let area = parameters.area;
             let factor = if parameters.area_factor.is_zero() { Decimal::ONE } else { parameters.area_factor };
             let vacancy_ratio = if parameters.supply.stopped { rates.vacancy_ratio } else { Decimal::ONE };
             let quantity = area.checked_mul(factor).and_then(|product| product.checked_mul(vacancy_ratio));
             let quantity = round(quantity.ok_or(RatingError::OutOfRange)?, QUANTITY_SCALE);
-            (quantity, Rule::Area { area, factor, vacancy_ratio })
+            (quantity, LineRule::Area { area, factor, vacancy_ratio })
         }
     };
     if quantity.is_zero() {

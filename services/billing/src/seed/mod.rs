@@ -18,12 +18,21 @@ use futures::stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use tonic::Status;
 
+use crate::rating::rates::{Rates, RowError};
 use crate::receivables::import::{Terms, import};
 use crate::receivables::store;
 use crate::vocabulary::identifiers::BatchId;
 use crate::vocabulary::personal::PersonalKeys;
 use catalogue::{NETWORK, RETAILERS, demo_call, register, sell_packages};
 use lines::{Account, guaranteed_accounts, lines_of_year, retail_accounts};
+
+/// The rates of the five packages that each retail company sells, in their order.
+///
+/// # Errors
+/// Returns a [`RowError`] if their price rows do not fit together.
+pub fn demo_rates() -> Result<Vec<Rates>, RowError> {
+    catalogue::TARIFFS.iter().map(catalogue::DemoTariff::rates).collect()
+}
 
 /// Accounts in one message of an import.
 const ACCOUNTS_A_MESSAGE: usize = 100;

@@ -24,6 +24,7 @@ mod packages;
 mod plans;
 mod prices;
 mod process;
+mod quotes;
 mod rating;
 mod readings;
 mod replicas;

@@ -26,6 +26,7 @@ use communal_proto::billing::v1::meter_service_client::MeterServiceClient;
 use communal_proto::billing::v1::month_control_service_client::MonthControlServiceClient;
 use communal_proto::billing::v1::package_price_service_client::PackagePriceServiceClient;
 use communal_proto::billing::v1::package_service_client::PackageServiceClient;
+use communal_proto::billing::v1::quote_service_client::QuoteServiceClient;
 use communal_proto::billing::v1::reading_service_client::ReadingServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::season_month_service_client::SeasonMonthServiceClient;
@@ -186,6 +187,10 @@ impl World {
 
     pub fn settlement_accounts(&self, caller: Caller) -> SettlementAccountServiceClient<Intercepted> {
         SettlementAccountServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn quotes(&self, caller: Caller) -> QuoteServiceClient<Intercepted> {
+        QuoteServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn verification(&self, caller: Caller) -> VerificationServiceClient<Intercepted> {

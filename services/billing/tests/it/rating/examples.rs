@@ -1,6 +1,7 @@
 //! The worked examples of the domain, and the rules beside them.
 
-use communal_billing::rating::bill::{Rule, Share, Step};
+use communal_billing::rating::bill::{LineRule, Share, TierPart};
+use communal_billing::rating::error::NeededFact;
 use communal_billing::rating::rates::{SpaceBasis, SpacePrices, SurchargePrice};
 use communal_billing::rating::temporary::{PackageInForce, package_in_force};
 use communal_billing::rating::{Parameters, PriceMatrix, Rates, RatingError, Supply};
@@ -89,8 +90,13 @@ fn a_ladder_is_walked_up_and_down() {
 fn a_line_of_energy_keeps_its_tier_and_accumulators() {
     let year = tiered(Ladder::Year, &[2880, 4800], &ELECTRICITY);
     let bill = Given::total("2800", "300").rate(&year).unwrap();
-    let step = |lower: &str, upper: &str, from: &str, to: &str| Rule::Energy {
-        step: Some(Step { lower: decimal(lower), upper: Some(decimal(upper)), from: decimal(from), to: decimal(to) }),
+    let step = |lower: &str, upper: &str, from: &str, to: &str| LineRule::Energy {
+        part: Some(TierPart {
+            lower: decimal(lower),
+            upper: Some(decimal(upper)),
+            from: decimal(from),
+            to: decimal(to),
+        }),
         share: None,
     };
     let rules: Vec<_> = bill.lines.iter().map(|line| line.rule).collect();
@@ -154,7 +160,7 @@ fn time_of_use_under_a_ladder_is_split_over_tiers_and_periods() {
         "2/Valley 72 × 0.337 = 24.26",
     ];
     assert_eq!(lines(&bill), (expected.map(str::to_owned).to_vec(), "156.54".to_owned()));
-    let Rule::Energy { share: Some(share), .. } = bill.lines[0].rule else { panic!("{:?}", bill.lines[0]) };
+    let LineRule::Energy { share: Some(share), .. } = bill.lines[0].rule else { panic!("{:?}", bill.lines[0]) };
     assert_eq!(share, Share { of_tier: decimal("120"), of_period: decimal("180"), whole: decimal("300") });
 }
 
@@ -189,7 +195,7 @@ fn a_season_has_prices_and_limits_of_its_own() {
     assert_eq!(lines(&bill(Season::Withered).unwrap()).0, ["1/Whole 200 × 0.72 = 144.00", "2/Whole 100 × 0.8 = 80.00"]);
     let missing = RatingError::NoLimits { season: Season::Flat, tier: tier(1) };
     assert_eq!(bill(Season::Flat).unwrap_err(), missing, "no other season takes its place");
-    assert_eq!(bill(Season::Unspecified).unwrap_err(), RatingError::NotGiven("season"));
+    assert_eq!(bill(Season::Unspecified).unwrap_err(), RatingError::NotGiven(NeededFact::Season));
 
     for (season, price, total) in [
         (Season::Flat, "0.60", "6000.00"),
@@ -221,7 +227,7 @@ fn heat_is_billed_by_area_by_meter_and_by_both() {
 
     let vacant = Parameters { supply: Supply { stopped: true, ..Supply::default() }, ..of_area("90") };
     let bill = Given::unmetered(vacant).rate(&area_only).unwrap();
-    let rule = Rule::Area { area: decimal("90"), factor: Decimal::ONE, vacancy_ratio: decimal("0.6") };
+    let rule = LineRule::Area { area: decimal("90"), factor: Decimal::ONE, vacancy_ratio: decimal("0.6") };
     assert_eq!((bill.total, bill.lines[0].rule), (decimal("1296.00"), rule));
 
     let factor = Parameters { area_factor: decimal("1.05"), ..of_area("33.33") };
@@ -259,12 +265,12 @@ fn property_service_is_billed_by_persons_or_by_area() {
     };
     let parameters = Parameters { area: decimal("88.5"), ..Parameters::default() };
     let bill = Given::unmetered(parameters.clone()).rate(&charge(SpaceBasis::Population)).unwrap();
-    assert_eq!((bill.total, bill.lines[0].rule), (decimal("6.00"), Rule::Population { persons: 3 }));
+    assert_eq!((bill.total, bill.lines[0].rule), (decimal("6.00"), LineRule::Population { persons: 3 }));
     let bill = Given::unmetered(parameters.clone()).rate(&charge(SpaceBasis::Area)).unwrap();
     assert_eq!(bill.total, decimal("177.00"));
     let nobody = Rates { population: 0, ..charge(SpaceBasis::Population) };
     let bill = Given::unmetered(parameters).rate(&nobody).unwrap();
-    assert_eq!(bill.lines.iter().map(|line| line.rule).collect::<Vec<_>>(), [Rule::Empty]);
+    assert_eq!(bill.lines.iter().map(|line| line.rule).collect::<Vec<_>>(), [LineRule::Empty]);
 }
 
 #[test]
@@ -316,7 +322,7 @@ fn fixed_apportioned_and_divided_fees_are_one_line() {
     };
     let bill = Given { parameters, ..Given::total("0", "10") }.rate(&flat("0.5")).unwrap();
     assert_eq!(lines(&bill).0, ["1/Whole 10 × 0.5 = 5.00", "1/Whole 0 × 0 = 5.00"]);
-    let rule = Rule::FixedFee { fixed: decimal("5"), apportioned: decimal("1.25"), divided: decimal("-1.25") };
+    let rule = LineRule::FixedFee { fixed: decimal("5"), apportioned: decimal("1.25"), divided: decimal("-1.25") };
     assert_eq!((bill.lines[1].rule, bill.lines[1].start), (rule, None));
     let nothing = Parameters { fixed_fee: decimal("3"), divided_fee: decimal("-3"), ..Parameters::default() };
     let bill = Given { parameters: nothing, ..Given::total("0", "10") }.rate(&flat("0.5")).unwrap();
@@ -336,7 +342,7 @@ fn a_retro_run_bills_quantities_or_a_fee_and_nothing_else() {
     let given = Given { registers: Vec::new(), parameters, ..Given::total("3000", "0") }.retro();
     let bill = given.rate(&tiered(Ladder::Year, &[2880, 4800], &ELECTRICITY)).unwrap();
     assert_eq!(lines(&bill), (vec!["1/Whole 0 × 0 = -30.00".to_owned()], "-30.00".to_owned()));
-    assert_eq!((bill.lines[0].rule, bill.after.year), (Rule::RetroFee, decimal("3000")));
+    assert_eq!((bill.lines[0].rule, bill.after.year), (LineRule::RetroFee, decimal("3000")));
 }
 
 #[test]
@@ -385,5 +391,5 @@ fn what_is_missing_is_named_and_never_a_default() {
     let nothing = Rates { energy: None, ..flat("1") };
     assert!(matches!(Given::total("0", "1").rate(&nothing), Err(RatingError::NoPrice { .. })));
     let kindless = Rates { kind: ChargePackType::Unspecified, ..flat("1") };
-    assert_eq!(Given::total("0", "1").rate(&kindless).unwrap_err(), RatingError::NotGiven("kind of the package"));
+    assert_eq!(Given::total("0", "1").rate(&kindless).unwrap_err(), RatingError::NotGiven(NeededFact::PackageKind));
 }

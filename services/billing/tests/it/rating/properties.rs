@@ -1,6 +1,6 @@
 //! The properties that every bill has.
 
-use communal_billing::rating::bill::Rule;
+use communal_billing::rating::bill::LineRule;
 use communal_billing::rating::hundredths::Hundredths;
 use communal_billing::rating::rates::{MOST_PERIODS, MOST_TIERS, SurchargePrice};
 use communal_billing::rating::shares::{ByPeriod, ByTier, cross, spread};
@@ -64,7 +64,7 @@ fn given(time_of_use: TimeOfUse, accumulated: Decimal, used: &[Decimal]) -> Give
 }
 
 fn energy(bill: &Bill) -> impl Iterator<Item = &FeeLine> {
-    bill.lines.iter().filter(|line| matches!(line.rule, Rule::Energy { .. }))
+    bill.lines.iter().filter(|line| matches!(line.rule, LineRule::Energy { .. }))
 }
 
 /// The quantity of each tier.
@@ -86,11 +86,11 @@ proptest! {
         }
         let whole: Decimal = used.iter().take(periods(time_of_use).len()).sum();
         for line in energy(&bill) {
-            let Rule::Energy { step, share } = line.rule else { unreachable!() };
+            let LineRule::Energy { part, share } = line.rule else { unreachable!() };
             prop_assert!(line.quantity > Decimal::ZERO);
-            if let Some(step) = step {
-                prop_assert!(step.from < step.to && step.lower <= step.from);
-                prop_assert!(step.upper.is_none_or(|upper| step.to <= upper));
+            if let Some(part) = part {
+                prop_assert!(part.from < part.to && part.lower <= part.from);
+                prop_assert!(part.upper.is_none_or(|upper| part.to <= upper));
             }
             if let Some(share) = share {
                 let exact = share.of_tier * share.of_period / share.whole;

@@ -1,6 +1,6 @@
 //! Two-part tariffs: the basic fee by capacity and demand, part months, and the power factor.
 
-use communal_billing::rating::bill::{Demand, PartMonth, PowerFactor, Rule};
+use communal_billing::rating::bill::{Demand, LineRule, PartMonth, PowerFactor};
 use communal_billing::rating::hundredths::Hundredths;
 use communal_billing::rating::power_factor::{Reached, reached};
 use communal_billing::rating::rates::{AdjustRow, Approval, ItemPrice};
@@ -43,13 +43,13 @@ fn a_basic_fee_is_by_capacity() {
     assert_eq!(lines(&bill), (vec!["1/Whole 1250 × 32 = 40000.00".to_owned()], "40000.00".to_owned()));
     assert_eq!(bill.lines[0].category_item, BASIC_FEE);
     let month = PartMonth { supplied: 31, days: 31, rule: ChargeRuleType::Unspecified };
-    assert_eq!(bill.lines[0].rule, Rule::Capacity { capacity: decimal("1250"), month });
+    assert_eq!(bill.lines[0].rule, LineRule::Capacity { capacity: decimal("1250"), month });
     let none = Given { parameters: Parameters::default(), ..given.clone() };
     let bill = none.rate(&two_part(BasicFeesType::Capacity, "32")).unwrap();
-    assert_eq!(bill.lines[0].rule, Rule::Empty, "no capacity, no basic fee");
+    assert_eq!(bill.lines[0].rule, LineRule::Empty, "no capacity, no basic fee");
     let unpriced = Rates { basic_fee: None, ..two_part(BasicFeesType::Capacity, "32") };
     assert_eq!(given.rate(&unpriced).unwrap_err(), RatingError::NoBasicFeePrice(BasicFeesType::Capacity));
-    assert_eq!(given.retro().rate(&unpriced).unwrap().lines[0].rule, Rule::Empty, "a retro run has no basic fee");
+    assert_eq!(given.retro().rate(&unpriced).unwrap().lines[0].rule, LineRule::Empty, "a retro run has no basic fee");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn demand_is_billed_beside_its_approval() {
         let given = with_demand(Given { parameters, ..Given::total("0", "0") }, measured);
         let bill = given.rate(&two_part(BasicFeesType::Demand, "48")).unwrap();
         assert_eq!(bill.lines[0].quantity, decimal(billed), "{measured} of {approved}");
-        let Rule::Demand(Demand { whole_month, .. }) = bill.lines[0].rule else { panic!("{:?}", bill.lines[0]) };
+        let LineRule::Demand(Demand { whole_month, .. }) = bill.lines[0].rule else { panic!("{:?}", bill.lines[0]) };
         assert_eq!((whole_month, bill.quantities.demand), (decimal(billed), decimal(measured)));
     }
     let parameters = Parameters { approved_demand: decimal("1000"), ..Parameters::default() };
@@ -191,7 +191,7 @@ fn a_power_factor_is_rewarded_or_punished_on_energy_and_basic_fee() {
     let line = bill.lines[2];
     assert_eq!(
         (line.rule, line.category_item, line.start),
-        (Rule::PowerFactor(figures), POWER_FACTOR, day(19_831_202))
+        (LineRule::PowerFactor(figures), POWER_FACTOR, day(19_831_202))
     );
     assert_eq!(bill.quantities.power_factor, Some(decimal("0.86")));
 
@@ -245,7 +245,7 @@ fn a_power_factor_that_is_not_defined_has_no_line() {
     }
     let reactive_alone = assessed("0", "3").rate(&rates).unwrap();
     assert_eq!(reactive_alone.quantities.power_factor, Some(Decimal::ZERO));
-    assert_eq!(reactive_alone.lines[0].rule, Rule::Empty, "there is nothing to apply the ratio to");
+    assert_eq!(reactive_alone.lines[0].rule, LineRule::Empty, "there is nothing to apply the ratio to");
 }
 
 #[test]
