@@ -268,6 +268,7 @@ pub fn account(account: &QuotedAccount, at: impl Into<FieldPath>, checker: &mut 
         registers.push(read);
     }
     let month = AccountMonth::read(account.account_month)?;
+    let is_retro = run_kind == NormalRetroType::Retro;
     let number = checked_decimal;
     let parameters = Parameters {
         population: u32::try_from(account.population).ok()?,
@@ -275,7 +276,8 @@ pub fn account(account: &QuotedAccount, at: impl Into<FieldPath>, checker: &mut 
         apportioned_quantity: number(&account.apportioned_total),
         apportion_ratio: number(&account.apportion_ratio),
         divided_quantity: number(&account.divided_quantity),
-        fixed_fee: number(&account.fixed_fee),
+        fixed_fee: if is_retro { Decimal::ZERO } else { number(&account.fixed_fee) },
+        retro_fee: if is_retro { number(&account.fixed_fee) } else { Decimal::ZERO },
         apportioned_fee: number(&account.apportioned_fee),
         division_ratio: number(&account.division_ratio),
         divided_fee: number(&account.divided_fee),

@@ -31,21 +31,22 @@ pub fn billed_demand(measured: Decimal, approved: Decimal, approval: Option<Appr
     Ok(round(demand, QUANTITY_SCALE))
 }
 
-/// The line of the basic fee; `None` if the package has none or nothing is billed.
-pub(super) fn line(
+/// Adds the line of the basic fee, unless the package has none or nothing is billed.
+pub(super) fn add_line(
     facts: &BillFacts<'_>,
     rates: &Rates,
     measured: Decimal,
     kind: CalcFeeType,
     season: Season,
-) -> Result<Option<FeeLine>, RatingError> {
+    lines: &mut Vec<FeeLine>,
+) -> Result<(), RatingError> {
     let parameters = &facts.parameters;
     let (quantity, rule) = match rates.basic_fee_kind {
-        BasicFeesType::None | BasicFeesType::Unspecified => return Ok(None),
+        BasicFeesType::None | BasicFeesType::Unspecified => return Ok(()),
         BasicFeesType::Capacity => {
             let capacity = parameters.capacity;
             if capacity.is_zero() {
-                return Ok(None);
+                return Ok(());
             }
             let month = parameters.supply.in_month(facts.account_month)?;
             (month.share(capacity)?, LineRule::Capacity { capacity, month })
@@ -67,10 +68,10 @@ pub(super) fn line(
         }
     };
     if quantity.is_zero() {
-        return Ok(None);
+        return Ok(());
     }
     let row = rates.basic_fee.ok_or(RatingError::NoBasicFeePrice(rates.basic_fee_kind))?;
-    Ok(Some(FeeLine {
+    lines.push(FeeLine {
         kind,
         category_item: row.category_item,
         surcharge_item: 0,
@@ -82,5 +83,6 @@ pub(super) fn line(
         price: row.price.price,
         fee: fee(quantity, row.price.price)?,
         rule,
-    }))
+    });
+    Ok(())
 }

@@ -104,8 +104,10 @@ pub struct Parameters {
     pub apportion_ratio: Decimal,
     /// Quantity that is carved out of a common meter (DIVI_FIXED_CHARGE).
     pub divided_quantity: Decimal,
-    /// Fixed fee (FIXED_FEE); in a retro run, the fee that it bills.
+    /// Fixed fee (FIXED_FEE) of a normal run.
     pub fixed_fee: Decimal,
+    /// The fee that a retro run bills (RepairFeesBack).
+    pub retro_fee: Decimal,
     /// Fee that is common to several accounts (TOTAL_APPORTION_FEE).
     pub apportioned_fee: Decimal,
     /// The account's ratio of it (AREA_DIVID_RATIO).

@@ -77,16 +77,17 @@ pub fn rate(facts: &BillFacts<'_>, rates: &Rates) -> Result<Bill, RatingError> {
     let mut base = total(&lines)?;
     package.add_surcharges(quantities.energy, &mut lines)?;
     if is_retro {
-        lines.extend(package.fee_line(facts.parameters.fixed_fee, LineRule::RetroFee));
+        package.add_fee(facts.parameters.retro_fee, LineRule::RetroFee, &mut lines);
     } else {
-        if let Some(line) = basic_fee::line(facts, rates, quantities.demand, kind, season)? {
-            base = base.checked_add(line.fee).ok_or(RatingError::OutOfRange)?;
-            lines.push(line);
-        }
+        let energy_lines = lines.len();
+        basic_fee::add_line(facts, rates, quantities.demand, kind, season, &mut lines)?;
+        base =
+            base.checked_add(total(lines.get(energy_lines..).unwrap_or_default())?).ok_or(RatingError::OutOfRange)?;
         let standard = facts.parameters.power_factor_standard;
-        lines.extend(power_factor::line(standard, rates, &mut quantities, base, (kind, season), &mut warnings)?);
-        lines.extend(space::line(&facts.parameters, rates, kind, season)?);
-        lines.extend(package.fixed_fees(&facts.parameters)?);
+        let place = (kind, season);
+        power_factor::add_line(standard, rates, &mut quantities, base, place, &mut warnings, &mut lines)?;
+        space::add_line(&facts.parameters, rates, kind, season, &mut lines)?;
+        package.add_fixed_fees(&facts.parameters, &mut lines)?;
     }
     if lines.is_empty() {
         lines.push(package.empty_line()?);
@@ -139,9 +140,12 @@ impl PackageLines<'_> {
         Ok(LineTerms { kind, category_item: self.rates.main_item, season, accumulated, increase })
     }
 
-    /// A line that is not of energy, without a price row.
-    fn fee_line(self, fee: Decimal, rule: LineRule) -> Option<FeeLine> {
-        let line = FeeLine {
+    /// Adds a line that has no price row, unless its fee is zero.
+    fn add_fee(self, fee: Decimal, rule: LineRule, lines: &mut Vec<FeeLine>) {
+        if fee.is_zero() {
+            return;
+        }
+        lines.push(FeeLine {
             kind: self.kind,
             category_item: self.rates.main_item,
             surcharge_item: 0,
@@ -153,8 +157,7 @@ impl PackageLines<'_> {
             price: Decimal::ZERO,
             fee,
             rule,
-        };
-        (!fee.is_zero()).then_some(line)
+        });
     }
 
     /// Adds a line for each surcharge, on the whole energy quantity. Prices of retail packages include surcharges.
@@ -180,13 +183,14 @@ impl PackageLines<'_> {
         Ok(())
     }
 
-    /// The line of fixed, apportioned and divided fees: one line, and none if they add up to nothing.
-    fn fixed_fees(self, parameters: &Parameters) -> Result<Option<FeeLine>, RatingError> {
+    /// Adds the line of fixed, apportioned and divided fees: one line, and none if they add up to nothing.
+    fn add_fixed_fees(self, parameters: &Parameters, lines: &mut Vec<FeeLine>) -> Result<(), RatingError> {
         let apportioned = rounded_product(parameters.apportioned_fee, parameters.division_ratio)?;
         let (fixed, divided) = (parameters.fixed_fee, parameters.divided_fee);
         let sum = fixed.checked_add(apportioned).and_then(|sum| sum.checked_add(divided));
         let sum = sum.ok_or(RatingError::OutOfRange)?;
-        Ok(self.fee_line(sum, LineRule::FixedFee { fixed, apportioned, divided }))
+        self.add_fee(sum, LineRule::FixedFee { fixed, apportioned, divided }, lines);
+        Ok(())
     }
 
     /// The line of a bill that has no other: nothing, in the first tier and period, at its price.

@@ -49,26 +49,27 @@ pub fn reached(active: Hundredths, reactive: Hundredths) -> Option<Reached> {
     Some(Reached::Factor(Decimal::new(low, 2)))
 }
 
-/// The line of the power factor, which is booked on `base`: the energy lines of the customer's kind and the basic fee. `None` if
-/// no power factor is required, it is not defined, or the ratio or the base is zero.
-pub(super) fn line(
+/// Adds the line of the power factor, whose ratio is applied to `base`: the energy lines of the customer's kind and the basic fee.
+/// There is none if no power factor is required, it is not defined, or the ratio or the base is zero.
+pub(super) fn add_line(
     standard: ForRateValidType,
     rates: &Rates,
     quantities: &mut Quantities,
     base: Decimal,
     (kind, season): (CalcFeeType, Season),
     warnings: &mut Warnings,
-) -> Result<Option<FeeLine>, RatingError> {
+    lines: &mut Vec<FeeLine>,
+) -> Result<(), RatingError> {
     if matches!(standard, ForRateValidType::Unspecified | ForRateValidType::None) {
-        return Ok(None);
+        return Ok(());
     }
     let (active, reactive) = (quantities.active, quantities.of(ReadingsType::Reactive));
     let both = Hundredths::exactly(active).zip(Hundredths::exactly(reactive));
     let factor = match both.and_then(|(active, reactive)| reached(active, reactive)).ok_or(RatingError::OutOfRange)? {
-        Reached::Nothing => return Ok(None),
+        Reached::Nothing => return Ok(()),
         Reached::Negative => {
             warnings.negative_power = true;
-            return Ok(None);
+            return Ok(());
         }
         Reached::Factor(factor) => factor,
     };
@@ -77,11 +78,11 @@ pub(super) fn line(
     let row = table.reduce(|a, b| if b.power_factor > a.power_factor { b } else { a });
     let row = row.ok_or(RatingError::NoAdjustRatio { standard, power_factor: factor })?;
     if row.ratio.is_zero() || base.is_zero() {
-        return Ok(None);
+        return Ok(());
     }
     let fee = base.checked_mul(row.ratio).ok_or(RatingError::OutOfRange)?;
     let figures = PowerFactor { standard, active, reactive, reached: factor, row: row.power_factor, base };
-    Ok(Some(FeeLine {
+    lines.push(FeeLine {
         kind,
         category_item: row.category_item.unwrap_or(rates.main_item),
         surcharge_item: 0,
@@ -93,5 +94,6 @@ pub(super) fn line(
         price: row.ratio,
         fee: round(fee, CENTS),
         rule: LineRule::PowerFactor(figures),
-    }))
+    });
+    Ok(())
 }

@@ -64,19 +64,29 @@ impl RegisterFacts {
     /// # Errors
     /// Returns `Movement` if the readings contradict the movement, and `OutOfRange` if the decimals cannot hold the quantity.
     pub fn quantity(&self) -> Result<RegisterQuantity, RatingError> {
-        if self.register == ReadingsType::Demand {
-            return Ok(RegisterQuantity { metered: Decimal::ZERO, billed: Decimal::ZERO });
-        }
-        let counted = match &self.movement {
-            Some(movement) => {
+        let counted = self.counted()?;
+        Ok(RegisterQuantity { metered: round(counted, QUANTITY_SCALE), billed: self.billed(counted)? })
+    }
+
+    /// What the meter counted, unrounded.
+    fn counted(&self) -> Result<Decimal, RatingError> {
+        match &self.movement {
+            Some(movement) if self.register != ReadingsType::Demand => {
                 let contradiction = RatingError::Movement { register: self.register, turn: movement.turn };
-                movement.counted().ok_or(contradiction)?
+                movement.counted().ok_or(contradiction)
             }
-            None => Decimal::ZERO,
-        };
+            _ => Ok(Decimal::ZERO),
+        }
+    }
+
+    /// The billed quantity, rounded once.
+    fn billed(&self, counted: Decimal) -> Result<Decimal, RatingError> {
+        if self.register == ReadingsType::Demand {
+            return Ok(Decimal::ZERO);
+        }
         let billed = counted.checked_sub(self.reduced).and_then(|q| q.checked_add(self.old));
         let billed = billed.and_then(|q| q.checked_add(self.added)).ok_or(RatingError::OutOfRange)?;
-        Ok(RegisterQuantity { metered: round(counted, QUANTITY_SCALE), billed: round(billed, QUANTITY_SCALE) })
+        Ok(if billed.scale() > QUANTITY_SCALE { round(billed, QUANTITY_SCALE) } else { billed })
     }
 
     /// The demand that the register shows: reading × multiplier, whatever the last reading was. Of a meter that was taken off
@@ -177,7 +187,7 @@ fn read_registers(
         if register == ReadingsType::Demand {
             quantities.demand = facts_of.demand(facts.parameters.demand_multiplier)?;
         } else {
-            *quantity = facts_of.quantity()?.billed;
+            *quantity = facts_of.billed(facts_of.counted()?)?;
         }
     }
     Ok(seen)

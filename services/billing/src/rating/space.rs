@@ -12,17 +12,18 @@ use super::rates::{Rates, SpaceBasis};
 use crate::vocabulary::quantity::QUANTITY_SCALE;
 use crate::vocabulary::tariff::{Period, Season, Tier};
 
-/// The line of a charge by area or persons; `None` if the package has none or there is nothing to charge.
+/// Adds the line of a charge by area or persons, unless the package has none or there is nothing to charge.
 ///
 /// An area is multiplied by its factor and, while the premises are vacant, by the ratio for that; then it is rounded once.
 /// Persons are those of the package.
-pub(super) fn line(
+pub(super) fn add_line(
     parameters: &Parameters,
     rates: &Rates,
     kind: CalcFeeType,
     season: Season,
-) -> Result<Option<FeeLine>, RatingError> {
-    let Some(space) = &rates.space else { return Ok(None) };
+    lines: &mut Vec<FeeLine>,
+) -> Result<(), RatingError> {
+    let Some(space) = &rates.space else { return Ok(()) };
     let (quantity, rule) = match space.basis {
         SpaceBasis::Population => (Decimal::from(rates.population), LineRule::Population { persons: rates.population }),
         SpaceBasis::Area => {
@@ -35,10 +36,10 @@ pub(super) fn line(
         }
     };
     if quantity.is_zero() {
-        return Ok(None);
+        return Ok(());
     }
     let price = space.price(season)?;
-    Ok(Some(FeeLine {
+    lines.push(FeeLine {
         kind,
         category_item: rates.main_item,
         surcharge_item: 0,
@@ -50,5 +51,6 @@ pub(super) fn line(
         price: price.price,
         fee: fee(quantity, price.price)?,
         rule,
-    }))
+    });
+    Ok(())
 }

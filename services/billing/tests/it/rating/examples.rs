@@ -332,7 +332,8 @@ fn fixed_apportioned_and_divided_fees_are_one_line() {
 #[test]
 fn a_retro_run_bills_quantities_or_a_fee_and_nothing_else() {
     let parameters = Parameters {
-        fixed_fee: decimal("-30.00"),
+        retro_fee: decimal("-30.00"),
+        fixed_fee: decimal("20"),
         fixed_quantity: decimal("100"),
         apportioned_fee: decimal("50"),
         division_ratio: decimal("1"),
