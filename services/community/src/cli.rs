@@ -118,6 +118,12 @@ pub async fn run(arguments: Arguments, mut reader: Reader) -> anyhow::Result<Str
 
 /// Makes the bills of all communities, or of one, with a bar for each.
 async fn run_bills(pool: &Pool, clock: &Clock, only: Option<&str>) -> anyhow::Result<String> {
+    if clock.is_sandbox() {
+        let mut connection = pool.begin().await.context("the database does not answer")?;
+        let demo = database::holds_demo_data(&mut connection).await?;
+        ensure!(demo, "COMMUNAL_SANDBOX_CLOCK is set, and the database holds no demo data");
+        clock.admit_sandbox();
+    }
     let tenants = store::tenants(pool).await.context("the database does not answer")?;
     let communities =
         tenants.into_iter().map(|(tenant, _)| tenant).filter(|tenant| tenant.kind == TenantKind::Community);

@@ -52,6 +52,12 @@ impl Clock {
         self.machine() + self.sandbox.as_ref().map(|sandbox| sandbox.offset()).unwrap_or_default()
     }
 
+    /// Returns whether this is a sandbox.
+    #[must_use]
+    pub fn is_sandbox(&self) -> bool {
+        self.sandbox.is_some()
+    }
+
     /// Lets a sandbox's clock count from now on: its database holds demo data, or is about to.
     pub fn admit_sandbox(&self) {
         if let Some(sandbox) = &self.sandbox {

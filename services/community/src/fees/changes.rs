@@ -7,7 +7,13 @@ use communal_proto::community::v1::{FeeFlag, FeeState, Reason, UpdateFeeRequest}
 use communal_proto::{Checker, Fault};
 
 use super::store::FeeRow;
+use crate::fee_items::StoredItem;
+use crate::vocabulary::spans::{self, ChargedSpan, RowFields};
 use crate::vocabulary::times;
+
+/// The fields of a change that faults name.
+const FIELDS: RowFields =
+    RowFields { rows: None, payer_obj_id: fields::FEE_ID, start: fields::START_TIME, end: fields::MAX_END_TIME };
 
 /// The payment lines of a fee.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +78,16 @@ pub fn may_move(fee: &FeeRow, payments: Payments, new: NewTimes) -> Result<bool,
         return Err(Refusal::new(Reason::PaymentsContradict, "计费结束时间不能早于已缴费的时间"));
     }
     Ok(fee.end_time.date() >= new.limit.date().succ_opt().unwrap_or(new.limit.date()))
+}
+
+/// Judges whether a fee with new times would lie within the validity of its item.
+///
+/// # Errors
+/// Returns the fault of a start after the end of the item, or of an end before its start.
+pub fn within_item(fee: &FeeRow, item: &StoredItem, new: NewTimes) -> Result<(), Refusal> {
+    let span = ChargedSpan { payer_obj_id: fee.payer_obj_id.clone(), start: new.start, end: Some(new.limit) };
+    let faults = spans::outside(&[span], item.start_time, item.end_time, FIELDS);
+    if faults.is_empty() { Ok(()) } else { Err(Refusal::for_faults(faults)) }
 }
 
 /// Judges whether a fee may be ended by hand.

@@ -272,22 +272,26 @@ impl FeeService for FeeRpc {
             let id = &message.fee_id;
             let settings = settings::store::lock_shared(&mut *tx, &call).await?;
             let fee = store::one(&mut *tx, &call, id).await?.ok_or_else(|| Refusal::of(Reason::FeeNotFound))?;
-            // No bill rule is made by its item meanwhile. A deleted item has no open fee.
-            lock_for_charging(&mut *tx, &call, &fee.config_id).await?;
+            // No bill rule is made by its item meanwhile.
+            let item = lock_for_charging(&mut *tx, &call, &fee.config_id).await?;
             let (fee, payments) = locked(tx, &call, id).await?;
             let ends = changes::may_move(&fee, payments, new)?;
+            // A deleted item has no open fee.
+            let item = item.ok_or_else(|| Refusal::of(Reason::FeeNotFound))?;
+            changes::within_item(&fee, &item, new)?;
             if !settings.allow_duplicate_fee && store::rule_stands(&mut *tx, &call, &fee, new.start).await? {
                 return Err(Refusal::of(Reason::DuplicateFee));
             }
-            let item = crate::fee_items::store::items(&mut *tx, &call, &[&fee.config_id]).await?.pop();
-            let escalating = item.is_some_and(|item| item.computing_formula.0 == Formula::EscalatingRent);
             let asked = GivenTerms {
                 amount: "",
                 rate_cycle: &message.rate_cycle,
                 rate: &message.rate,
                 rate_start_time: &message.rate_start_time,
             };
-            let escalation = if escalating { rules::terms(Formula::EscalatingRent, asked)?.escalation } else { None };
+            let escalation = match item.formula.0 {
+                Formula::EscalatingRent => rules::terms(Formula::EscalatingRent, asked)?.escalation,
+                _ => None,
+            };
             let moved = store::move_times(tx, &call, &fee.fee_id, new, escalation, ends).await;
             moved.map_err(on_constraint(store::ONCE, || Refusal::of(Reason::DuplicateFee)))?;
             Ok(UpdateFeeResponse {})

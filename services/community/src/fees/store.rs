@@ -12,7 +12,8 @@ use communal_kit::pool::{Pool, Transaction};
 use communal_proto::Coded as _;
 use communal_proto::community::v1::{FeeFlag, FeeState, FeeType, Formula, PayerObjectType};
 use rust_decimal::Decimal;
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder};
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, Row as _};
 
 use super::changes::{NewTimes, Payments};
 use super::facts::Facts;
@@ -114,7 +115,7 @@ pub async fn taken(
 }
 
 /// A fee as it is now.
-#[derive(Clone, Debug, FromRow)]
+#[derive(Clone, Debug)]
 pub struct FeeRow {
     /// Identifier.
     pub fee_id: String,
@@ -166,6 +167,39 @@ pub struct FeeRow {
     pub bill_until: Option<NaiveDate>,
     /// Fee type of its item.
     pub fee_type_cd: Stored<FeeType>,
+}
+
+/// By position, in the order of [`FEE`]: names would be looked up again in each of 60,000 rows.
+impl FromRow<'_, PgRow> for FeeRow {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            fee_id: row.try_get(0)?,
+            config_id: row.try_get(1)?,
+            payer_obj_id: row.try_get(2)?,
+            payer_obj_type: row.try_get(3)?,
+            fee_flag: row.try_get(4)?,
+            state: row.try_get(5)?,
+            start_time: row.try_get(6)?,
+            end_time: row.try_get(7)?,
+            deadline_time: row.try_get(8)?,
+            ended_at: row.try_get(9)?,
+            batch_id: row.try_get(10)?,
+            owner_id: row.try_get(11)?,
+            owner_name: row.try_get(12)?,
+            owner_tel: row.try_get(13)?,
+            payer_name: row.try_get(14)?,
+            amount: row.try_get(15)?,
+            rate_cycle: row.try_get(16)?,
+            rate: row.try_get(17)?,
+            rate_start_time: row.try_get(18)?,
+            credit: row.try_get(19)?,
+            reading_id: row.try_get(20)?,
+            rule_id: row.try_get(21)?,
+            rule_start: row.try_get(22)?,
+            bill_until: row.try_get(23)?,
+            fee_type_cd: row.try_get(24)?,
+        })
+    }
 }
 
 /// The columns of a [`FeeRow`].

@@ -1,7 +1,7 @@
 //! Times as the documents write them: `yyyy-MM-dd HH:mm:ss`, or a date. All are times of the
 //! configured business zone.
 
-use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime, Timelike as _};
 
 const TIME: &str = "%Y-%m-%d %H:%M:%S";
 const DATE: &str = "%Y-%m-%d";
@@ -43,11 +43,13 @@ fn read(text: &str, time_of_a_date: NaiveTime) -> Option<NaiveDateTime> {
 /// The documented text of a time.
 #[must_use]
 pub fn print(time: NaiveDateTime) -> String {
-    time.format(TIME).to_string()
+    // Without a format to read: lists print a dozen times for each fee.
+    let time = time.with_nanosecond(0).unwrap_or(time);
+    format!("{} {}", time.date(), time.time())
 }
 
 /// The documented text of a date.
 #[must_use]
 pub fn print_date(date: NaiveDate) -> String {
-    date.format(DATE).to_string()
+    date.to_string()
 }

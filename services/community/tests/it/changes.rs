@@ -59,6 +59,9 @@ async fn times_move_where_no_payment_contradicts() {
     assert_eq!((fee.max_end_time.as_str(), fee.amount_owed.as_str()), ("2024-12-31 23:59:59", "500.00"));
     assert_eq!(fields(caller.update_fee(times(&id, "2024-02-01", "2024-01-01", "2024-12-31")).await), ["endTime"]);
     assert_eq!(fields(caller.update_fee(times(&id, "2024-01-01", "2024-03-01", "2024-02-28")).await), ["maxEndTime"]);
+    // It stays within the validity of its item.
+    assert_eq!(fields(caller.update_fee(times(&id, "2051-01-01", "2051-01-01", "2051-12-31")).await), ["startTime"]);
+    assert_eq!(fields(caller.update_fee(times(&id, "2023-01-01", "2023-01-01", "2023-12-31")).await), ["maxEndTime"]);
     let unknown = caller.update_fee(times("909", "2024-01-01", "2024-01-01", "2024-12-31")).await;
     assert_eq!(refusal(unknown), refused("FEE_NOT_FOUND", "未查询到费用信息 或查询到多条"));
 
@@ -97,6 +100,28 @@ async fn a_finished_fee_owes_nothing_and_its_history_says_what_was_waived() {
     assert_eq!(refusal(caller.finish_fee(finish("909")).await).0, "FEE_NOT_FOUND");
     let elsewhere = FinishFeeRequest { community_id: OTHER.into(), ..finish(&fee.fee_id) };
     assert_eq!(refusal(caller.finish_fee(elsewhere).await).0, "FEE_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn whatever_a_fee_owes_it_can_be_finished() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    let rent = service.formula_item("租金", "1102", FeeFlag::Periodic).await;
+    caller.register(HOME, vec![owned("R1", "O1")]).await.unwrap();
+    // Ten times as much each month, thirteen times.
+    let charge = SaveRoomCreateFeeRequest {
+        start_time: "2023-02-01".into(),
+        rate_cycle: "1".into(),
+        rate: "9".into(),
+        rate_start_time: "2023-03-01".into(),
+        ..charge_room(&rent, "R1")
+    };
+    caller.save_room_create_fee(charge).await.unwrap();
+    let fee = caller.list_fee(everything()).await.unwrap().fees.remove(0);
+    assert_eq!(fee.amount_owed, "11111111111111000.00");
+    caller.finish_fee(finish(&fee.fee_id)).await.unwrap();
+    let waived = "SELECT (after ->> 'waived')::numeric::int8 FROM platform.change WHERE noun = 'fee'";
+    assert_eq!(service.count(waived).await, 11_111_111_111_111_000);
 }
 
 #[tokio::test]

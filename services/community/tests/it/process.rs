@@ -151,6 +151,14 @@ async fn the_migrate_of_an_older_release_leaves_a_newer_schema_alone() {
 }
 
 #[tokio::test]
+async fn a_bill_run_follows_a_sandbox_clock_over_demo_data_alone() {
+    let database = TestDatabase::create("community", &MIGRATOR).await;
+    let settings = [("community_database_url", database.url.as_str()), ("sandbox_clock", "/nonexistent")];
+    let output = run(&settings, &["bills", "run"]).await;
+    assert!(!output.status.success() && text(&output.stderr).contains("no demo data"), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
 async fn demo_data_is_loaded_once_and_fits_the_documents_own_example() {
     let database = TestDatabase::create("community", &MIGRATOR).await;
     let url = database.owner_url.clone();
@@ -176,6 +184,14 @@ async fn demo_data_is_loaded_once_and_fits_the_documents_own_example() {
     let (ran, again) = (run(&settings, &bills).await, run(&settings, &bills).await);
     assert!(text(&ran.stdout).starts_with("10002: 720 rules, ") && ran.status.success(), "{}", text(&ran.stderr));
     assert_eq!(text(&again.stdout), "10002: 720 rules, 0 bills made, 0 rules ended\n");
+    // In a sandbox a run has the sandbox's time: two months ahead, each rule has bills to make.
+    let clock = std::env::temp_dir().join(format!("communal-bills-{}", std::process::id()));
+    std::fs::write(&clock, format!("{}\n", 62 * 86_400)).unwrap();
+    let in_sandbox = [settings[0], settings[1], settings[2], ("sandbox_clock", clock.to_str().unwrap())];
+    let ahead = run(&in_sandbox, &bills).await;
+    let made = text(&ahead.stdout);
+    assert!(made.starts_with("10002: 720 rules, ") && !made.contains(" 0 bills"), "{made}");
+    std::fs::remove_file(&clock).unwrap();
     let nowhere = run(&settings, &["bills", "run", "--community", "10009"]).await;
     assert!(!nowhere.status.success() && text(&nowhere.stderr).contains("no such community"));
 
