@@ -11,6 +11,7 @@ use communal_kit::portions::PortionLimits;
 use communal_kit::secret::Secret;
 use communal_kit::server::ServerSettings;
 use communal_kit::uploads::UploadLimits;
+use rust_decimal::Decimal;
 
 use crate::vocabulary::personal::PersonalKeys;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub arrears_cap: u32,
     /// Most lines of an imported batch.
     pub import_lines: u32,
+    /// How many times the daily average of the bills before, or what part of it, a reading may measure a day.
+    pub reading_factor: Decimal,
     /// The keys of personal data.
     pub personal: PersonalKeys,
     /// Whether a customer's phone is proved by a code; off lets any code pass.
@@ -83,6 +86,7 @@ impl Config {
             ),
             arrears_cap: reader.parsed("arrears_cap", 10_000),
             import_lines: reader.parsed("import_lines", 2_000_000),
+            reading_factor: reading_factor(reader),
             personal: personal(reader),
             verify_codes: reader.parsed("billing_verify_codes", Switch::On),
             portions: PortionLimits::read(reader),
@@ -90,6 +94,16 @@ impl Config {
             clock: Clock::read(reader),
         }
     }
+}
+
+/// Reads the factor beyond which a reading is listed as a fault.
+fn reading_factor(reader: &mut Reader) -> Decimal {
+    const NAME: &str = "billing_reading_factor";
+    let factor = reader.parsed(NAME, Decimal::from(3));
+    if factor <= Decimal::ONE || factor > Decimal::from(1_000_000) {
+        reader.fault(NAME, "is not above 1, or above 1000000");
+    }
+    factor
 }
 
 /// Reads the key of personal data, which must be set: without it no customer can be stored.

@@ -156,7 +156,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
     let points = metering::points::rpc::BillingPointRpc::new(pool.clone(), config.clock.clone());
-    let readings = metering::readings::rpc::ReadingRpc::new(pool.clone(), config.clock.clone());
+    let readings = metering::readings::rpc::ReadingRpc::new(
+        pool.clone(),
+        config.clock.clone(),
+        receivables.imports(),
+        config.reading_factor,
+    );
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
         .with(PackageServiceServer::new(packages.clone()).max_decoding_message_size(LARGEST_REQUEST))

@@ -158,13 +158,19 @@ impl KeyPage {
         i64::try_from(self.size).unwrap_or(i64::MAX).saturating_add(1)
     }
 
+    /// Returns the token of the page that begins after a key, for a list that is read in portions.
+    #[must_use]
+    pub fn token(&self, after: &str) -> String {
+        format!("{}{after}", self.fingerprint)
+    }
+
     /// Removes the extra row, and returns the token of the next page.
     pub fn cut<T>(&self, rows: &mut Vec<T>, key: impl Fn(&T) -> &str) -> String {
         if rows.len() <= self.size {
             return String::new();
         }
         rows.truncate(self.size);
-        rows.last().map(|last| format!("{}{}", self.fingerprint, key(last))).unwrap_or_default()
+        rows.last().map(|last| self.token(key(last))).unwrap_or_default()
     }
 }
 

@@ -202,8 +202,10 @@ async fn no_request_costs_much_more_than_it_weighs() {
             let named: Vec<_> = named.into_iter().map(|violation| violation.field).collect();
             assert!(
                 refused.code() == Code::InvalidArgument && named == [rows.name()]
-                    // Some of the largest ones find no room beside the others.
-                    || refused.code() == Code::ResourceExhausted && attack.len() > 1_000_000,
+                    // Some of the largest ones find no room beside the others, and some streams no place: few are
+                    // imported at once.
+                    || refused.code() == Code::ResourceExhausted
+                        && (attack.len() > 1_000_000 || rows.method.is_client_streaming()),
                 "{path} {}: {refused:?}",
                 rows.name()
             );

@@ -253,3 +253,67 @@ async fn a_month_that_many_open_at_once_has_its_partitions_once() {
     .unwrap();
     assert!(partitions.starts_with(&["billing_point_202403".into()]) && partitions.len() >= 3, "{partitions:?}");
 }
+
+#[tokio::test]
+async fn a_retro_point_is_discarded_until_it_is_charged_off() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (account, _) = world.archived(&network, 1).await;
+    world.open_spring(RETAIL).await;
+    world.create_points(caller(RETAIL), &[&account]).await.unwrap();
+    let discard = async |tenant: &'static str, account: &str, kind: NormalRetroType| {
+        let request = DiscardBillingPointRequest { settlement_account_id: account.into(), run_kind: kind.into() };
+        world.billing_points(caller(tenant)).discard_billing_point(request).await.map(drop)
+    };
+    use NormalRetroType::{Normal, Retro};
+    assert_eq!(reason(discard(RETAIL, &account, Retro).await), "RETRO_POINT_NOT_FOUND");
+    assert_eq!(reason(discard(RETAIL, &account, Normal).await), "FIELD_CODE_UNKNOWN");
+    assert_eq!(reason(discard(RETAIL, "A1", Retro).await), "SETTLEMENT_ACCOUNT_NOT_FOUND");
+    assert_eq!(reason(discard(RETAIL, "", Retro).await), "FIELD_MISSING");
+
+    // A retro point beside the normal one, calculated.
+    for retro in [
+        "INSERT INTO billing_point (company_id, settlement_account_id, account_month, kind, number, final, snapshot,
+             operator_id, channel_id, trace_id, written_at)
+         SELECT company_id, settlement_account_id, account_month, '2', 1, false, snapshot, '', '', '', now()
+         FROM billing_point",
+        "INSERT INTO point_open (company_id, settlement_account_id, kind, account_month, number, book_id, reading_order,
+             registers)
+         SELECT company_id, settlement_account_id, '2', account_month, 1, book_id, 0, 0 FROM point_open",
+    ] {
+        sqlx::query(retro).execute(world.pool()).await.unwrap();
+    }
+    world.take_for_calculated(&account).await;
+    assert_eq!(reason(discard(OTHER_RETAIL, &account, Retro).await), "SETTLEMENT_ACCOUNT_NOT_FOUND");
+    assert_eq!(world.rows("point_open").await.len(), 2);
+    one_of_32(|_| discard(RETAIL, &account, Retro), "RETRO_POINT_NOT_FOUND").await;
+    let left = ["calculation 202403", "open 202403", "point 202403"];
+    assert_eq!(phases(&world).await, left, "the normal point and its calculation stay");
+    let history = world.rows("platform.change").await.concat();
+    assert_eq!(world.history("billing_point").await, ["DELETE"]);
+    assert!(history.contains("DiscardBillingPoint"), "{history}");
+}
+
+#[tokio::test]
+async fn a_book_stays_while_an_open_point_is_in_it() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (account, _) = world.archived(&network, 1).await;
+    world.open_spring(RETAIL).await;
+    world.create_points(caller(RETAIL), &[&account]).await.unwrap();
+    world.add_books(caller(RETAIL), vec![new_book("二段")]).await.unwrap();
+    let other = BookFilter { book_name: "二段".into(), ..BookFilter::default() };
+    let other = world.list_books(RETAIL, other).await.remove(0).book_id;
+    world.process(&account, BusCategType::Change).await.unwrap();
+    let mut change = network.parameters(&account, BusCategType::Change, YesNo::Yes);
+    change.meter_point.as_mut().unwrap().book_id = other;
+    world.verify(RETAIL, change).await.unwrap();
+    let delete = async || {
+        let books = vec![BookId { book_id: network.book_id.clone() }];
+        world.books(caller(RETAIL)).delete_supplier_book(DeleteSupplierBookRequest { books }).await.map(drop)
+    };
+    assert_eq!(reason(delete().await), "BOOK_IN_USE");
+    // The next point is in the other book.
+    world.create_points(caller(RETAIL), &[&account]).await.unwrap();
+    delete().await.unwrap();
+}

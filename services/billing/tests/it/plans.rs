@@ -1,4 +1,5 @@
-//! The queries of the archive find what they look for by an index, in a company of 100,000 accounts.
+//! The queries of the archive find what they look for by an index, in a company of 100,000 accounts; and so do billing points and
+//! readings from the beginning of a month on.
 
 use communal_proto::billing::v1::*;
 use sqlx::PgPool;
@@ -138,4 +139,111 @@ async fn no_query_reads_a_large_table_from_end_to_end() {
     world.stop().await;
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(scans(&owner).await, before);
+}
+
+/// Fills the archive of the retail company with archived accounts of a network, each with a meter and a register, without
+/// its triggers.
+async fn fill_metered(pool: &PgPool, network: &Network, count: i32) {
+    let statements = [
+        "INSERT INTO customer (company_id, customer_id, kind, certificate_kind, certificate_sealed, certificate_hash, name,
+             phone, password_hash, region, address, telephone, bank_name, email, attestation)
+         SELECT 'S000000000000001', 'K' || lpad(n::text, 15, '0'), '1', '1', '\\x00', sha256(n::text::bytea), '客户' || n,
+             '139' || lpad(n::text, 8, '0'), '', '', '', '', '', '', '3'
+         FROM generate_series(1, $1) AS n"
+            .to_owned(),
+        "INSERT INTO user_account (company_id, user_account_id, customer_id, using_customer_id, name, region, address,
+             map_name, longitude, latitude, resident, attestation, risk_balance, margin_balance, advance_limit, connected)
+         SELECT company_id, 'D' || substr(customer_id, 2), customer_id, customer_id, name, '', '路 ' || customer_id, '', 0, 0,
+             '2', '3', 0, 0, 0, true
+         FROM customer WHERE $1 > 0"
+            .to_owned(),
+        "INSERT INTO settlement_account (company_id, settlement_account_id, user_account_id, using_customer_id, utility, name,
+             address, state, business_kind, attestation, archived_on)
+         SELECT company_id, 'A' || substr(customer_id, 2), user_account_id, customer_id, '2', name, address, '2', '1', '3',
+             '2024-01-01'
+         FROM user_account WHERE $1 > 0"
+            .to_owned(),
+        format!(
+            "INSERT INTO meter_point (company_id, settlement_account_id, address, book_id, node_id, metered,
+                 network_company_id, network_store_id, retail_company_id, main_package_id, temporary_months, assessed,
+                 stopped_or_vacant, energy_load, capacity, demand_multiplier, approved_demand, fixed_quantity, fixed_fee,
+                 apportioned_total, apportioned_fee, apportion_ratio, division_ratio, divided_quantity, divided_fee,
+                 area_factor, area, households)
+             SELECT company_id, settlement_account_id, '', '{}', '{NODE}', '2', '{NETWORK}', '{NETWORK_STORE}', company_id,
+                 '{}', 0, '1', '1', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+             FROM settlement_account WHERE $1 > 0",
+            network.book_id, network.package_id
+        ),
+        format!(
+            "INSERT INTO meter (company_id, meter_id, store_id, factory_number, utility, kind, digits, multiplier,
+                 quantity_unit, settlement_account_id)
+             SELECT company_id, 'M' || substr(settlement_account_id, 2), '{STORE}', settlement_account_id, '2', '5', 6, 1, '',
+                 settlement_account_id
+             FROM settlement_account WHERE $1 > 0"
+        ),
+        "INSERT INTO account_register (company_id, settlement_account_id, flow, register, meter_id, last_reading, last_read_on)
+         SELECT company_id, settlement_account_id, '1', '1', meter_id, 100, '2024-03-01' FROM meter WHERE $1 > 0"
+            .to_owned(),
+    ];
+    let mut connection = pool.acquire().await.unwrap();
+    sqlx::raw_sql("SET session_replication_role = replica").execute(&mut *connection).await.unwrap();
+    for statement in statements {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).bind(count).execute(&mut *connection).await.unwrap();
+    }
+    sqlx::raw_sql(
+        "SET session_replication_role = DEFAULT;
+         ANALYZE customer, user_account, settlement_account, meter, business_process, meter_point, account_register",
+    )
+    .execute(&mut *connection)
+    .await
+    .unwrap();
+}
+
+/// A month begins with empty tables that have no statistics. A statement that looked for its rows by the company alone would
+/// read all that is there for each of them, and the more the further the month is.
+#[tokio::test]
+async fn a_month_that_begins_empty_is_filled_by_lookups_of_keys() {
+    const ACCOUNTS: i32 = 3_000;
+    const CHUNK: usize = 500;
+    let mut world = World::start_archive().await;
+    let network = world.network().await;
+    let owner = PgPool::connect(&world.database.owner_url).await.unwrap();
+    fill_metered(&owner, &network, ACCOUNTS).await;
+    world.open_spring(RETAIL).await;
+    let numbers: Vec<_> = (1..=ACCOUNTS).collect();
+    let accounts: Vec<_> = numbers.iter().map(|n| format!("A{n:015}")).collect();
+    for chunk in accounts.chunks(CHUNK) {
+        let chunk: Vec<_> = chunk.iter().map(String::as_str).collect();
+        world.create_points(caller(RETAIL), &chunk).await.unwrap();
+    }
+    for _ in 0..2 {
+        for chunk in numbers.chunks(CHUNK) {
+            let reading = |n: &i32| read(&format!("M{n:015}"), ReadingsType::Total, "150");
+            world.enter(caller(RETAIL), chunk.iter().map(reading).collect()).await.unwrap();
+        }
+    }
+    world.pending(RETAIL, &network.book_id, PageRequest { page: 2, rows: 100 }).await;
+    world
+        .measured(
+            RETAIL,
+            MeasuredFilter { book_id: network.book_id, ..Default::default() },
+            PageRequest { page: 2, rows: 100 },
+        )
+        .await;
+    assert_eq!(world.faults(RETAIL, "", 100).await, [""; 0]);
+    world.stop().await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let fetched: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT relname::text, seq_tup_read, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables
+         WHERE relname IN ('billing_point_202403', 'point_reading_202403', 'point_open') ORDER BY 1",
+    )
+    .fetch_all(&owner)
+    .await
+    .unwrap();
+    assert_eq!(fetched.len(), 3);
+    for (table, scanned, looked_up) in fetched {
+        let rows = scanned + looked_up;
+        // Each phase looks a row up a few times. Whoever walks the company for each account reads a thousand times as many.
+        assert!(rows <= 20 * i64::from(ACCOUNTS), "{table}: {scanned} rows were scanned and {looked_up} looked up");
+    }
 }

@@ -252,3 +252,118 @@ async fn readings_at_once_with_each_other_and_with_a_swap_leave_one_state() {
     }
     assert_eq!(world.rows("point_reading").await.len(), 0, "the old meter's readings went with it");
 }
+
+/// Accounts with open points in March, as many as asked for; returns the network, accounts and meters.
+async fn open_points(world: &World, count: usize) -> (Network, Vec<(String, String)>) {
+    let network = world.network().await;
+    let mut made = Vec::new();
+    for number in 1..=count {
+        made.push(world.archived(&network, number).await);
+    }
+    world.open_spring(RETAIL).await;
+    let accounts: Vec<_> = made.iter().map(|(account, _)| account.as_str()).collect();
+    world.create_points(caller(RETAIL), &accounts).await.unwrap();
+    (network, made)
+}
+
+#[tokio::test]
+async fn a_stream_of_readings_is_entered_all_or_none_or_what_fits_of_it() {
+    let world = World::start_archive().await;
+    let (network, made) = open_points(&world, 4).await;
+    world.add_books(caller(RETAIL), vec![new_book("二段")]).await.unwrap();
+    let other = BookFilter { book_name: "二段".into(), ..BookFilter::default() };
+    let other = world.list_books(RETAIL, other).await.remove(0).book_id;
+    let total = |nth: usize, reading: &str| read(&made[nth].1, ReadingsType::Total, reading);
+    let of_company = ReadMetersScope::default;
+    let of = |book_id: &str, skip_faulty| ReadMetersScope { book_id: book_id.into(), skip_faulty };
+
+    // Faults are named by their rows over the whole stream, and nothing is entered.
+    let faulty = vec![
+        vec![total(0, "110"), total(1, "99")],
+        vec![total(0, "120"), read("M1", ReadingsType::Total, "1"), total(2, "")],
+    ];
+    let refused = world.read_meters(RETAIL, of_company(), faulty.clone()).await.unwrap_err();
+    let rows = [(1, "TURN_UPSIDE_TYPE"), (2, "READINGS_TYPE"), (3, "DEVICE_DID"), (4, "THE_METER_READ")];
+    assert_eq!(fields(&refused), rows.map(|(row, field)| format!("readings[{row}].{field}")));
+    assert_eq!(reason::<()>(Err(refused)), "FIELD_MALFORMED");
+    assert_eq!(world.rows("point_reading").await.len(), 0);
+    // The readings that fit are entered if that is asked for.
+    let reply = world.read_meters(RETAIL, of("", true), faulty).await.unwrap();
+    let faults: Vec<_> = reply.faults.iter().map(|f| (f.row, f.field.as_str(), f.reason.as_str())).collect();
+    let expected = [
+        (1, "TURN_UPSIDE_TYPE", "FIELD_MALFORMED"),
+        (2, "READINGS_TYPE", "FIELD_MALFORMED"),
+        (3, "DEVICE_DID", "METER_NOT_FOUND"),
+        (4, "THE_METER_READ", "FIELD_MISSING"),
+    ];
+    assert_eq!((reply.readings, faults), (1, expected.to_vec()));
+    assert_eq!((reply.faults[0].meter_id.as_str(), reply.faults[0].message.is_empty()), (made[1].1.as_str(), false));
+    assert_eq!(world.rows("point_reading").await.len(), 1);
+
+    // All of a company, and all of a book; again it is the same.
+    let all: Vec<_> = (0..4).map(|nth| vec![total(nth, "130")]).collect();
+    for _ in 0..2 {
+        let reply = world.read_meters(RETAIL, of(&network.book_id, false), all.clone()).await.unwrap();
+        assert_eq!((reply.readings, reply.faults), (4, vec![]));
+    }
+    let (pending, _) = world.pending(RETAIL, &network.book_id, ALL).await;
+    assert!(pending.iter().all(|register| register.quantity == "30.00") && pending.len() == 4);
+    let refused = world.read_meters(RETAIL, of(&other, false), all.clone()).await.unwrap_err();
+    assert_eq!(fields(&refused)[0], "readings[0].DEVICE_DID");
+    assert_eq!(reason(world.read_meters(RETAIL, of("B1", false), all.clone()).await), "BOOK_NOT_FOUND");
+    assert_eq!(reason(world.read_meters(RETAIL, of(&"B".repeat(17), false), all.clone()).await), "FIELD_MALFORMED");
+    for nothing in [vec![], vec![vec![]]] {
+        assert_eq!(reason(world.read_meters(RETAIL, of_company(), nothing).await), "FIELD_MISSING");
+    }
+    let twice = (0..2).map(|_| ReadMetersRequest { scope: Some(of_company()), readings: vec![total(0, "140")] });
+    let twice = world.readings(caller(RETAIL)).read_meters(futures::stream::iter(twice.collect::<Vec<_>>())).await;
+    assert_eq!(refused_scope(twice), ["scope"]);
+    // Another company has none of the meters.
+    let foreign = world.read_meters(OTHER_RETAIL, of_company(), all).await;
+    assert_eq!(reason(foreign), "METER_NOT_FOUND");
+}
+
+fn refused_scope<T: std::fmt::Debug>(outcome: Result<T, tonic::Status>) -> Vec<String> {
+    fields(&outcome.unwrap_err())
+}
+
+#[tokio::test]
+async fn faulty_readings_are_listed_by_book_and_account_until_they_are_right() {
+    let world = World::start_with(&[("billing_verify_codes", "off"), ("billing_reading_factor", "2.5")]).await;
+    let (network, made) = open_points(&world, 5).await;
+    let missing = |nth: usize| format!("Missing {} Total", made[nth].0);
+    for page_size in [1, 2, 100] {
+        assert_eq!(world.faults(RETAIL, "", page_size).await, (0..5).map(missing).collect::<Vec<_>>());
+    }
+    assert_eq!(world.faults(RETAIL, &network.book_id, 100).await.len(), 5);
+    assert_eq!(world.faults(RETAIL, "B1", 100).await, [""; 0]);
+    assert_eq!(world.faults(OTHER_RETAIL, "", 100).await, [""; 0]);
+    assert_eq!(world.faults(OTHER_RETAIL, &network.book_id, 100).await, [""; 0]);
+
+    // As charge-off leaves it: 10 a day so far, and ten days since.
+    let averages = "UPDATE account_register SET billed_days = 30, metered_total = 300, billed_total = 300";
+    let mut transaction = world.pool().begin().await.unwrap();
+    sqlx::query("SELECT platform.announce('o', 'o', 'c', 't', 'm', now())").execute(&mut *transaction).await.unwrap();
+    sqlx::query(averages).execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    world.days_pass(10);
+    let accounts: Vec<_> = made.iter().map(|(account, _)| account.as_str()).collect();
+    world.create_points(caller(RETAIL), &accounts).await.unwrap();
+    assert_eq!(world.pending(RETAIL, &network.book_id, ALL).await.0[0].average_quantity, "10.00");
+    let readings = [(0, "200"), (1, "350"), (2, "351"), (3, "139")];
+    let readings = readings.map(|(nth, reading)| read(&made[nth].1, ReadingsType::Total, reading)).to_vec();
+    world.enter(caller(RETAIL), readings).await.unwrap();
+    let faulty = [format!("High {} Total", made[2].0), format!("Low {} Total", made[3].0), missing(4)];
+    for page_size in [1, 2, 100] {
+        assert_eq!(world.faults(RETAIL, &network.book_id, page_size).await, faulty);
+    }
+    let request = ListReadingFaultsRequest { page_token: "0123456789abcdefB A 1".into(), ..Default::default() };
+    assert_eq!(reason(world.readings(caller(RETAIL)).list_reading_faults(request).await), "PAGE_INVALID");
+    let request = ListReadingFaultsRequest { page_size: 1_001, ..Default::default() };
+    assert_eq!(reason(world.readings(caller(RETAIL)).list_reading_faults(request).await), "FIELD_MALFORMED");
+    world.enter(caller(RETAIL), vec![read(&made[2].1, ReadingsType::Total, "300")]).await.unwrap();
+    assert_eq!(world.faults(RETAIL, "", 100).await, faulty[1..]);
+    // What is charged off is right for good.
+    world.take_for_charged_off(&made[3].0).await;
+    assert_eq!(world.faults(RETAIL, "", 100).await, faulty[2..]);
+}

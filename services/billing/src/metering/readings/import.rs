@@ -1,19 +1,31 @@
-//! Enters readings: those of one request, and of a stream.
+//! Enters readings: those of one request, and of a stream in one transaction that ends with it.
+//!
+//! In a stream everything is judged, so that the sender gets all faults at once (up to a limit), each with its row over the
+//! whole stream. With a fault the transaction is rolled back at the end, unless the sender wants the readings that fit.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
+use communal_kit::objections::Objections;
+use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
-use communal_proto::billing::v1::Reason;
-use communal_proto::billing::v1::fields::register_reading as fields;
-use communal_proto::contract::v1::Reason as Common;
-use communal_proto::{Fault, Reason as _};
+use communal_kit::uploads::Upload;
+use communal_kit::write::announce;
+use communal_proto::billing::v1::fields::read_meters_request::{READINGS, SCOPE};
+use communal_proto::billing::v1::fields::{read_meters_scope, register_reading as fields};
+use communal_proto::billing::v1::{
+    FaultyReading, ReadMetersRequest, ReadMetersResponse, ReadMetersScope, Reason, RegisterReading,
+};
+use communal_proto::contract::v1::{FaultKind, Reason as Common};
+use communal_proto::{Checked as _, Checker, Fault, Reason as _};
+use futures::{Stream, StreamExt as _};
 use sqlx::PgConnection;
+use tonic::Status;
 
-use super::rules::{Entered, ReadAt, judge};
+use super::rules::{Entered, ReadAt, Reader, judge};
 use super::store::{self, ReadPoint};
-use crate::archive::meters;
-use crate::archive::settlement_accounts;
+use crate::archive::{books, meters, settlement_accounts};
 use crate::metering::points;
 
 /// A reading that is not entered: its place, its reason if it has one of its own, and the fault, its field without the row.
@@ -28,7 +40,8 @@ pub struct Refused {
 }
 
 /// Enters readings, each with its place, into the open points of their meters, and returns those that are refused. What is
-/// not refused is written; whether it stays is for the caller to decide. Outdated points are made again first.
+/// not refused is written; whether it stays is for the caller to decide. Outdated points are made again first. With a book,
+/// the meters have to be those of it.
 ///
 /// # Errors
 /// Returns the database's error, and `CONFLICT` if a meter went to another account meanwhile.
@@ -37,7 +50,9 @@ pub async fn enter(
     call: &Call,
     readings: &[(usize, Entered)],
     at: ReadAt,
+    book_id: Option<&str>,
 ) -> Result<Vec<Refused>, Refusal> {
+    points::store::look_up_by_keys(tx).await?;
     let accounts = accounts(tx, call, readings).await?;
     let mut points = open_points(tx, call, &accounts).await?;
     let mut refused = Vec::new();
@@ -55,6 +70,9 @@ pub async fn enter(
                         let reason = Reason::BillingPointNotOpen;
                         let english = "is on no account whose billing point is not charged off";
                         (Some(reason), Fault::rule(fields::METER_ID, english, reason.text()))
+                    }
+                    Some(point) if book_id.is_some_and(|book_id| book_id != point.snapshot.book_id) => {
+                        (None, Fault::rule(fields::METER_ID, "is in another book", "装置不属于该抄表区段"))
                     }
                     Some(point) => match judge(entered, &point.snapshot, at) {
                         Ok(read) => {
@@ -115,6 +133,194 @@ async fn open_points(
     }
     let ids: Vec<_> = open.iter().map(|point| point.settlement_account_id.as_str()).collect();
     let months: Vec<_> = open.iter().map(|point| point.account_month).collect();
-    let points = store::points(tx, call, &ids, &months).await?;
+    let points = store::points(tx, &call.tenant.id, &ids, &months).await?;
     Ok(points.into_iter().map(|point| (point.settlement_account_id.clone(), point)).collect())
+}
+
+/// Faults after which a stream is refused, if it is entered all or none.
+const MOST_FAULTS: usize = 500;
+/// Faults after which it is refused in any case.
+const MOST_SKIPPED: usize = 10_000;
+/// Most readings of one message, as in the contract.
+const MOST_OF_A_MESSAGE: usize = 2_000;
+/// Most readings of one stream.
+const MOST_OF_A_STREAM: usize = 1_000_000;
+
+/// How a stream is entered.
+#[derive(Debug)]
+pub struct Terms {
+    /// Its place and pace.
+    pub upload: Upload,
+    /// The day and time of its readings.
+    pub at: ReadAt,
+}
+
+/// Enters the readings of a stream.
+///
+/// # Errors
+/// Returns all faults of the readings if there are any that are not to be skipped, or too many, and `BOOK_NOT_FOUND`.
+pub async fn read_meters(
+    pool: &Pool,
+    call: &Call,
+    mut terms: Terms,
+    mut stream: impl Stream<Item = Result<ReadMetersRequest, Status>> + Unpin,
+) -> Result<ReadMetersResponse, Refusal> {
+    let Some(mut message) = next(&mut terms.upload, &mut stream).await? else { return Err(nothing()) };
+    let scope = scope(message.scope.take())?;
+    let mut transaction = pool.begin().named("begin").await?;
+    announce(&mut transaction, call).await?;
+    let book_id = Some(scope.book_id.as_str()).filter(|book_id| !book_id.is_empty());
+    if let Some(book_id) = book_id
+        && !books::store::unknown(&mut transaction, call, &[book_id]).await?.is_empty()
+    {
+        let reason = Reason::BookNotFound;
+        let field = SCOPE.then(read_meters_scope::BOOK_ID);
+        return Err(Refusal::of(reason).fault(Fault::rule(field, "is no book of the calling company", reason.text())));
+    }
+    let most_faults = if scope.skip_faulty { MOST_SKIPPED } else { MOST_FAULTS };
+    let mut reading = Reading::default();
+    loop {
+        if message.scope.is_some() {
+            let fault = Fault::rule(SCOPE, "is in the first message only", "范围只能出现在第一条消息中");
+            return Err(Refusal::for_faults(vec![fault]));
+        }
+        bounded(message.readings.len(), reading.rows)?;
+        reading.take(&mut transaction, call, &message.readings, terms.at, book_id).await?;
+        if reading.refused.len() > most_faults {
+            break;
+        }
+        match next(&mut terms.upload, &mut stream).await? {
+            Some(more) => message = more,
+            None => break,
+        }
+    }
+    if reading.rows == 0 {
+        return Err(nothing());
+    }
+    if !reading.refused.is_empty() && (!scope.skip_faulty || reading.refused.len() > most_faults) {
+        transaction.rollback().named("rollback").await?;
+        return Err(reading.refusal());
+    }
+    transaction.commit().named("commit").await?;
+    Ok(reading.reply())
+}
+
+async fn next(
+    upload: &mut Upload,
+    stream: &mut (impl Stream<Item = Result<ReadMetersRequest, Status>> + Unpin),
+) -> Result<Option<ReadMetersRequest>, Refusal> {
+    match upload.wait(stream.next()).await? {
+        None => Ok(None),
+        Some(Ok(message)) => {
+            upload.came(message.readings.len());
+            Ok(Some(message))
+        }
+        // The sender cancelled or lost its connection, so it does not read the answer.
+        Some(Err(status)) => Err(Refusal::new(Common::Unavailable, "数据流中断，未录入任何表底").cause(status)),
+    }
+}
+
+fn nothing() -> Refusal {
+    let (description, text) = ("is required".to_owned(), "表底不能为空".to_owned());
+    Refusal::for_faults(vec![Fault { field: READINGS.into(), kind: FaultKind::Missing, description, text }])
+}
+
+fn scope(given: Option<ReadMetersScope>) -> Result<ReadMetersScope, Refusal> {
+    let scope = given.unwrap_or_default();
+    let mut checker = Checker::default();
+    scope.check(&mut checker);
+    let inside = |fault: Fault| Fault { field: SCOPE.then(fault.field), ..fault };
+    let faults: Vec<_> = checker.into_faults().into_iter().map(inside).collect();
+    if faults.is_empty() { Ok(scope) } else { Err(Refusal::for_faults(faults)) }
+}
+
+fn bounded(rows: usize, before: usize) -> Result<(), Refusal> {
+    let (most, of) = match rows {
+        rows if rows > MOST_OF_A_MESSAGE => (MOST_OF_A_MESSAGE, "每条消息"),
+        rows if before + rows > MOST_OF_A_STREAM => (MOST_OF_A_STREAM, "每次录入"),
+        _ => return Ok(()),
+    };
+    let (description, text) = (format!("has more than {most} rows"), format!("{of}的表底不能超过{most}行"));
+    Err(Refusal::for_faults(vec![Fault { field: READINGS.into(), kind: FaultKind::Rows, description, text }]))
+}
+
+/// The state of reading a stream.
+#[derive(Debug, Default)]
+struct Reading {
+    reader: Reader,
+    rows: usize,
+    refused: Vec<(RegisterReading, Refused)>,
+}
+
+impl Reading {
+    async fn take(
+        &mut self,
+        tx: &mut PgConnection,
+        call: &Call,
+        given: &[RegisterReading],
+        at: ReadAt,
+        book_id: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let first = self.rows;
+        self.rows += given.len();
+        let mut readings = Vec::with_capacity(given.len());
+        for (row, given) in (first..).zip(given) {
+            let mut checker = Checker::default();
+            given.check(&mut checker);
+            let mut faults = checker.into_faults();
+            if faults.is_empty() {
+                match self.reader.read(given) {
+                    Ok(entered) => readings.push((row, entered)),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            let refused = faults.into_iter().map(|fault| (given.clone(), Refused { row, reason: None, fault }));
+            self.refused.extend(refused);
+        }
+        for refused in enter(tx, call, &readings, at, book_id).await? {
+            let of_row = refused.row.checked_sub(first).and_then(|place| given.get(place));
+            self.refused.push((of_row.cloned().unwrap_or_default(), refused));
+        }
+        Ok(())
+    }
+
+    fn refusal(mut self) -> Refusal {
+        self.refused.sort_by_key(|(_, refused)| refused.row);
+        let mut objections = Objections::default();
+        for (_, Refused { row, reason, fault }) in self.refused.into_iter().take(MOST_FAULTS) {
+            let field = READINGS.at(row).then(fault.field);
+            let text = format!("{field} {}", fault.text);
+            let fault = Fault { field, text, ..fault };
+            match reason {
+                Some(reason) => objections.push(reason, fault),
+                None => objections.push(of_kind(fault.kind), fault),
+            }
+        }
+        objections.into_result().err().unwrap_or_else(|| Refusal::internal("readings without a fault were refused"))
+    }
+
+    fn reply(mut self) -> ReadMetersResponse {
+        self.refused.sort_by_key(|(_, refused)| refused.row);
+        let rows: HashSet<_> = self.refused.iter().map(|(_, refused)| refused.row).collect();
+        let faults = self.refused.into_iter().map(|(given, Refused { row, reason, fault })| FaultyReading {
+            row: i64::try_from(row).unwrap_or(i64::MAX),
+            meter_id: given.meter_id,
+            energy_flow: given.energy_flow,
+            register: given.register,
+            field: fault.field.to_string(),
+            reason: reason.map_or_else(|| of_kind(fault.kind).name(), Reason::name).to_owned(),
+            message: fault.text,
+        });
+        let readings = i64::try_from(self.rows - rows.len()).unwrap_or(i64::MAX);
+        ReadMetersResponse { readings, faults: faults.collect() }
+    }
+}
+
+/// The reason of a fault of the reading itself.
+fn of_kind(kind: FaultKind) -> Common {
+    match kind {
+        FaultKind::Missing => Common::FieldMissing,
+        FaultKind::Code => Common::FieldCodeUnknown,
+        _ => Common::FieldMalformed,
+    }
 }

@@ -1,33 +1,39 @@
 //! The methods of `ReadingService`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
 use communal_kit::database::Statement as _;
 use communal_kit::dates::to_number;
 use communal_kit::objections::Objections;
-use communal_kit::paging::Page;
+use communal_kit::paging::{KeyPage, Page};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
-use communal_kit::request::begin;
+use communal_kit::request::{begin, begin_stream};
+use communal_kit::uploads::Uploads;
 use communal_kit::write::write;
 use communal_proto::Fault;
 use communal_proto::billing::v1::fields::meter_reading_request::READINGS;
 use communal_proto::billing::v1::reading_service_server::ReadingService;
 use communal_proto::billing::v1::{
-    MeterReadingRequest, MeterReadingResponse, QueryMeterConsAnalysisRequest, QueryMeterConsAnalysisResponse,
-    QueryPreMeterReadingsRequest, QueryPreMeterReadingsResponse,
+    ListReadingFaultsRequest, ListReadingFaultsResponse, MeterReadingRequest, MeterReadingResponse,
+    QueryMeterConsAnalysisRequest, QueryMeterConsAnalysisResponse, QueryPreMeterReadingsRequest,
+    QueryPreMeterReadingsResponse, ReadMetersRequest, ReadMetersResponse, ReadingFault,
 };
 use communal_proto::contract::v1::Reason as Common;
-use tonic::{Request, Response, Status};
+use rust_decimal::Decimal;
+use tonic::{Request, Response, Status, Streaming};
 
-use super::import::enter;
+use super::fault_list::{Place, faults_of};
+use super::import::{Terms, enter, read_meters};
 use super::rules::{ReadAt, Reader};
 use super::shown::{ShownPoint, time_number};
 use super::store::{self, PagedPoint};
 use crate::archive::meters;
 use crate::metering::points;
+use crate::metering::points::snapshot::Snapshot;
 use crate::vocabulary::paging::AskedPage;
 
 /// Serves readings.
@@ -35,13 +41,16 @@ use crate::vocabulary::paging::AskedPage;
 pub struct ReadingRpc {
     pool: Pool,
     clock: Clock,
+    imports: Arc<Uploads>,
+    /// How far from its average a reading may be.
+    factor: Decimal,
 }
 
 impl ReadingRpc {
     /// Serves the readings of a database.
     #[must_use]
-    pub fn new(pool: Pool, clock: Clock) -> Self {
-        Self { pool, clock }
+    pub fn new(pool: Pool, clock: Clock, imports: Arc<Uploads>, factor: Decimal) -> Self {
+        Self { pool, clock, imports, factor }
     }
 
     /// The day and time of readings that a call enters.
@@ -50,31 +59,42 @@ impl ReadingRpc {
         ReadAt { day: to_number(local.date()), time: time_number(local) }
     }
 
-    /// The points of a page with their meters; the number of registers before the first one is that of the page.
-    async fn shown(&self, call: &Call, points: Vec<PagedPoint>) -> Result<Vec<ShownPoint>, Refusal> {
-        let outdated: Vec<_> =
-            points.iter().filter(|point| point.outdated).map(|point| point.settlement_account_id.as_str()).collect();
-        let mut present = HashMap::new();
-        if !outdated.is_empty() {
-            let mut transaction = self.pool.begin().named("begin").await?;
-            present = points::store::preview(&mut transaction, call, &outdated).await?;
-            transaction.rollback().named("rollback").await?;
+    /// Replaces the snapshots of outdated points by those that they would have if they were made now.
+    async fn renew(&self, call: &Call, points: Vec<(&str, &mut Snapshot)>) -> Result<(), Refusal> {
+        let ids: Vec<_> = points.iter().map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            return Ok(());
         }
-        let snapshots = points.into_iter().map(|point| {
-            let snapshot = present.remove(&point.settlement_account_id).unwrap_or(point.snapshot);
-            (snapshot, point.readings, point.calculated_at)
-        });
-        let snapshots: Vec<_> = snapshots.collect();
-        let ids: Vec<_> = snapshots.iter().map(|(snapshot, ..)| snapshot.meter_id()).collect();
+        let mut transaction = self.pool.begin().named("begin").await?;
+        let mut present = points::store::preview(&mut transaction, call, &ids).await?;
+        transaction.rollback().named("rollback").await?;
+        for (id, snapshot) in points {
+            if let Some(renewed) = present.remove(id) {
+                *snapshot = renewed;
+            }
+        }
+        Ok(())
+    }
+
+    /// The points of a page with their meters.
+    async fn shown(&self, call: &Call, mut points: Vec<PagedPoint>) -> Result<Vec<ShownPoint>, Refusal> {
+        let outdated = points.iter_mut().filter(|point| point.outdated);
+        let outdated = outdated.map(|point| (point.settlement_account_id.as_str(), &mut point.snapshot)).collect();
+        self.renew(call, outdated).await?;
+        let ids: Vec<_> = points.iter().map(|point| point.snapshot.meter_id()).collect();
         let meters = meters::store::read(&self.pool, &call.tenant.id, &ids).await?;
-        let shown = snapshots.into_iter().map(|(snapshot, readings, calculated_at)| {
+        let shown = points.into_iter().map(|PagedPoint { snapshot, readings, calculated_at, .. }| {
             let meter = meters.iter().find(|meter| meter.meter_id == snapshot.meter_id()).cloned();
-            let calculated = calculated_at.map(|at| self.clock.local(at));
-            ShownPoint { snapshot, readings, calculated, meter }
+            ShownPoint { snapshot, readings, calculated: calculated_at.map(|at| self.clock.local(at)), meter }
         });
         Ok(shown.collect())
     }
 }
+
+/// Accounts that are read at a time for a list of faults.
+const PORTION: i64 = 1_000;
+/// Portions that one page reads at most.
+const MOST_PORTIONS: usize = 20;
 
 /// The registers of a page: those of its points, without what the first one has before the page and the last one after.
 fn cut<T>(page: Page, before: i64, registers: impl Iterator<Item = T>) -> Vec<T> {
@@ -92,7 +112,7 @@ impl ReadingService for ReadingRpc {
             let mut reader = Reader::default();
             let mut readings = Vec::with_capacity(message.readings.len());
             for (row, given) in message.readings.iter().enumerate() {
-                match reader.read(row, given) {
+                match reader.read(given) {
                     Ok(entered) => readings.push((row, entered)),
                     Err(fault) => checker.push(Fault { field: READINGS.at(row).then(fault.field), ..fault }),
                 }
@@ -102,7 +122,7 @@ impl ReadingService for ReadingRpc {
         let at = self.read_at(&call);
         let reply = write(&self.pool, &call, &message, async |tx| {
             let mut objections = Objections::default();
-            for refused in enter(tx, &call, &readings, at).await? {
+            for refused in enter(tx, &call, &readings, at, None).await? {
                 let fault = Fault { field: READINGS.at(refused.row).then(refused.fault.field), ..refused.fault };
                 match refused.reason {
                     Some(reason) => objections.push(reason, fault),
@@ -142,5 +162,82 @@ impl ReadingService for ReadingRpc {
         let shown = self.shown(&call, points).await?;
         let readings = cut(asked.page, before, shown.iter().flat_map(ShownPoint::measured));
         Ok(Response::new(QueryMeterConsAnalysisResponse { page: asked.reply(total), readings }))
+    }
+
+    async fn read_meters(
+        &self,
+        request: Request<Streaming<ReadMetersRequest>>,
+    ) -> Result<Response<ReadMetersResponse>, Status> {
+        let (call, stream) = begin_stream(request)?;
+        let terms = Terms { upload: self.imports.begin(&call)?, at: self.read_at(&call) };
+        Ok(Response::new(read_meters(&self.pool, &call, terms, stream).await?))
+    }
+
+    async fn list_reading_faults(
+        &self,
+        request: Request<ListReadingFaultsRequest>,
+    ) -> Result<Response<ListReadingFaultsResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let page = KeyPage::read(message.page_size, &message.page_token, &[&message.book_id])?;
+        let mut place = Place::read(&page.after, &message.book_id)?;
+        let mut faults = Vec::new();
+        for _ in 0..MOST_PORTIONS {
+            let (points, last) = self.portion(&call, &message.book_id, &place).await?;
+            for (account, found) in points {
+                let skipped = if account == place.settlement_account_id { place.faults } else { 0 };
+                for (nth, fault) in found.into_iter().enumerate().skip(skipped) {
+                    if faults.len() == page.size {
+                        let place = Place { book_id: fault.book_id, settlement_account_id: account, faults: nth };
+                        return Ok(Response::new(ListReadingFaultsResponse {
+                            faults,
+                            next_page_token: page.token(&place.to_string()),
+                        }));
+                    }
+                    faults.push(fault);
+                }
+            }
+            match last {
+                Some(last) => place = last,
+                None => return Ok(Response::new(ListReadingFaultsResponse { faults, next_page_token: String::new() })),
+            }
+        }
+        Ok(Response::new(ListReadingFaultsResponse { faults, next_page_token: page.token(&place.to_string()) }))
+    }
+}
+
+impl ReadingRpc {
+    /// The faults of the next accounts from a place on, and the place behind them; `None` at the end.
+    async fn portion(
+        &self,
+        call: &Call,
+        book_id: &str,
+        place: &Place,
+    ) -> Result<(Vec<(String, Vec<ReadingFault>)>, Option<Place>), Refusal> {
+        let company = &call.tenant.id;
+        let from = (place.book_id.as_str(), place.settlement_account_id.as_str());
+        let open = points::store::open_from(&self.pool, company, book_id, from, PORTION).await?;
+        let ids: Vec<_> = open.iter().map(|point| point.settlement_account_id.as_str()).collect();
+        let months: Vec<_> = open.iter().map(|point| point.account_month).collect();
+        let mut points = store::points(&self.pool, company, &ids, &months).await?;
+        let outdated: HashSet<_> =
+            open.iter().filter(|point| point.outdated).map(|point| point.settlement_account_id.as_str()).collect();
+        let renewed = points.iter_mut().filter(|point| outdated.contains(point.settlement_account_id.as_str()));
+        let renewed = renewed.map(|point| (point.settlement_account_id.as_str(), &mut point.snapshot)).collect();
+        self.renew(call, renewed).await?;
+        let points: HashMap<_, _> = points.iter().map(|p| (p.settlement_account_id.as_str(), p)).collect();
+        let mut found = Vec::with_capacity(open.len());
+        for account in &open {
+            // One that was charged off meanwhile is not there any more.
+            let Some(point) = points.get(account.settlement_account_id.as_str()) else { continue };
+            let faults = faults_of(&account.book_id, point, self.factor).map_err(Refusal::internal)?;
+            found.push((account.settlement_account_id.clone(), faults));
+        }
+        let is_full = i64::try_from(open.len()).is_ok_and(|count| count == PORTION);
+        let last = open.last().filter(|_| is_full).map(|last| Place {
+            book_id: last.book_id.clone(),
+            settlement_account_id: last.settlement_account_id.clone(),
+            faults: usize::MAX,
+        });
+        Ok((found, last))
     }
 }

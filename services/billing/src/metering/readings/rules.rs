@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use communal_kit::money::round;
 use communal_proto::billing::v1::fields::register_reading as fields;
 use communal_proto::billing::v1::{
-    EnergyFlowType, NormalRetroType, ReadingsType, Reason, RegisterReading, TurnUpsideType,
+    EnergyFlowType, NormalRetroType, ReadingFaultKind, ReadingsType, Reason, RegisterReading, TurnUpsideType,
 };
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Fault, Reason as _};
@@ -14,6 +14,7 @@ use rust_decimal::Decimal;
 use super::stored::RegisterRead;
 use crate::archive::verification::registers::{Register, is_beyond, measured_between, mismeasured};
 use crate::metering::points::snapshot::{PointMeter, PointRegister, Snapshot, last_digits};
+use crate::vocabulary::dates::day;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, READING_SCALE, checked_decimal};
 
 /// A reading that is entered.
@@ -29,27 +30,30 @@ pub struct Entered {
     pub turn: TurnUpsideType,
 }
 
-/// Reads readings one after another, and knows which register came before.
+/// Reads readings one after another, and knows which registers came before.
 #[derive(Debug, Default)]
 pub struct Reader {
-    rows: HashMap<(String, Register), usize>,
+    /// A bit for each register of a meter.
+    seen: HashMap<String, u32>,
 }
 
 impl Reader {
-    /// Reads the next reading, which has a place in its request. A retro point has no readings, and a register has one.
+    /// Reads the next reading. A retro point has no readings, and a register has one.
     ///
     /// # Errors
-    /// Returns the fault of the row, its field without the row.
-    pub fn read(&mut self, row: usize, given: &RegisterReading) -> Result<Entered, Fault> {
+    /// Returns the fault of the reading, its field without the row.
+    pub fn read(&mut self, given: &RegisterReading) -> Result<Entered, Fault> {
         if given.run_kind() == NormalRetroType::Retro {
             let (description, text) = ("is 2: a retro run has no readings".to_owned(), "追补没有表底".to_owned());
             return Err(Fault { field: fields::RUN_KIND.into(), kind: FaultKind::Code, description, text });
         }
         let register = (given.energy_flow(), given.register());
-        if let Some(first) = self.rows.insert((given.meter_id.clone(), register), row) {
-            let english = format!("is the register of row {first} again");
-            return Err(Fault::rule(fields::REGISTER, english, format!("与第{}行的示数重复", first + 1)));
+        let bit = 1 << (given.register + if register.0 == EnergyFlowType::Reverse { 16 } else { 0 });
+        let seen = self.seen.entry(given.meter_id.clone()).or_default();
+        if *seen & bit != 0 {
+            return Err(Fault::rule(fields::REGISTER, "is a register that came before", "同一示数重复"));
         }
+        *seen |= bit;
         Ok(Entered {
             meter_id: given.meter_id.clone(),
             register,
@@ -122,6 +126,44 @@ fn measured(entered: &Entered, meter: &PointMeter, register: &PointRegister) -> 
     };
     Ok((round(product, QUANTITY_SCALE), billed))
 }
+
+/// Returns the fault of a forward register of a meter: it is not read, or measured far more or less a day than in the
+/// bills before. Demand has no average, and neither has a register before its first bill.
+///
+/// # Errors
+/// Returns an error if a quantity is out of range.
+pub fn reading_fault(
+    register: &PointRegister,
+    read: Option<&RegisterRead>,
+    factor: Decimal,
+) -> Result<Option<ReadingFaultKind>, OutOfRange> {
+    if register.flow() != EnergyFlowType::Forward {
+        return Ok(None);
+    }
+    let Some(read) = read else { return Ok(Some(ReadingFaultKind::Missing)) };
+    if register.register() == ReadingsType::Demand || register.billed_days <= 0 {
+        return Ok(None);
+    }
+    // Whole days, at least the one on which it was read: quantities of as many days are compared.
+    let days =
+        day(read.read_on).zip(day(register.last_read_on)).map_or(1, |(now, last)| (now - last).num_days().max(1));
+    let now = read.metered().checked_mul(Decimal::from(register.billed_days)).ok_or(OutOfRange)?;
+    let before = register.metered_total().checked_mul(Decimal::from(days)).ok_or(OutOfRange)?;
+    let too_high = before.checked_mul(factor).ok_or(OutOfRange)?;
+    let too_low = now.checked_mul(factor).ok_or(OutOfRange)?;
+    Ok(if now.is_sign_negative() && !now.is_zero() || too_low < before {
+        Some(ReadingFaultKind::Low)
+    } else if now > too_high {
+        Some(ReadingFaultKind::High)
+    } else {
+        None
+    })
+}
+
+/// A quantity of a comparison is out of range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a quantity is out of range")]
+pub struct OutOfRange;
 
 #[cfg(test)]
 mod tests {
@@ -198,6 +240,41 @@ mod tests {
     }
 
     #[test]
+    fn a_reading_is_compared_with_the_daily_average_of_the_bills_before() {
+        use ReadingFaultKind::{High, Low, Missing};
+        use ReadingsType::{Demand, Total};
+        // 300 in 60 days, and ten days since: 50 are expected.
+        let register = |kind: ReadingsType, total: i64, days: i32| PointRegister {
+            flow: EnergyFlowType::Forward.into(),
+            register: kind.into(),
+            last_read_on: 20_240_301,
+            billed_days: days,
+            metered_total: total * 100,
+            ..PointRegister::default()
+        };
+        let read =
+            |metered: i64| RegisterRead { read_on: 20_240_311, metered: metered * 100, ..RegisterRead::default() };
+        let fault = |register: PointRegister, metered: i64| {
+            reading_fault(&register, Some(&read(metered)), Decimal::from(3)).unwrap()
+        };
+        let total = || register(Total, 300, 60);
+        for (metered, expected) in
+            [(50, None), (150, None), (151, Some(High)), (17, None), (16, Some(Low)), (-1, Some(Low))]
+        {
+            assert_eq!(fault(total(), metered), expected, "{metered}");
+        }
+        assert_eq!((fault(register(Total, 0, 60), 0), fault(register(Total, 0, 60), 1)), (None, Some(High)));
+        assert_eq!(fault(register(Total, 0, 0), 1_000), None, "before the first bill there is no average");
+        assert_eq!(fault(register(Demand, 300, 60), 1_000), None);
+        assert_eq!(reading_fault(&total(), None, Decimal::from(3)), Ok(Some(Missing)));
+        let reverse = PointRegister { flow: EnergyFlowType::Reverse.into(), ..total() };
+        assert_eq!(reading_fault(&reverse, None, Decimal::from(3)), Ok(None));
+        // On the day of the last reading one day is taken.
+        let same_day = RegisterRead { read_on: 20_240_301, metered: 1_600, ..RegisterRead::default() };
+        assert_eq!(reading_fault(&total(), Some(&same_day), Decimal::from(3)), Ok(Some(High)));
+    }
+
+    #[test]
     fn a_register_is_read_once_and_not_of_a_retro_run() {
         let given = RegisterReading {
             meter_id: "M1".into(),
@@ -208,10 +285,10 @@ mod tests {
             turn: 0,
         };
         let mut reader = Reader::default();
-        assert_eq!(reader.read(0, &given).unwrap().reading, decimal("12.5"));
-        assert_eq!(reader.read(1, &given).unwrap_err().field.to_string(), "READINGS_TYPE");
-        assert!(reader.read(2, &RegisterReading { meter_id: "M2".into(), ..given.clone() }).is_ok());
+        assert_eq!(reader.read(&given).unwrap().reading, decimal("12.5"));
+        assert_eq!(reader.read(&given).unwrap_err().field.to_string(), "READINGS_TYPE");
+        assert!(reader.read(&RegisterReading { meter_id: "M2".into(), ..given.clone() }).is_ok());
         let retro = RegisterReading { run_kind: NormalRetroType::Retro.into(), ..given };
-        assert_eq!(reader.read(3, &retro).unwrap_err().field.to_string(), "NORMAL_RETRO_TYPE");
+        assert_eq!(reader.read(&retro).unwrap_err().field.to_string(), "NORMAL_RETRO_TYPE");
     }
 }

@@ -38,8 +38,8 @@ fn decoded(snapshot: &[u8], readings: Option<&[u8]>) -> Result<(Snapshot, Readin
 /// # Errors
 /// Returns the database's error, and an error of decoding for a point that cannot be read.
 pub async fn points(
-    tx: &mut PgConnection,
-    call: &Call,
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
     settlement_account_ids: &[&str],
     account_months: &[i32],
 ) -> Result<Vec<ReadPoint>, sqlx::Error> {
@@ -51,11 +51,11 @@ pub async fn points(
            LEFT JOIN point_reading r ON r.company_id = own.company_id
                AND r.settlement_account_id = own.settlement_account_id AND r.account_month = own.account_month
                AND r.kind = '1' AND r.number = 0"#,
-        &vec![call.tenant.id.clone(); settlement_account_ids.len()],
+        &vec![company_id.to_owned(); settlement_account_ids.len()],
         settlement_account_ids as _,
         account_months,
     )
-    .fetch_all(tx)
+    .fetch_all(executor)
     .named("billing_point_read")
     .await?;
     let point = |row: (String, i32, Vec<u8>, Option<Vec<u8>>)| {

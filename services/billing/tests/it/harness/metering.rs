@@ -109,3 +109,35 @@ impl World {
         (reply.readings, reply.page.unwrap().total)
     }
 }
+
+impl World {
+    pub async fn read_meters(
+        &self,
+        tenant: &'static str,
+        scope: ReadMetersScope,
+        messages: Vec<Vec<RegisterReading>>,
+    ) -> Result<ReadMetersResponse, Status> {
+        let mut scope = Some(scope);
+        let messages: Vec<_> =
+            messages.into_iter().map(|readings| ReadMetersRequest { scope: scope.take(), readings }).collect();
+        Ok(self.readings(caller(tenant)).read_meters(futures::stream::iter(messages)).await?.into_inner())
+    }
+
+    /// All pages of faulty readings, as "kind account".
+    pub async fn faults(&self, tenant: &'static str, book_id: &str, page_size: i32) -> Vec<String> {
+        let (mut found, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListReadingFaultsRequest { book_id: book_id.into(), page_size, page_token };
+            let page = self.readings(caller(tenant)).list_reading_faults(request).await.unwrap().into_inner();
+            assert!(page.faults.len() <= usize::try_from(page_size).unwrap());
+            let row = |fault: &ReadingFault| {
+                format!("{:?} {} {:?}", fault.kind(), fault.settlement_account_id, fault.register())
+            };
+            found.extend(page.faults.iter().map(row));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return found;
+            }
+        }
+    }
+}
