@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use anyhow::{Context, ensure};
-use communal_billing::rating::quantities::register_of;
 use communal_billing::rating::{Accumulators, BillFacts, Movement, Parameters, Rates, RegisterFacts, rate};
 use communal_billing::seed::demo_rates;
 use communal_billing::vocabulary::dates::AccountMonth;
+use communal_billing::vocabulary::movement::register_of;
 use communal_billing::vocabulary::tariff::{Period, Season};
 use communal_proto::billing::v1::{EnergyFlowType, NormalRetroType, TurnUpsideType};
 use rust_decimal::Decimal;

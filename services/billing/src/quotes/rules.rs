@@ -22,6 +22,7 @@ use crate::rating::{
     Accumulators, Movement, Parameters, PriceMatrix, Rates, RatingError, RegisterFacts, Supply, UnitPrice,
 };
 use crate::vocabulary::dates::{AccountMonth, day};
+use crate::vocabulary::movement::Miscount;
 use crate::vocabulary::position::Given;
 use crate::vocabulary::quantity::{checked_decimal, unit_price};
 use crate::vocabulary::tariff::{
@@ -412,7 +413,7 @@ fn judge_movement(movement: &Movement, is_demand: bool, fault: &mut impl FnMut(F
     }
     if movement.turn == TurnUpsideType::Rollover && end.is_none() {
         fault(quoted_register::DIGITS, "is required where the register rolled over", "翻转时表码位数不能为空");
-    } else if movement.counted().is_none() {
+    } else if movement.counted() == Err(Miscount::Contradiction) {
         fault(quoted_register::TURN, "does not fit the readings", "倒走翻转类型与表底不符");
     }
 }

@@ -1,12 +1,11 @@
 //! The facts of an account that one bill is computed from, as its billing point holds them.
 
 use chrono::NaiveDate;
-use communal_proto::billing::v1::{
-    ChargeRuleType, EnergyFlowType, ForRateValidType, NormalRetroType, ReadingsType, TurnUpsideType,
-};
+use communal_proto::billing::v1::{ChargeRuleType, EnergyFlowType, ForRateValidType, NormalRetroType, ReadingsType};
 use rust_decimal::Decimal;
 
 use crate::vocabulary::dates::AccountMonth;
+pub use crate::vocabulary::movement::Movement;
 use crate::vocabulary::tariff::Season;
 
 /// The facts of one bill. A caller reads them once; rating neither asks for more nor knows what day it is.
@@ -74,21 +73,6 @@ impl RegisterFacts {
             added: quantity,
         }
     }
-}
-
-/// Two readings of a register and how it moved between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Movement {
-    /// The last reading that was billed.
-    pub last: Decimal,
-    /// This reading.
-    pub this: Decimal,
-    /// The movement; normal if it is not given.
-    pub turn: TurnUpsideType,
-    /// Digits before the point: at 10^digits the register starts again at zero.
-    pub digits: u32,
-    /// The multiplier from a difference of readings to a quantity.
-    pub multiplier: Decimal,
 }
 
 /// The parameters of a meter point that have an effect on amounts. What is not given is zero.

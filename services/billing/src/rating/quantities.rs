@@ -1,53 +1,18 @@
 //! Billed quantities: what each register counted, what is added to it, and how it spreads over the periods of the day.
 
 use communal_kit::money::round;
-use communal_proto::billing::v1::{
-    BasicFeesType, EnergyFlowType, ForRateValidType, NormalRetroType, ReadingsType, TurnUpsideType,
-};
+use communal_proto::billing::v1::{BasicFeesType, EnergyFlowType, ForRateValidType, NormalRetroType, ReadingsType};
 use rust_decimal::Decimal;
 
 use super::bill::{Quantities, REGISTERS, Warnings, place};
 use super::error::{NeededFact, RatingError};
-use super::facts::{BillFacts, Movement, RegisterFacts};
+use super::facts::{BillFacts, RegisterFacts};
 use super::hundredths::Hundredths;
 use super::rates::{MOST_PERIODS, Rates};
 use super::shares::{ByPeriod, spread, sum};
+use crate::vocabulary::movement::{Miscount, register_of};
 use crate::vocabulary::quantity::QUANTITY_SCALE;
 use crate::vocabulary::tariff::{Period, TimeOfUse, periods};
-
-/// The register that counts a period of the day.
-#[must_use]
-pub fn register_of(period: Period) -> ReadingsType {
-    match period {
-        Period::Peak => ReadingsType::Peak,
-        Period::Flat => ReadingsType::Flat,
-        Period::Valley => ReadingsType::Valley,
-        Period::Sharp => ReadingsType::Sharp,
-        Period::DeepValley => ReadingsType::DeepValley,
-        Period::Whole | Period::Unspecified => ReadingsType::Total,
-    }
-}
-
-impl Movement {
-    /// What the meter counted, unrounded: (this − last, over the last digit where it rolled over) × multiplier.
-    ///
-    /// `None` if the readings contradict the movement: a normal register does not fall, one that ran backwards does not rise, and
-    /// one that rolled over shows less than before. `None`, too, if the decimals cannot hold it.
-    #[must_use]
-    pub fn counted(&self) -> Option<Decimal> {
-        let difference = self.this.checked_sub(self.last)?;
-        let difference = match self.turn {
-            TurnUpsideType::Unspecified | TurnUpsideType::Normal if difference >= Decimal::ZERO => difference,
-            TurnUpsideType::Backwards if difference <= Decimal::ZERO => difference,
-            TurnUpsideType::Rollover if difference < Decimal::ZERO => {
-                let whole = Decimal::try_from_i128_with_scale(10_i128.checked_pow(self.digits)?, 0).ok()?;
-                difference.checked_add(whole)?
-            }
-            _ => return None,
-        };
-        difference.checked_mul(self.multiplier)
-    }
-}
 
 /// What one register counted and what of it is billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +37,10 @@ impl RegisterFacts {
     fn counted(&self) -> Result<Decimal, RatingError> {
         match &self.movement {
             Some(movement) if self.register != ReadingsType::Demand => {
-                let contradiction = RatingError::Movement { register: self.register, turn: movement.turn };
-                movement.counted().ok_or(contradiction)
+                movement.counted().map_err(|miscount| match miscount {
+                    Miscount::Contradiction => RatingError::Movement { register: self.register, turn: movement.turn },
+                    Miscount::OutOfRange => RatingError::OutOfRange,
+                })
             }
             _ => Ok(Decimal::ZERO),
         }

@@ -12,10 +12,10 @@ use rust_decimal::Decimal;
 use super::catalogue::{
     DemoTariff, ENERGY_ITEM, NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, first_day, store_of,
 };
-use crate::rating::quantities::register_of;
 use crate::rating::{Accumulators, BillFacts, FeeLine, Parameters, RatingError, RegisterFacts, rate};
 use crate::vocabulary::dates::AccountMonth;
 use crate::vocabulary::identifiers::PackageId;
+use crate::vocabulary::movement::register_of;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 use crate::vocabulary::tariff::{HeatBasis, Period, Season, Utility, YesNo};
 

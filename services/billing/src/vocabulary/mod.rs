@@ -1,5 +1,5 @@
 //! Terms that several nouns share: dates and months, lifetimes, scales, the shape of a tariff
-//! and positions in it, identifiers.
+//! and positions in it, movements of registers, identifiers.
 //!
 //! A leaf: it imports nothing of the crate and does no I/O.
 
@@ -7,6 +7,7 @@ pub mod dates;
 pub mod identifiers;
 pub mod lifetime;
 pub mod matrix;
+pub mod movement;
 pub mod paging;
 pub mod personal;
 pub mod position;

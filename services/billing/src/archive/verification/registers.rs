@@ -14,8 +14,9 @@ use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Coded as _, Fault, FieldPath, parse_decimal};
 use rust_decimal::Decimal;
 
+use crate::vocabulary::movement::{Miscount, Movement, register_of};
 use crate::vocabulary::quantity::QUANTITY_SCALE;
-use crate::vocabulary::tariff::{Period, TimeOfUse, periods};
+use crate::vocabulary::tariff::{TimeOfUse, periods};
 
 /// A register of a meter: its direction and what it counts.
 pub type Register = (EnergyFlowType, ReadingsType);
@@ -35,16 +36,8 @@ impl Needs {
     /// The registers that are needed, all forward.
     #[must_use]
     pub fn registers(&self) -> BTreeSet<ReadingsType> {
-        let of_period = |period: &Period| match period {
-            Period::Peak => ReadingsType::Peak,
-            Period::Flat => ReadingsType::Flat,
-            Period::Valley => ReadingsType::Valley,
-            Period::Sharp => ReadingsType::Sharp,
-            Period::DeepValley => ReadingsType::DeepValley,
-            Period::Whole | Period::Unspecified => ReadingsType::Total,
-        };
-        let mut needed: BTreeSet<_> =
-            self.times_of_use.iter().flat_map(|time_of_use| periods(*time_of_use)).map(of_period).collect();
+        let periods = self.times_of_use.iter().flat_map(|time_of_use| periods(*time_of_use));
+        let mut needed: BTreeSet<_> = periods.map(|period| register_of(*period)).collect();
         if self.reactive {
             needed.insert(ReadingsType::Reactive);
         }
@@ -149,18 +142,11 @@ pub fn measured_between(
     digits: i32,
     multiplier: Decimal,
 ) -> Result<Decimal, Mismeasure> {
-    let fits = match turn {
-        TurnUpsideType::Unspecified | TurnUpsideType::Normal => this >= last,
-        TurnUpsideType::Backwards => this <= last,
-        TurnUpsideType::Rollover => this < last,
-    };
-    if !fits {
-        return Err(Mismeasure::Movement);
-    }
-    let register_end = u32::try_from(digits).ok().and_then(|digits| 10_i64.checked_pow(digits)).map(Decimal::from);
-    let rolled = if turn == TurnUpsideType::Rollover { register_end } else { Some(Decimal::ZERO) };
-    let difference = rolled.and_then(|end| this.checked_sub(last)?.checked_add(end));
-    let quantity = difference.and_then(|difference| difference.checked_mul(multiplier)).ok_or(Mismeasure::Beyond)?;
+    let digits = u32::try_from(digits).map_err(|_| Mismeasure::Beyond)?;
+    let quantity = Movement { last, this, turn, digits, multiplier }.counted().map_err(|miscount| match miscount {
+        Miscount::Contradiction => Mismeasure::Movement,
+        Miscount::OutOfRange => Mismeasure::Beyond,
+    })?;
     if quantity.abs() < Decimal::from(99_999_999_999_999_i64) { Ok(quantity) } else { Err(Mismeasure::Beyond) }
 }
 

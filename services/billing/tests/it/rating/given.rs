@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 
 use communal_billing::rating::hundredths::Hundredths;
-use communal_billing::rating::quantities::register_of;
 use communal_billing::rating::rates::PopulationRow;
 use communal_billing::rating::{
     Accumulators, Bill, BillFacts, FeeLine, Parameters, PriceMatrix, Rates, RatingError, RegisterFacts, UnitPrice, rate,
 };
 use communal_billing::vocabulary::dates::{AccountMonth, day};
+use communal_billing::vocabulary::movement::register_of;
 use communal_billing::vocabulary::tariff::{Ladder, Period, Season, Tier, TierLimits, TimeOfUse, periods};
 use communal_kit::money::{CENTS, at_scale};
 use communal_proto::billing::v1::{ChargePackType, NormalRetroType};
