@@ -1,6 +1,7 @@
 //! The settings of the gateway.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use communal_kit::config::Reader;
@@ -25,6 +26,8 @@ pub struct Config {
     pub tls: PemFiles,
     /// The key that proves to the services that signature states were made here; without it no signed call is served.
     pub key: Option<GatewayKeys>,
+    /// What happens to a request with keys that the interface does not have.
+    pub unknown_keys: OnUnknownKeys,
     /// Connections to each replica of a service.
     pub channels: usize,
     /// The limits.
@@ -59,6 +62,28 @@ limits! {
     }
 }
 
+/// What happens to a request with keys that the interface does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnknownKeys {
+    /// They are ignored, as the documented servers do, and the answer names them in a header.
+    #[default]
+    Ignore,
+    /// The request is refused.
+    Refuse,
+}
+
+impl FromStr for OnUnknownKeys {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "ignore" => Ok(Self::Ignore),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err("must be ignore or refuse"),
+        }
+    }
+}
+
 /// The times of a graceful stop.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
@@ -77,6 +102,7 @@ impl Default for Config {
             community_url: ServiceUrls::of_address((Ipv4Addr::LOCALHOST, 50052).into()),
             tls: PemFiles::default(),
             key: None,
+            unknown_keys: OnUnknownKeys::default(),
             channels: 2,
             limits: Limits::default(),
             drain: Drain { notice: Duration::from_millis(500), limit: Duration::from_secs(25) },
@@ -98,6 +124,7 @@ impl Config {
                 Names { certificate: "gateway_tls_certificate", key: "gateway_tls_key", authorities: "gateway_tls_ca" },
             ),
             key: GatewayKeys::read(reader),
+            unknown_keys: reader.parsed("gateway_unknown_keys", default.unknown_keys),
             channels: at_least(reader, "gateway_channels", default.channels, 1),
             limits: Limits::read(reader),
             drain: Drain {

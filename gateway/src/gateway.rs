@@ -25,7 +25,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use crate::body::{Bodies, ReadBody, Unread};
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, OnUnknownKeys};
 use crate::dialects::{self, Answer, NotDispatched, Prepared};
 use crate::pages::Pages;
 use crate::plan::{Contract, Route};
@@ -37,6 +37,8 @@ use crate::upstream::Upstreams;
 const TIMEOUT: &str = "x-timeout-ms";
 /// The header that tells the client that business time is that of a sandbox, and what time that is.
 const SANDBOX_TIME: HeaderName = HeaderName::from_static("x-sandbox-time");
+/// The header that names the keys of a request that the interface does not have and the call did not read.
+const IGNORED_KEYS: HeaderName = HeaderName::from_static("x-ignored-keys");
 /// What a service says about its reply, for which no envelope has a place: its greatest age, if the client sent a
 /// limit, and that the request had been carried out before.
 const TOLD: [HeaderName; 2] =
@@ -57,6 +59,7 @@ pub(crate) struct Gateway {
     upstreams: Upstreams,
     /// The key that proves to the services that signature states were made here.
     key: Option<GatewayKeys>,
+    unknown_keys: OnUnknownKeys,
     pages: Pages,
     limits: Limits,
     shares: Arc<Shares>,
@@ -66,7 +69,7 @@ pub(crate) struct Gateway {
 /// The end of a call that did not succeed.
 enum Outcome {
     /// The client's error, and detail for the log only.
-    Refused(RefusedCall, Option<String>),
+    Refused(Box<RefusedCall>, Option<String>),
     /// The request never became a call.
     NotDispatched(NotDispatched),
 }
@@ -95,6 +98,7 @@ impl Gateway {
             paths,
             upstreams: Upstreams::new(config)?,
             key: config.key.clone(),
+            unknown_keys: config.unknown_keys,
             limits: config.limits,
             bodies: Bodies::new(&config.limits, &shares),
             shares,
@@ -245,7 +249,7 @@ impl Gateway {
             })?
         };
         let Some(_place) = self.shares.call(share) else { return Err(self.refused(Class::Overloaded)) };
-        let deadline = self.deadline(&head.headers);
+        let deadline = self.deadline(&head.headers)?;
         let size = body.bytes.len();
         let gateway = Arc::clone(&self);
         let prepared = off_the_runtime(size, move || {
@@ -257,8 +261,13 @@ impl Gateway {
             Ok::<_, NotDispatched>(prepared)
         });
         let mut prepared = prepared.await.ok_or_else(|| self.refused(Class::Internal))??;
-        if prepared.unknown_keys > 0 {
-            counter!("gateway_unknown_keys_total", "route" => route.name.clone()).increment(prepared.unknown_keys);
+        let unknown = std::mem::take(&mut prepared.unknown);
+        let ignored = unknown.header();
+        if unknown.count > 0 {
+            counter!("gateway_unknown_keys_total", "route" => route.name.clone()).increment(unknown.count);
+            if self.unknown_keys == OnUnknownKeys::Refuse {
+                return Err(NotDispatched::UnknownKeys(unknown).into());
+            }
         }
         if prepared.faults > 0 {
             let faults = u64::try_from(prepared.faults).unwrap_or(u64::MAX);
@@ -275,12 +284,18 @@ impl Gateway {
         let reply = self.upstreams.call(route, prepared.metadata, prepared.message, deadline).await;
         let reply = reply.map_err(|status| {
             let refusal = RefusedCall::from_status(&status, self.contract.reasons());
-            Outcome::Refused(refusal, Some(cause_of(&status)))
+            Outcome::Refused(Box::new(refusal), Some(cause_of(&status)))
         })?;
-        let told = TOLD.map(|key| {
-            let value = reply.metadata().get(key.as_str())?;
-            HeaderValue::from_bytes(value.as_encoded_bytes()).ok()
-        });
+        let mut told = HeaderMap::new();
+        for key in TOLD {
+            let value = reply.metadata().get(key.as_str());
+            if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(value.as_encoded_bytes()).ok()) {
+                told.insert(key, value);
+            }
+        }
+        if let Some(keys) = ignored {
+            told.insert(IGNORED_KEYS, keys);
+        }
         let reply = reply.into_inner();
         let gateway = Arc::clone(&self);
         let answer = off_the_runtime(reply.len(), move || {
@@ -288,9 +303,9 @@ impl Gateway {
         });
         let mut answer = answer.await.ok_or_else(|| self.refused(Class::Internal))?.map_err(|defect| {
             let refusal = RefusedCall::of(Class::Internal, self.contract.reasons());
-            Outcome::Refused(refusal, Some(format!("the reply breaks the contract: {defect}")))
+            Outcome::Refused(Box::new(refusal), Some(format!("the reply breaks the contract: {defect}")))
         })?;
-        answer.told = told;
+        answer.headers = told;
         Ok(answer)
     }
 
@@ -307,13 +322,20 @@ impl Gateway {
     }
 
     /// The deadline of a call: the client's, if it is shorter than the configured one.
-    fn deadline(&self, headers: &HeaderMap) -> Duration {
-        let asked = headers.get(TIMEOUT).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
-        asked.map_or(self.limits.deadline, |asked: u64| Duration::from_millis(asked.max(1)).min(self.limits.deadline))
+    ///
+    /// # Errors
+    /// Returns `NoMilliseconds` if the client's is anything else.
+    fn deadline(&self, headers: &HeaderMap) -> Result<Duration, NotDispatched> {
+        let Some(value) = headers.get(TIMEOUT) else { return Ok(self.limits.deadline) };
+        let asked = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        match asked.and_then(|text| text.parse().ok()) {
+            Some(asked) if asked > 0 => Ok(Duration::from_millis(asked).min(self.limits.deadline)),
+            _ => Err(NotDispatched::NoMilliseconds(TIMEOUT)),
+        }
     }
 
     fn refused(&self, class: Class) -> Outcome {
-        Outcome::Refused(RefusedCall::of(class, self.contract.reasons()), None)
+        Outcome::Refused(Box::new(RefusedCall::of(class, self.contract.reasons())), None)
     }
 
     /// The answer to a call in which something panicked.
@@ -429,11 +451,7 @@ fn respond(answer: Answer) -> Response<Bytes> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     // An answer depends on the caller's credentials, not only on the URL.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    for (key, value) in TOLD.into_iter().zip(answer.told) {
-        if let Some(value) = value {
-            headers.insert(key, value);
-        }
-    }
+    headers.extend(answer.headers);
     response
 }
 

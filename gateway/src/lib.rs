@@ -21,7 +21,7 @@ mod service_urls;
 mod shares;
 mod upstream;
 
-pub use config::{Config, Drain, LIMITS, LimitDeclarations, Limits};
+pub use config::{Config, Drain, LIMITS, LimitDeclarations, Limits, OnUnknownKeys};
 pub use server::{Bound, bind, bind_contract, serve};
 pub use service_urls::{ServiceUrls, ServiceUrlsFault};
 

@@ -76,6 +76,8 @@ impl Class {
 #[derive(Debug)]
 pub(crate) struct RefusedCall {
     pub(crate) class: Class,
+    /// The stable name of the reason.
+    pub(crate) reason: String,
     pub(crate) codes: ReasonCodes,
     pub(crate) message: String,
     /// Seconds after which the call may be repeated.
@@ -87,7 +89,8 @@ impl RefusedCall {
     pub(crate) fn of(class: Class, reasons: &Reasons) -> Self {
         let codes = reasons.codes(DOMAIN, class.reason()).cloned().unwrap_or_default();
         let retry_after = matches!(class, Class::Overloaded | Class::Unavailable).then_some(1);
-        Self { class, codes, message: class.message().to_owned(), retry_after }
+        let (reason, message) = (class.reason().to_owned(), class.message().to_owned());
+        Self { class, reason, codes, message, retry_after }
     }
 
     /// A refusal by a service.
@@ -110,6 +113,7 @@ impl RefusedCall {
         let delay = details.retry_info().and_then(|retry| retry.retry_delay);
         Self {
             class,
+            reason: reason.to_owned(),
             codes: codes.clone(),
             message: message.unwrap_or_else(|| class.message().to_owned()),
             retry_after: delay.map(seconds).or_else(|| Self::of(class, reasons).retry_after),

@@ -11,6 +11,8 @@ pub trait Reason: Copy {
     fn domain(self) -> &'static str;
     /// The gRPC code.
     fn grpc(self) -> Code;
+    /// What the reason means, in English: its comment in the contract.
+    fn meaning(self) -> &'static str;
     /// The message for people, in Chinese, where there is no more exact one.
     fn text(self) -> &'static str;
 }

@@ -8,13 +8,13 @@ mod metadata;
 use bytes::Bytes;
 use communal_proto::contract::v1::Dialect;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tonic::metadata::MetadataMap;
 
 pub(crate) use epeis::{HEAD as EPEIS_HEAD, HEAD_FIELDS as EPEIS_HEAD_FIELDS};
 use metadata::Forwarded;
 
-use crate::json::{Defect, Input, Malformed};
+use crate::json::{Defect, Input, Malformed, UnknownKeys};
 use crate::plan::{Plans, Route};
 use crate::refused_call::RefusedCall;
 
@@ -25,15 +25,15 @@ pub(crate) struct Prepared {
     pub(crate) message: Bytes,
     /// The number of fields that could not be carried over.
     pub(crate) faults: usize,
-    /// The number of ignored keys.
-    pub(crate) unknown_keys: u64,
+    /// The keys that were ignored.
+    pub(crate) unknown: UnknownKeys,
 }
 
 impl Prepared {
     fn new(input: Input<'_>, forwarded: Forwarded) -> Result<Self, NotDispatched> {
-        let (message, faults, unknown_keys) = input.finish();
+        let (message, faults, unknown) = input.finish();
         let metadata = forwarded.finish(&faults)?;
-        Ok(Self { metadata, message: message.into(), faults: faults.count(), unknown_keys })
+        Ok(Self { metadata, message: message.into(), faults: faults.count(), unknown })
     }
 }
 
@@ -59,6 +59,10 @@ pub(crate) enum NotDispatched {
     TooSlow,
     /// The connection broke while the body was read.
     Broken,
+    /// Keys that the interface does not have, where they are refused.
+    UnknownKeys(UnknownKeys),
+    /// This header is not a number of milliseconds.
+    NoMilliseconds(&'static str),
     /// The credentials are too large to be real.
     CredentialsTooLarge,
     /// This credential has two different values.
@@ -70,11 +74,29 @@ impl NotDispatched {
         match self {
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Malformed(_) | Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::Broken | Self::UnknownKeys(_) | Self::NoMilliseconds(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::CredentialsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::CredentialContradicts(_) => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    /// The stable name of the reason, as a header tells it.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "INTERFACE_UNKNOWN",
+            Self::WrongMethod { .. } => "HTTP_METHOD_WRONG",
+            Self::Malformed(_) => "BODY_MALFORMED",
+            Self::TooLarge(_) => "BODY_TOO_LARGE",
+            Self::TooSlow => "BODY_TOO_SLOW",
+            Self::Broken => "BODY_BROKEN",
+            Self::UnknownKeys(_) => "KEYS_UNKNOWN",
+            Self::NoMilliseconds(_) => "TIMEOUT_MALFORMED",
+            Self::CredentialsTooLarge => "CREDENTIALS_TOO_LARGE",
+            Self::CredentialContradicts(_) => "CREDENTIAL_CONTRADICTS",
         }
     }
 
@@ -90,6 +112,16 @@ impl NotDispatched {
             Self::TooLarge(limit) => format!("请求报文不能超过{limit}字节"),
             Self::TooSlow => "接收请求报文超时".to_owned(),
             Self::Broken => "请求报文不完整".to_owned(),
+            Self::UnknownKeys(unknown) => {
+                let first = unknown.first.join("、");
+                let more = if unknown.count > unknown.first.len() as u64 {
+                    format!("等共{}处", unknown.count)
+                } else {
+                    String::new()
+                };
+                format!("请求中有接口未定义的字段：{first}{more}")
+            }
+            Self::NoMilliseconds(name) => format!("请求头{name}应为不小于1的整数，单位毫秒"),
             Self::CredentialsTooLarge => "请求头过大".to_owned(),
             Self::CredentialContradicts(name) => format!("鉴权失败：{name} 出现多次且取值不同"),
         }
@@ -109,12 +141,22 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     pub(crate) code: String,
     /// The headers that say about it what no envelope has a place for.
-    pub(crate) told: [Option<HeaderValue>; 2],
+    pub(crate) headers: HeaderMap,
 }
+
+/// The header of a refusal that has its stable reason.
+const REASON: HeaderName = HeaderName::from_static("x-reason");
 
 impl Answer {
     fn new(status: StatusCode, body: Vec<u8>, code: impl Into<String>) -> Self {
-        Self { status, body, code: code.into(), told: [None, None] }
+        Self { status, body, code: code.into(), headers: HeaderMap::new() }
+    }
+
+    fn because(mut self, reason: &str) -> Self {
+        if let Ok(reason) = HeaderValue::from_str(reason) {
+            self.headers.insert(REASON, reason);
+        }
+        self
     }
 }
 
@@ -136,18 +178,20 @@ pub(crate) fn success(plans: &Plans, route: &Route, reply: &[u8]) -> Result<Answ
 
 /// Wraps a refusal.
 pub(crate) fn refused(dialect: Dialect, refusal: &RefusedCall) -> Answer {
-    match dialect {
+    let answer = match dialect {
         Dialect::Hc => hc::refused(refusal),
         Dialect::Epeis | Dialect::Unspecified => epeis::refused(refusal),
-    }
+    };
+    answer.because(&refusal.reason)
 }
 
 /// Answers a request that does not become a call.
 pub(crate) fn not_dispatched(dialect: Dialect, not_dispatched: &NotDispatched) -> Answer {
-    match dialect {
+    let answer = match dialect {
         Dialect::Hc => hc::not_dispatched(not_dispatched),
         Dialect::Epeis | Dialect::Unspecified => epeis::not_dispatched(not_dispatched),
-    }
+    };
+    answer.because(not_dispatched.reason())
 }
 
 /// The paths under which a route is served, without a slash at the end.

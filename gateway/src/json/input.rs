@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 
 use communal_proto::contract::v1::FaultKind;
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::decimal::{Number, NumberFault};
 use super::faults::Faults;
@@ -71,7 +73,50 @@ pub struct Input<'p> {
     seen: Vec<bool>,
     wire: Vec<u8>,
     faults: Faults,
-    unknown_keys: u64,
+    unknown: UnknownKeys,
+}
+
+/// The characters that are percent-encoded in a header.
+const HIDDEN: &AsciiSet = &CONTROLS.add(b'%');
+
+/// The keys of a request that the interface does not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnknownKeys {
+    /// Their number.
+    pub count: u64,
+    /// The paths of the first ones.
+    pub first: Vec<String>,
+}
+
+impl UnknownKeys {
+    /// The most keys that are named.
+    const MOST: usize = 8;
+    /// The longest key that is named whole, in characters.
+    const LONGEST: usize = 64;
+
+    /// Returns them as the value of a header: paths with commas between, and the number of the others.
+    /// Characters that a header cannot have are percent-encoded.
+    #[must_use]
+    pub fn header(&self) -> Option<HeaderValue> {
+        if self.count == 0 {
+            return None;
+        }
+        let mut text = utf8_percent_encode(&self.first.join(", "), HIDDEN).to_string();
+        let more = self.count - self.first.len() as u64;
+        if more > 0 {
+            text.push_str(&format!(", and {more} more"));
+        }
+        HeaderValue::try_from(text).ok()
+    }
+
+    fn add(&mut self, path: &Path<'_>, key: &str) {
+        self.count += 1;
+        if self.first.len() < Self::MOST {
+            let key: String = key.chars().take(Self::LONGEST).collect();
+            let path = path.to_string();
+            self.first.push(if path.is_empty() { key } else { format!("{path}.{key}") });
+        }
+    }
 }
 
 impl<'p> Input<'p> {
@@ -85,7 +130,7 @@ impl<'p> Input<'p> {
             seen: Vec::new(),
             wire: Vec::with_capacity(capacity),
             faults: Faults::default(),
-            unknown_keys: 0,
+            unknown: UnknownKeys::default(),
         }
     }
 
@@ -112,7 +157,7 @@ impl<'p> Input<'p> {
         let mut seen = vec![false; plan.fields.len()];
         for (key, value) in parameters {
             let Some(index) = plan.find(&key, 0) else {
-                self.unknown_keys += 1;
+                self.unknown.add(&self.path, &key);
                 continue;
             };
             let field = &plan.fields[index];
@@ -131,10 +176,10 @@ impl<'p> Input<'p> {
         }
     }
 
-    /// Returns the message, the faults of the request, and the number of ignored keys.
+    /// Returns the message, the faults of the request, and the keys that were ignored.
     #[must_use]
-    pub fn finish(self) -> (Vec<u8>, Faults, u64) {
-        (self.wire, self.faults, self.unknown_keys)
+    pub fn finish(self) -> (Vec<u8>, Faults, UnknownKeys) {
+        (self.wire, self.faults, self.unknown)
     }
 
     /// Names a fault outside the message.
@@ -182,7 +227,7 @@ impl<'p> Input<'p> {
                 }
                 (Target::Block, Some(block)) => self.block(reader, block)?,
                 _ => {
-                    self.unknown_keys += 1;
+                    self.unknown.add(&self.path, key);
                     reader.skip()?;
                 }
             }
@@ -218,7 +263,7 @@ impl<'p> Input<'p> {
             begun = true;
             let Some(key) = key else { return Ok(()) };
             let Some(index) = block.fields.iter().position(|(name, _)| *name == key) else {
-                self.unknown_keys += 1;
+                self.unknown.add(&self.path, key);
                 reader.skip()?;
                 continue;
             };

@@ -14,7 +14,7 @@ mod reader;
 
 pub use decimal::{Number, NumberFault};
 pub use faults::Faults;
-pub use input::{Block, Input, Strictness};
+pub use input::{Block, Input, Strictness, UnknownKeys};
 pub use output::{Defect, Output};
 pub use reader::{MOST_NESTING, Malformed};
 

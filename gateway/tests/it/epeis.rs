@@ -1,7 +1,8 @@
 //! The EPEIS dialect.
 
 use bytes::Bytes;
-use communal_gateway::Config;
+use communal_gateway::plan::Contract;
+use communal_gateway::{Config, OnUnknownKeys};
 use communal_proto::billing::v1::{
     ChargePackType, QueryUserArrearagesRequest, QueryUserArrearagesResponse, ReceivableLine,
     UpdateSalePackagePriceRequest, UpdateSalePackagePriceResponse,
@@ -52,6 +53,35 @@ async fn the_allowed_and_actual_age_of_an_answer_pass_in_headers() {
     assert!(reply.status == 200 && !reply.headers.contains_key("x-data-staleness-ms"));
     let limits: Vec<_> = rig.received().iter().map(|r| r.header("x-max-staleness-ms").map(str::to_owned)).collect();
     assert_eq!(limits, [Some("5000".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_key_that_the_interface_does_not_have_is_named_or_refused() {
+    let body = r#"{"ACC_VOLPRICE_OWE": {"BOOK_ID": "B000000000000001"}}"#;
+    let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
+    let reply = rig.post(ARREARS, body).await;
+    assert_eq!((reply.status, reply.header("x-ignored-keys")), (200, "ACC_VOLPRICE_OWE.BOOK_ID"));
+    let config = Config { unknown_keys: OnUnknownKeys::Refuse, ..Config::default() };
+    let rig = Rig::new(Contract::load().unwrap(), config, |_| Ok(Bytes::new())).await;
+    let reply = rig.post(ARREARS, body).await;
+    assert_eq!((reply.status, reply.header("x-reason")), (400, "KEYS_UNKNOWN"));
+    assert_eq!(reply.text, r#"{"CODE":400,"MESSAGE":"请求中有接口未定义的字段：ACC_VOLPRICE_OWE.BOOK_ID","DATA":{}}"#);
+    assert_eq!(rig.received().len(), 0);
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_no_number_is_refused_by_name() {
+    let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
+    let send = |asked: &'static str| {
+        let request = rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
+        Reply::of(request.header("x-timeout-ms", asked))
+    };
+    for asked in ["", "0", "-1", "1s", "1.5", "99999999999999999999"] {
+        let reply = send(asked).await;
+        assert_eq!((reply.status, reply.header("x-reason")), (400, "TIMEOUT_MALFORMED"), "{asked}");
+        assert!(reply.text.contains("x-timeout-ms"), "{}", reply.text);
+    }
+    assert_eq!(send("5000").await.status, 200);
 }
 
 #[tokio::test]

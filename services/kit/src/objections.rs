@@ -4,18 +4,8 @@
 //! Rules stay pure: they push a reason with the field concerned and never decide how a call ends.
 
 use communal_proto::{Fault, Reason};
-use tonic::Code;
 
-use crate::refusal::Refusal;
-
-/// The properties of a reason, of whichever service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Grounds {
-    name: &'static str,
-    domain: &'static str,
-    code: Code,
-    text: &'static str,
-}
+use crate::refusal::{Grounds, Refusal};
 
 /// An objection: a reason, and a fault of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,9 +18,7 @@ impl Objection {
     /// Creates an objection.
     #[must_use]
     pub fn new(reason: impl Reason, fault: Fault) -> Self {
-        let grounds =
-            Grounds { name: reason.name(), domain: reason.domain(), code: reason.grpc(), text: reason.text() };
-        Self { grounds, fault }
+        Self { grounds: Grounds::of(reason), fault }
     }
 
     /// Returns the name of the reason.
@@ -90,11 +78,9 @@ impl Objections {
     /// # Errors
     /// Returns the refusal if there is an objection.
     pub fn into_result(self) -> Result<(), Refusal> {
-        let Some(Grounds { name, domain, code, text }) = self.0.first().map(|objection| objection.grounds) else {
-            return Ok(());
-        };
+        let Some(grounds) = self.0.first().map(|objection| objection.grounds) else { return Ok(()) };
         let faults = self.0.into_iter().map(|objection| objection.fault).collect();
-        Err(Refusal::with(code, name, domain, text).faults(faults))
+        Err(Refusal::on(grounds, grounds.text).faults(faults))
     }
 }
 

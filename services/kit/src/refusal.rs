@@ -16,16 +16,43 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::telemetry;
 
-/// The most faults listed in the details, which are sent in HTTP trailers, and proxies limit their
-/// size. The message has the number of the remaining ones.
-const MOST_LISTED_FAULTS: usize = 100;
+/// The most bytes of a status, message and details together, as they are sent. They are HTTP trailers, of which clients and
+/// proxies take 8 KB or less: a refusal that is larger arrives as another error. What is left out is counted.
+const MOST_BYTES: usize = 4 * 1024;
+/// The most bytes of the message as it is sent, and the most faults in it.
+const MOST_MESSAGE: usize = 500;
+const MOST_NAMED_FAULTS: usize = 3;
+/// The most bytes of the message for people that names fields.
+const MOST_WORDS: usize = 1_000;
+/// The bytes of the details beside faults and message: types, reason, domain, counts, time to wait.
+const DETAILS_BESIDE_FAULTS: usize = 350;
+/// The bytes that a fault takes in the details beside its texts.
+const FRAME: usize = 10;
+
+/// What a reason says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grounds {
+    pub(crate) name: &'static str,
+    domain: &'static str,
+    code: Code,
+    /// In English.
+    meaning: &'static str,
+    /// In Chinese.
+    pub(crate) text: &'static str,
+}
+
+impl Grounds {
+    pub(crate) fn of(reason: impl Reason) -> Self {
+        let (name, domain, code) = (reason.name(), reason.domain(), reason.grpc());
+        Self { name, domain, code, meaning: reason.meaning(), text: reason.text() }
+    }
+}
 
 /// A refused call.
 #[derive(Debug)]
 pub struct Refusal {
-    code: Code,
-    reason: &'static str,
-    domain: &'static str,
+    // Boxed, because a refusal is a part of nearly every result and should be small.
+    grounds: Box<Grounds>,
     text: String,
     faults: Vec<Fault>,
     retry_after: Option<Duration>,
@@ -41,11 +68,11 @@ impl Refusal {
 
     /// Creates a refusal with a reason and a more exact message for people, in Chinese.
     pub fn new(reason: impl Reason, text: impl Into<String>) -> Self {
-        Self::with(reason.grpc(), reason.name(), reason.domain(), text)
+        Self::on(Grounds::of(reason), text)
     }
 
-    pub(crate) fn with(code: Code, reason: &'static str, domain: &'static str, text: impl Into<String>) -> Self {
-        Self { code, reason, domain, text: text.into(), faults: Vec::new(), retry_after: None, cause: None }
+    pub(crate) fn on(grounds: Grounds, text: impl Into<String>) -> Self {
+        Self { grounds: Box::new(grounds), text: text.into(), faults: Vec::new(), retry_after: None, cause: None }
     }
 
     /// Creates a refusal for faults of fields. The first one, in documented order, gives the reason and
@@ -100,19 +127,19 @@ impl Refusal {
     /// resolved a conflict by rolling it back.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.reason == Common::Conflict.name()
+        self.grounds.name == Common::Conflict.name()
     }
 
     /// Returns whether the caller's credentials are refused.
     #[must_use]
     pub fn is_of_credentials(&self) -> bool {
-        matches!(self.code, Code::Unauthenticated | Code::PermissionDenied)
+        matches!(self.grounds.code, Code::Unauthenticated | Code::PermissionDenied)
     }
 
     /// Returns the stable reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.reason
+        self.grounds.name
     }
 
     /// Returns the message for people.
@@ -128,12 +155,12 @@ impl Refusal {
 
     fn log(&self) {
         let causes = self.cause.as_deref().map(chain).unwrap_or_default();
-        match self.code {
+        match self.grounds.code {
             Code::Internal | Code::Unavailable | Code::DataLoss | Code::Unknown => {
-                tracing::error!(refusal.reason = self.reason, refusal.cause = causes, "call failed");
+                tracing::error!(refusal.reason = self.grounds.name, refusal.cause = causes, "call failed");
             }
             _ if !telemetry::refusal_is_a_line() => {}
-            _ => tracing::info!(refusal.reason = self.reason, refusal.cause = causes, "call refused"),
+            _ => tracing::info!(refusal.reason = self.grounds.name, refusal.cause = causes, "call refused"),
         }
     }
 }
@@ -157,7 +184,7 @@ pub fn chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.reason, self.text)
+        write!(f, "{}: {}", self.grounds.name, self.text)
     }
 }
 
@@ -166,30 +193,59 @@ impl Error for Refusal {}
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         refusal.log();
+        let message = message(&refusal);
         let mut details = ErrorDetails::new();
-        details.set_error_info(refusal.reason, refusal.domain, std::collections::HashMap::new());
-        for fault in refusal.faults.iter().take(MOST_LISTED_FAULTS) {
-            details.add_bad_request_violation(fault.field.to_string(), fault.description.clone());
-        }
-        details.set_localized_message("zh-CN", words(&refusal));
+        details.set_error_info(refusal.grounds.name, refusal.grounds.domain, std::collections::HashMap::new());
+        let words = words(&refusal);
         if let Some(delay) = refusal.retry_after {
             details.set_retry_info(Some(delay));
         }
-        Status::with_error_details(refusal.code, message(&refusal), details)
+        // The details are sent as base64, four characters for three bytes, and have the message as well.
+        let room = MOST_BYTES.saturating_sub(as_header(&message)) * 3 / 4;
+        let mut room = room.saturating_sub(DETAILS_BESIDE_FAULTS + message.len() + words.len());
+        details.set_localized_message("zh-CN", words);
+        for (index, fault) in refusal.faults.iter().enumerate() {
+            let field = fault.field.to_string();
+            let Some(left) = room.checked_sub(field.len() + fault.description.len() + FRAME) else {
+                let counts = [("faults", refusal.faults.len()), ("listed", index)];
+                let counts = counts.map(|(name, count)| (name.to_owned(), count.to_string()));
+                details.set_error_info(refusal.grounds.name, refusal.grounds.domain, counts);
+                break;
+            };
+            room = left;
+            details.add_bad_request_violation(field, fault.description.clone());
+        }
+        Status::with_error_details(refusal.grounds.code, message, details)
     }
 }
 
-/// Returns the English message for developers: the reason and the fields at fault.
+/// Returns the bytes that a text takes as `grpc-message`, in which most characters are percent-encoded.
+fn as_header(text: &str) -> usize {
+    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() || b"-_.:;,[]()".contains(&byte) { 1 } else { 3 }).sum()
+}
+
+/// Returns the English message for developers: the reason, what it means, and the first fields at fault.
 fn message(refusal: &Refusal) -> String {
-    let mut text = refusal.reason.to_owned();
-    for (index, fault) in refusal.faults.iter().take(5).enumerate() {
-        text.push_str(if index == 0 { ": " } else { "; " });
-        text.push_str(&fault.field.to_string());
-        text.push(' ');
-        text.push_str(&fault.description);
+    let mut text = format!("{}: ", refusal.grounds.name);
+    if refusal.faults.is_empty() {
+        text.push_str(refusal.grounds.meaning);
     }
-    if refusal.faults.len() > 5 {
-        text.push_str(&format!("; and {} more", refusal.faults.len() - 5));
+    let mut listed = 0;
+    for fault in &refusal.faults {
+        let next = format!("{}{} {}", if listed == 0 { "" } else { "; " }, fault.field, fault.description);
+        if listed == MOST_NAMED_FAULTS || as_header(&text) + as_header(&next) > MOST_MESSAGE {
+            break;
+        }
+        text.push_str(&next);
+        listed += 1;
+    }
+    match refusal.faults.len() - listed {
+        0 => {}
+        more if listed == 0 => text.push_str(&format!("{more} fields are wrong")),
+        more => text.push_str(&format!("; and {more} more")),
+    }
+    if let Some(delay) = refusal.retry_after {
+        text.push_str(&format!(" Wait for {} ms.", delay.as_millis()));
     }
     text
 }
@@ -202,17 +258,16 @@ fn words(refusal: &Refusal) -> String {
     if named.is_empty() {
         return refusal.text.clone();
     }
-    const LISTED: usize = 20;
-    let mut text = String::new();
-    for fault in named.iter().take(LISTED) {
-        if !text.is_empty() {
-            text.push('；');
+    let (mut text, mut listed) = (String::new(), 0);
+    for fault in &named {
+        let next = format!("{}{} {}", if listed == 0 { "" } else { "；" }, fault.field, fault.text);
+        if listed > 0 && text.len() + next.len() > MOST_WORDS - "；等共500处错误".len() {
+            break;
         }
-        text.push_str(&fault.field.to_string());
-        text.push(' ');
-        text.push_str(&fault.text);
+        text.push_str(&next);
+        listed += 1;
     }
-    if named.len() > LISTED {
+    if named.len() > listed {
         text.push_str(&format!("；等共{}处错误", named.len()));
     }
     text
@@ -251,6 +306,35 @@ mod tests {
             Refusal::for_faults(vec![fault("feeName", FaultKind::Missing, "必填，请填写收费项目")]).into();
         let words = status.get_error_details().localized_message().map(|m| m.message.clone());
         assert_eq!(words.as_deref(), Some("必填，请填写收费项目"));
+    }
+
+    #[test]
+    fn a_refusal_is_small_enough_for_every_client_and_counts_what_it_leaves_out() {
+        for count in [1, 2, 12, 100, 500] {
+            let long = |row| Fault {
+                description: "is one of two fields of which one alone may be given".into(),
+                ..fault(&format!("COM_SALES_PRICE[{row}].CAT_ITEM_PRICE"), FaultKind::Rule, &"单价过长".repeat(8))
+            };
+            let status: Status =
+                Refusal::for_faults((0..count).map(long).collect()).retry_after(Duration::from_secs(1)).into();
+            let bytes = as_header(status.message()) + status.details().len().div_ceil(3) * 4;
+            assert!(bytes <= MOST_BYTES, "{count}: {bytes}");
+            let details = status.get_error_details();
+            let listed = details.bad_request().map_or(0, |request| request.field_violations.len());
+            assert!(listed == count || listed >= 8, "{count}: {listed}");
+            let told = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
+            let expected = (listed < count).then(|| (count.to_string(), listed.to_string()));
+            assert_eq!(told.get("faults").cloned().zip(told.get("listed").cloned()), expected);
+            assert!(details.localized_message().is_some_and(|words| words.message.len() <= MOST_WORDS));
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_in_english_what_its_reason_means() {
+        let status: Status = Refusal::of(Common::ChannelMissing).into();
+        assert_eq!(status.message(), "CHANNEL_MISSING: The call has no channel: send the metadata x-channel-id.");
+        let status: Status = Refusal::of(Common::Overloaded).retry_after(Duration::from_secs(1)).into();
+        assert!(status.message().ends_with("try again later. Wait for 1000 ms."), "{}", status.message());
     }
 
     #[test]

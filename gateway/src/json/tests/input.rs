@@ -6,12 +6,12 @@ use prost_reflect::DynamicMessage;
 
 use super::output::{random, stream};
 use super::{expected, fixture, shape};
-use crate::json::{Block, Faults, Input, MOST_NESTING, Malformed, Strictness};
+use crate::json::{Block, Faults, Input, MOST_NESTING, Malformed, Strictness, UnknownKeys};
 
 struct Read {
     message: DynamicMessage,
     faults: Vec<(String, FaultKind)>,
-    unknown_keys: u64,
+    unknown: UnknownKeys,
 }
 
 impl Read {
@@ -25,10 +25,10 @@ fn read(strictness: Strictness, body: impl AsRef<[u8]>) -> Result<Read, Malforme
     let (id, descriptor) = shape(contract);
     let mut input = Input::new(contract.plans(), strictness, 0);
     input.body(id, body.as_ref(), None)?;
-    let (wire, faults, unknown_keys) = input.finish();
+    let (wire, faults, unknown) = input.finish();
     let message = DynamicMessage::decode(descriptor, wire.as_slice()).unwrap();
     let faults = faults.carried().iter().map(|fault| (fault.field.clone(), fault.kind())).collect();
-    Ok(Read { message, faults, unknown_keys })
+    Ok(Read { message, faults, unknown })
 }
 
 fn strict(body: impl AsRef<[u8]>) -> Read {
@@ -76,13 +76,26 @@ proptest! {
 }
 
 #[test]
+fn unknown_keys_are_told_in_a_header_and_a_hostile_request_cannot_make_it_long() {
+    let header = |body: &str| strict(body).unknown.header().map(|value| value.to_str().unwrap().to_owned());
+    assert_eq!(header(r#"{"TEXT": "a"}"#), None);
+    assert_eq!(header(r#"{"text": "a", "姓名": 1}"#).as_deref(), Some("text, %E5%A7%93%E5%90%8D"));
+    let many: Vec<_> = (0..500).map(|n| format!("\"{n:0>2000}\": 1")).collect();
+    let told = header(&format!("{{{}}}", many.join(","))).unwrap();
+    assert!(told.len() < 1_000 && told.ends_with(", and 492 more"), "{told}");
+}
+
+#[test]
 fn fields_come_in_any_order_and_unknown_ones_are_counted() {
     let read = strict(
         r#" { "LARGE" : 9007199254740993, "nonsense": {"TEXT": [1, {"deep": "x"}], "a": 1, "a": 2}, "TEXT":"电\u7535\ud83d\ude00",
             "ROWS":[{"PRICE":2.50,"unknown":null,"NAME":"a"},{"NAME":"b","LEAVES":[{"COUNT":7}]}], "SMALL": -2147483648 } "#,
     );
     assert_eq!(read.faults, []);
-    assert_eq!(read.unknown_keys, 2);
+    assert_eq!(
+        (read.unknown.count, read.unknown.first.clone()),
+        (2, vec!["nonsense".into(), "ROWS[0].unknown".into()])
+    );
     let json = read.json();
     assert_eq!(json["LARGE"], 9_007_199_254_740_993_i64);
     assert_eq!(json["TEXT"], "电电\u{1f600}");
@@ -370,10 +383,10 @@ fn parameters_are_texts_and_each_may_occur_once() {
         ("LARGE", ""),
     ];
     input.parameters(id, given.into_iter().map(|(k, v)| (k.into(), v.into())));
-    let (wire, faults, unknown_keys) = input.finish();
+    let (wire, faults, unknown) = input.finish();
     let faults: Vec<_> = faults.carried().iter().map(|f| (f.field.as_str(), f.kind())).collect();
     assert_eq!(faults, [("TEXT", FaultKind::Repeated), ("ROW", FaultKind::Type), ("TEXTS", FaultKind::Type)]);
-    assert_eq!(unknown_keys, 1);
+    assert_eq!((unknown.count, unknown.first), (1, vec!["other".to_owned()]));
     let json: serde_json::Value =
         serde_json::from_str(&expected(&DynamicMessage::decode(descriptor, wire.as_slice()).unwrap())).unwrap();
     assert_eq!((&json["SMALL"], &json["TEXT"], &json["COLOUR"]), (&7.into(), &"a b".into(), &"01".into()));

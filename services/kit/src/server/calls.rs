@@ -102,9 +102,12 @@ where
             trace.adopt(&span);
             request.extensions_mut().insert(trace);
             let began = tokio::time::Instant::now();
-            let deadlines = Deadlines::of(request.headers(), method, &resources.limits);
+            let (deadlines, malformed) = Deadlines::of(request.headers(), method, &resources.limits);
             let mut running = Running::begin(method, span.clone());
             let outcome = async {
+                if let Some(refusal) = malformed {
+                    return Err(refusal);
+                }
                 match tokio::time::timeout(deadlines.answer, resources.carry_out(&mut inner, method, trace, request))
                     .await
                 {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use communal_proto::Fault;
+use communal_proto::contract::v1::FaultKind;
 use http::HeaderMap;
 
 use super::limits::ServerLimits;
 use super::methods::Method;
+use crate::refusal::Refusal;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// tonic's clients end a call themselves at its deadline and report CANCELLED. The server's answer is
@@ -21,14 +24,29 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    pub(super) fn of(headers: &HeaderMap, method: Method, limits: &ServerLimits) -> Self {
-        let asked = headers.get(GRPC_TIMEOUT).and_then(|v| v.to_str().ok()).and_then(parse_timeout);
+    /// Reads the caller's deadline. One that is not written as gRPC writes it is refused: its caller would
+    /// wait longer than it believes.
+    pub(super) fn of(headers: &HeaderMap, method: Method, limits: &ServerLimits) -> (Self, Option<Refusal>) {
+        let text = headers.get(GRPC_TIMEOUT);
+        let asked = text.and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+        let refusal = (text.is_some() && asked.is_none()).then(malformed);
         let asked = asked.map(|asked| asked.saturating_sub(MOST_AHEAD.min(asked / 10)));
         let longest =
             if method.shape.streams || method.shape.uploads { limits.longest_stream } else { limits.longest_call };
         let answer = asked.unwrap_or(limits.deadline).min(longest);
-        Self { answer, stream: asked.map_or(longest, |asked| asked.min(longest)) }
+        (Self { answer, stream: asked.map_or(longest, |asked| asked.min(longest)) }, refusal)
     }
+}
+
+fn malformed() -> Refusal {
+    let description = "is not one to eight digits with a unit (H, M, S, m, u, n)";
+    let text = format!("请求头{GRPC_TIMEOUT}格式不正确，应为1至8位数字加单位");
+    Refusal::for_faults(vec![Fault {
+        field: GRPC_TIMEOUT.into(),
+        kind: FaultKind::Format,
+        description: description.into(),
+        text,
+    }])
 }
 
 /// Parses at most eight digits and a unit, the form of gRPC over HTTP/2.
@@ -51,6 +69,9 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use http::{HeaderName, HeaderValue};
+
     use super::*;
 
     #[test]
@@ -61,7 +82,7 @@ mod tests {
             if let Ok(asked) = asked.parse() {
                 headers.insert(GRPC_TIMEOUT, asked);
             }
-            let deadlines = Deadlines::of(&headers, Method::of(path), &limits);
+            let deadlines = Deadlines::of(&headers, Method::of(path), &limits).0;
             (deadlines.answer, deadlines.stream)
         };
         let unary = "/communal.billing.v1.ReceivableService/QueryUserArrearages";
@@ -70,6 +91,9 @@ mod tests {
         assert_eq!(given("99999999H", unary).0, limits.longest_call);
         assert_eq!(given("99999999H", stream), (limits.longest_stream, limits.longest_stream));
         assert_eq!(given("\u{1}", stream), (limits.deadline, limits.longest_stream));
+        let headers = HeaderMap::from_iter([(HeaderName::from_static(GRPC_TIMEOUT), HeaderValue::from_static("1s"))]);
+        let refused = Deadlines::of(&headers, Method::of(unary), &limits).1.unwrap();
+        assert_eq!(refused.fields().map(ToString::to_string).collect::<Vec<_>>(), [GRPC_TIMEOUT]);
     }
 
     #[test]
