@@ -490,9 +490,7 @@ async fn every_write_records_its_actor() {
     .await
     .unwrap();
     let names: Vec<_> = steps.iter().map(|(step, ..)| step.as_str()).collect();
-    let methods =
-        ["AddSalePackage", "AddSalePackagePrice", "ApplyPutOnSalesPackage", "PutOnSalePackage", "CancelSalesPackage"];
-    assert_eq!(names, methods);
+    assert_eq!(names, ["AddSalePackage", "ApplyPutOnSalesPackage", "PutOnSalePackage", "CancelSalesPackage"]);
     assert!(steps.iter().all(|(_, operator, channel)| operator == "R000000000000001" && channel == "C000000000000001"));
     let of_prices: Vec<(String, String)> =
         sqlx::query_as("SELECT DISTINCT operator_id, channel_id FROM package_price WHERE package_id = $1")
