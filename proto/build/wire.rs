@@ -52,8 +52,22 @@ pub(crate) fn write(out: &mut String, pool: &DescriptorPool, options: &Options) 
     }
     writeln!(out, "/// The requests by the paths of their methods, as they may be on the wire.")?;
     writeln!(out, "pub static REQUESTS: &[(&str, crate::wire::Request)] = &[\n{requests}];")?;
+    out.push_str(LOOKUP);
     Ok(())
 }
+
+/// The lookup by method.
+const LOOKUP: &str = "
+/// Returns the request of a method, like `/communal.billing.v1.PackageService/AddSalePackage`, as it is on
+/// the wire; `None` for a method that is not in the contract.
+#[must_use]
+pub fn request_of(method: &str) -> Option<&'static crate::wire::Request> {
+    use std::collections::HashMap;
+    static BY_METHOD: std::sync::LazyLock<HashMap<&str, &crate::wire::Request>> =
+        std::sync::LazyLock::new(|| REQUESTS.iter().map(|(method, request)| (*method, request)).collect());
+    BY_METHOD.get(method).copied()
+}
+";
 
 /// The name of a message's table.
 fn table(message: &MessageDescriptor) -> String {

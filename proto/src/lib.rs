@@ -24,22 +24,10 @@ pub mod raw_codec;
 mod reason;
 pub mod wire;
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
-
 pub use checks::{Checked, Checker, Coded, Fault, Format, Rule, parse_decimal};
-pub use generated::{REQUESTS, required_role};
+pub use generated::{REQUESTS, request_of, required_role};
 pub use path::{FieldName, FieldPath};
 pub use reason::Reason;
-
-/// Returns the request of a method, like `/communal.billing.v1.PackageService/AddSalePackage`, as it is
-/// on the wire; `None` for a method that is not in the contract.
-#[must_use]
-pub fn request_of(method: &str) -> Option<&'static wire::Request> {
-    static BY_METHOD: LazyLock<HashMap<&str, &wire::Request>> =
-        LazyLock::new(|| REQUESTS.iter().map(|(method, request)| (*method, request)).collect());
-    BY_METHOD.get(method).copied()
-}
 
 /// The compiled contract: every file with its options and comments, as bytes, because a
 /// round trip through `prost-types` would lose the options.

@@ -28,7 +28,8 @@ fn rows(pool: &DescriptorPool) -> String {
     services.sort_by_key(|service| service.full_name().to_owned());
     let mut rows = String::from("| service | with an interface over REST | gRPC only |\n| --- | --- | --- |\n");
     for service in services {
-        let (rest, only): (Vec<_>, Vec<_>) = service.methods().partition(|method| method.options().has_extension(&route));
+        let (rest, only): (Vec<_>, Vec<_>) =
+            service.methods().partition(|method| method.options().has_extension(&route));
         let list = |methods: Vec<MethodDescriptor>| {
             let named = methods.iter().map(|method| format!("`{}`{}", method.name(), streams(method)));
             named.collect::<Vec<_>>().join(", ")

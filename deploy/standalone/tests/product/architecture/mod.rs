@@ -12,7 +12,7 @@ pub(crate) mod sources;
 use std::collections::{BTreeMap, BTreeSet};
 
 use imports::{Imports, Table, uses_of_rpc};
-use purity::impurities;
+use purity::{asks_the_machine, impurities};
 use sources::{root, sources, top_level_modules};
 
 /// The crates that are deployed, by folder.
@@ -91,6 +91,9 @@ fn a_file_does_no_io_unless_its_name_says_so() {
     for (krate, impure) in services.chain([("services/kit", IMPURE_IN_THE_KIT)]) {
         found.extend(sources(krate).iter().flat_map(|source| impurities(source, impure)));
     }
+    for (_, krate) in &SERVICES {
+        found.extend(sources(krate).iter().flat_map(|source| asks_the_machine(source, &IMPURE_IN_A_SERVICE)));
+    }
     let kit = sources("services/kit");
     let exists = |name: &&str| kit.iter().any(|source| source.module.iter().any(|part| part == name));
     assert!(IMPURE_IN_THE_KIT.iter().all(exists), "the list names a file that the kit does not have");
@@ -147,8 +150,17 @@ fn paths_named(document: &str) -> Vec<String> {
 fn the_files_that_the_architecture_names_exist() {
     let document = std::fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
     // Files of every noun, every crate and every service.
-    let templates =
-        ["vocabulary/", "rating/", "amounts/", "seed/", "migrations/", "harness/", "tests/it/", "tests/it/harness/"];
+    let templates = [
+        "vocabulary/",
+        "store/",
+        "rating/",
+        "amounts/",
+        "seed/",
+        "migrations/",
+        "harness/",
+        "tests/it/",
+        "tests/it/harness/",
+    ];
     let exists = |path: &String| {
         ["", "services", "proto/communal", "deploy/standalone/tests/product"]
             .iter()

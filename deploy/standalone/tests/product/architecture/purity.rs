@@ -8,6 +8,29 @@ const IO: [&str; 3] = ["tonic", "sqlx", "tokio"];
 /// A value of one of these crates that does nothing.
 const VALUES: [&str; 1] = ["tonic::Code"];
 
+/// What a rule of a service may not ask the machine for: files, processes, sockets and settings, the time, chance.
+const MACHINE: [&[&str]; 8] = [
+    &["std", "fs"],
+    &["std", "net"],
+    &["std", "env"],
+    &["std", "process"],
+    &["SystemTime", "now"],
+    &["Instant", "now"],
+    &["Utc", "now"],
+    &["rand"],
+];
+
+/// Returns what a source of a service asks the machine for, unless its name says that it does I/O.
+pub(crate) fn asks_the_machine(source: &Source, impure: &[&str]) -> Vec<String> {
+    let named = source.module.iter().any(|name| impure.contains(&name.as_str()));
+    if named || source.module.is_empty() {
+        return Vec::new();
+    }
+    let asks = |path: &Vec<String>| MACHINE.iter().any(|asked| path.windows(asked.len()).any(|part| part == *asked));
+    let used = paths(source, "").into_iter().filter(asks);
+    used.map(|path| format!("{} uses {}", source.path, path.join("::"))).collect()
+}
+
 /// Returns what a source uses of these crates, unless the name of the file or of a folder above it is one of `impure`.
 pub(crate) fn impurities(source: &Source, impure: &[&str]) -> Vec<String> {
     let named = source.module.iter().any(|name| impure.contains(&name.as_str()));
@@ -22,6 +45,18 @@ pub(crate) fn impurities(source: &Source, impure: &[&str]) -> Vec<String> {
 #[cfg(test)]
 fn of(within: &str, text: &str) -> Vec<String> {
     impurities(&Source::parse(within, within, text).0, &["store", "seed"])
+}
+
+#[test]
+fn a_rule_asks_the_machine_for_nothing() {
+    let of = |within: &str, text: &str| asks_the_machine(&Source::parse(within, within, text).0, &["store", "seed"]);
+    let text = "use std::fs; fn f() { chrono::Utc::now(); SystemTime::now(); std::fs::read(p); rand::random::<u8>(); }";
+    assert_eq!(of("noun/rules.rs", text).len(), 5, "{:?}", of("noun/rules.rs", text));
+    assert_eq!(of("noun/store.rs", text), [""; 0]);
+    assert_eq!(
+        of("noun/rules.rs", "use chrono::Utc; use std::collections::BTreeMap; fn f(now: DateTime<Utc>) {}"),
+        [""; 0]
+    );
 }
 
 #[test]
