@@ -1,6 +1,6 @@
 //! The arrears of a community, by object: sums, order and pages. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDateTime;
 use communal_kit::money::at_scale;
@@ -47,10 +47,11 @@ pub fn report(
     page: Page,
 ) -> Report {
     let mut report = Report::default();
-    let mut objects: BTreeMap<&str, Owing<'_>> = BTreeMap::new();
+    let mut errors = Vec::new();
+    let mut objects: HashMap<&str, Owing<'_>> = HashMap::new();
     for (row, reckoned) in fees {
         match reckoned {
-            Err(error) => report.error(row, facts, error),
+            Err(error) => errors.push((row, error)),
             Ok(reckoned) if reckoned.owed.net.is_zero() => {}
             Ok(reckoned) => {
                 let owing = objects.entry(&row.payer_obj_id).or_insert_with(|| Owing {
@@ -60,6 +61,10 @@ pub fn report(
                     end_time: reckoned.paid_through,
                     deadline: reckoned.owed.deadline,
                 });
+                // The fees are in no order; the oldest names the owner.
+                if row.fee_id < owing.first.fee_id {
+                    owing.first = row;
+                }
                 *owing.by_item.entry(&row.config_id).or_default() += reckoned.owed.net;
                 owing.owed += reckoned.owed.net;
                 owing.end_time = owing.end_time.min(reckoned.paid_through);
@@ -67,6 +72,7 @@ pub fn report(
             }
         }
     }
+    report.name_errors(errors, facts);
     let mut totals: BTreeMap<&str, Decimal> = config_ids.iter().map(|id| (id.as_str(), Decimal::ZERO)).collect();
     for owing in objects.values() {
         for (config_id, owed) in &owing.by_item {
@@ -82,8 +88,7 @@ pub fn report(
         .map(|(id, owed)| OweItemTotal { config_id: (*id).to_owned(), total_owe_amount: print(*owed) })
         .collect();
     let mut ordered: Vec<_> = objects.into_iter().collect();
-    // Stable: objects that owe the same stay in the order of their identifiers.
-    ordered.sort_by_key(|(_, owing)| std::cmp::Reverse(owing.owed));
+    ordered.sort_unstable_by(|(a, first), (b, second)| second.owed.cmp(&first.owed).then(a.cmp(b)));
     report.total = i64::try_from(ordered.len()).unwrap_or(i64::MAX);
     let skipped = usize::try_from(page.offset()).unwrap_or(usize::MAX);
     let taken = usize::try_from(page.rows()).unwrap_or(usize::MAX);
@@ -114,16 +119,17 @@ pub fn report(
 }
 
 impl Report {
-    fn error(&mut self, row: &FeeRow, facts: &Facts, error: &NoAmount) {
-        self.error_count += 1;
-        if self.errors.len() < MOST_ERRORS {
-            self.errors.push(OweFeePriceError {
-                fee_id: row.fee_id.clone(),
-                fee_name: name_of(facts, &row.config_id),
-                payer_obj_name: row.payer_name.clone(),
-                fee_price_error: error.text(),
-            });
-        }
+    /// Counts the fees without an amount and names the first.
+    fn name_errors(&mut self, mut errors: Vec<(&FeeRow, &NoAmount)>, facts: &Facts) {
+        self.error_count = errors.len();
+        errors.sort_unstable_by(|(a, _), (b, _)| a.fee_id.cmp(&b.fee_id));
+        let named = |(row, error): (&FeeRow, &NoAmount)| OweFeePriceError {
+            fee_id: row.fee_id.clone(),
+            fee_name: name_of(facts, &row.config_id),
+            payer_obj_name: row.payer_name.clone(),
+            fee_price_error: error.text(),
+        };
+        self.errors = errors.into_iter().take(MOST_ERRORS).map(named).collect();
     }
 }
 

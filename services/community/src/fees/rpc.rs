@@ -75,7 +75,7 @@ impl FeeRpc {
         Ok((rows.into_iter().map(reckon).collect(), facts))
     }
 
-    /// Computes what all open fees of a filter owe.
+    /// Computes what all open fees of a filter owe. They are in no order.
     async fn owing(&self, call: &Call, asked: &FeeFilter, target: Option<NaiveDate>) -> Result<Owing, Refusal> {
         let mut snapshot = store::snapshot(&self.pool).await?;
         let rows = store::open(&mut snapshot, call, asked).await?;
@@ -144,8 +144,9 @@ impl FeeService for FeeRpc {
         let (call, _) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
         let (fees, facts) = self.owing(&call, &FeeFilter::default(), None).await?;
         let owes = |reckoned: &Result<Reckoned, NoAmount>| !matches!(reckoned, Ok(r) if r.owed.net.is_zero());
-        let owing = fees.into_iter().filter(move |(_, reckoned)| owes(reckoned));
-        let answers = owing.map(move |(row, reckoned)| {
+        let mut owing: Vec<_> = fees.into_iter().filter(|(_, reckoned)| owes(reckoned)).collect();
+        owing.sort_by(by_identifier);
+        let answers = owing.into_iter().map(move |(row, reckoned)| {
             Ok(StreamOweFeesResponse { fee: Some(detail(&row, &facts, &call.tenant.id, &reckoned)) })
         });
         Ok(Response::new(Box::pin(stream::iter(answers))))
@@ -228,6 +229,7 @@ impl FeeService for FeeRpc {
         let target = times::start(&message.target_end_time).map(|time| time.date());
         let (mut fees, facts) = self.owing(&call, &asked, target).await?;
         fees.retain(|(_, reckoned)| !matches!(reckoned, Ok(reckoned) if reckoned.owed.net.is_zero()));
+        fees.sort_by(by_identifier);
         let total = i64::try_from(fees.len()).unwrap_or(i64::MAX);
         let row = if message.row > 0 { message.row } else { count(total).max(1) };
         if message.page > 0 && message.row > 0 {
@@ -326,6 +328,11 @@ impl FeeService for FeeRpc {
         });
         Ok(reply.await?)
     }
+}
+
+/// Orders fees by their identifiers.
+fn by_identifier<T>((a, _): &(FeeRow, T), (b, _): &(FeeRow, T)) -> std::cmp::Ordering {
+    a.fee_id.cmp(&b.fee_id)
 }
 
 /// Locks a fee.

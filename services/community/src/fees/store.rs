@@ -1,7 +1,7 @@
 //! Fees in the database. They are read through the view `fee` alone: whether a fee is ended,
 //! and its flag, follow from its item as well.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use communal_kit::call::Call;
@@ -300,7 +300,8 @@ pub async fn page(
     Ok((rows, total))
 }
 
-/// Reads all open fees of a filter, by identifier.
+/// Reads all open fees of a filter, in no order: the database would sort whole rows, and on disk those of a large
+/// community.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -309,10 +310,7 @@ pub async fn open(connection: &mut PgConnection, call: &Call, asked: &FeeFilter)
     query.push_bind(call.tenant.id.clone());
     query.push(" AND is_open");
     conditions(&mut query, call, asked);
-    let mut rows: Vec<FeeRow> = query.build_query_as().fetch_all(connection).named("fee_open").await?;
-    // The database would sort whole rows, and on disk those of a large community.
-    rows.sort_unstable_by(|a, b| a.fee_id.cmp(&b.fee_id));
-    Ok(rows)
+    query.build_query_as().fetch_all(connection).named("fee_open").await
 }
 
 /// Reads the facts that the amounts of fees depend on. The number of statements is the same for any
@@ -322,7 +320,7 @@ pub async fn open(connection: &mut PgConnection, call: &Call, asked: &FeeFilter)
 /// Returns the database's error.
 pub async fn facts(connection: &mut PgConnection, call: &Call, fees: &[FeeRow]) -> Result<Facts, sqlx::Error> {
     let distinct =
-        |of: fn(&FeeRow) -> &str| fees.iter().map(of).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        |of: fn(&FeeRow) -> &str| fees.iter().map(of).collect::<HashSet<_>>().into_iter().collect::<Vec<_>>();
     let items = items(&mut *connection, call, &distinct(|fee| &fee.config_id)).await?;
     let reads_meter: BTreeSet<String> = items
         .iter()
