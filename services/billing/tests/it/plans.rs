@@ -243,7 +243,9 @@ async fn a_month_that_begins_empty_is_filled_by_lookups_of_keys() {
     assert_eq!(fetched.len(), 3);
     for (table, scanned, looked_up) in fetched {
         let rows = scanned + looked_up;
-        // Each phase looks a row up a few times. Whoever walks the company for each account reads a thousand times as many.
-        assert!(rows <= 20 * i64::from(ACCOUNTS), "{table}: {scanned} rows were scanned and {looked_up} looked up");
+        // Each phase looks a row up a few times; a point itself is looked up when its readings are entered, twice here, and
+        // shown. Whoever walks the month for a chunk of accounts reads more, the more the month has.
+        let times = if table == "billing_point_202403" { 6 } else { 20 };
+        assert!(rows <= times * i64::from(ACCOUNTS), "{table}: {scanned} rows were scanned and {looked_up} looked up");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Lock order: the account month, the settlement accounts by identifier, their open points by identifier. The tenant travels
 //! with each key, in arrays: to a planner without statistics of a new month's partition, a constant beside the keys
-//! would look selective. A test fills a month that begins empty.
+//! would look selective. So would kind and number, which are the same in all keys: `OFFSET 0` keeps them from becoming
+//! constants. A test fills a month that begins empty.
 
 use std::collections::HashMap;
 
@@ -182,9 +183,12 @@ pub async fn lock_open(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Resu
     sqlx::query_as!(
         OpenPoint,
         "SELECT o.settlement_account_id, o.account_month, o.book_id, o.meter_id, o.outdated
-         FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
+         FROM (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[])
+                   AS k (company_id, settlement_account_id)
+               OFFSET 0) AS own
          JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
-             AND o.kind = '1'
+             AND o.kind = own.kind
          ORDER BY o.settlement_account_id
          FOR UPDATE OF o",
         &vec![call.tenant.id.clone(); ids.len()],
@@ -284,9 +288,12 @@ pub async fn discard_retro(tx: &mut PgConnection, call: &Call, id: &str) -> Resu
 pub async fn outdated(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
         "SELECT o.settlement_account_id
-         FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
+         FROM (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[])
+                   AS k (company_id, settlement_account_id)
+               OFFSET 0) AS own
          JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
-             AND o.kind = '1' AND o.outdated
+             AND o.kind = own.kind AND o.outdated
          ORDER BY o.settlement_account_id",
         &vec![call.tenant.id.clone(); ids.len()],
         ids as _,
@@ -313,9 +320,12 @@ async fn note_charged_off(
     let (ids, months): (Vec<_>, Vec<_>) = asked.unzip();
     let in_month = sqlx::query_scalar!(
         "SELECT p.settlement_account_id
-         FROM unnest($1::text[], $2::text[], $3::integer[]) AS own (company_id, settlement_account_id, account_month)
+         FROM (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[], $3::integer[])
+                   AS k (company_id, settlement_account_id, account_month)
+               OFFSET 0) AS own
          JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
-             AND p.account_month = own.account_month AND p.kind = '1' AND p.number = 0",
+             AND p.account_month = own.account_month AND p.kind = own.kind AND p.number = own.number",
         &vec![call.tenant.id.clone(); ids.len()],
         &ids,
         &months,
@@ -336,9 +346,12 @@ async fn note_charged_off(
     // Few accounts are closed, so that all months are searched.
     let finals = sqlx::query!(
         "SELECT p.settlement_account_id, p.account_month
-         FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
+         FROM (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[])
+                   AS k (company_id, settlement_account_id)
+               OFFSET 0) AS own
          JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
-             AND p.kind = '1' AND p.final",
+             AND p.kind = own.kind AND p.final",
         &vec![call.tenant.id.clone(); closed.len()],
         &closed,
     )
@@ -419,10 +432,12 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&Point<'_>]) -> R
         "UPDATE billing_point p SET account_month = own.to_month, final = own.final, snapshot = own.snapshot,
              operator_id = platform.actor('operator_id'), channel_id = platform.actor('channel_id'),
              trace_id = platform.actor('trace_id'), written_at = platform.instant()
-         FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::boolean[], $6::bytea[])
-             AS own (company_id, settlement_account_id, account_month, to_month, final, snapshot)
+         FROM (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[], $5::boolean[], $6::bytea[])
+                   AS k (company_id, settlement_account_id, account_month, to_month, final, snapshot)
+               OFFSET 0) AS own
          WHERE p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
-             AND p.account_month = own.account_month AND p.kind = '1' AND p.number = 0",
+             AND p.account_month = own.account_month AND p.kind = own.kind AND p.number = own.number",
         &companies,
         ids.as_slice() as _,
         &months,
@@ -436,10 +451,13 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&Point<'_>]) -> R
     discard_calculations(tx, &companies, &ids, &months).await?;
     sqlx::query!(
         "DELETE FROM point_reading r
-         USING unnest($1::text[], $2::text[], $3::integer[], $4::text[])
-             AS own (company_id, settlement_account_id, account_month, meter_id)
+         USING (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[])
+                   AS k (company_id, settlement_account_id, account_month, meter_id)
+               OFFSET 0) AS own
          WHERE r.company_id = own.company_id AND r.settlement_account_id = own.settlement_account_id
-             AND r.account_month = own.account_month AND r.kind = '1' AND r.number = 0 AND r.meter_id <> own.meter_id",
+             AND r.account_month = own.account_month AND r.kind = own.kind AND r.number = own.number
+             AND r.meter_id <> own.meter_id",
         &companies,
         ids.as_slice() as _,
         &months,
@@ -451,10 +469,12 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&Point<'_>]) -> R
     if months != to {
         sqlx::query!(
             "UPDATE point_reading r SET account_month = own.to_month
-             FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[])
-                 AS own (company_id, settlement_account_id, account_month, to_month)
+             FROM (SELECT k.*, '1' AS kind, 0 AS number
+                   FROM unnest($1::text[], $2::text[], $3::integer[], $4::integer[])
+                       AS k (company_id, settlement_account_id, account_month, to_month)
+                   OFFSET 0) AS own
              WHERE r.company_id = own.company_id AND r.settlement_account_id = own.settlement_account_id
-                 AND r.account_month = own.account_month AND r.kind = '1' AND r.number = 0
+                 AND r.account_month = own.account_month AND r.kind = own.kind AND r.number = own.number
                  AND own.to_month <> own.account_month",
             &companies,
             ids.as_slice() as _,
@@ -480,9 +500,12 @@ pub async fn discard_calculations(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "DELETE FROM point_calculation c
-         USING unnest($1::text[], $2::text[], $3::integer[]) AS own (company_id, settlement_account_id, account_month)
+         USING (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[], $3::integer[])
+                   AS k (company_id, settlement_account_id, account_month)
+               OFFSET 0) AS own
          WHERE c.company_id = own.company_id AND c.settlement_account_id = own.settlement_account_id
-             AND c.account_month = own.account_month AND c.kind = '1' AND c.number = 0",
+             AND c.account_month = own.account_month AND c.kind = own.kind AND c.number = own.number",
         company_ids,
         settlement_account_ids as _,
         account_months,

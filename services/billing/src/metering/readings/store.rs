@@ -1,6 +1,7 @@
 //! The statements of readings. Every query is bound by the company.
 //!
-//! Readings are entered under the locks of their open points (`points/store.rs`). The tenant travels with each key, in arrays.
+//! Readings are entered under the locks of their open points (`points/store.rs`). The tenant travels with each key, in arrays;
+//! kind and number are kept from becoming constants, as there.
 
 use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
@@ -45,12 +46,15 @@ pub async fn points(
 ) -> Result<Vec<ReadPoint>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT p.settlement_account_id, p.account_month, p.snapshot, r.readings AS "readings?"
-           FROM unnest($1::text[], $2::text[], $3::integer[]) AS own (company_id, settlement_account_id, account_month)
+           FROM (SELECT k.*, '1' AS kind, 0 AS number
+                 FROM unnest($1::text[], $2::text[], $3::integer[])
+                     AS k (company_id, settlement_account_id, account_month)
+                 OFFSET 0) AS own
            JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
-               AND p.account_month = own.account_month AND p.kind = '1' AND p.number = 0
+               AND p.account_month = own.account_month AND p.kind = own.kind AND p.number = own.number
            LEFT JOIN point_reading r ON r.company_id = own.company_id
                AND r.settlement_account_id = own.settlement_account_id AND r.account_month = own.account_month
-               AND r.kind = '1' AND r.number = 0"#,
+               AND r.kind = own.kind AND r.number = own.number"#,
         &vec![company_id.to_owned(); settlement_account_ids.len()],
         settlement_account_ids as _,
         account_months,
