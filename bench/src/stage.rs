@@ -125,7 +125,7 @@ pub struct Stage {
 }
 
 /// Announces an actor to a transaction.
-const ACTOR: &str = "SELECT set_config('communal.' || field, 'bench', true)
+pub const ACTOR: &str = "SELECT set_config('communal.' || field, 'bench', true)
      FROM unnest(ARRAY['operator_id', 'operator_name', 'channel_id', 'trace_id', 'method']) AS field;
      SELECT set_config('communal.instant', now()::text, true)";
 

@@ -1,6 +1,7 @@
 //! The rows of the table, a file for each subject. Each prepares its own stage and checks the data before the clock starts.
 
 mod amounts;
+mod archive;
 mod arrears;
 mod bill_rules;
 mod cascade;
@@ -43,6 +44,9 @@ pub struct Extent {
     /// Lines of an import
     #[arg(long, default_value_t = 300_000)]
     pub import_lines: u64,
+    /// Accounts of an archive
+    #[arg(long, default_value_t = 100_000)]
+    pub archive_accounts: u64,
     /// Lines of the stream that must not grow the memory
     #[arg(long, default_value_t = 1_000_000)]
     pub stream_lines: u64,
@@ -60,7 +64,7 @@ pub struct Run<'r> {
 }
 
 /// The rows with their descriptions, in the order of the table.
-pub const ROWS: [(&str, &str); 15] = [
+pub const ROWS: [(&str, &str); 17] = [
     ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
     ("gateway", "the same through the gateway, compared with grpc-gateway"),
     ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
@@ -73,6 +77,8 @@ pub const ROWS: [(&str, &str); 15] = [
     ("bill-rules", "a bill run over 60,000 rules, compared with COPY of the bills"),
     ("fee-batch", "one call that charges 10,000 rooms, compared with COPY of the fees"),
     ("import", "receivable lines over gRPC, compared with COPY"),
+    ("archive-import", "an archive of accounts with meters over gRPC, compared with COPY"),
+    ("user-lookup", "accounts by name, phone, certificate and address"),
     ("table-size", "arrears while the table grows"),
     ("memory", "memory of each process after work, and of the stream without a cap"),
     ("start", "time from start to readiness"),
@@ -96,6 +102,8 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
         "bill-rules" => bill_rules::measure(run).await,
         "fee-batch" => fee_batch::measure(run).await,
         "import" => import::measure(run).await,
+        "archive-import" => archive::measure_import(run).await,
+        "user-lookup" => archive::measure_lookup(run).await,
         "table-size" => table_size::measure(run).await,
         "memory" => memory::measure(run).await,
         "start" => start::measure(run).await,
