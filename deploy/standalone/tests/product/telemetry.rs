@@ -133,6 +133,74 @@ fn marked_request(contract: &Path) -> Value {
     request
 }
 
+/// Requests that bring a person with every personal field marked into the archive, and look for them: those that add come
+/// twice, so that the second is refused with the value in its hands.
+fn marked_person() -> Vec<(&'static str, Value)> {
+    let marked = |n: u32| format!("{MARK}{n}");
+    let page = json!({"PAGE_NO": 1, "PAGE_ROWS": 10});
+    let customer = json!([{
+        "ACC_CERT_INFO": marked(60), "ACC_CERT_TYPE": "1", "ACCOUNT_PASSWORD": marked(61), "CUSTOMER_NAME": marked(62),
+        "MOBILE_PHONE_INFO": marked(63), "ADMIN_CODE_INFO": "110101000000", "ADDRESS": marked(64), "CUSTOMER_TYPE": "1",
+        "TAX_NUMBER_INFO": marked(65), "TELEPHONE_INFO": marked(66), "BANK_ACCOUNT_INFO": marked(67),
+        "BANK_NAME": marked(68), "EMAIL_INFO": marked(69), "VERIFY_CODE": marked(70),
+    }]);
+    let user_account = json!({
+        "CUSTOMER_DID": "K500000000000000", "USER_NAME": marked(71), "ADMIN_CODE_INFO": "110101000000",
+        "ADDRESS": marked(72), "MAP_NAME": marked(73), "RESIDENT_YESNO": "2",
+    });
+    let application = json!([{
+        "BUS_CATEG_TYPE": "1", "USER_ACCOUNT_AID": "D500000000000000", "NETWORK_TYPE": "1", "SETTLEMENT_NAME": marked(74),
+        "ADDRESS": marked(75),
+    }]);
+    let account = json!({
+        "SETTLEMENT_AID": "A500000000000000", "SETTLEMENT_NAME": marked(76), "ADDRESS": marked(77), "CONTROL_TYPE": "1",
+        "INDUSTRY_CODE_INFO": "T0000", "INDUSTRY_TYPE": "3", "RESIDENT_YESNO": "2", "CITY_YESNO": "2", "ARMY_YESNO": "1",
+        "TEMPORARY_YESNO": "1", "PUBLIC_USE_YESNO": "1", "TALLY_CYCLE": 12, "BUS_CATEG_TYPE": "1",
+        "REMARK_INS": marked(78),
+    });
+    let point = json!({
+        "ADDRESS": marked(79), "BOOK_AID": "B1", "NODE_AID": "L1", "NETWORK_TYPE": "1", "METER_YESNO": "1",
+        "NET_STORES_AID": "H1", "ASSESS_YESNO": "1", "STOP_EMPTY_YESNO": "1", "MAIN_PACK_DID": "P1", "BUS_CATEG_TYPE": "1",
+    });
+    let mut changed = account.clone();
+    for (field, value) in [
+        ("CUSTOMER_DID", json!("K500000000000000")),
+        ("USER_CUS_DID", json!("K500000000000000")),
+        ("USER_ACCOUNT_AID", json!("D500000000000000")),
+        ("SETTLE_ATTESTATION_TYPE", json!("3")),
+        ("CONNECT_MODE_TYPE", json!("1")),
+        ("SIGN_CONTRACT_YESNO", json!("2")),
+        ("CONTRACT_NUM", json!(marked(80))),
+        ("CON_DEADLINE_DATE", json!(20_991_231)),
+    ] {
+        changed[field] = value;
+    }
+    let add = [
+        ("SupCreateCustomerAccount", json!({"CUS_ACCOUNT": customer})),
+        ("CreateUserAccount", json!({"USER_ACCOUNT": user_account})),
+        ("SupApplyBusiness", json!({"SETTLE_ACCOUNT": application})),
+        ("UserSettleVerify", json!({"SETTLE_ACCOUNT": account, "SETTLE_METERAGE": point})),
+        ("UpdateSettleAccountInformation", json!({"SETTLE_ACCOUNT": changed})),
+    ];
+    let mut requests: Vec<_> = add.iter().flat_map(|request| [request.clone(), request.clone()]).collect();
+    for person in [
+        json!({"CERTIFICATES_INFO": marked(60)}),
+        json!({"ACC_CERT_INFO": marked(60)}),
+        json!({"MOBILE_PHONE_INFO": marked(63)}),
+        json!({"CUSTOMER_NAME": marked(62)}),
+        json!({"ADDRESS": marked(72)}),
+    ] {
+        for (query, block) in [
+            ("QueryUnverifiedUserAndSettles", "CUS_ACCOUNT"),
+            ("QueryVerifiedUserAndSettles", "CUS_ACCOUNT"),
+            ("QuerySettleAccounts", "INOUT_SETTLE_ACCOUNT"),
+        ] {
+            requests.push((query, json!({block: person.clone(), "SYS_PAGE": page})));
+        }
+    }
+    requests
+}
+
 fn fee_item(name: &str) -> Value {
     json!({
         "feeTypeCd": "888800010001", "feeName": name, "feeFlag": "Y", "startTime": "2024-01-01",
@@ -444,6 +512,43 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
     // Every text of every documented interface.
     for (interface, request) in marked_requests() {
         product.send(product.epeis(&interface, &request)).await;
+    }
+    // A person in the archive, and the database refusing one with the values in its hands.
+    let billing = &product.databases.billing.pool;
+    let (mut found, mut answers) = (0, Vec::new());
+    for (interface, mut request) in marked_person() {
+        request["SYS_HEAD"] = sys_head(RETAIL);
+        let (_, body) = product.send(product.epeis(interface, &request)).await;
+        found += usize::from(interface.starts_with("Query") && body.contains(MARK));
+        answers.push(body);
+    }
+    let taken = answers.iter().filter(|body| body.contains(r#""CODE":3003"#)).count();
+    assert!(found >= 10 && taken >= 3, "{found} found, {taken} taken: {answers:#?}");
+    sqlx::raw_sql(
+        "CREATE FUNCTION quote_them() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'no % here', row_to_json(NEW); END $$;
+         CREATE TRIGGER quoting BEFORE INSERT ON customer FOR EACH ROW EXECUTE FUNCTION quote_them();
+         CREATE TRIGGER quoting BEFORE INSERT ON user_account FOR EACH ROW EXECUTE FUNCTION quote_them();
+         CREATE TRIGGER quoting BEFORE UPDATE ON settlement_account FOR EACH ROW EXECUTE FUNCTION quote_them()",
+    )
+    .execute(billing)
+    .await
+    .unwrap();
+    for (interface, mut request) in marked_person() {
+        request["SYS_HEAD"] = sys_head(RETAIL);
+        // Another certificate and another place, so that the statement is reached.
+        if interface == "SupCreateCustomerAccount" {
+            request["CUS_ACCOUNT"][0]["ACC_CERT_INFO"] = marked(81).into();
+        } else if interface == "CreateUserAccount" {
+            request["USER_ACCOUNT"]["USER_NAME"] = marked(82).into();
+        }
+        let (_, body) = product.send(product.epeis(interface, &request)).await;
+        let fails = ["SupCreateCustomerAccount", "CreateUserAccount", "UpdateSettleAccountInformation"];
+        assert!(!fails.contains(&interface) || body.contains(r#""CODE":9000"#), "{interface}: {body}");
+    }
+    for admin in product.process.admin {
+        let metrics = product.http.get(format!("http://{admin}/metrics")).send().await.unwrap();
+        assert!(!metrics.text().await.unwrap().contains(MARK));
     }
     // Storage that fails, with the value in its hands.
     sqlx::query("ALTER TABLE pay_fee_config RENAME TO gone").execute(&product.databases.community.pool).await.unwrap();
