@@ -180,6 +180,16 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
 }
 
 #[tokio::test]
+async fn a_meter_that_was_brought_along_stays() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    bring(&world, RETAIL, "b1", &rows(&network, 1)).await.unwrap();
+    let meter = Some(MeterId { meter_id: "M000000000000001".into() });
+    let outcome = world.meters(caller(RETAIL)).del_settle_meter(DelSettleMeterRequest { meter }).await;
+    assert_eq!(refused(outcome), ("SETTLE_METER.DEVICE_DID".into(), "METER_IN_USE".into()));
+}
+
+#[tokio::test]
 async fn what_exists_already_is_refused_and_a_company_brings_its_own() {
     let world = World::start_archive().await;
     let network = world.network().await;

@@ -126,9 +126,11 @@ async fn parameters_fit_the_account_its_book_packages_and_network() {
     let gas = ChangedBook { book_id: network.book_id.clone(), utility: NetworkType::Gas.into(), ..Default::default() };
     let request = UpdateSupplierBookRequest { book: Some(gas) };
     assert_eq!(reason(world.books(caller(RETAIL)).update_supplier_book(request).await), "BOOK_IN_USE");
-    let books = vec![BookId { book_id: network.book_id.clone() }];
+    let books = [water, network.book_id].map(|book_id| BookId { book_id }).into();
     let delete = DeleteSupplierBookRequest { books };
-    assert_eq!(reason(world.books(caller(RETAIL)).delete_supplier_book(delete).await), "BOOK_IN_USE");
+    let refused = world.books(caller(RETAIL)).delete_supplier_book(delete).await.unwrap_err();
+    assert_eq!(fields(&refused), ["SUP_BOOK[1].BOOK_AID"]);
+    assert_eq!(reason::<()>(Err(refused)), "BOOK_IN_USE");
 }
 
 #[tokio::test]

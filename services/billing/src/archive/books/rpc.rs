@@ -1,7 +1,7 @@
 //! The methods of `BookService`.
 
+use communal_kit::database::on_constraint;
 use communal_kit::database::stored::Stored;
-use communal_kit::database::{constraint, on_constraint};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
@@ -104,10 +104,13 @@ impl BookService for BookRpc {
             let unknown = store::unknown(tx, &call, &ids).await?;
             let rows = delete_supplier_book_request::BOOKS;
             at_rows(Reason::BookNotFound, &unknown, rows, book_id::BOOK_ID, UNKNOWN).into_result()?;
-            store::delete(tx, &call, &ids).await.map_err(|error| match constraint(&error) {
-                Some("meter_point_in_book" | "point_open_in_book") => Refusal::of(Reason::BookInUse),
-                _ => error.into(),
-            })?;
+            // No meter point comes into a locked book.
+            let in_use = store::in_use(tx, &call, &ids).await?;
+            at_rows(Reason::BookInUse, &in_use, rows, book_id::BOOK_ID, "has meter points").into_result()?;
+            // Its meter points may have left for another book, and open billing points still be in it.
+            store::delete(tx, &call, &ids)
+                .await
+                .map_err(on_constraint("point_open_in_book", || Refusal::of(Reason::BookInUse)))?;
             Ok(DeleteSupplierBookResponse {})
         });
         Ok(reply.await?)

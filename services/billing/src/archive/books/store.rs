@@ -215,6 +215,23 @@ pub async fn unknown(tx: &mut PgConnection, call: &Call, book_ids: &[&str]) -> R
     .await
 }
 
+/// Returns the places, from 0, of the locked books that have meter points.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn in_use(tx: &mut PgConnection, call: &Call, book_ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT place - 1 AS "place!" FROM unnest($2::text[]) WITH ORDINALITY AS given (book_id, place)
+           WHERE EXISTS (SELECT FROM meter_point p WHERE p.company_id = $1 AND p.book_id = given.book_id)
+           ORDER BY place"#,
+        call.tenant.id,
+        book_ids as _,
+    )
+    .fetch_all(tx)
+    .named("book_in_use")
+    .await
+}
+
 /// Deletes locked books.
 ///
 /// # Errors

@@ -92,10 +92,14 @@ impl MeterService for MeterRpc {
         let id = message.meter.clone().unwrap_or_default().meter_id;
         let reply = write(&self.0, &call, &message, async |tx| {
             let field = del_settle_meter_request::METER.then(meter_id::METER_ID);
-            let measured = || refused(Reason::MeterInUse, field.clone(), "has measured, and is only taken off");
-            if !store::delete(tx, &call, &id).await.map_err(on_constraint("boundary_reading_meter", measured))? {
+            if store::lock(tx, &call, &[id.as_str()]).await?.is_empty() {
                 return Err(refused(Reason::MeterNotFound, field, UNKNOWN));
             }
+            // A locked meter is not installed meanwhile.
+            if store::has_measured(tx, &call, &id).await? {
+                return Err(refused(Reason::MeterInUse, field, "has measured, and is only taken off"));
+            }
+            store::delete(tx, &call, &id).await?;
             Ok(DelSettleMeterResponse {})
         });
         Ok(reply.await?)

@@ -171,16 +171,31 @@ pub async fn change(
     Ok(())
 }
 
-/// Deletes a meter and returns whether there was one.
+/// Returns whether a locked meter ever was on an account.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn delete(tx: &mut PgConnection, call: &Call, meter_id: &str) -> Result<bool, sqlx::Error> {
-    let outcome = sqlx::query!("DELETE FROM meter WHERE company_id = $1 AND meter_id = $2", call.tenant.id, meter_id)
+pub async fn has_measured(tx: &mut PgConnection, call: &Call, meter_id: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM boundary_reading WHERE company_id = $1 AND meter_id = $2) AS "exists!""#,
+        call.tenant.id,
+        meter_id,
+    )
+    .fetch_one(tx)
+    .named("meter_has_measured")
+    .await
+}
+
+/// Deletes a locked meter that never measured.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn delete(tx: &mut PgConnection, call: &Call, meter_id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("DELETE FROM meter WHERE company_id = $1 AND meter_id = $2", call.tenant.id, meter_id)
         .execute(tx)
         .named("meter_delete")
         .await?;
-    Ok(outcome.rows_affected() > 0)
+    Ok(())
 }
 
 /// Returns a page of the company's meters, oldest first.
