@@ -196,7 +196,7 @@ up_command() {
     # Nobody in the demo data has a phone to which a code could be sent.
     [ "${COMMUNAL_DEMO:-1}" = 0 ] || export COMMUNAL_BILLING_VERIFY_CODES="${COMMUNAL_BILLING_VERIFY_CODES:-off}"
     make_home
-    claim_up || return
+    claim_up "$clock" || return
     check_ports
     need_curl
     need_compiler
@@ -236,6 +236,8 @@ claim_up() {
     local pid
     pid=$(serving_pid)
     if [ -n "$pid" ]; then
+        # A start that was asked for something else must not look as if it had happened.
+        [ -z "${1:-}" ] || die 1 "Communal runs already (process $pid), by another clock: ./dev down first"
         say "Communal runs already (process $pid); ./dev down stops it."
         print_addresses
         exit 0

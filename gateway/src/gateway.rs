@@ -14,7 +14,7 @@ use communal_kit::sandbox::Sandbox;
 use communal_kit::telemetry::boundary::{self, Boundary, Operation};
 use communal_kit::telemetry::trace::{TRACE_ID, TraceContext};
 use communal_proto::contract::v1::Dialect;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -37,6 +37,8 @@ use crate::upstream::Upstreams;
 const TIMEOUT: &str = "x-timeout-ms";
 /// The header that tells the client that business time is that of a sandbox, and what time that is.
 const SANDBOX_TIME: HeaderName = HeaderName::from_static("x-sandbox-time");
+/// The longest name of an encoding that a refusal repeats, in characters.
+const LONGEST_ENCODING: usize = 32;
 /// The header that names the keys of a request that the interface does not have and the call did not read.
 const IGNORED_KEYS: HeaderName = HeaderName::from_static("x-ignored-keys");
 /// What a service says about its reply, for which no envelope has a place: its greatest age, if the client sent a
@@ -243,6 +245,7 @@ impl Gateway {
         let body = if route.verb == Method::GET {
             ReadBody::none()
         } else {
+            unencoded(&head.headers)?;
             self.bodies.read(&mut body, share).await.map_err(|unread| match unread {
                 Unread::NotDispatched(not_dispatched) => Outcome::NotDispatched(not_dispatched),
                 Unread::NoRoom => self.refused(Class::Overloaded),
@@ -343,6 +346,15 @@ impl Gateway {
         tracing::error!("a call panicked");
         let refusal = RefusedCall::of(Class::Internal, self.contract.reasons());
         respond_refused(dialect, &refusal).map(|bytes| Body::new(bytes, None, None, self.limits.stall, ()))
+    }
+}
+
+/// Refuses a body that is compressed: what it would become is not bounded by what was sent.
+fn unencoded(headers: &HeaderMap) -> Result<(), NotDispatched> {
+    let mut encodings = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    match encodings.find(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        Some(encoding) => Err(NotDispatched::Encoded(encoding.chars().take(LONGEST_ENCODING).collect())),
+        None => Ok(()),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
         }
     }
     for key in PASSED {
-        forwarded.header(key, &head.headers)?;
+        forwarded.header(key, &head.headers).map_err(|_| NotDispatched::RequestIdContradicts(key))?;
     }
     Prepared::new(input, forwarded)
 }

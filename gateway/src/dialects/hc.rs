@@ -67,7 +67,7 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
     // The id that is signed decides what is carried out once; another one beside it would not be covered.
     let id = REQUEST.value(&head.headers, &parameters)?;
     if head.headers.get_all(REQUEST.metadata).iter().any(|other| other.as_bytes() != id.as_bytes()) {
-        return Err(NotDispatched::CredentialContradicts(REQUEST.metadata));
+        return Err(NotDispatched::RequestIdContradicts(REQUEST.metadata));
     }
     let of = |credential: &Credential| credential.value(&head.headers, &parameters);
     if !of(&SIGN)?.is_empty() {

@@ -61,6 +61,10 @@ pub(crate) enum NotDispatched {
     Broken,
     /// Keys that the interface does not have, where they are refused.
     UnknownKeys(UnknownKeys),
+    /// This header names another request id than that of the call.
+    RequestIdContradicts(&'static str),
+    /// The body is encoded in this way, which is not taken.
+    Encoded(String),
     /// This header is not a number of milliseconds.
     NoMilliseconds(&'static str),
     /// The credentials are too large to be real.
@@ -74,9 +78,12 @@ impl NotDispatched {
         match self {
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Malformed(_) | Self::Broken | Self::UnknownKeys(_) | Self::NoMilliseconds(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed(_)
+            | Self::Broken
+            | Self::UnknownKeys(_)
+            | Self::NoMilliseconds(_)
+            | Self::RequestIdContradicts(_) => StatusCode::BAD_REQUEST,
+            Self::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::CredentialsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -94,6 +101,8 @@ impl NotDispatched {
             Self::TooSlow => "BODY_TOO_SLOW",
             Self::Broken => "BODY_BROKEN",
             Self::UnknownKeys(_) => "KEYS_UNKNOWN",
+            Self::RequestIdContradicts(_) => "REQUEST_ID_INVALID",
+            Self::Encoded(_) => "BODY_ENCODED",
             Self::NoMilliseconds(_) => "TIMEOUT_MALFORMED",
             Self::CredentialsTooLarge => "CREDENTIALS_TOO_LARGE",
             Self::CredentialContradicts(_) => "CREDENTIAL_CONTRADICTS",
@@ -120,6 +129,10 @@ impl NotDispatched {
                     String::new()
                 };
                 format!("请求中有接口未定义的字段：{first}{more}")
+            }
+            Self::RequestIdContradicts(name) => format!("请求头{name}与请求流水号不一致"),
+            Self::Encoded(encoding) => {
+                format!("不支持请求报文的编码（content-encoding：{encoding}），请发送未压缩的JSON")
             }
             Self::NoMilliseconds(name) => format!("请求头{name}应为不小于1的整数，单位毫秒"),
             Self::CredentialsTooLarge => "请求头过大".to_owned(),

@@ -70,6 +70,16 @@ async fn a_key_that_the_interface_does_not_have_is_named_or_refused() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_told_so_and_not_that_it_is_no_json() {
+    let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
+    let post = || rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
+    let reply = Reply::of(post().header("content-encoding", "gzip")).await;
+    assert_eq!((reply.status, reply.header("x-reason")), (415, "BODY_ENCODED"));
+    assert!(reply.text.contains("content-encoding：gzip"), "{}", reply.text);
+    assert_eq!(Reply::of(post().header("content-encoding", "identity")).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_deadline_that_is_no_number_is_refused_by_name() {
     let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
     let send = |asked: &'static str| {

@@ -1,6 +1,6 @@
 //! Claims of request ids: a repeated request is carried out once and gets the same reply each time.
 //!
-//! The row (tenant, request id, method, request hash, reply) is written in the transaction of the
+//! The row (tenant, channel, request id, method, request hash, reply) is written in the transaction of the
 //! change itself, so neither exists without the other. If two equal requests arrive at the same time,
 //! the second waits at the row's primary key and then reads the first's reply. [`crate::write::write`]
 //! is the only caller.
@@ -9,7 +9,7 @@
 //! `x-request-id` of a proxy is another thing: it may be renewed with each attempt, or shared by all calls of
 //! a trace, and says nothing about what is the same request.
 //!
-//! An id can be used once, whatever the method: a signature of HC covers neither path nor verb, so the
+//! A channel can use an id once in a tenant, whatever the method: a signature of HC covers neither path nor verb, so the
 //! signed body of an update could otherwise be replayed as a delete of the same item.
 
 use std::time::Duration;
@@ -111,8 +111,10 @@ pub(crate) async fn record(
         return Ok(());
     }
     sqlx::query!(
-        "UPDATE platform.answered_request SET reply = $3 WHERE tenant_id = $1 AND request_id = $2",
+        "UPDATE platform.answered_request SET reply = $4
+         WHERE tenant_id = $1 AND channel_id = $2 AND request_id = $3",
         call.tenant.id,
+        call.channel_id,
         key.request_id,
         bytes,
     )
@@ -125,8 +127,10 @@ pub(crate) async fn record(
 /// Returns the recorded reply of the request.
 async fn answered(connection: &mut PgConnection, call: &Call, key: &RequestKey) -> Result<Bytes, Refusal> {
     let row = sqlx::query!(
-        "SELECT method, request_hash, reply FROM platform.answered_request WHERE tenant_id = $1 AND request_id = $2",
+        "SELECT method, request_hash, reply FROM platform.answered_request
+         WHERE tenant_id = $1 AND channel_id = $2 AND request_id = $3",
         call.tenant.id,
+        call.channel_id,
         key.request_id,
     )
     .fetch_optional(connection)
@@ -157,8 +161,8 @@ pub async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
     let mut forgotten = 0;
     loop {
         let done = sqlx::query!(
-            "DELETE FROM platform.answered_request WHERE (tenant_id, request_id) IN
-                 (SELECT tenant_id, request_id FROM platform.answered_request
+            "DELETE FROM platform.answered_request WHERE (tenant_id, channel_id, request_id) IN
+                 (SELECT tenant_id, channel_id, request_id FROM platform.answered_request
                   WHERE answered_at < now() - make_interval(secs => $1) ORDER BY answered_at LIMIT $2
                   FOR UPDATE SKIP LOCKED)",
             KEPT_FOR.as_secs_f64(),

@@ -37,8 +37,7 @@ mod names {
 
     /// Keys that may have only one value. Otherwise a proxy that appends a value, or reads the last
     /// one, would see another caller than the one that is billed.
-    pub(super) const SINGLE: [&str; 8] =
-        [CHANNEL, KEY, OPERATOR, TENANT, REQUEST_ID, REQUEST_TIME, SIGNATURE, AUTHORIZATION];
+    pub(super) const SINGLE: [&str; 7] = [CHANNEL, KEY, OPERATOR, TENANT, REQUEST_TIME, SIGNATURE, AUTHORIZATION];
 }
 
 /// The methods that administer credentials, which only administrator channels may call.
@@ -207,6 +206,9 @@ impl Authenticator {
         if value.is_empty() {
             return Err(Refusal::new(Common::RequestIdInvalid, self.policy.wording.request_id));
         }
+        if contradicts(headers, names::REQUEST_ID) {
+            return Err(Refusal::new(Common::RequestIdInvalid, "请求流水号出现多次且取值不同"));
+        }
         Ok(Some(String::from_utf8_lossy(value.as_bytes()).into_owned()))
     }
 
@@ -277,7 +279,13 @@ impl Authenticator {
         let digits = value.to_str().ok().filter(|v| v.len() == 14 && v.bytes().all(|b| b.is_ascii_digit()));
         let time = digits.and_then(|v| NaiveDateTime::parse_from_str(v, "%Y%m%d%H%M%S").ok()).ok_or_else(invalid)?;
         let off = self.clock.instant(time).signed_duration_since(self.clock.machine()).abs();
-        if signed && off > self.policy.request_time_window { Err(invalid()) } else { Ok(()) }
+        let window = self.policy.request_time_window;
+        if signed && off > window {
+            let (minutes, zone) = (window.num_minutes(), self.clock.zone());
+            let text = format!("鉴权失败：requestTime 与服务器时间相差超过{minutes}分钟，应为{zone}的当前时间");
+            return Err(Refusal::new(Common::RequestIdInvalid, text));
+        }
+        Ok(())
     }
 
     async fn operator(&self, headers: &HeaderMap) -> Result<Option<Arc<OperatorRecord>>, Refusal> {

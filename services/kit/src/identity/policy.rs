@@ -15,7 +15,7 @@ pub struct Wording {
     pub credentials: &'static str,
     /// The request id is empty or malformed.
     pub request_id: &'static str,
-    /// The request time is missing, malformed or too far from the clock.
+    /// The request time is missing or malformed.
     pub request_time: &'static str,
     /// The operator or its token is not accepted.
     pub operator: &'static str,

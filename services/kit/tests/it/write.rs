@@ -84,6 +84,11 @@ async fn a_repeated_request_gets_the_recorded_reply_and_runs_once() {
     let other = write(&pool, &call, &request("b"), async |_: &mut PgConnection| Ok(reply("never"))).await.unwrap_err();
     assert_eq!(other.reason(), "REQUEST_ID_REUSED");
 
+    // Another channel's request of the same id is another request.
+    let theirs = Call { channel_id: "another channel".into(), ..call.clone() };
+    let work = async |_: &mut PgConnection| Ok(reply("theirs"));
+    assert_eq!(write(&pool, &theirs, &request("b"), work).await.unwrap().into_inner(), reply("theirs"));
+
     // The same bytes under the same id are another request to another method.
     let moved = Call { method: "another method".into(), ..call };
     let other = write(&pool, &moved, &message, async |_: &mut PgConnection| Ok(reply("never"))).await.unwrap_err();
