@@ -225,3 +225,43 @@ async fn of_32_that_bring_one_archive_one_writes_it() {
     }
     assert_eq!(world.rows("customer").await.len(), 2);
 }
+
+/// Rows that the transaction's statements fetched so far, by index and by reading tables whole.
+async fn fetched(world: &World) -> i64 {
+    // What a session has read becomes visible a moment after its transaction.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let read = "SELECT (sum(seq_tup_read) + sum(coalesce(idx_tup_fetch, 0)))::bigint FROM pg_stat_user_tables
+                WHERE relname IN ('customer', 'user_account', 'settlement_account', 'meter', 'meter_point')";
+    sqlx::query_scalar(read).fetch_one(world.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_message_costs_does_not_grow_with_the_batch() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let all = rows(&network, 6_000);
+    let mut messages_of_all = Vec::new();
+    let part = |from: usize, to: usize, kind: usize| {
+        let empty = ImportArchiveRequest::default();
+        match kind {
+            0 => ImportArchiveRequest { customers: all.customers[from..to].to_vec(), ..empty },
+            1 => ImportArchiveRequest { user_accounts: all.user_accounts[from..to].to_vec(), ..empty },
+            2 => ImportArchiveRequest { settlement_accounts: all.settlement_accounts[from..to].to_vec(), ..empty },
+            _ => ImportArchiveRequest { meters: all.meters[from..to].to_vec(), ..empty },
+        }
+    };
+    for kind in 0..4 {
+        for from in (0..6_000).step_by(200) {
+            messages_of_all.push(part(from, from + 200, kind));
+        }
+    }
+    messages_of_all[0].batch = Some(ArchiveBatch { batch_id: "large".into() });
+    let before = fetched(&world).await;
+    let stream = futures::stream::iter(messages_of_all);
+    let done = world.archive(caller(RETAIL)).import_archive(stream).await.unwrap().into_inner();
+    assert_eq!(done.meters, 6_000);
+    // Each row is found a few times by its keys, also by those that refer to it. A foreign key that reads the rows of the
+    // company would be 3,000 for each.
+    let read = fetched(&world).await - before;
+    assert!(read <= 25 * 4 * 6_000, "{read} rows were read for 24,000");
+}

@@ -167,6 +167,23 @@ pub async fn holds_demo_data(connection: &mut PgConnection) -> Result<bool, sqlx
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM platform.demo_data)").fetch_one(connection).await
 }
 
+/// Has the rest of a transaction look rows up by their keys. A transaction that fills tables, or reads those that were
+/// empty a moment ago, has no statistics of their rows: to the planner, reading them whole looks cheaper than
+/// some hundred lookups, and each statement would cost what is there and not what it asks for.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn look_up_by_keys(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT set_config('enable_hashjoin', 'off', true) AS hash_joins,
+             set_config('enable_mergejoin', 'off', true) AS merge_joins, set_config('enable_seqscan', 'off', true) AS scans"
+    )
+    .fetch_one(transaction)
+    .named("look_up_by_keys")
+    .await?;
+    Ok(())
+}
+
 /// Returns the name of the constraint that a statement violated.
 #[must_use]
 pub fn constraint(error: &sqlx::Error) -> Option<&str> {

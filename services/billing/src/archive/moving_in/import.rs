@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
-use communal_kit::database::Statement as _;
+use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::uploads::Upload;
@@ -76,6 +76,7 @@ pub async fn import(
     let batch_id = batch_id(&first)?;
     let mut transaction = pool.begin().named("begin").await?;
     announce(&mut transaction, call).await?;
+    look_up_by_keys(&mut transaction).await?;
     if !store::reserve(&mut transaction, call, &batch_id).await? {
         return Err(Refusal::new(Common::Conflict, "该批次正在导入，请稍后重试"));
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
-use communal_kit::database::Statement as _;
+use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
 use prost::Message as _;
@@ -60,22 +60,6 @@ impl Basis {
         let snapshot = self.snapshot(id).map_err(|error| sqlx::Error::Encode(error.into()))?;
         snapshot.ok_or_else(|| sqlx::Error::Encode(format!("{id} has no meter point").into()))
     }
-}
-
-/// Has the rest of the transaction look rows up by their keys. A month begins with tables without statistics, and one whose
-/// rows all belong to the company: to the planner, reading them whole may look cheaper than some hundred lookups.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn look_up_by_keys(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "SELECT set_config('enable_hashjoin', 'off', true) AS hash_joins,
-             set_config('enable_mergejoin', 'off', true) AS merge_joins, set_config('enable_seqscan', 'off', true) AS scans"
-    )
-    .fetch_one(tx)
-    .named("look_up_by_keys")
-    .await?;
-    Ok(())
 }
 
 /// Locks accounts and reads what their points are made of. Returns `None` if an account went to another series of account

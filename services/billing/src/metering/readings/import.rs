@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use communal_kit::call::Call;
-use communal_kit::database::Statement as _;
+use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_kit::objections::Objections;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
@@ -52,7 +52,7 @@ pub async fn enter(
     at: ReadAt,
     book_id: Option<&str>,
 ) -> Result<Vec<Refused>, Refusal> {
-    points::store::look_up_by_keys(tx).await?;
+    look_up_by_keys(tx).await?;
     let accounts = accounts(tx, call, readings).await?;
     let mut points = open_points(tx, call, &accounts).await?;
     let mut refused = Vec::new();
