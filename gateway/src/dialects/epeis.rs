@@ -20,7 +20,8 @@ pub(crate) const HEAD_FIELDS: &[(&str, usize)] =
 const METADATA: [&str; 4] = ["x-channel-id", "x-channel-key", "x-operator-id", "x-tenant-id"];
 
 /// Undocumented headers that are passed to the service unchanged: the request id, and the greatest age of the answer.
-const PASSED: [&str; 2] = ["idempotency-key", "x-max-staleness-ms"];
+const REQUEST_ID: &str = "idempotency-key";
+const GREATEST_AGE: &str = "x-max-staleness-ms";
 
 pub(super) fn paths(route: &Route) -> Vec<String> {
     vec![route.path.trim_end_matches('/').to_owned()]
@@ -36,9 +37,8 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
             forwarded.text(key, &value);
         }
     }
-    for key in PASSED {
-        forwarded.header(key, &head.headers).map_err(|_| NotDispatched::RequestIdContradicts(key))?;
-    }
+    forwarded.header(REQUEST_ID, &head.headers).map_err(|_| NotDispatched::RequestIdContradicts(REQUEST_ID))?;
+    forwarded.header(GREATEST_AGE, &head.headers)?;
     Prepared::new(input, forwarded)
 }
 

@@ -70,6 +70,17 @@ async fn a_key_that_the_interface_does_not_have_is_named_or_refused() {
 }
 
 #[tokio::test]
+async fn a_header_with_two_values_is_refused_as_what_it_is() {
+    let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
+    let post = || rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
+    let keys = Reply::of(post().header("idempotency-key", "1").header("idempotency-key", "2")).await;
+    assert_eq!((keys.status, keys.header("x-reason")), (400, "REQUEST_ID_INVALID"), "{}", keys.text);
+    let ages = Reply::of(post().header("x-max-staleness-ms", "1").header("x-max-staleness-ms", "2")).await;
+    assert_eq!((ages.status, ages.header("x-reason")), (401, "CREDENTIAL_CONTRADICTS"), "{}", ages.text);
+    assert_eq!(rig.received().len(), 0);
+}
+
+#[tokio::test]
 async fn a_compressed_body_is_told_so_and_not_that_it_is_no_json() {
     let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
     let post = || rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
