@@ -224,15 +224,16 @@ async fn streams_that_nobody_reads_hold_no_connection() {
 #[tokio::test]
 async fn a_stream_goes_on_after_its_last_line_whatever_happens_meanwhile() {
     let world = World::start().await;
-    let lines: Vec<_> = (1..=6_000).map(|n| line(n * 2, 202_401)).collect();
+    // More than connection and client hold of a stream that nobody reads: 20,000 lines are some 9 MB.
+    let lines: Vec<_> = (1..=20_000).map(|n| line(n * 2, 202_401)).collect();
     world.import_as(NETWORK, "before", &lines).await.unwrap();
     let request = StreamUserArrearagesRequest::default();
     let mut stream = world.receivables(caller(NETWORK)).stream_user_arrearages(request).await.unwrap().into_inner();
     let mut found: Vec<_> = stream.message().await.unwrap().unwrap().lines;
     // Lines before and after the place of the stream; a few of those that it still has to read are paid.
-    world.import_as(NETWORK, "between", &[line(1, 202_401), line(11_989, 202_401)]).await.unwrap();
+    world.import_as(NETWORK, "between", &[line(1, 202_401), line(39_989, 202_401)]).await.unwrap();
     sqlx::query(
-        "UPDATE receivable SET settled = true, paid_total = fee WHERE settlement_account_id > 'A000000000011990'",
+        "UPDATE receivable SET settled = true, paid_total = fee WHERE settlement_account_id > 'A000000000039990'",
     )
     .execute(world.pool())
     .await
@@ -242,7 +243,7 @@ async fn a_stream_goes_on_after_its_last_line_whatever_happens_meanwhile() {
     }
     let found: Vec<_> = found.into_iter().map(|l| ReceivableLine::decode(l).unwrap().settlement_account_id).collect();
     let expected: Vec<_> =
-        (1..12_000).filter(|n| n % 2 == 0 && *n <= 11_990 || *n == 11_989).map(|n| format!("A{n:015}")).collect();
+        (1..40_000).filter(|n| n % 2 == 0 && *n <= 39_990 || *n == 39_989).map(|n| format!("A{n:015}")).collect();
     assert!(found == expected, "each once and in order: {} of {}", found.len(), expected.len());
 }
 
