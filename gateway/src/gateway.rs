@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use communal_kit::edge::{self, Connection};
+use communal_kit::idempotency;
 use communal_kit::identity::GatewayKeys;
 use communal_kit::identity::vouching::SIGNATURE_STATES;
 use communal_kit::limits::Shared;
+use communal_kit::replicas::staleness;
 use communal_kit::sandbox::Sandbox;
 use communal_kit::telemetry::boundary::{self, Boundary, Operation};
 use communal_kit::telemetry::trace::{TRACE_ID, TraceContext};
@@ -44,7 +46,7 @@ const IGNORED_KEYS: HeaderName = HeaderName::from_static("x-ignored-keys");
 /// What a service says about its reply, for which no envelope has a place: its greatest age, if the client sent a
 /// limit, and that the request had been carried out before.
 const TOLD: [HeaderName; 2] =
-    [HeaderName::from_static("x-data-staleness-ms"), HeaderName::from_static("idempotent-replayed")];
+    [HeaderName::from_static(staleness::ACTUAL), HeaderName::from_static(idempotency::REPLAYED)];
 /// Larger bodies and replies are transcoded on a blocking thread: a megabyte takes about a millisecond, and other calls
 /// should not wait for that.
 const LARGE: usize = 512 * 1024;
@@ -253,6 +255,7 @@ impl Gateway {
         };
         let Some(_place) = self.shares.call(share) else { return Err(self.refused(Class::Overloaded)) };
         let deadline = self.deadline(&head.headers)?;
+        let edge_id = boundary::edge_id(&head.headers);
         let size = body.bytes.len();
         let gateway = Arc::clone(&self);
         let prepared = off_the_runtime(size, move || {
@@ -276,7 +279,7 @@ impl Gateway {
             let faults = u64::try_from(prepared.faults).unwrap_or(u64::MAX);
             counter!("gateway_transcoding_faults_total", "route" => route.name.clone()).increment(faults);
         }
-        if let Some(id) = Boundary::current().and_then(|call| AsciiMetadataValue::try_from(&*call.edge_id?).ok()) {
+        if let Some(id) = edge_id.and_then(|id| AsciiMetadataValue::try_from(&*id).ok()) {
             prepared.metadata.insert(boundary::EDGE_ID, id);
         }
         match &self.key {

@@ -65,15 +65,15 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
     }
     forwarded.header("authorization", &head.headers)?;
     // The id that is signed decides what is carried out once; another one beside it would not be covered.
-    let id = REQUEST.value(&head.headers, &parameters)?;
+    let of = |credential: &Credential| credential.value(&head.headers, &parameters);
+    let id = of(&REQUEST)?;
     if head.headers.get_all(REQUEST.metadata).iter().any(|other| other.as_bytes() != id.as_bytes()) {
         return Err(NotDispatched::RequestIdContradicts(REQUEST.metadata));
     }
-    let of = |credential: &Credential| credential.value(&head.headers, &parameters);
     if !of(&SIGN)?.is_empty() {
-        let (request, time, app) = (of(&REQUEST)?, of(&TIME)?, of(&APP)?);
+        let (time, app) = (of(&TIME)?, of(&APP)?);
         for payload in payloads(route, query, body) {
-            forwarded.bytes(SIGNATURE_STATES, &signature::state(&request, &time, &app, &payload));
+            forwarded.bytes(SIGNATURE_STATES, &signature::state(&id, &time, &app, &payload));
         }
     }
     let mut input = Input::new(plans, Strictness::Lenient, body.len() / 2);

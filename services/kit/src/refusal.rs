@@ -4,6 +4,7 @@
 //! The cause is logged once, when the refusal is converted into a status; it is never sent to the
 //! client.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -81,10 +82,8 @@ impl Refusal {
     pub fn for_faults(faults: Vec<Fault>) -> Self {
         let kind = faults.first().map_or(FaultKind::Unspecified, |f| f.kind);
         let reason = match kind {
-            FaultKind::Missing => Common::FieldMissing,
-            FaultKind::Code => Common::FieldCodeUnknown,
             FaultKind::Range if faults.first().is_some_and(|f| is_page(&f.field)) => Common::PageInvalid,
-            _ => Common::FieldMalformed,
+            kind => reason_of(kind),
         };
         let text = faults.first().map(|f| f.text.clone()).unwrap_or_default();
         Self { faults, ..Self::new(reason, text) }
@@ -165,6 +164,16 @@ impl Refusal {
     }
 }
 
+/// Returns the reason of a fault of a field.
+#[must_use]
+pub fn reason_of(kind: FaultKind) -> Common {
+    match kind {
+        FaultKind::Missing => Common::FieldMissing,
+        FaultKind::Code => Common::FieldCodeUnknown,
+        _ => Common::FieldMalformed,
+    }
+}
+
 fn is_page(field: &FieldPath) -> bool {
     matches!(field.first_name(), "SYS_PAGE" | "page" | "row")
 }
@@ -195,7 +204,7 @@ impl From<Refusal> for Status {
         refusal.log();
         let message = message(&refusal);
         let mut details = ErrorDetails::new();
-        details.set_error_info(refusal.grounds.name, refusal.grounds.domain, std::collections::HashMap::new());
+        let mut counts = HashMap::new();
         let words = words(&refusal);
         if let Some(delay) = refusal.retry_after {
             details.set_retry_info(Some(delay));
@@ -207,14 +216,14 @@ impl From<Refusal> for Status {
         for (index, fault) in refusal.faults.iter().enumerate() {
             let field = fault.field.to_string();
             let Some(left) = room.checked_sub(field.len() + fault.description.len() + FRAME) else {
-                let counts = [("faults", refusal.faults.len()), ("listed", index)];
-                let counts = counts.map(|(name, count)| (name.to_owned(), count.to_string()));
-                details.set_error_info(refusal.grounds.name, refusal.grounds.domain, counts);
+                let left_out = [("faults", refusal.faults.len()), ("listed", index)];
+                counts.extend(left_out.map(|(name, count)| (name.to_owned(), count.to_string())));
                 break;
             };
             room = left;
             details.add_bad_request_violation(field, fault.description.clone());
         }
+        details.set_error_info(refusal.grounds.name, refusal.grounds.domain, counts);
         Status::with_error_details(refusal.grounds.code, message, details)
     }
 }
@@ -230,15 +239,10 @@ fn message(refusal: &Refusal) -> String {
     if refusal.faults.is_empty() {
         text.push_str(refusal.grounds.meaning);
     }
-    let mut listed = 0;
-    for fault in &refusal.faults {
-        let next = format!("{}{} {}", if listed == 0 { "" } else { "; " }, fault.field, fault.description);
-        if listed == MOST_NAMED_FAULTS || as_header(&text) + as_header(&next) > MOST_MESSAGE {
-            break;
-        }
-        text.push_str(&next);
-        listed += 1;
-    }
+    let fits = |listed: usize, text: &str, next: &str| {
+        listed < MOST_NAMED_FAULTS && as_header(text) + as_header(next) <= MOST_MESSAGE
+    };
+    let listed = list(&mut text, refusal.faults.iter(), "; ", |fault| &fault.description, fits);
     match refusal.faults.len() - listed {
         0 => {}
         more if listed == 0 => text.push_str(&format!("{more} fields are wrong")),
@@ -250,6 +254,27 @@ fn message(refusal: &Refusal) -> String {
     text
 }
 
+/// Appends faults, each with its field and its words, for as long as they fit. Returns their number. `fits` gets the number
+/// of those before, the text so far and the next part of it.
+fn list<'f>(
+    text: &mut String,
+    faults: impl Iterator<Item = &'f Fault>,
+    separator: &str,
+    words: impl Fn(&'f Fault) -> &'f str,
+    fits: impl Fn(usize, &str, &str) -> bool,
+) -> usize {
+    let mut listed = 0;
+    for fault in faults {
+        let next = format!("{}{} {}", if listed == 0 { "" } else { separator }, fault.field, words(fault));
+        if !fits(listed, text, &next) {
+            break;
+        }
+        text.push_str(&next);
+        listed += 1;
+    }
+    listed
+}
+
 /// Returns the Chinese message for people. Documents whose fields are in upper case expect every fault
 /// with its field and row in the message; those with a documented text for each field expect that text
 /// alone.
@@ -258,15 +283,11 @@ fn words(refusal: &Refusal) -> String {
     if named.is_empty() {
         return refusal.text.clone();
     }
-    let (mut text, mut listed) = (String::new(), 0);
-    for fault in &named {
-        let next = format!("{}{} {}", if listed == 0 { "" } else { "；" }, fault.field, fault.text);
-        if listed > 0 && text.len() + next.len() > MOST_WORDS - "；等共500处错误".len() {
-            break;
-        }
-        text.push_str(&next);
-        listed += 1;
-    }
+    let mut text = String::new();
+    let fits = |listed: usize, text: &str, next: &str| {
+        listed == 0 || text.len() + next.len() <= MOST_WORDS - "；等共500处错误".len()
+    };
+    let listed = list(&mut text, named.iter().copied(), "；", |fault| &fault.text, fits);
     if named.len() > listed {
         text.push_str(&format!("；等共{}处错误", named.len()));
     }

@@ -2,12 +2,15 @@
 //! begins with [`begin`] and [`Begun::accept_with`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use communal_proto::contract::v1::{Reason as Common, TranscodingFaults};
 use communal_proto::{Checked, Checker};
+use futures::{Stream, StreamExt as _};
 use prost::Message;
+use tokio::time::timeout;
 use tonic::metadata::MetadataMap;
-use tonic::{Extensions, Request, Streaming};
+use tonic::{Extensions, Request, Status, Streaming};
 
 use crate::call::Call;
 use crate::identity::Caller;
@@ -15,6 +18,10 @@ use crate::refusal::Refusal;
 
 /// The metadata in which the gateway sends the faults that it found in transcoding.
 const TRANSCODING_FAULTS: &str = "x-transcoding-faults-bin";
+
+/// The longest wait for the next message of a stream. A sender that is silent longer has gone, even if its
+/// connection is still open.
+pub const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// An authenticated call whose request has been checked by its field rules. Rules of the domain may add
 /// faults before it is accepted.
@@ -102,6 +109,24 @@ pub fn begin_stream<M>(request: Request<Streaming<M>>) -> Result<(Call, Streamin
     let call = caller.for_tenant(caller.tenant_id.as_deref().unwrap_or_default())?;
     caller.check_role(&call)?;
     Ok((call, stream))
+}
+
+/// Returns the next message of a stream, or `None` at its end. `broken` is the message for people if the stream
+/// breaks.
+///
+/// # Errors
+/// Returns `DEADLINE_EXCEEDED` after [`LONGEST_SILENCE`], and `UNAVAILABLE` if the sender cancelled or lost its
+/// connection; it does not read the answer then.
+pub async fn next<M>(
+    stream: &mut (impl Stream<Item = Result<M, Status>> + Unpin),
+    broken: &'static str,
+) -> Result<Option<M>, Refusal> {
+    match timeout(LONGEST_SILENCE, stream.next()).await {
+        Err(silence) => Err(Refusal::new(Common::DeadlineExceeded, broken).cause(silence)),
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(message))) => Ok(Some(message)),
+        Ok(Some(Err(status))) => Err(Refusal::new(Common::Unavailable, broken).cause(status)),
+    }
 }
 
 /// Begins a call without a tenant, which administers credentials.

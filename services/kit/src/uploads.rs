@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use communal_proto::contract::v1::Reason as Common;
+use futures::{Stream, StreamExt as _};
 use metrics::Counter;
 use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 
 use crate::call::Call;
 use crate::limits;
@@ -136,6 +138,28 @@ impl Upload {
     /// Returns `DEADLINE_EXCEEDED` if too little comes, or the import takes too long.
     pub async fn wait<T>(&mut self, next: impl Future<Output = T>) -> Result<T, Refusal> {
         self.pace.wait(next).await
+    }
+
+    /// Returns the next message of the stream, whose rows are counted, or `None` at its end. `broken` is the
+    /// message for people if the stream breaks.
+    ///
+    /// # Errors
+    /// Returns what [`Upload::wait`] does, and `UNAVAILABLE` if the sender cancelled or lost its connection;
+    /// it does not read the answer then.
+    pub async fn next<M>(
+        &mut self,
+        stream: &mut (impl Stream<Item = Result<M, Status>> + Unpin),
+        rows: impl Fn(&M) -> usize,
+        broken: &'static str,
+    ) -> Result<Option<M>, Refusal> {
+        match self.wait(stream.next()).await? {
+            None => Ok(None),
+            Some(Ok(message)) => {
+                self.came(rows(&message));
+                Ok(Some(message))
+            }
+            Some(Err(status)) => Err(Refusal::new(Common::Unavailable, broken).cause(status)),
+        }
     }
 
     /// Counts rows that came.

@@ -1,10 +1,9 @@
 //! The RPCs of quotes. They have no database: everything is in the request.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use communal_kit::refusal::Refusal;
-use communal_kit::request::{begin, begin_stream};
+use communal_kit::request::{begin, begin_stream, next};
 use communal_proto::billing::v1::fee_quote::Outcome;
 use communal_proto::billing::v1::fields::{quote_fees_request, stream_fee_quotes_request};
 use communal_proto::billing::v1::quote_service_server::QuoteService;
@@ -12,16 +11,13 @@ use communal_proto::billing::v1::{
     FeeQuote, FeeQuoteRefusal, QuoteFeesRequest, QuoteFeesResponse, Reason, StreamFeeQuotesRequest,
     StreamFeeQuotesResponse,
 };
-use communal_proto::contract::v1::{FaultKind, Reason as Common};
+use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checked as _, Checker, Fault};
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{MOST_PACKAGES, explained, rules};
 use crate::rating::Rates;
-
-/// Longest wait for the next message. A sender that is silent longer has gone, even if its connection is still open.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// Serves quotes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +45,7 @@ impl QuoteService for QuoteRpc {
         // Each request is answered when the client takes the answer: nothing waits in memory but the packages.
         let answers = stream::unfold(Some((requests, Packages::default(), 0)), |state| async move {
             let (mut requests, mut packages, row) = state?;
-            match next(&mut requests).await {
+            match next(&mut requests, "数据流中断").await {
                 Ok(None) => None,
                 Ok(Some(request)) => {
                     let answer = match packages.answer(&request) {
@@ -64,15 +60,6 @@ impl QuoteService for QuoteRpc {
             }
         });
         Ok(Response::new(Box::pin(answers)))
-    }
-}
-
-async fn next(requests: &mut Streaming<StreamFeeQuotesRequest>) -> Result<Option<StreamFeeQuotesRequest>, Refusal> {
-    match tokio::time::timeout(LONGEST_SILENCE, requests.next()).await {
-        Err(silence) => Err(Refusal::new(Common::DeadlineExceeded, "数据流中断").cause(silence)),
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(message))) => Ok(Some(message)),
-        Ok(Some(Err(status))) => Err(Refusal::new(Common::Unavailable, "数据流中断").cause(status)),
     }
 }
 

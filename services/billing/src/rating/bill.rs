@@ -1,6 +1,6 @@
 //! A bill: its fee lines, each with the rule that made it, and the figures that are kept beside them.
 //!
-//! Rules are numbers and codes. Whoever shows them makes the text.
+//! Rules are numbers and codes; their texts are made where they are shown.
 
 use chrono::NaiveDate;
 use communal_proto::billing::v1::{CalcFeeType, ChargeRuleType, ForRateValidType, ReadingsType};

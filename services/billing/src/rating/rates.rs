@@ -355,7 +355,7 @@ pub struct AdjustRow {
 /// A row of ladder population.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PopulationRow {
-    /// Persons up to whom nothing changes.
+    /// The largest population whose limits are those of the price rows.
     pub base: u32,
     /// Persons that make one increment.
     pub increment: NonZeroU32,

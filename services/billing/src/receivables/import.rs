@@ -29,7 +29,7 @@ use communal_proto::billing::v1::{
 };
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked, Checker, Fault, FieldName};
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -50,6 +50,13 @@ const MOST_LINES_A_MESSAGE: usize = 5_000;
 const LINES_A_COPY: usize = 5_000;
 /// Keys looked up at a time.
 const KEYS_A_LOOKUP: usize = 10_000;
+/// The message for people if a stream breaks.
+const BROKEN: &str = "数据流中断，未导入任何明细";
+
+fn rows(message: &ImportReceivableLinesRequest) -> usize {
+    message.lines.len()
+}
+
 /// How an import is carried out.
 #[derive(Debug)]
 pub struct Terms {
@@ -72,7 +79,7 @@ pub async fn import(
     mut terms: Terms,
     mut stream: impl Stream<Item = Result<ImportReceivableLinesRequest, Status>> + Unpin,
 ) -> Result<ImportReceivableLinesResponse, Refusal> {
-    let Some(mut message) = next(&mut terms.upload, &mut stream).await? else {
+    let Some(mut message) = terms.upload.next(&mut stream, rows, BROKEN).await? else {
         return Err(Refusal::for_faults(vec![missing(BATCH, "批次")]));
     };
     let batch = message.batch.take();
@@ -132,21 +139,6 @@ fn taken_back(batch_id: &BatchId) -> Refusal {
 
 fn busy() -> Refusal {
     Refusal::new(Common::Conflict, "该批次正在导入或撤回，请稍后重试").retry_after(Duration::from_secs(1))
-}
-
-async fn next(
-    upload: &mut Upload,
-    stream: &mut (impl Stream<Item = Result<ImportReceivableLinesRequest, Status>> + Unpin),
-) -> Result<Option<ImportReceivableLinesRequest>, Refusal> {
-    match upload.wait(stream.next()).await? {
-        None => Ok(None),
-        Some(Ok(message)) => {
-            upload.came(message.lines.len());
-            Ok(Some(message))
-        }
-        // The sender cancelled or lost its connection, so it does not read the answer.
-        Some(Err(status)) => Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何明细").cause(status)),
-    }
 }
 
 fn missing(field: FieldName, title: &str) -> Fault {
@@ -229,7 +221,7 @@ impl<'a> Reading<'a> {
             if self.faults.len() >= MOST_FAULTS {
                 return Ok(());
             }
-            match next(&mut self.terms.upload, stream).await? {
+            match self.terms.upload.next(stream, rows, BROKEN).await? {
                 Some(more) => message = more,
                 None => return Ok(()),
             }
@@ -506,5 +498,5 @@ async fn write(
         }
     }
     // The call ended before its stream did; the transaction ends with this task.
-    Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何明细"))
+    Err(Refusal::new(Common::Unavailable, BROKEN))
 }

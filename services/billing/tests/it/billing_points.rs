@@ -1,4 +1,4 @@
-//! Billing points over gRPC: what a point holds, when one is made, made again, taken over and refused; isolation, races.
+//! Billing points over gRPC: what a point holds, when one is made, made again, moved to the next month and refused; isolation, races.
 
 use communal_proto::billing::v1::*;
 use futures::future::join_all;

@@ -13,7 +13,7 @@ use sqlx::{FromRow, PgConnection, PgExecutor, Postgres, QueryBuilder};
 
 use super::changes::Change;
 use crate::amounts::Span;
-use crate::fee_items::store::{View, filter};
+use crate::fee_items::store::{Keyed, View, filter, page_by_key};
 use crate::fees::AdmittedRows;
 
 /// The index that lets a rule stand only once.
@@ -472,15 +472,7 @@ pub async fn page(
     asked: &RuleFilter,
     page: Page,
 ) -> Result<(Vec<RuleRow>, i64), sqlx::Error> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM bill_rule WHERE community_id = ");
-    query.push_bind(call.tenant.id.clone());
-    conditions(&mut query, call, asked);
-    let total = query.build_query_scalar().fetch_one(&mut *connection).named("bill_rule_count").await?;
-    let mut query = QueryBuilder::<Postgres>::new(VIEW.select);
-    query.push_bind(call.tenant.id.clone());
-    conditions(&mut query, call, asked);
-    query.push(" ORDER BY rule_id DESC LIMIT ").push_bind(page.rows());
-    query.push(" OFFSET ").push_bind(page.offset());
-    let rows = query.build_query_as().fetch_all(connection).named("bill_rule_page").await?;
-    Ok((rows, total))
+    let list =
+        Keyed { select: VIEW.select, table: "bill_rule", key: VIEW.key, names: ["bill_rule_count", "bill_rule_page"] };
+    page_by_key(connection, call, list, |query| conditions(query, call, asked), page).await
 }

@@ -390,6 +390,46 @@ where
     Ok((rows.into_iter().map(|found| found.row).collect(), total))
 }
 
+/// A list that is read by the key of its table, from the last one on.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyed {
+    /// The statement, up to and with `WHERE community_id = `.
+    pub select: &'static str,
+    /// The table.
+    pub table: &'static str,
+    /// The key within a community, drawn in the order of creation.
+    pub key: &'static str,
+    /// The names of the statements that count and read.
+    pub names: [&'static str; 2],
+}
+
+/// Reads a page by number of what fulfils conditions, and returns it with the number of rows in all. The page is read from
+/// the primary key, without the rest of the community.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn page_by_key<R>(
+    connection: &mut PgConnection,
+    call: &Call,
+    Keyed { select, table, key, names: [count, read] }: Keyed,
+    conditions: impl Fn(&mut QueryBuilder<Postgres>),
+    page: Page,
+) -> Result<(Vec<R>, i64), sqlx::Error>
+where
+    R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+{
+    let mut query = QueryBuilder::<Postgres>::new(format!("SELECT count(*) FROM {table} WHERE community_id = "));
+    query.push_bind(call.tenant.id.clone());
+    conditions(&mut query);
+    let total = query.build_query_scalar().fetch_one(&mut *connection).named(count).await?;
+    let mut query = QueryBuilder::<Postgres>::new(select);
+    query.push_bind(call.tenant.id.clone());
+    conditions(&mut query);
+    query.push(format!(" ORDER BY {key} DESC LIMIT ")).push_bind(page.rows());
+    query.push(" OFFSET ").push_bind(page.offset());
+    Ok((query.build_query_as().fetch_all(connection).named(read).await?, total))
+}
+
 /// Adds a condition to a statement, if there is a value for it.
 pub fn filter<'a, T>(query: &mut QueryBuilder<Postgres>, condition: &str, value: Option<T>, end: &str)
 where

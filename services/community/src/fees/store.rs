@@ -19,7 +19,7 @@ use super::changes::{NewTimes, Payments};
 use super::facts::Facts;
 use super::{AdmittedRows, BillsOf, FeeFilter};
 use crate::amounts::Span;
-use crate::fee_items::store::{View, filter, items};
+use crate::fee_items::store::{Keyed, View, filter, items, page_by_key};
 use crate::payer_objects;
 
 pub use crate::payer_objects::readings::store::ReadingRow;
@@ -287,17 +287,8 @@ pub async fn page(
     asked: &FeeFilter,
     page: Page,
 ) -> Result<(Vec<FeeRow>, i64), sqlx::Error> {
-    let mut query = QueryBuilder::<Postgres>::new("SELECT count(*) FROM fee WHERE community_id = ");
-    query.push_bind(call.tenant.id.clone());
-    conditions(&mut query, call, asked);
-    let total = query.build_query_scalar().fetch_one(&mut *connection).named("fee_count").await?;
-    let mut query = QueryBuilder::<Postgres>::new(format!("SELECT {FEE} FROM fee WHERE community_id = "));
-    query.push_bind(call.tenant.id.clone());
-    conditions(&mut query, call, asked);
-    query.push(" ORDER BY fee_id DESC LIMIT ").push_bind(page.rows());
-    query.push(" OFFSET ").push_bind(page.offset());
-    let rows = query.build_query_as().fetch_all(connection).named("fee_page").await?;
-    Ok((rows, total))
+    let list = Keyed { select: VIEW.select, table: "fee", key: VIEW.key, names: ["fee_count", "fee_page"] };
+    page_by_key(connection, call, list, |query| conditions(query, call, asked), page).await
 }
 
 /// Reads all open fees of a filter, in no order: the database would sort whole rows, and on disk those of a large

@@ -10,12 +10,12 @@
 //! sender gets all faults at once (up to a limit), each with its row over the whole stream.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
+use communal_kit::request::next;
 use communal_kit::telemetry::boundary::belonging;
 use communal_kit::write::announce;
 use communal_proto::community::v1::fields::import_payer_objects_request::{PAYER_OBJECTS, READINGS};
@@ -23,7 +23,7 @@ use communal_proto::community::v1::fields::payer_object;
 use communal_proto::community::v1::{ImportPayerObjectsRequest, ImportPayerObjectsResponse, MeterReading, PayerObject};
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked, Checker, Fault, FieldName, FieldPath};
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -38,9 +38,8 @@ const MOST_FAULTS: usize = 500;
 const MOST_ROWS_A_MESSAGE: usize = 5_000;
 /// Most rows of a kind in one import.
 const MOST_ROWS: usize = 500_000;
-/// Longest wait for the next message. A sender that is silent longer has gone, even if its connection is
-/// still open.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+/// The message for people if a stream breaks.
+const BROKEN: &str = "数据流中断，未导入任何数据";
 
 /// Imports a stream.
 ///
@@ -83,7 +82,7 @@ impl Reading {
         &mut self,
         stream: &mut (impl Stream<Item = Result<ImportPayerObjectsRequest, Status>> + Unpin),
     ) -> Result<(), Refusal> {
-        while let Some(message) = next(stream).await? {
+        while let Some(message) = next(stream, BROKEN).await? {
             bounded(PAYER_OBJECTS, "付费对象", message.payer_objects.len(), self.objects)?;
             bounded(READINGS, "抄表", message.readings.len(), self.readings.len())?;
             for object in &message.payer_objects {
@@ -211,18 +210,6 @@ fn bounded(field: FieldName, title: &str, rows: usize, before: usize) -> Result<
     }]))
 }
 
-async fn next(
-    stream: &mut (impl Stream<Item = Result<ImportPayerObjectsRequest, Status>> + Unpin),
-) -> Result<Option<ImportPayerObjectsRequest>, Refusal> {
-    match tokio::time::timeout(LONGEST_SILENCE, stream.next()).await {
-        Err(silence) => Err(Refusal::new(Common::DeadlineExceeded, "数据流中断，未导入任何数据").cause(silence)),
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(message))) => Ok(Some(message)),
-        // The sender cancelled or lost its connection, so it does not read the answer.
-        Ok(Some(Err(status))) => Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何数据").cause(status)),
-    }
-}
-
 /// A message to the writer.
 enum Portion {
     /// Objects to write.
@@ -261,5 +248,5 @@ async fn write(pool: Pool, call: Call, mut incoming: mpsc::Receiver<Portion>) ->
         }
     }
     // The call ended before its stream did, or has faults; the transaction ends with this task.
-    Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何数据"))
+    Err(Refusal::new(Common::Unavailable, BROKEN))
 }

@@ -1,14 +1,13 @@
 //! The RPCs of quotes.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
-use communal_kit::request::{begin_in_tenant, begin_stream};
+use communal_kit::request::{begin_in_tenant, begin_stream, next};
 use communal_proto::community::v1::quote_service_server::QuoteService;
 use communal_proto::community::v1::{
     QuoteFeeRequest, QuoteFeeResponse, QuoteRefusal, Reason, StreamQuotesRequest, StreamQuotesResponse,
@@ -16,16 +15,12 @@ use communal_proto::community::v1::{
 };
 use communal_proto::contract::v1::Reason as Common;
 use communal_proto::{Checked, Checker};
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Asked, Given, Of, explained, rules};
 use crate::amounts::Pricing;
 use crate::fees;
-
-/// Longest wait for the next message. A sender that is silent longer has gone, even if its connection is
-/// still open.
-const LONGEST_SILENCE: Duration = Duration::from_secs(30);
 
 /// Serves quotes.
 #[derive(Clone, Debug)]
@@ -62,7 +57,7 @@ impl QuoteService for QuoteRpc {
             let (pool, call) = (pool.clone(), call.clone());
             async move {
                 let (mut requests, row) = state?;
-                match next(&mut requests).await {
+                match next(&mut requests, "数据流中断").await {
                     Ok(None) => None,
                     Ok(Some(request)) => {
                         let answer = answer(&pool, &call, row, &request, now).await;
@@ -73,15 +68,6 @@ impl QuoteService for QuoteRpc {
             }
         });
         Ok(Response::new(Box::pin(answers)))
-    }
-}
-
-async fn next(requests: &mut Streaming<StreamQuotesRequest>) -> Result<Option<StreamQuotesRequest>, Refusal> {
-    match tokio::time::timeout(LONGEST_SILENCE, requests.next()).await {
-        Err(silence) => Err(Refusal::new(Common::DeadlineExceeded, "数据流中断").cause(silence)),
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(message))) => Ok(Some(message)),
-        Ok(Some(Err(status))) => Err(Refusal::new(Common::Unavailable, "数据流中断").cause(status)),
     }
 }
 

@@ -89,14 +89,14 @@ impl GatewayKeys {
 
     /// Adds a trace context to the metadata, with the proof that it comes from this gateway.
     pub fn prove_trace(&self, metadata: &mut MetadataMap, context: &TraceContext) {
-        if let Some(key) = self.0.first() {
-            let tag = mac_of_trace(key, context.to_string().as_bytes()).finalize().into_bytes();
+        context.send(metadata);
+        if let (Some(key), Some(sent)) = (self.0.first(), metadata.get(TRACEPARENT)) {
+            let tag = mac_of_trace(key, sent.as_bytes()).finalize().into_bytes();
             if let Ok(mut proof) = AsciiMetadataValue::try_from(hex::encode(tag)) {
                 proof.set_sensitive(true);
                 metadata.insert(TRACE_PROOF, proof);
             }
         }
-        context.send(metadata);
     }
 
     /// Returns whether the trace context of a call comes from a gateway.

@@ -45,7 +45,6 @@ const IMPURE_IN_THE_KIT: &[&str] = &[
     "uploads",
     "vouching",
     "write",
-    "uploads",
 ];
 
 /// The name of a crate's library in paths.

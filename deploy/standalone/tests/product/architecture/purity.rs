@@ -20,10 +20,14 @@ const MACHINE: [&[&str]; 8] = [
     &["rand"],
 ];
 
+/// Returns whether neither the name of a file nor that of a folder above it is one of `impure`.
+fn is_pure(source: &Source, impure: &[&str]) -> bool {
+    !source.module.is_empty() && !source.module.iter().any(|name| impure.contains(&name.as_str()))
+}
+
 /// Returns what a source of a service asks the machine for, unless its name says that it does I/O.
 pub(crate) fn asks_the_machine(source: &Source, impure: &[&str]) -> Vec<String> {
-    let named = source.module.iter().any(|name| impure.contains(&name.as_str()));
-    if named || source.module.is_empty() {
+    if !is_pure(source, impure) {
         return Vec::new();
     }
     let asks = |path: &Vec<String>| MACHINE.iter().any(|asked| path.windows(asked.len()).any(|part| part == *asked));
@@ -33,8 +37,7 @@ pub(crate) fn asks_the_machine(source: &Source, impure: &[&str]) -> Vec<String> 
 
 /// Returns what a source uses of these crates, unless the name of the file or of a folder above it is one of `impure`.
 pub(crate) fn impurities(source: &Source, impure: &[&str]) -> Vec<String> {
-    let named = source.module.iter().any(|name| impure.contains(&name.as_str()));
-    if named || source.module.is_empty() {
+    if !is_pure(source, impure) {
         return Vec::new();
     }
     let used = paths(source, "").into_iter().filter(|path| IO.contains(&path[0].as_str()));

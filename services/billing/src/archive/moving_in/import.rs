@@ -26,7 +26,7 @@ use communal_proto::billing::v1::{
 };
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked, Checker, Fault, FieldName, FieldPath, Reason as _};
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
@@ -49,6 +49,14 @@ const MOST_FAULTS: usize = 500;
 /// Most rows of a kind in one message, as in the contract.
 const MOST_ROWS: usize = 2_000;
 
+/// The message for people if a stream breaks.
+const BROKEN: &str = "数据流中断，未导入任何内容";
+
+fn rows(message: &ImportArchiveRequest) -> usize {
+    let ImportArchiveRequest { batch: _, customers, user_accounts, settlement_accounts, meters } = message;
+    customers.len() + user_accounts.len() + settlement_accounts.len() + meters.len()
+}
+
 /// How an import is carried out.
 #[derive(Debug)]
 pub struct Terms {
@@ -70,7 +78,7 @@ pub async fn import(
     mut terms: Terms,
     mut stream: impl Stream<Item = Result<ImportArchiveRequest, Status>> + Unpin,
 ) -> Result<ImportArchiveResponse, Refusal> {
-    let Some(first) = next(&mut terms.upload, &mut stream).await? else {
+    let Some(first) = terms.upload.next(&mut stream, rows, BROKEN).await? else {
         return Err(Refusal::for_faults(vec![missing(BATCH, "批次")]));
     };
     let batch_id = batch_id(&first)?;
@@ -88,7 +96,7 @@ pub async fn import(
         if reading.faults.len() >= MOST_FAULTS {
             break;
         }
-        match next(&mut terms.upload, &mut stream).await? {
+        match terms.upload.next(&mut stream, rows, BROKEN).await? {
             Some(more) => message = more,
             None => break,
         }
@@ -118,22 +126,6 @@ pub async fn import(
             let fault = Fault::rule(BATCH.then(archive_batch::BATCH_ID), "was imported with other rows", text.clone());
             Err(Refusal::new(Reason::BatchReused, text).fault(fault))
         }
-    }
-}
-
-async fn next(
-    upload: &mut Upload,
-    stream: &mut (impl Stream<Item = Result<ImportArchiveRequest, Status>> + Unpin),
-) -> Result<Option<ImportArchiveRequest>, Refusal> {
-    match upload.wait(stream.next()).await? {
-        None => Ok(None),
-        Some(Ok(message)) => {
-            let rows = message.customers.len() + message.user_accounts.len();
-            upload.came(rows + message.settlement_accounts.len() + message.meters.len());
-            Ok(Some(message))
-        }
-        // The sender cancelled or lost its connection, so it does not read the answer.
-        Some(Err(status)) => Err(Refusal::new(Common::Unavailable, "数据流中断，未导入任何内容").cause(status)),
     }
 }
 

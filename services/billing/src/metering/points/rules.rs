@@ -3,7 +3,7 @@
 //! ```text
 //!  no point ──► open ──► charged off ──► (the next month) no point
 //!               │  ▲
-//!               └──┘ made again; in the next month it is taken over
+//!               └──┘ made again; in the next month it moves there
 //! ```
 
 use communal_proto::billing::v1::Reason;
@@ -93,7 +93,7 @@ mod tests {
         for (standing, expected) in [
             (base, new),
             (Standing { open_point: Some(202_402), ..base }, again(202_402)),
-            // The point of a month that is over is taken over.
+            // The point of an earlier month moves to the open one.
             (Standing { open_point: Some(202_401), ..base }, again(202_401)),
             (Standing { charged_off: true, ..base }, Err(Reason::AccountChargedOff)),
             // An account that moved to a store whose open month it is charged off in already.

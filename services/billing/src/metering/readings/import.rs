@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, look_up_by_keys};
-use communal_kit::objections::Objections;
+use communal_kit::objections::{Objection, Objections};
 use communal_kit::pool::Pool;
-use communal_kit::refusal::Refusal;
+use communal_kit::refusal::{Refusal, reason_of};
 use communal_kit::uploads::Upload;
 use communal_kit::write::announce;
 use communal_proto::billing::v1::fields::read_meters_request::{READINGS, SCOPE};
@@ -19,7 +19,7 @@ use communal_proto::billing::v1::{
 };
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked as _, Checker, Fault, Reason as _};
-use futures::{Stream, StreamExt as _};
+use futures::Stream;
 use sqlx::PgConnection;
 use tonic::Status;
 
@@ -37,6 +37,14 @@ pub struct Refused {
     pub reason: Option<Reason>,
     /// The fault.
     pub fault: Fault,
+}
+
+/// The objection to a reading.
+pub fn objection(reason: Option<Reason>, fault: Fault) -> Objection {
+    match reason {
+        Some(reason) => Objection::new(reason, fault),
+        None => Objection::new(reason_of(fault.kind), fault),
+    }
 }
 
 /// Enters readings, each with its place, into the open points of their meters, and returns those that are refused. What is
@@ -146,6 +154,13 @@ const MOST_OF_A_MESSAGE: usize = 2_000;
 /// Most readings of one stream.
 const MOST_OF_A_STREAM: usize = 1_000_000;
 
+/// The message for people if a stream breaks.
+const BROKEN: &str = "数据流中断，未录入任何表底";
+
+fn rows(message: &ReadMetersRequest) -> usize {
+    message.readings.len()
+}
+
 /// How a stream is entered.
 #[derive(Debug)]
 pub struct Terms {
@@ -165,7 +180,7 @@ pub async fn read_meters(
     mut terms: Terms,
     mut stream: impl Stream<Item = Result<ReadMetersRequest, Status>> + Unpin,
 ) -> Result<ReadMetersResponse, Refusal> {
-    let Some(mut message) = next(&mut terms.upload, &mut stream).await? else { return Err(nothing()) };
+    let Some(mut message) = terms.upload.next(&mut stream, rows, BROKEN).await? else { return Err(nothing()) };
     let scope = scope(message.scope.take())?;
     let mut transaction = pool.begin().named("begin").await?;
     announce(&mut transaction, call).await?;
@@ -189,7 +204,7 @@ pub async fn read_meters(
         if reading.refused.len() > most_faults {
             break;
         }
-        match next(&mut terms.upload, &mut stream).await? {
+        match terms.upload.next(&mut stream, rows, BROKEN).await? {
             Some(more) => message = more,
             None => break,
         }
@@ -203,21 +218,6 @@ pub async fn read_meters(
     }
     transaction.commit().named("commit").await?;
     Ok(reading.reply())
-}
-
-async fn next(
-    upload: &mut Upload,
-    stream: &mut (impl Stream<Item = Result<ReadMetersRequest, Status>> + Unpin),
-) -> Result<Option<ReadMetersRequest>, Refusal> {
-    match upload.wait(stream.next()).await? {
-        None => Ok(None),
-        Some(Ok(message)) => {
-            upload.came(message.readings.len());
-            Ok(Some(message))
-        }
-        // The sender cancelled or lost its connection, so it does not read the answer.
-        Some(Err(status)) => Err(Refusal::new(Common::Unavailable, "数据流中断，未录入任何表底").cause(status)),
-    }
 }
 
 fn nothing() -> Refusal {
@@ -291,10 +291,7 @@ impl Reading {
             let field = READINGS.at(row).then(fault.field);
             let text = format!("{field} {}", fault.text);
             let fault = Fault { field, text, ..fault };
-            match reason {
-                Some(reason) => objections.push(reason, fault),
-                None => objections.push(of_kind(fault.kind), fault),
-            }
+            objections.extend([objection(reason, fault)]);
         }
         objections.into_result().err().unwrap_or_else(|| Refusal::internal("readings without a fault were refused"))
     }
@@ -308,19 +305,10 @@ impl Reading {
             energy_flow: given.energy_flow,
             register: given.register,
             field: fault.field.to_string(),
-            reason: reason.map_or_else(|| of_kind(fault.kind).name(), Reason::name).to_owned(),
+            reason: reason.map_or_else(|| reason_of(fault.kind).name(), Reason::name).to_owned(),
             message: fault.text,
         });
         let readings = i64::try_from(self.rows - rows.len()).unwrap_or(i64::MAX);
         ReadMetersResponse { readings, faults: faults.collect() }
-    }
-}
-
-/// The reason of a fault of the reading itself.
-fn of_kind(kind: FaultKind) -> Common {
-    match kind {
-        FaultKind::Missing => Common::FieldMissing,
-        FaultKind::Code => Common::FieldCodeUnknown,
-        _ => Common::FieldMalformed,
     }
 }

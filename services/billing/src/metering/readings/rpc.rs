@@ -22,12 +22,11 @@ use communal_proto::billing::v1::{
     QueryMeterConsAnalysisRequest, QueryMeterConsAnalysisResponse, QueryPreMeterReadingsRequest,
     QueryPreMeterReadingsResponse, ReadMetersRequest, ReadMetersResponse, ReadingFault,
 };
-use communal_proto::contract::v1::Reason as Common;
 use rust_decimal::Decimal;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::fault_list::{Place, faults_of};
-use super::import::{Terms, enter, read_meters};
+use super::import::{Terms, enter, objection, read_meters};
 use super::rules::{ReadAt, Reader};
 use super::shown::{ShownPoint, time_number};
 use super::store::{self, PagedPoint};
@@ -124,10 +123,7 @@ impl ReadingService for ReadingRpc {
             let mut objections = Objections::default();
             for refused in enter(tx, &call, &readings, at, None).await? {
                 let fault = Fault { field: READINGS.at(refused.row).then(refused.fault.field), ..refused.fault };
-                match refused.reason {
-                    Some(reason) => objections.push(reason, fault),
-                    None => objections.push(Common::FieldMalformed, fault),
-                }
+                objections.extend([objection(refused.reason, fault)]);
             }
             objections.into_result()?;
             Ok(MeterReadingResponse {})
