@@ -6,6 +6,7 @@
 //! I/O unless its name says otherwise (`rpc`, `store`, `import`, `cli`, `config`, `main`, `lib`, `seed`).
 
 pub mod archive;
+pub mod calculation;
 pub mod cli;
 pub mod config;
 pub mod metering;

@@ -144,7 +144,7 @@ fn limits(price: &QuotedPrice) -> TierLimits {
 }
 
 fn priced(price: &str, start_date: i32) -> UnitPrice {
-    UnitPrice { price: unit_price(price), start: day(start_date) }
+    UnitPrice { price: unit_price(price), start: day(start_date), version: None }
 }
 
 /// The limits of the rows that were read, by season and tier, with the place of the first row that has them.

@@ -79,6 +79,7 @@ pub(super) fn add_line(
         period: Period::Whole,
         tier: Tier::First,
         start: row.price.start,
+        version: row.price.version,
         quantity,
         price: row.price.price,
         fee: fee(quantity, row.price.price)?,

@@ -59,6 +59,9 @@ pub struct FeeLine {
     pub tier: Tier,
     /// First day of the price version; `None` on lines without a price row.
     pub start: Option<NaiveDate>,
+    /// Number of the version in the catalogue: of the delivery prices on lines of delivery, else of the catalogue prices.
+    /// `None` of a price that is not of the catalogue.
+    pub version: Option<i64>,
     /// Quantity.
     pub quantity: Decimal,
     /// Unit price; of a power-factor line the signed ratio.

@@ -128,6 +128,7 @@ fn add_line(
         period,
         tier,
         start: price.start,
+        version: price.version,
         quantity,
         price: price.price,
         fee: fee(quantity, price.price)?,

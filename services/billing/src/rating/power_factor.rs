@@ -90,6 +90,7 @@ pub(super) fn add_line(
         period: Period::Whole,
         tier: Tier::First,
         start: row.start,
+        version: None,
         quantity: Decimal::ZERO,
         price: row.ratio,
         fee: round(fee, CENTS),

@@ -148,6 +148,8 @@ pub struct UnitPrice {
     pub price: Decimal,
     /// First day of the version; `None` if it has none yet.
     pub start: Option<NaiveDate>,
+    /// Number of the version in the catalogue, whose versions note that they were billed; `None` of other prices.
+    pub version: Option<i64>,
 }
 
 /// Prices by season, period of the day and tier, and the limits of the tiers.

@@ -47,6 +47,7 @@ pub(super) fn add_line(
         period: Period::Whole,
         tier: Tier::First,
         start: price.start,
+        version: price.version,
         quantity,
         price: price.price,
         fee: fee(quantity, price.price)?,

@@ -178,7 +178,7 @@ impl DemoTariff {
 
     /// The rates of its package.
     pub(super) fn rates(&self) -> Result<Rates, RowError> {
-        let priced = |price| UnitPrice { price, start: day(START) };
+        let priced = |price| UnitPrice { price, start: day(START), version: None };
         let rows = self.rows().map(|(dimensions, limits, price)| (dimensions, limits, priced(price)));
         Rates::new(ChargePackType::Market, ENERGY_ITEM).with_rows(&self.shape(), rows)
     }

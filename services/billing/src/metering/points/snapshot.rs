@@ -155,7 +155,7 @@ pub struct Snapshot {
     pub retro_fee: i64,
 }
 
-pub(in crate::metering) use decimals;
+pub(crate) use decimals;
 
 decimals!(Snapshot {
     /// Load (ENERGY_LOAD).

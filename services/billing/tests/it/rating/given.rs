@@ -26,7 +26,7 @@ pub(super) fn tier(number: i32) -> Tier {
 }
 
 pub(super) fn unit(price: &str) -> UnitPrice {
-    UnitPrice { price: decimal(price), start: day(20_240_101) }
+    UnitPrice { price: decimal(price), start: day(20_240_101), version: None }
 }
 
 /// The limits of tiers that end at these steps; the last has no end.
