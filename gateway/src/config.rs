@@ -48,6 +48,7 @@ limits! {
         stall: time("gateway_answer_stall_ms", 30_000, "the time in which a client takes nothing of an answer", "stream reset (HTTP/2) or connection closed"),
         concurrent_calls: count("gateway_concurrent_calls", 1_024, "calls at once whose body is there", "429"),
         address_calls: count("gateway_address_calls", 512, "calls of one address at once", "429"),
+        address_transcodings: count("gateway_address_transcodings", 1, "bodies and replies of one address above 512 KiB that are transcoded at once", "waits `COMMUNAL_GATEWAY_DEADLINE_MS`, then 429"),
         deadline: time("gateway_deadline_ms", 30_000, "the time of a call to a service, whatever the caller asks for", "504"),
         body_bytes: bytes("gateway_body_bytes", 10 * MIB, "one body", "413"),
         body_time: time("gateway_body_time_ms", 30_000, "the time until a head has arrived, and again until its body has", "closed; 408"),

@@ -163,7 +163,7 @@ impl Gateway {
         let method = if head.method == route.verb { static_name(&route.verb) } else { "_OTHER" };
         let operation = Operation::Rest { method, route: Arc::clone(&route.path) };
         let call =
-            Boundary { service: "gateway", operation, trace, edge_id: boundary::edge_id(&head.headers), lane: None };
+            Boundary { service: "gateway", operation, trace, edge_id: boundary::edge_id(&head.headers), lanes: None };
         let gateway = Arc::clone(&self);
         let (mut response, hold) = call
             .around(async move {
@@ -199,7 +199,7 @@ impl Gateway {
         // An answer that there is no room for is refused as one.
         let outcome = outcome.and_then(|answer| {
             if Body::counts(answer.body.len()) {
-                hold = Shared::take(&self.shares.answers, &share.answers, answer.body.len() as u64);
+                hold = self.room(share, answer.body.len());
                 return if hold.is_some() { Ok(answer) } else { Err(self.refused(Class::Overloaded)) };
             }
             Ok(answer)
@@ -258,7 +258,7 @@ impl Gateway {
         let edge_id = boundary::edge_id(&head.headers);
         let size = body.bytes.len();
         let gateway = Arc::clone(&self);
-        let prepared = off_the_runtime(size, move || {
+        let prepared = self.transcoded(size, share, move || {
             let route = &gateway.contract.routes()[index];
             // The body and its reserved memory are released at the end of this closure.
             let body = body;
@@ -266,7 +266,7 @@ impl Gateway {
             gateway.vouch(route, &mut prepared);
             Ok::<_, NotDispatched>(prepared)
         });
-        let mut prepared = prepared.await.ok_or_else(|| self.refused(Class::Internal))??;
+        let mut prepared = prepared.await?.map_err(Outcome::from)?;
         let unknown = std::mem::take(&mut prepared.unknown);
         let ignored = unknown.header();
         if unknown.count > 0 {
@@ -303,16 +303,44 @@ impl Gateway {
             told.insert(IGNORED_KEYS, keys);
         }
         let reply = reply.into_inner();
+        // A reply that there is no room for is not transcoded first. The room is given back for the answer.
+        let _room = match Body::counts(reply.len()) {
+            true => Some(self.room(share, reply.len()).ok_or_else(|| self.refused(Class::Overloaded))?),
+            false => None,
+        };
         let gateway = Arc::clone(&self);
-        let answer = off_the_runtime(reply.len(), move || {
+        let answer = self.transcoded(reply.len(), share, move || {
             dialects::success(gateway.contract.plans(), &gateway.contract.routes()[index], &reply)
         });
-        let mut answer = answer.await.ok_or_else(|| self.refused(Class::Internal))?.map_err(|defect| {
+        let mut answer = answer.await?.map_err(|defect| {
             let refusal = RefusedCall::of(Class::Internal, self.contract.reasons());
             Outcome::Refused(Box::new(refusal), Some(format!("the reply breaks the contract: {defect}")))
         })?;
         answer.headers = told;
         Ok(answer)
+    }
+
+    /// Reserves memory for an answer.
+    fn room(&self, share: &AddressShare, bytes: usize) -> Option<Shared> {
+        Shared::take(&self.shares.answers, &share.answers, bytes as u64)
+    }
+
+    /// Transcodes a body or a reply: a short one here, a long one on a blocking thread. Callers of one address wait for each
+    /// other with long ones, so that the others find a processor.
+    async fn transcoded<T: Send + 'static>(
+        &self,
+        size: usize,
+        share: &AddressShare,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Outcome> {
+        if size < LARGE {
+            return Ok(work());
+        }
+        let turn = share.transcodings.enter(self.limits.deadline).await;
+        let turn = turn.ok_or_else(|| self.refused(Class::Overloaded))?;
+        // The turn ends with the work, also if the client has gone meanwhile.
+        let outcome = tokio::task::spawn_blocking(move || (work(), turn)).await;
+        outcome.map(|(outcome, _)| outcome).map_err(|_| self.refused(Class::Internal))
     }
 
     /// Proves to the service that the signature states of a call were made here. Without a key there
@@ -390,11 +418,6 @@ pub(crate) fn describe_metrics() {
     describe_counter!("gateway_redelivered_calls_total", "Calls repeated after a replica turned them away, by service");
     describe_counter!("gateway_unknown_keys_total", "Unknown keys in requests, by interface");
     describe_counter!("gateway_transcoding_faults_total", "Fields that could not be transcoded, by interface");
-}
-
-/// Runs short work here and long work on a blocking thread. Returns `None` if the work panicked or the process ends.
-async fn off_the_runtime<T: Send + 'static>(size: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    if size < LARGE { Some(work()) } else { tokio::task::spawn_blocking(work).await.ok() }
 }
 
 /// Counts a call while it runs, also if the client disconnects.

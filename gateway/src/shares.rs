@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use communal_kit::limits::{Levels, Limit, Quota, Shared};
+use communal_kit::telemetry::lane::Lane;
 
 use crate::config::{LIMITS, Limits};
 
@@ -24,6 +25,8 @@ pub(crate) struct AddressShare {
     pub(crate) bodies: Arc<Quota>,
     pub(crate) body_memory: Arc<Quota>,
     pub(crate) answers: Arc<Quota>,
+    /// Large bodies and replies that are transcoded.
+    pub(crate) transcodings: Lane,
 }
 
 fn quota(limit: &Limit, most: usize) -> Arc<Quota> {
@@ -72,6 +75,7 @@ impl AddressShare {
             bodies: quota(&LIMITS.address_bodies, limits.address_bodies),
             body_memory: quota(&LIMITS.address_body_memory_bytes, limits.address_body_memory_bytes),
             answers: quota(&LIMITS.address_answer_bytes, limits.address_answer_bytes),
+            transcodings: Lane::new(limits.address_transcodings, LIMITS.address_transcodings.reached(SERVICE)),
         }
     }
 }

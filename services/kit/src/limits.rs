@@ -3,7 +3,7 @@
 //! A [`Limit`] is declared once: setting, default and meaning. The settings, the metrics and
 //! `docs/limits.md` all come from that declaration. A [`Quota`] counts the use of a limit: an atomic
 //! number, without locks and without waiting. A caller that asks for more than is left is refused. Calls
-//! wait only for database connections ([`Lane`](crate::telemetry::lane::Lane)).
+//! wait only for database connections, and for their own large queries ([`Lane`](crate::telemetry::lane::Lane)).
 
 use std::fmt::Write as _;
 use std::sync::Arc;

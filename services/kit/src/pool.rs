@@ -27,6 +27,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::database::errors::ShareUsedUp;
 use crate::database::{self, DatabaseSettings};
 use crate::telemetry::boundary::Boundary;
+use crate::telemetry::lane::Lane;
 
 /// An idle connection is released to the driver's pool after this time, which then checks its age.
 const IDLE_FOR: Duration = Duration::from_mins(1);
@@ -110,12 +111,31 @@ impl Pool {
     /// Returns `PoolTimedOut` if no connection is free in time, [`ShareUsedUp`] if none of the channel's share is,
     /// or the driver's error.
     pub async fn lease(&self) -> Result<Lease, Error> {
+        self.lease_after(Instant::now(), None).await
+    }
+
+    /// Leases a connection for a query whose answer grows with all that a company has. A channel has few of them at once, so
+    /// that the others find a processor.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Pool::lease`].
+    pub async fn lease_for_large_query(&self) -> Result<Lease, Error> {
         let began = Instant::now();
-        let lane = match Boundary::current_lane() {
-            Some(lane) => {
-                let entered = lane.enter(self.acquire_timeout).await;
-                Some(entered.ok_or_else(|| Error::AnyDriverError(Box::new(ShareUsedUp)))?)
-            }
+        let large = match Boundary::current_lanes() {
+            Some(lanes) => Some(self.enter(&lanes.large_queries, began).await?),
+            None => None,
+        };
+        self.lease_after(began, large).await
+    }
+
+    async fn enter(&self, lane: &Lane, began: Instant) -> Result<OwnedSemaphorePermit, Error> {
+        let entered = lane.enter(self.acquire_timeout.saturating_sub(began.elapsed())).await;
+        entered.ok_or_else(|| Error::AnyDriverError(Box::new(ShareUsedUp)))
+    }
+
+    async fn lease_after(&self, began: Instant, large: Option<OwnedSemaphorePermit>) -> Result<Lease, Error> {
+        let lane = match Boundary::current_lanes() {
+            Some(lanes) => Some(self.enter(&lanes.connections, began).await?),
             None => None,
         };
         let permit = match Arc::clone(&self.permits).try_acquire_owned() {
@@ -135,7 +155,7 @@ impl Pool {
             None => Taken { connection: self.driver.acquire().await?, since: Instant::now() },
         };
         metrics::histogram!("communal_database_acquire_seconds").record(began.elapsed());
-        Ok(Lease { taken: Some(taken), idle: Arc::clone(&self.idle), done: false, permit, _lane: lane })
+        Ok(Lease { taken: Some(taken), idle: Arc::clone(&self.idle), done: false, permit, _lanes: [lane, large] })
     }
 
     /// Opens a transaction.
@@ -201,7 +221,7 @@ pub struct Lease {
     idle: Arc<Idle>,
     done: bool,
     permit: OwnedSemaphorePermit,
-    _lane: Option<OwnedSemaphorePermit>,
+    _lanes: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Lease {

@@ -61,6 +61,8 @@ impl Http2 {
         stream.set_nodelay(true)?;
         let mut builder = Builder::new();
         builder.initial_window_size(window).initial_connection_window_size(16 * READING);
+        // The server may refuse by the head while a body is being sent; the library would take many of those for an attack.
+        builder.max_local_error_reset_streams(None);
         let (client, connection) = tokio::time::timeout(PATIENCE, builder.handshake(stream)).await??;
         let driver = tokio::spawn(async move { drop(connection.await) });
         Ok(Self { client, driver })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use communal_kit::clock::Clock;
 use communal_kit::paging::Cap;
-use communal_kit::pool::Pool;
+use communal_kit::pool::{Lease, Pool};
 use communal_kit::portions::{self, Portions};
 use communal_kit::refusal::Refusal;
 use communal_kit::replicas::{Replicas, Source, staleness};
@@ -58,7 +58,7 @@ impl ReceivableRpc {
 
     async fn lines_of_primary(&self, caller: &str, wanted: &Wanted, most: i64) -> Result<Vec<Bytes>, sqlx::Error> {
         // On a connection of its own: through the pool, each row would pass one more stream.
-        let mut connection = self.pool.lease().await?;
+        let mut connection = lease(&self.pool, wanted).await?;
         let lines = store::arrears(&mut *connection, caller, wanted, most).await?;
         connection.done();
         Ok(lines)
@@ -75,7 +75,7 @@ impl ReceivableRpc {
     ) -> Result<Option<(Vec<Bytes>, Duration)>, Refusal> {
         let Some(replicas) = &self.replicas else { return Ok(None) };
         let reading = async {
-            let mut connection = replicas.pick(limit)?.lease().await?;
+            let mut connection = lease(replicas.pick(limit)?, wanted).await?;
             let behind = replicas.prove(&mut connection, limit).await?;
             let lines = store::arrears(&mut *connection, caller, wanted, most).await?;
             connection.done();
@@ -93,7 +93,7 @@ impl ReceivableRpc {
     ) -> Result<Option<(Portion, Duration)>, Refusal> {
         let Some(replicas) = &self.replicas else { return Ok(None) };
         let reading = async {
-            let mut connection = replicas.pick(limit)?.lease().await?;
+            let mut connection = lease(replicas.pick(limit)?, &arrears.wanted).await?;
             let behind = replicas.prove(&mut connection, limit).await?;
             let portion = store::portion(&mut *connection, &arrears.caller, &arrears.wanted, &arrears.after).await?;
             connection.done();
@@ -113,11 +113,16 @@ impl ReceivableRpc {
         if let Some((portion, behind)) = replica {
             return Ok((portion, Some(behind)));
         }
-        let mut connection = self.pool.lease().await?;
+        let mut connection = lease(&self.pool, &arrears.wanted).await?;
         let portion = store::portion(&mut *connection, &arrears.caller, &arrears.wanted, &arrears.after).await?;
         connection.done();
         Ok((portion, None))
     }
+}
+
+/// Leases a connection for arrears: those of a book are few, those of a company grow with it.
+async fn lease(pool: &Pool, wanted: &Wanted) -> Result<Lease, sqlx::Error> {
+    if wanted.book_id.is_some() { pool.lease().await } else { pool.lease_for_large_query().await }
 }
 
 /// Lines, and the place of the last of them.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::limits::Quota;
-use crate::telemetry::lane::Lane;
+use crate::telemetry::lane::Lanes;
 
 /// The resources that one channel uses.
 #[derive(Debug)]
@@ -12,8 +12,8 @@ pub struct ChannelShare {
     pub calls: Arc<Quota>,
     /// Open streams of answers.
     pub streams: Arc<Quota>,
-    /// Database connections.
-    pub connections: Arc<Lane>,
+    /// Database connections, and queries of everything.
+    pub lanes: Arc<Lanes>,
     /// Bytes of requests that are arriving or carried out.
     pub request_bytes: Arc<Quota>,
     /// Bytes of answers that have not been sent completely.

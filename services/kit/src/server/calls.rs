@@ -29,7 +29,7 @@ use crate::limits::Shared;
 use crate::refusal::Refusal;
 use crate::telemetry;
 use crate::telemetry::boundary::{self, Boundary, Operation};
-use crate::telemetry::lane::Lane;
+use crate::telemetry::lane::Lanes;
 use crate::telemetry::trace::{TRACE_ID, TraceContext};
 
 /// The time after which a refused caller may try again.
@@ -96,7 +96,7 @@ where
         let trace = resources.authenticator.trace_of(request.headers());
         let method = Method::of(request.uri().path());
         let (service, operation) = (resources.service, Operation::Rpc(method.path));
-        let call = Boundary { service, operation, trace, edge_id: boundary::edge_id(request.headers()), lane: None };
+        let call = Boundary { service, operation, trace, edge_id: boundary::edge_id(request.headers()), lanes: None };
         Box::pin(call.clone().around(async move {
             let span = if boundary::traced() { span_of(resources.service, method.path) } else { Span::none() };
             trace.adopt(&span);
@@ -117,7 +117,7 @@ where
             }
             .instrument(span.clone())
             .await;
-            let Carried { mut answer, kept, lane, refused } = match outcome {
+            let Carried { mut answer, kept, lanes, refused } = match outcome {
                 Ok(carried) => carried,
                 // Inside the call's context, because the conversion logs the refusal.
                 Err(refusal) => Carried::alone(span.in_scope(|| Status::from(refusal).into_http())),
@@ -131,7 +131,7 @@ where
             if !method.shape.streams {
                 return Ok(answer);
             }
-            let call = Boundary { lane, ..call };
+            let call = Boundary { lanes, ..call };
             let stream = Stream { method: method.path, call, span, code: code_of(answer.headers()) };
             let until = Box::pin(sleep_until(began + deadlines.stream));
             let stall = resources.limits.stall;
@@ -144,15 +144,15 @@ where
 struct Carried {
     answer: Response<Body>,
     kept: Kept,
-    /// The caller's share of the database connections, for a stream that goes on.
-    lane: Option<Arc<Lane>>,
+    /// What the caller's calls wait for, for a stream that goes on.
+    lanes: Option<Arc<Lanes>>,
     /// Of a stream of requests that goes on while it is answered.
     refused: Option<Refused>,
 }
 
 impl Carried {
     fn alone(answer: Response<Body>) -> Self {
-        Self { answer, kept: Kept::default(), lane: None, refused: None }
+        Self { answer, kept: Kept::default(), lanes: None, refused: None }
     }
 }
 
@@ -203,9 +203,9 @@ impl Resources {
             request = request.map(|body| vouching::proved(body, hash, refused));
         }
         request.extensions_mut().insert(Arc::new(caller));
-        let lane = Some(Arc::clone(&share.connections));
+        let lanes = Some(Arc::clone(&share.lanes));
         let carrying = match Boundary::current() {
-            Some(call) => Either::Left(Boundary { lane: lane.clone(), ..call }.around(inner.call(request))),
+            Some(call) => Either::Left(Boundary { lanes: lanes.clone(), ..call }.around(inner.call(request))),
             None => Either::Right(inner.call(request)),
         };
         let answer = tokio::select! {
@@ -215,7 +215,7 @@ impl Resources {
         };
         if method.shape.streams {
             let kept = Kept { _shared: stream, _watching: None };
-            return Ok(Carried { answer, kept, lane, refused: Some(refused) });
+            return Ok(Carried { answer, kept, lanes, refused: Some(refused) });
         }
         Ok(Carried::alone(self.count_answer(answer, &share).await?))
     }
@@ -253,7 +253,7 @@ impl Resources {
             answer = inner.call(request) => never_fails(answer),
             refusal = refused.refusal() => return Err(refusal),
         };
-        Ok(Carried { answer, kept, lane: None, refused: Some(refused) })
+        Ok(Carried { answer, kept, lanes: None, refused: Some(refused) })
     }
 
     fn arriving(&self, method: Method, share: &Arc<ChannelShare>) -> (Arriving, Refused) {

@@ -23,6 +23,7 @@ limits! {
         address_watches: count("address_open_streams", 128, "streams without credentials of one address at once", "RESOURCE_EXHAUSTED"),
         connection_watches: count("connection_open_streams", 16, "calls without credentials on one connection at once", "RESOURCE_EXHAUSTED"),
         channel_connections: count("channel_connections_percent", 75, "database connections that one channel may use at once, percent of all", "waits `COMMUNAL_ACQUIRE_TIMEOUT_MS`, then RESOURCE_EXHAUSTED"),
+        channel_large_queries: count("channel_large_queries", 2, "queries of one channel at once that read the lines of a whole company", "waits `COMMUNAL_ACQUIRE_TIMEOUT_MS`, then RESOURCE_EXHAUSTED"),
         deadline: time("default_deadline_ms", 60_000, "the time of a call that names no deadline", "DEADLINE_EXCEEDED"),
         longest_call: time("longest_call_ms", 120_000, "the time of a call, whatever deadline it names", "DEADLINE_EXCEEDED"),
         longest_stream: time("longest_stream_ms", 900_000, "the time of a call that sends or answers a stream, whatever deadline it names", "DEADLINE_EXCEEDED"),

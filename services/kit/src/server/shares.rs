@@ -8,7 +8,7 @@ use metrics::Counter;
 use super::limits::{LIMITS, ServerLimits};
 use crate::identity::ChannelShare;
 use crate::limits::{self, Levels, Quota};
-use crate::telemetry::lane::Lane;
+use crate::telemetry::lane::{Lane, Lanes};
 
 /// The limits of requests that follow from the contract, in metrics.
 const REQUESTS: &str = "requests";
@@ -35,6 +35,7 @@ struct Reached {
     calls: Counter,
     streams: Counter,
     connections: Counter,
+    large_queries: Counter,
     request_bytes: Counter,
     answer_bytes: Counter,
     unproved: Counter,
@@ -66,6 +67,7 @@ impl Shares {
                 calls: LIMITS.channel_calls.reached(service),
                 streams: LIMITS.channel_streams.reached(service),
                 connections: LIMITS.channel_connections.reached(service),
+                large_queries: LIMITS.channel_large_queries.reached(service),
                 request_bytes: LIMITS.channel_request_bytes.reached(service),
                 answer_bytes: LIMITS.channel_answer_bytes.reached(service),
                 unproved: LIMITS.unproved_calls.reached(service),
@@ -88,7 +90,10 @@ impl Shares {
         let share = Arc::new(ChannelShare {
             calls: Quota::counted(limits.channel_calls, reached.calls.clone()),
             streams: Quota::counted(limits.channel_streams, reached.streams.clone()),
-            connections: Arc::new(Lane::new(self.channel_connections, reached.connections.clone())),
+            lanes: Arc::new(Lanes {
+                connections: Lane::new(self.channel_connections, reached.connections.clone()),
+                large_queries: Lane::new(limits.channel_large_queries, reached.large_queries.clone()),
+            }),
             request_bytes: Quota::counted(limits.channel_request_bytes, reached.request_bytes.clone()),
             answer_bytes: Quota::counted(limits.channel_answer_bytes, reached.answer_bytes.clone()),
         });

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tracing::{Instrument as _, Span};
 
-use crate::telemetry::lane::Lane;
+use crate::telemetry::lane::Lanes;
 use crate::telemetry::trace::TraceContext;
 
 tokio::task_local! {
@@ -56,8 +56,8 @@ pub struct Boundary {
     pub trace: TraceContext,
     /// The id that a proxy gave the request, for log lines.
     pub edge_id: Option<Arc<str>>,
-    /// The caller's share of the database connections, once it is known who calls.
-    pub lane: Option<Arc<Lane>>,
+    /// What the caller's calls wait for, once it is known who calls.
+    pub lanes: Option<Arc<Lanes>>,
 }
 
 impl Boundary {
@@ -77,10 +77,10 @@ impl Boundary {
         CURRENT.try_with(Clone::clone).ok()
     }
 
-    /// Returns the share of the database connections that this task's call may use.
+    /// Returns what the caller of this task's call waits for.
     #[must_use]
-    pub fn current_lane() -> Option<Arc<Lane>> {
-        CURRENT.try_with(|call| call.lane.clone()).ok().flatten()
+    pub fn current_lanes() -> Option<Arc<Lanes>> {
+        CURRENT.try_with(|call| call.lanes.clone()).ok().flatten()
     }
 
     /// Passes each name and value of the call that log lines show to `each`.

@@ -1,11 +1,20 @@
-//! A channel's share of the database connections. It belongs to the context of a call, so that
-//! whatever task does the call's work counts against it.
+//! A channel's shares of what its calls wait for. They belong to the context of a call, so that whatever task does the
+//! call's work counts against them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What the calls of one channel wait for, each in a queue of the channel's own.
+#[derive(Debug)]
+pub struct Lanes {
+    /// Database connections.
+    pub connections: Lane,
+    /// Queries whose answers grow with all that a company has.
+    pub large_queries: Lane,
+}
 
 /// One caller's share of a resource. A caller that uses all of its share waits in its own queue, so it does not delay
 /// others.

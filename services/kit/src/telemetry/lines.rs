@@ -166,7 +166,7 @@ mod tests {
 
     fn call() -> Boundary {
         let trace = TraceContext::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
-        Boundary { service: "billing", operation: Operation::Rpc("/a.B/C"), trace, edge_id: None, lane: None }
+        Boundary { service: "billing", operation: Operation::Rpc("/a.B/C"), trace, edge_id: None, lanes: None }
     }
 
     #[test]

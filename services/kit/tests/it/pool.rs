@@ -7,7 +7,7 @@ use communal_fixtures::TestDatabase;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::telemetry::boundary::{Boundary, Operation, belonging};
-use communal_kit::telemetry::lane::Lane;
+use communal_kit::telemetry::lane::{Lane, Lanes};
 use communal_kit::telemetry::trace::TraceContext;
 use metrics::Counter;
 use sqlx::Executor as _;
@@ -149,7 +149,10 @@ async fn a_channel_that_uses_its_share_waits_for_itself() {
         operation: Operation::Rpc("/a.B/C"),
         trace: TraceContext::root(),
         edge_id: None,
-        lane: Some(Arc::new(Lane::new(3, Counter::noop()))),
+        lanes: Some(Arc::new(Lanes {
+            connections: Lane::new(3, Counter::noop()),
+            large_queries: Lane::new(1, Counter::noop()),
+        })),
     };
     let (greedy, modest) = (call(), call());
     let mut held = Vec::new();
@@ -163,10 +166,20 @@ async fn a_channel_that_uses_its_share_waits_for_itself() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     // The other channel does not queue behind it.
     let began = Instant::now();
-    modest.around(async { process(&pool).await }).await;
+    modest.clone().around(async { process(&pool).await }).await;
     assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
     let refusal = Refusal::from(more.await.unwrap().unwrap_err());
     assert_eq!(refusal.reason(), "OVERLOADED");
+    // A second query of everything waits for the first, and holds no connection meanwhile.
+    let large = modest.clone().around(pool.lease_for_large_query()).await.unwrap();
+    let second = tokio::spawn({
+        let (pool, modest) = (pool.clone(), modest.clone());
+        async move { modest.around(pool.lease_for_large_query()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!second.is_finished());
+    large.done();
+    tokio::time::timeout(Duration::from_secs(1), second).await.unwrap().unwrap().unwrap().done();
     // In a task of its own the work is still the call's.
     let lease = async move { pool.lease().await };
     let task = greedy.during(|| tokio::spawn(belonging(lease)));
