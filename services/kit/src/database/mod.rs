@@ -1,6 +1,7 @@
 //! PostgreSQL: connections with their timeouts, migrations, named statements, constraints, enums in
 //! columns, and the reasons of its errors.
 
+pub mod copy;
 pub mod errors;
 pub mod stored;
 
