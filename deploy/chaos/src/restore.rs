@@ -254,7 +254,7 @@ async fn changes(databases: &Databases) -> anyhow::Result<i64> {
     let items: i64 =
         sqlx::query_scalar("SELECT count(*) FROM platform.change").fetch_one(&databases.pool("community")?).await?;
     let lines: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(&databases.pool("billing")?).await?;
+        sqlx::query_scalar("SELECT count(*) FROM receivable_line").fetch_one(&databases.pool("billing")?).await?;
     Ok(items + lines)
 }
 

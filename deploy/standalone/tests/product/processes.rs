@@ -37,7 +37,7 @@ async fn start(databases: &Databases) -> Process {
 
 /// Returns the number of stored receivable lines.
 async fn stored_lines(databases: &Databases) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(&databases.billing.pool).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM receivable_line").fetch_one(&databases.billing.pool).await.unwrap()
 }
 
 /// Returns a message with 500 lines; each chunk has lines of its own.
@@ -82,7 +82,7 @@ async fn sigterm_lets_a_running_import_end_and_drops_one_that_does_not() {
     assert_eq!(stored_lines(&databases).await, 4_000);
 
     // An import whose sender never ends is dropped completely at the end of the drain.
-    sqlx::query("TRUNCATE receivable, receivable_key, receivable_batch CASCADE")
+    sqlx::query("TRUNCATE receivable_line, receivable_open, receivable_closing, receivable_batch CASCADE")
         .execute(&databases.billing.pool)
         .await
         .unwrap();

@@ -4,12 +4,16 @@
 //! transaction. So a call that is cancelled never leaves a connection in the middle of a COPY: the task
 //! sees its channel close without the end mark and rolls back.
 //!
-//! After the first fault nothing more is written, but the stream is read to its end, so that the
-//! sender gets all faults at once (up to a limit), each with its row over the whole stream.
+//! After the first fault nothing more is written and what was is rolled back, but the stream is read to its end, so that
+//! the sender gets all faults at once (up to a limit), each with its row over the whole stream. Lines that exist are faults
+//! too: from the first fault on the writer looks for lines instead of writing them. It does not look for those that it
+//! wrote, since they cannot have existed.
+//!
+//! Partitions of account months are made before the lines that need them, on a connection of their own.
 //!
 //! A batch that was imported by mistake is taken back here as well.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -39,7 +43,7 @@ use tonic::Status;
 
 use super::line::{LineKey, check};
 use super::references::References;
-use super::store::{self, Batch, CopyBuffer};
+use super::store::{self, Batch, LineIdentity, NewLines};
 use crate::vocabulary::identifiers::BatchId;
 
 /// Faults after which reading stops.
@@ -48,8 +52,6 @@ const MOST_FAULTS: usize = 500;
 const MOST_LINES_A_MESSAGE: usize = 5_000;
 /// Lines written at a time.
 const LINES_A_COPY: usize = 5_000;
-/// Keys looked up at a time.
-const KEYS_A_LOOKUP: usize = 10_000;
 /// The message for people if a stream breaks.
 const BROKEN: &str = "数据流中断，未导入任何明细";
 
@@ -159,15 +161,6 @@ fn checked(batch: Option<&ImportBatch>) -> Result<&ImportBatch, Refusal> {
     if faults.is_empty() { Ok(batch) } else { Err(Refusal::for_faults(faults)) }
 }
 
-/// A line that was read.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    /// Its row in the stream.
-    row: u32,
-    /// The number of its network company.
-    network_company: u32,
-}
-
 /// The state of reading a stream.
 struct Reading<'a> {
     pool: &'a Pool,
@@ -175,16 +168,19 @@ struct Reading<'a> {
     batch_id: &'a BatchId,
     terms: Terms,
     references: References,
-    /// Writes the lines; `None` after the first fault, and if the batch exists already.
+    /// Writes the lines, or looks for them after the first fault; `None` if the batch exists already.
     writer: Option<Writer>,
-    ready: CopyBuffer,
+    ready: Lines,
     hash: Sha256,
-    seen: HashMap<LineKey, Seen>,
-    /// The network companies of the lines, and their numbers.
-    network_companies: HashMap<String, u32>,
+    /// The lines that were read, with their rows in the stream.
+    seen: HashMap<LineKey, u32>,
+    /// The account months whose partitions are made.
+    opened: BTreeSet<i32>,
     lines: u32,
     outstanding_lines: u32,
     faults: Vec<Fault>,
+    /// True if the writer knows of a fault. It has rolled back then, and holds no transaction while the sender goes on.
+    told: bool,
     /// True if a line exists twice, in the batch or from before it.
     exists: bool,
 }
@@ -198,13 +194,14 @@ impl<'a> Reading<'a> {
             terms,
             references,
             writer: None,
-            ready: CopyBuffer::default(),
+            ready: Lines::default(),
             hash: Sha256::new(),
             seen: HashMap::new(),
-            network_companies: HashMap::new(),
+            opened: BTreeSet::new(),
             lines: 0,
             outstanding_lines: 0,
             faults: Vec::new(),
+            told: false,
             exists: false,
         }
     }
@@ -258,12 +255,12 @@ impl<'a> Reading<'a> {
                 return Err(Refusal::for_faults(vec![rows_fault(most, "每个批次")]));
             }
             self.take_line(line)?;
-            if self.ready.lines >= LINES_A_COPY {
+            if self.ready.identities.len() >= LINES_A_COPY {
                 self.hand_over().await?;
             }
         }
-        if !self.faults.is_empty() {
-            self.abandon_writer().await;
+        if !self.faults.is_empty() && !self.told {
+            self.hand_over().await?;
         }
         Ok(())
     }
@@ -281,45 +278,44 @@ impl<'a> Reading<'a> {
             Ok(checked) => {
                 if let Some(first) = self.seen.get(&checked.key) {
                     self.exists = true;
-                    let (field, first) = (LINES.at(row as usize), LINES.at(first.row as usize));
+                    let (field, first) = (LINES.at(row as usize), LINES.at(*first as usize));
                     let (english, chinese) = (format!("is the same line as {first}"), format!("{field} 与{first}重复"));
                     self.faults.push(Fault::rule(field, english, chinese));
                     return Ok(());
                 }
-                let network_company = self.number_of(&checked.line.network_company_id);
-                self.seen.insert(checked.key, Seen { row, network_company });
+                self.seen.insert(checked.key, row);
                 self.outstanding_lines += u32::from(!checked.is_settled());
-                if self.writer.is_some() && self.faults.is_empty() {
-                    self.ready.push(&self.call.tenant.id, self.batch_id, &checked).map_err(Refusal::internal)?;
+                if self.writer.is_some() {
+                    if self.faults.is_empty() {
+                        let rows = &mut self.ready.rows;
+                        rows.push_imported(&self.call.tenant.id, self.batch_id, &checked).map_err(Refusal::internal)?;
+                    }
+                    self.ready.identities.push(LineIdentity::of(row, checked));
                 }
             }
         }
         Ok(())
     }
 
-    fn number_of(&mut self, network_company_id: &str) -> u32 {
-        if let Some(number) = self.network_companies.get(network_company_id) {
-            return *number;
-        }
-        let number = u32::try_from(self.network_companies.len()).unwrap_or(u32::MAX);
-        self.network_companies.insert(network_company_id.to_owned(), number);
-        number
-    }
-
-    /// Passes the encoded lines to the writer. A writer that stopped returns why.
+    /// Passes the lines that were read to the writer. A writer that stopped returns why.
     async fn hand_over(&mut self) -> Result<(), Refusal> {
-        let ready = std::mem::take(&mut self.ready);
+        let mut ready = std::mem::take(&mut self.ready);
         let Some(writer) = &self.writer else { return Ok(()) };
+        ready.faultless = self.faults.is_empty();
+        self.told = !ready.faultless;
+        if ready.faultless {
+            let months = ready.identities.iter().map(LineIdentity::account_month);
+            ready.months = months.filter(|month| self.opened.insert(*month)).collect();
+            store::open_line_months(self.pool, &ready.months).await?;
+        }
         if writer.portions.send(Portion::Lines(ready)).await.is_ok() {
             return Ok(());
         }
         match self.end_writer().await? {
-            Written::LineExists => self.exists = true,
             // Another call imported the batch in the meantime; the hash tells if it is the same.
-            Written::BatchExists => {}
-            Written::Done => return Err(Refusal::internal("the writer stopped before the end")),
+            Written::BatchExists => Ok(()),
+            Written::Done | Written::Nothing { .. } => Err(Refusal::internal("the writer stopped before the end")),
         }
-        Ok(())
     }
 
     async fn end_writer(&mut self) -> Result<Written, Refusal> {
@@ -332,9 +328,14 @@ impl<'a> Reading<'a> {
         if self.lines == 0 {
             self.faults.push(missing(LINES, "应收明细"));
         }
-        if !self.faults.is_empty() || self.exists {
-            self.abandon_writer().await;
-            return Err(self.refuse().await?);
+        // Also without lines: a writer that hears of the first fault here rolls back.
+        self.hand_over().await?;
+        if !self.faults.is_empty() {
+            let existing = match self.end_writer().await? {
+                Written::Nothing { existing } => existing,
+                Written::Done | Written::BatchExists => Vec::new(),
+            };
+            return Err(self.refuse(existing));
         }
         let batch = Batch {
             content_hash: self.hash.clone().finalize().to_vec(),
@@ -343,9 +344,7 @@ impl<'a> Reading<'a> {
             taken_back: false,
         };
         if let Some(writer) = &self.writer {
-            let ready = std::mem::take(&mut self.ready);
-            // If these cannot be sent, the writer has stopped and returns why below.
-            let _ = writer.portions.send(Portion::Lines(ready)).await;
+            // If this cannot be sent, the writer has stopped and returns why below.
             let _ = writer.portions.send(Portion::End(batch.clone())).await;
             match self.end_writer().await? {
                 Written::Done => {
@@ -356,7 +355,7 @@ impl<'a> Reading<'a> {
                         replayed: false,
                     });
                 }
-                Written::LineExists => return Err(self.refuse().await?),
+                Written::Nothing { existing } => return Err(self.refuse(existing)),
                 Written::BatchExists => {}
             }
         }
@@ -382,33 +381,17 @@ impl<'a> Reading<'a> {
     }
 
     /// Builds the refusal of all faults, the lines that exist among them.
-    async fn refuse(&mut self) -> Result<Refusal, Refusal> {
-        let mut names = vec![String::new(); self.network_companies.len()];
-        for (id, number) in &self.network_companies {
-            if let Some(name) = names.get_mut(*number as usize) {
-                name.clone_from(id);
-            }
-        }
-        let name = |seen: &Seen| names.get(seen.network_company as usize).cloned().unwrap_or_default();
-        let keys: Vec<_> = self.seen.iter().map(|(key, seen)| (name(seen), key.to_vec())).collect();
-        for keys in keys.chunks(KEYS_A_LOOKUP) {
-            if self.faults.len() >= MOST_FAULTS {
-                break;
-            }
-            let (network_company_ids, keys): (Vec<_>, Vec<_>) = keys.iter().cloned().unzip();
-            for key in store::existing(self.pool, &network_company_ids, &keys).await? {
-                let seen = LineKey::try_from(key.as_slice()).ok().and_then(|key| self.seen.get(&key).copied());
-                let Some(Seen { row, .. }) = seen else { continue };
-                self.exists = true;
-                let field = LINES.at(row as usize);
-                let chinese = format!("{field} 应收明细已存在");
-                self.faults.push(Fault::rule(field, "exists already", chinese));
-            }
+    fn refuse(mut self, existing: Vec<u32>) -> Refusal {
+        self.exists |= !existing.is_empty();
+        for row in existing {
+            let field = LINES.at(row as usize);
+            let chinese = format!("{field} 应收明细已存在");
+            self.faults.push(Fault::rule(field, "exists already", chinese));
         }
         self.faults.sort_by_key(|fault| fault.field.row().unwrap_or_default());
         self.faults.truncate(MOST_FAULTS);
-        let faults = std::mem::take(&mut self.faults);
-        Ok(match faults.first() {
+        let faults = self.faults;
+        match faults.first() {
             // The line existed and is gone: its transaction was rolled back.
             None => Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试"),
             Some(first)
@@ -417,7 +400,7 @@ impl<'a> Reading<'a> {
                 Refusal::new(Reason::LineExists, first.text.clone()).faults(faults)
             }
             Some(_) => Refusal::for_faults(faults),
-        })
+        }
     }
 }
 
@@ -435,21 +418,35 @@ fn at_row(row: u32, fault: Fault) -> Fault {
     Fault { text: format!("{field} {}", fault.text), field, ..fault }
 }
 
+/// Lines for the writer.
+#[derive(Debug, Default)]
+struct Lines {
+    rows: NewLines,
+    identities: Vec<LineIdentity>,
+    /// Account months whose partitions were made for these lines.
+    months: Vec<i32>,
+    /// False if the batch has a fault: then the lines are looked for, and not written.
+    faultless: bool,
+}
+
 /// A message to the writer.
 enum Portion {
     /// Lines to write.
-    Lines(CopyBuffer),
+    Lines(Lines),
     /// The batch is complete: commit.
     End(Batch),
 }
 
 /// The outcome of writing a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Written {
     /// It is committed.
     Done,
-    /// One of its lines exists; nothing is written.
-    LineExists,
+    /// It has a fault, so that nothing is written. Some of its lines exist.
+    Nothing {
+        /// The rows of those.
+        existing: Vec<u32>,
+    },
     /// It was imported before; nothing is written.
     BatchExists,
 }
@@ -484,19 +481,39 @@ async fn write(
     }
     // The only unique key that lines come with is theirs.
     let line_exists = |error: &sqlx::Error| error.as_database_error().is_some_and(|e| e.is_unique_violation());
+    let mut writing = Some(transaction);
+    let mut existing = Vec::new();
     while let Some(portion) = incoming.recv().await {
         match portion {
-            Portion::Lines(lines) => match lines.send(&mut transaction).await {
-                Err(error) if line_exists(&error) => return Ok(Written::LineExists),
-                outcome => outcome?,
-            },
+            Portion::Lines(Lines { rows, identities, months, faultless }) => {
+                if let Some(transaction) = writing.as_mut().filter(|_| faultless) {
+                    store::open_line_months(&mut **transaction, &months).await?;
+                    match rows.send(transaction).await {
+                        Err(error) if line_exists(&error) => {}
+                        outcome => {
+                            outcome?;
+                            continue;
+                        }
+                    }
+                }
+                if let Some(transaction) = writing.take() {
+                    transaction.rollback().named("rollback").await?;
+                }
+                if existing.len() < MOST_FAULTS && !identities.is_empty() {
+                    existing.extend(store::existing(&pool, &identities).await?);
+                }
+            }
             Portion::End(batch) => {
+                let Some(mut transaction) = writing else { break };
                 store::record_batch(&mut transaction, &call, &batch_id, &batch).await?;
                 transaction.commit().named("commit").await?;
                 return Ok(Written::Done);
             }
         }
     }
-    // The call ended before its stream did; the transaction ends with this task.
-    Err(Refusal::new(Common::Unavailable, BROKEN))
+    match writing {
+        None => Ok(Written::Nothing { existing }),
+        // The call ended before its stream did; the transaction ends with this task.
+        Some(_) => Err(Refusal::new(Common::Unavailable, BROKEN)),
+    }
 }

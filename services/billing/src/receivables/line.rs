@@ -1,4 +1,4 @@
-//! A receivable line: its rules, its key, and the form in which it is stored.
+//! A receivable line: its rules, its identity, and the form in which it is stored.
 //!
 //! A line is stored as it was billed: an encoded `ReceivableLine` without the fields that payments
 //! change. The encodings of two parts, one after the other, are an encoding of the merged message, so
@@ -8,8 +8,8 @@
 use chrono::NaiveDate;
 use communal_kit::dates;
 use communal_kit::money::{CENTS, at_scale};
-use communal_proto::billing::v1::ReceivableLine;
 use communal_proto::billing::v1::fields::receivable_line as fields;
+use communal_proto::billing::v1::{ChargePackType, ReceivableLine};
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checked, Checker, Fault, FieldName, parse_decimal};
 use prost::Message;
@@ -22,14 +22,46 @@ use super::references::References;
 use crate::vocabulary::dates::{AccountMonth, day};
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 
-/// The key of a line: the first 16 bytes of the SHA-256 of its identifying fields.
+/// The key of an imported line: the first 16 bytes of the SHA-256 of its identifying fields.
 pub type LineKey = [u8; 16];
 
-/// The fields of a line that payments change. All are absent in a line that was never paid.
+/// A line as it is billed.
+#[derive(Clone, Copy, Debug)]
+pub struct BilledLine<'l> {
+    /// Network company.
+    pub network_company_id: &'l str,
+    /// Retail company.
+    pub retail_company_id: &'l str,
+    /// Store of the retail company.
+    pub retail_store_id: &'l str,
+    /// Book.
+    pub book_id: &'l str,
+    /// Kind of package.
+    pub package_kind: ChargePackType,
+    /// Settlement account.
+    pub settlement_account_id: &'l str,
+    /// Account month.
+    pub account_month: AccountMonth,
+    /// Serial of the bill.
+    pub charge_off_id: &'l str,
+    /// Number of the line, from 1 within its bill; negative if it is imported.
+    pub line_number: i64,
+    /// Business day of the charge-off.
+    pub charge_off_date: NaiveDate,
+    /// Day from which the late-payment penalty counts.
+    pub levy_date: Option<NaiveDate>,
+    /// Fee.
+    pub fee: Decimal,
+    /// The line, encoded without the fields that payments change.
+    pub issued: &'l [u8],
+    /// The settle month in which the line is closed when it is written: its fee is zero, its bill closes it, or
+    /// it was paid before its import.
+    pub closed: Option<AccountMonth>,
+}
+
+/// The fields of an outstanding line that payments change. All are absent in a line that was never paid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Payments<'a> {
-    /// Month in which the line was closed, yyyyMM.
-    pub settled_month: Option<i32>,
     /// Day from which the late-payment penalty counts.
     pub levy_date: Option<NaiveDate>,
     /// Business date of the payment before the latest.
@@ -54,7 +86,6 @@ impl Payments<'_> {
                 int32::encode(tag, &number, line);
             }
         };
-        put_number(line, fields::SETTLED_MONTH.number, self.settled_month);
         put_number(line, fields::PENALTY_FROM.number, self.levy_date.map(dates::to_number));
         put_number(line, fields::PREVIOUS_PAID_DATE.number, self.previous_paid_date.map(dates::to_number));
         put_text(line, fields::PREVIOUS_PAYMENT_ID.number, self.previous_payment_id);
@@ -99,6 +130,54 @@ impl CheckedLine {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.fee == self.paid_total
+    }
+
+    /// The number of the line, made of its key. Account, account month and charge-off are the other part of its
+    /// identity, so that 63 bits tell its lines apart. Lines that are billed here count from 1.
+    #[must_use]
+    pub fn line_number(&self) -> i64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.key;
+        i64::from_be_bytes([a, b, c, d, e, f, g, h]) | i64::MIN
+    }
+
+    /// The line as it was billed; `None` if it has no account month or day of charge-off.
+    #[must_use]
+    pub fn billed(&self) -> Option<BilledLine<'_>> {
+        let line = &self.line;
+        Some(BilledLine {
+            network_company_id: &line.network_company_id,
+            retail_company_id: &line.retail_company_id,
+            retail_store_id: &line.retail_store_id,
+            book_id: &line.book_id,
+            package_kind: line.package_kind(),
+            settlement_account_id: &line.settlement_account_id,
+            account_month: AccountMonth::read(line.account_month)?,
+            charge_off_id: &line.charge_off_id,
+            line_number: self.line_number(),
+            charge_off_date: day(line.charge_off_date)?,
+            levy_date: day(line.penalty_from),
+            fee: self.fee,
+            issued: &self.issued,
+            closed: if self.is_settled() { Some(AccountMonth::read(line.settled_month)?) } else { None },
+        })
+    }
+
+    /// What was paid on the line.
+    #[must_use]
+    pub fn payments(&self) -> Payments<'_> {
+        fn given(text: &str) -> Option<&str> {
+            (!text.is_empty()).then_some(text)
+        }
+        let line = &self.line;
+        Payments {
+            levy_date: day(line.penalty_from),
+            previous_paid_date: day(line.previous_paid_date),
+            previous_payment_id: given(&line.previous_payment_id),
+            paid_total: Some(self.paid_total),
+            latest_paid: self.latest_paid,
+            latest_paid_date: day(line.latest_paid_date),
+            latest_payment_id: given(&line.latest_payment_id),
+        }
     }
 }
 

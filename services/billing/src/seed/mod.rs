@@ -87,7 +87,10 @@ pub async fn demo(pool: &Pool, clock: &Clock, keys: &PersonalKeys, volume: &Volu
         load(pool, &call, year, guaranteed.clone(), &bar).await?;
     }
     // Without statistics the first queries after a load of this size get bad plans.
-    for statement in ["ANALYZE receivable", "ANALYZE customer, user_account, settlement_account, meter_point, meter"] {
+    for statement in [
+        "ANALYZE receivable_line, receivable_open, receivable_closing",
+        "ANALYZE customer, user_account, settlement_account, meter_point, meter",
+    ] {
         sqlx::query(statement).execute(pool).await?;
     }
     bar.finish();

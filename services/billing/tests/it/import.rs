@@ -10,7 +10,7 @@ use tonic_types::StatusExt as _;
 use crate::harness::*;
 
 async fn lines_stored(world: &World) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(world.pool()).await.unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM receivable_line").fetch_one(world.pool()).await.unwrap()
 }
 
 #[tokio::test]
@@ -106,28 +106,54 @@ async fn a_line_that_exists_is_refused_wherever_it_is() {
     assert_eq!(lines_stored(&world).await, 3);
 }
 
-#[tokio::test]
-async fn a_line_is_known_in_whichever_partition_it_is() {
-    let world = World::start().await;
-    // By year, as docs/runbook.md splits them.
-    sqlx::raw_sql(
-        "BEGIN;
-         DROP TABLE receivable_settled;
-         CREATE TABLE receivable_settled PARTITION OF receivable FOR VALUES IN (true) PARTITION BY RANGE (account_month);
-         CREATE TABLE settled_2024 PARTITION OF receivable_settled FOR VALUES FROM (202401) TO (202501);
-         GRANT SELECT, INSERT ON receivable_settled TO communal_server;
-         COMMIT",
+/// The partitions of lines.
+async fn months_of_lines(world: &World) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT relid::text FROM pg_partition_tree('receivable_line') WHERE isleaf ORDER BY relid::text COLLATE \"C\"",
     )
-    .execute(world.pool())
+    .fetch_all(world.pool())
     .await
-    .unwrap();
-    world.import_as(NETWORK, "first", &[paid(line(1, 202_401)), line(2, 202_401)]).await.unwrap();
-    for (n, existing) in [paid(line(1, 202_401)), line(1, 202_401), paid(line(2, 202_401))].into_iter().enumerate() {
-        let status = world.import_as(NETWORK, &format!("again-{n}"), &[line(9, 202_401), existing]).await.unwrap_err();
-        assert_eq!(fields(&status), ["lines[1]"], "case {n}");
-        assert_eq!(reason::<()>(Err(status)), "LINE_EXISTS", "case {n}");
-    }
-    assert_eq!(lines_stored(&world).await, 2);
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_import_brings_its_account_months_in_whatever_order() {
+    let world = World::start().await;
+    let of = |account: u32, month: i32| ReceivableLine { start_date: 0, ..paid(line(account, month)) };
+    // Each portion that is written begins with a month that the writer has not seen.
+    let months = [202_402, 201_001, 202_401, 199_912, 196_705];
+    let lines: Vec<_> =
+        months.into_iter().flat_map(|month| (0..5_100).map(move |account| of(account, month))).collect();
+    assert_eq!(world.import_as(NETWORK, "history", &lines).await.unwrap().lines, 25_500);
+    assert_eq!(lines_stored(&world).await, 25_500);
+    let expected =
+        ["receivable_line_201001", "receivable_line_202401", "receivable_line_202402", "receivable_line_before_200001"];
+    assert_eq!(months_of_lines(&world).await, expected, "what is older than the year 2000 stands together");
+    // What is not accepted makes no partition.
+    let far = ReceivableLine { account_month: 202_612, ..line(1, 202_402) };
+    let status = world.import_as(NETWORK, "far", &[far]).await.unwrap_err();
+    assert_eq!(fields(&status), ["lines[0].ACCOUNT_MONTH"]);
+    assert_eq!(months_of_lines(&world).await.len(), 4);
+}
+
+#[tokio::test]
+async fn lines_that_exist_are_named_among_the_other_faults_wherever_they_stand() {
+    let world = World::start().await;
+    let known = [line(1, 202_401), paid(line(2, 202_401)), line(3, 202_401)];
+    world.import_as(NETWORK, "first", &known).await.unwrap();
+    // One is in a portion that would have been written, one beside the first fault, one long after it.
+    let mut lines: Vec<_> = (0..14_000).map(|n| line(100 + n, 202_402)).collect();
+    lines[6_000].fee = "1.234".into();
+    lines[6_001] = known[1].clone();
+    lines[13_000] = known[2].clone();
+    let status = world.import_as(NETWORK, "late", &lines).await.unwrap_err();
+    assert_eq!(fields(&status), ["lines[6000].CALC_FEE", "lines[6001]", "lines[13000]"]);
+    lines[6_000].fee = "1.23".into();
+    lines[17] = known[0].clone();
+    let status = world.import_as(NETWORK, "late", &lines).await.unwrap_err();
+    assert_eq!(fields(&status), ["lines[17]", "lines[6001]", "lines[13000]"]);
+    assert_eq!(reason::<()>(Err(status)), "LINE_EXISTS");
+    assert_eq!(lines_stored(&world).await, 3);
 }
 
 #[tokio::test]
@@ -239,7 +265,7 @@ async fn of_equal_batches_at_once_one_is_written() {
 async fn of_batches_that_share_a_line_at_once_one_is_written() {
     let world = World::start().await;
     for round in 0..4 {
-        // The shared line is open in one batch and settled in the other: no index keeps them apart.
+        // The shared line is open in one batch and settled in the other.
         let shared = line(1_000_000 + round, 202_401);
         let batch = |n: u32, shared: ReceivableLine| {
             let own = (0..1_200).map(|i| line(round * 10_000 + n * 1_200 + i, 202_402));
@@ -256,7 +282,7 @@ async fn of_batches_that_share_a_line_at_once_one_is_written() {
             assert_eq!(fields(&status), ["lines[1200]"]);
             assert_eq!(reason::<()>(Err(status)), "LINE_EXISTS");
         }
-        let twins: i64 = sqlx::query_scalar("SELECT count(*) FROM receivable WHERE charge_off_id = $1")
+        let twins: i64 = sqlx::query_scalar("SELECT count(*) FROM receivable_line WHERE charge_off_id = $1")
             .bind(&shared.charge_off_id)
             .fetch_one(world.pool())
             .await
@@ -484,9 +510,9 @@ async fn a_batch_of_which_a_line_was_paid_stays() {
     let world = World::start().await;
     let lines: Vec<_> = (1..=100).map(|n| line(n, 202_401)).collect();
     world.import_as(NETWORK, "paid-since", &lines).await.unwrap();
-    let payment = "UPDATE receivable SET settled = true, paid_total = fee, settled_month = 202402
-                   WHERE settlement_account_id IN ('A000000000000007', 'A000000000000008')";
-    sqlx::query(payment).execute(world.pool()).await.unwrap();
+    // One of them in full, one in part.
+    world.pay_line("A000000000000007", "157.49", "W1", 3).await.unwrap();
+    world.pay_line("A000000000000008", "7.49", "W2", 3).await.unwrap();
     let status = take_back(&world, NETWORK, "paid-since").await.unwrap_err();
     assert!(words(&status).contains('2'), "{}", words(&status));
     assert_eq!(fields(&status), ["batchId"]);

@@ -20,6 +20,7 @@ mod matrix;
 mod meters;
 mod month_controls;
 mod moving_in;
+mod open_lines;
 mod packages;
 mod plans;
 mod prices;

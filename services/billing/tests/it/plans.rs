@@ -60,7 +60,7 @@ async fn scans(pool: &PgPool) -> Vec<(String, i64)> {
     sqlx::query_as(
         "SELECT relname::text, seq_scan FROM pg_stat_user_tables
          WHERE relname IN ('customer', 'user_account', 'settlement_account', 'meter', 'business_process', 'meter_point',
-                           'book', 'receivable') ORDER BY 1",
+                           'book', 'receivable_open') ORDER BY 1",
     )
     .fetch_all(pool)
     .await

@@ -156,7 +156,7 @@ impl Process {
     }
 
     async fn lines_stored(&self) -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM receivable").fetch_one(self.world.pool()).await.unwrap()
+        sqlx::query_scalar("SELECT count(*) FROM receivable_line").fetch_one(self.world.pool()).await.unwrap()
     }
 }
 

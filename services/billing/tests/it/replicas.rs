@@ -187,7 +187,7 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
     assert!(shown(stream.metadata()).unwrap() > 0);
     let mut lines = stream.get_mut().message().await.unwrap().unwrap().lines.len();
     assert_eq!(lines, 500);
-    run(world.pool(), "BEGIN; LOCK TABLE receivable IN ACCESS EXCLUSIVE MODE; COMMIT").await;
+    run(world.pool(), "BEGIN; LOCK TABLE receivable_open IN ACCESS EXCLUSIVE MODE; COMMIT").await;
     let on_replica = "SELECT count(*) = 0 FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
     eventually(|| is(&on_standby, on_replica)).await;
     while let Some(portion) = stream.get_mut().message().await.unwrap() {
@@ -198,11 +198,11 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
     // A read that is met is made again on the primary. The reading is slow on the replica only.
     run(
         world.pool(),
-        "ALTER TABLE receivable RENAME TO receivable_lines;
+        "ALTER TABLE receivable_open RENAME TO open_lines;
          CREATE FUNCTION slow_on_a_replica() RETURNS boolean LANGUAGE plpgsql AS $$
              BEGIN IF pg_is_in_recovery() THEN PERFORM pg_sleep(20); END IF; RETURN true; END $$;
-         CREATE VIEW receivable AS SELECT * FROM receivable_lines WHERE slow_on_a_replica();
-         GRANT SELECT ON receivable TO communal_server;",
+         CREATE VIEW receivable_open AS SELECT * FROM open_lines WHERE slow_on_a_replica();
+         GRANT SELECT ON receivable_open TO communal_server;",
     )
     .await;
     let conflicts = counted("communal_replica_fallbacks_total{reason=\"conflict\"}");
@@ -213,7 +213,7 @@ async fn a_read_in_conflict_with_what_is_replayed_is_made_again_on_the_primary()
         let locking = async {
             let sleeping = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
             eventually(|| is(&on_standby, sleeping)).await;
-            run(world.pool(), "BEGIN; LOCK TABLE receivable_lines IN ACCESS EXCLUSIVE MODE; COMMIT").await;
+            run(world.pool(), "BEGIN; LOCK TABLE open_lines IN ACCESS EXCLUSIVE MODE; COMMIT").await;
         };
         let (answer, ()) = tokio::join!(asking, locking);
         assert_eq!(answer.unwrap(), (LINES as usize, Some(0)));

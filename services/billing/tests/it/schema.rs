@@ -64,7 +64,8 @@ async fn coded_columns_allow_the_documented_codes() {
     let expected = expected.chain(of_prices.into_iter().map(|(column, codes)| ("package_price", column, codes)));
     let expected = expected.chain(of_catalogue.into_iter().map(|(column, codes)| ("catalogue_price", column, codes)));
     let expected = expected.chain([
-        ("receivable", "package_kind", codes::<ChargePackType>()),
+        ("receivable_line", "package_kind", codes::<ChargePackType>()),
+        ("receivable_open", "package_kind", codes::<ChargePackType>()),
         ("category_item", "utility", codes::<NetworkType>()),
         ("category_item", "surcharge", codes::<YesNo>()),
         ("account_item", "utility", codes::<NetworkType>()),
