@@ -10,6 +10,7 @@ mod catalogue;
 mod catalogue_prices;
 mod customers;
 mod delivery_prices;
+mod earlier_lines;
 mod forget;
 mod guaranteed_packages;
 mod harness;

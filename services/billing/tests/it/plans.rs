@@ -45,8 +45,12 @@ async fn fill(pool: &PgPool) {
          INSERT INTO business_process (company_id, settlement_account_id, kind, state, applied_at, completed_at)
          SELECT company_id, settlement_account_id, '1', '4', '2024-01-01', '2024-01-01' FROM settlement_account
          WHERE settlement_account_id < 'A5';
+         INSERT INTO receivable_open (network_company_id, book_id, settlement_account_id, account_month, charge_off_id,
+             line_number, retail_company_id, retail_store_id, package_kind, fee, issued)
+         SELECT 'N000000000000001', book_id, settlement_account_id, 202401, 'Q1', 1, company_id, 'H000000000000001', '3', 1, ''
+         FROM meter_point;
          SET session_replication_role = DEFAULT;
-         ANALYZE customer, user_account, settlement_account, meter, business_process, meter_point, book;",
+         ANALYZE customer, user_account, settlement_account, meter, business_process, meter_point, book, receivable_open;",
     )
     .execute(pool)
     .await
