@@ -1,4 +1,4 @@
-//! An import of receivable lines over gRPC, compared with COPY of the same rows into the same table.
+//! An import of receivable lines over gRPC, compared with COPY of the same rows into the same tables.
 
 use std::time::Instant;
 
@@ -15,6 +15,8 @@ use crate::report::Measurement;
 
 /// Lines of a book.
 const BOOK: u64 = 200;
+/// The tables that an import writes.
+const TABLES: [&str; 3] = ["receivable_line", "receivable_open", "receivable_closing"];
 
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let (stage, lines) = (run.stage, run.extent.import_lines);
@@ -22,7 +24,12 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     stage.create_database("bench_copy", None).await?;
     stage.run("billing", "bench_copy", &["migrate"])?;
     let copy_pool = stage.pool("bench_copy").await?;
-    let file = format!("{}/bench_receivable.copy", stage.setting("data_directory").await?);
+    // The partitions of the year of the lines, which the import makes itself.
+    let months = "SELECT open_line_months(ARRAY(SELECT generate_series(202501, 202512)))";
+    sqlx::raw_sql(months).execute(&copy_pool).await?;
+    let folder: String = stage.setting("data_directory").await?;
+    let file = |table: &str| format!("{folder}/bench_{table}.copy");
+    let truncate = format!("TRUNCATE {}", TABLES.join(", "));
 
     // The messages are encoded before the clock starts, because the sender is not measured.
     let books = (1..=lines.div_ceil(BOOK)).map(|book| (book, BOOK.min(lines - (book - 1) * BOOK)));
@@ -30,8 +37,9 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let client = Client::connect(&service.process.address).await?;
     let (mut ours, mut limits, mut cpu, mut copy_cpu) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..run.extent.rounds.min(3) {
-        sqlx::raw_sql("TRUNCATE receivable, receivable_key, receivable_batch CASCADE").execute(&service.pool).await?;
-        sqlx::raw_sql("TRUNCATE receivable, receivable_key").execute(&copy_pool).await?;
+        let truncate_service = format!("{truncate}, receivable_batch CASCADE");
+        sqlx::raw_sql(AssertSqlSafe(truncate_service)).execute(&service.pool).await?;
+        sqlx::raw_sql(AssertSqlSafe(truncate.clone())).execute(&copy_pool).await?;
         messages[0] = import_messages(&format!("batch-{round}"), std::iter::empty()).swap_remove(0);
         sqlx::raw_sql("CHECKPOINT").execute(&service.pool).await?;
         let before = (service.process.group.read(), stage.postgres.read());
@@ -43,15 +51,21 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         let used = service.process.group.since(&before.0) + stage.postgres.since(&before.1);
         cpu.push(used as f64 / 1e3 / lines as f64);
 
-        let out = format!("COPY (SELECT * FROM receivable) TO '{file}' (FORMAT binary)");
-        sqlx::raw_sql(AssertSqlSafe(out)).execute(&service.pool).await?;
+        for table in TABLES {
+            let out = format!("COPY (SELECT * FROM {table}) TO '{}' (FORMAT binary)", file(table));
+            sqlx::raw_sql(AssertSqlSafe(out)).execute(&service.pool).await?;
+        }
         sqlx::raw_sql("CHECKPOINT").execute(&service.pool).await?;
         let before = stage.postgres.read();
         let start = Instant::now();
-        let copy = format!("COPY receivable FROM '{file}' (FORMAT binary)");
-        let copied = sqlx::raw_sql(AssertSqlSafe(copy)).execute(&copy_pool).await?.rows_affected();
+        let mut transaction = copy_pool.begin().await?;
+        for table in TABLES {
+            let copy = format!("COPY {table} FROM '{}' (FORMAT binary)", file(table));
+            let copied = sqlx::raw_sql(AssertSqlSafe(copy)).execute(&mut *transaction).await?.rows_affected();
+            ensure!(table != TABLES[0] || copied == lines, "{copied} of {lines} lines");
+        }
+        transaction.commit().await?;
         limits.push(lines as f64 / start.elapsed().as_secs_f64());
-        ensure!(copied == lines, "{copied} of {lines} lines");
         copy_cpu.push(stage.postgres.since(&before) as f64 / 1e3 / lines as f64);
     }
     let resident = service.process.group.resident()? as f64 / 1e6;
