@@ -176,9 +176,16 @@ async fn one_snapshot(transcript: &mut Transcript, databases: &Databases) -> any
     .await?;
     let billing: i64 = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM receivable_batch b
-                 WHERE lines <> (SELECT count(*) FROM receivable r WHERE r.batch_id = b.batch_id))
-              + (SELECT count(*) FROM receivable r WHERE NOT EXISTS
+                 WHERE lines <> (SELECT count(*) FROM receivable_line r WHERE r.batch_id = b.batch_id)
+                    OR outstanding_lines <> (
+                        SELECT count(*) FROM receivable_line r
+                        JOIN receivable_open USING (network_company_id, settlement_account_id, account_month,
+                                                    charge_off_id, line_number)
+                        WHERE r.batch_id = b.batch_id))
+              + (SELECT count(*) FROM receivable_line r WHERE NOT EXISTS
                     (SELECT FROM receivable_batch b WHERE b.batch_id = r.batch_id))
+              + (SELECT count(*) FROM receivable_line)
+              - (SELECT count(*) FROM receivable_open) - (SELECT count(*) FROM receivable_closing)
               + (SELECT count(*) FROM package p WHERE version <>
                     (SELECT max((c.after ->> 'version')::bigint) FROM platform.change c
                      WHERE c.tenant_id = p.retail_company_id AND c.noun = 'package' AND c.key = p.package_id))",

@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn every_command_is_in_the_runbook() {
         for (name, language) in
-            [("dump", "sh"), ("restore", "sh"), ("check", "sh"), ("split prepared", "sql"), ("split", "sql")]
+            [("dump", "sh"), ("restore", "sh"), ("check", "sh"), ("month detached", "sql"), ("month attached", "sql")]
         {
             assert!(!super::block(name, language).unwrap_or_default().trim().is_empty(), "{name}");
         }

@@ -185,7 +185,7 @@ pub(crate) async fn verdict_on(
     // The number of copies of each batch; -1 stands for a part of one.
     let batches: Vec<(String, i64)> = sqlx::query_as(
         "SELECT batch_id, CASE WHEN count(*) % b.lines = 0 THEN count(*) / b.lines ELSE -1 END
-         FROM receivable_batch b JOIN receivable r USING (batch_id) GROUP BY batch_id, b.company_id, b.lines",
+         FROM receivable_batch b JOIN receivable_line r USING (batch_id) GROUP BY batch_id, b.company_id, b.lines",
     )
     .fetch_all(&billing)
     .await?;

@@ -13,6 +13,7 @@ use anyhow::{Context, ensure};
 use communal_fixtures::credentials::billing::RETAIL;
 use communal_kit::database::{self, DatabaseSettings};
 use communal_kit::secret::Secret;
+use communal_proto::billing::v1::ReceivableLine;
 use sqlx::migrate::Migrator;
 use tonic_health::pb::health_check_response::ServingStatus;
 
@@ -83,7 +84,7 @@ async fn schema_ahead(installation: &Installation, transcript: &mut Transcript) 
         ));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    split(installation, transcript, &databases).await?;
+    months(installation, transcript, &clients, &databases).await?;
     let (asked, not_ready) = watch.end().await?;
     let mut replaced = Vec::new();
     for process in processes {
@@ -131,42 +132,60 @@ async fn schema_ahead(installation: &Installation, transcript: &mut Transcript) 
     Ok(())
 }
 
-/// Splits the settled lines by year, by the commands of the runbook.
-async fn split(installation: &Installation, transcript: &Transcript, databases: &Databases) -> anyhow::Result<()> {
+/// A month of which lines are imported and none of the clients' are.
+const OLD_MONTH: i32 = 202_312;
+/// The batch of those lines.
+const OLD_BATCH: &str = "old-month";
+
+/// The lines of the old month.
+fn old_lines() -> anyhow::Result<Vec<ReceivableLine>> {
+    let of_month = |line| ReceivableLine { account_month: OLD_MONTH, ..line };
+    Ok(lines_of_batch(0)?.into_iter().map(of_month).collect())
+}
+
+/// Opens the months to come, as companies do each month, and takes an old one out and in again by the commands of the runbook.
+async fn months(
+    installation: &Installation,
+    transcript: &mut Transcript,
+    clients: &Clients,
+    databases: &Databases,
+) -> anyhow::Result<()> {
+    let pool = databases.pool("billing")?;
+    let imported = clients.import(OLD_BATCH, &old_lines()?).await;
+    transcript.expect(imported == Answer::Done, format!("an import brings the month {OLD_MONTH}: {imported:?}"));
+    let mut steps = Vec::new();
     let began = Instant::now();
-    runbook::execute("split prepared", installation, databases, Kind::Billing).await?;
-    let prepared = began.elapsed();
-    // It waits at most two seconds for its lock, so that no call waits longer behind it.
-    let (mut tries, mut began) = (1, Instant::now());
-    while let Err(error) = runbook::execute("split", installation, databases, Kind::Billing).await {
-        ensure!(tries < 5, error);
-        (tries, began) = (tries + 1, Instant::now());
+    sqlx::query("SELECT open_account_month(month) FROM generate_series(202405, 202412) AS month")
+        .execute(&pool)
+        .await?;
+    steps.push(format!("opened eight months ({})", readable(began.elapsed())));
+    for (name, done) in [("month detached", "took an old month out"), ("month attached", "took it in again")] {
+        let began = Instant::now();
+        runbook::execute(name, installation, databases, Kind::Billing).await?;
+        steps.push(format!("{done} ({})", readable(began.elapsed())));
     }
-    transcript.did(format!(
-        "split the settled lines of billing by year with the commands of the runbook (prepared {}, then {}, attempts {tries})",
-        readable(prepared),
-        readable(began.elapsed()),
-    ));
+    transcript.did(format!("with the commands of the runbook, clients go on: {}", steps.join(", ")));
     Ok(())
 }
 
-/// Checks that a line in one of the years is recognized, also in another batch.
+/// Checks that a line in one of the months is recognized, also in another batch.
 async fn known_lines(transcript: &mut Transcript, clients: &Clients, databases: &Databases) -> anyhow::Result<()> {
     let pool = databases.pool("billing")?;
-    let years: Vec<(String, i64)> =
-        sqlx::query_as("SELECT tableoid::regclass::text, count(*) FROM receivable_settled GROUP BY 1 ORDER BY 1")
+    let months: Vec<(String, i64)> =
+        sqlx::query_as("SELECT tableoid::regclass::text, count(*) FROM receivable_line GROUP BY 1 ORDER BY 1")
             .fetch_all(&pool)
             .await?;
-    let batch: String =
-        sqlx::query_scalar("SELECT batch_id FROM receivable_batch ORDER BY batch_id LIMIT 1").fetch_one(&pool).await?;
+    let batch = "SELECT batch_id FROM receivable_batch WHERE batch_id <> $1 ORDER BY batch_id LIMIT 1";
+    let batch: String = sqlx::query_scalar(batch).bind(OLD_BATCH).fetch_one(&pool).await?;
     let number: usize = batch.rsplit('-').next().unwrap_or_default().parse()?;
-    let settled: Vec<_> = lines_of_batch(number)?.into_iter().filter(|line| line.settled_month != 0).collect();
-    let again = clients.import("batch-again", &settled).await;
-    let known = matches!(&again, Answer::Refused(detail) if detail.contains("AlreadyExists"));
-    transcript.expect(
-        known && !years.is_empty(),
-        format!("settled lines are in {years:?}, and they are recognized in another batch: {again:?}"),
-    );
+    for (lines, of) in [(lines_of_batch(number)?, "the month that is written"), (old_lines()?, "the old month")] {
+        let again = clients.import("batch-again", &lines).await;
+        let known = matches!(&again, Answer::Refused(detail) if detail.contains("AlreadyExists"));
+        transcript.expect(
+            known && months.len() == 2,
+            format!("lines are in {months:?}, and those of {of} are recognized in another batch: {again:?}"),
+        );
+    }
     Ok(())
 }
 

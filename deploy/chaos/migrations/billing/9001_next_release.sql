@@ -1,6 +1,6 @@
 -- What a release might add: `./dev chaos upgrade` applies it to a schema that serves. It expands
 -- and does nothing else, as docs/runbook.md asks of every migration.
-ALTER TABLE receivable ADD COLUMN disputed_at timestamptz;
+ALTER TABLE receivable_line ADD COLUMN disputed_at timestamptz;
 ALTER TABLE package ADD COLUMN contract_months smallint NOT NULL DEFAULT 0;
 -- Holds for new rows at once; the next one looks at those that are there.
 ALTER TABLE package ADD CONSTRAINT package_contract_months

@@ -1,2 +1,2 @@
 -- no-transaction
-CREATE INDEX CONCURRENTLY receivable_settled_by_month ON receivable_settled (network_company_id, account_month);
+CREATE INDEX CONCURRENTLY receivable_open_by_store ON receivable_open (network_company_id, retail_store_id);

@@ -330,6 +330,6 @@ fn community_request<M>(message: M) -> Request<M> {
 
 /// The number of lines that a company owes or is owed, as the database has it.
 pub(crate) async fn stored_lines(databases: &Databases, network_company: &str) -> anyhow::Result<i64> {
-    let count = sqlx::query_scalar("SELECT count(*) FROM receivable WHERE network_company_id = $1");
+    let count = sqlx::query_scalar("SELECT count(*) FROM receivable_line WHERE network_company_id = $1");
     Ok(count.bind(network_company).fetch_one(&databases.pool("billing")?).await?)
 }
