@@ -19,10 +19,10 @@ if [ ! -x "$overlay/usr/bin/protoc-gen-go" ]; then
     done
 fi
 
-# The contract names no Go packages; a copy of it does.
+# A copy of the contract names the packages of this program.
 cp -R "$protos/communal" "$out/protos/"
 for package in contract billing; do
-    sed -i "s|^package communal\.$package\.v1;|&\noption go_package = \"peer/$package;$package\";|" \
+    sed -i "s|^option go_package = .*|option go_package = \"peer/$package;$package\";|" \
         "$out/protos/communal/$package/v1"/*.proto
 done
 generated=$out/go/src
