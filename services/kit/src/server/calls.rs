@@ -1,13 +1,15 @@
 //! The layer around every call: trace context, deadline, quotas, credentials, and metrics.
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use communal_proto::contract::v1::Reason as Common;
+use communal_proto::Fault;
+use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use futures::future::{BoxFuture, Either};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
@@ -15,10 +17,12 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
+use tower::Service;
 use tracing::{Instrument, Span, info_span};
 
+use super::compression;
 use super::deadlines::Deadlines;
+use super::elsewhere;
 use super::limits::ServerLimits;
 use super::methods::Method;
 use super::requests::{Arriving, Refused};
@@ -32,47 +36,40 @@ use crate::telemetry::boundary::{self, Boundary, Operation};
 use crate::telemetry::lane::Lanes;
 use crate::telemetry::trace::{TRACE_ID, TraceContext};
 
+/// The metadata in which a client says how large a reply it takes, in bytes.
+pub const MOST_REPLY: &str = "x-max-reply-bytes";
+/// The largest reply that clients of gRPC take unless they are told otherwise.
+const DEFAULT_REPLY: usize = 4 * 1024 * 1024;
+/// More data than this are compressed on a blocking thread.
+const LARGE: usize = 512 * 1024;
 /// The time after which a refused caller may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The resources of the server that calls use.
+/// The resources of the server that calls of all ports use.
 #[derive(Debug)]
-struct Resources {
-    service: &'static str,
-    limits: ServerLimits,
-    shares: Arc<Shares>,
-    authenticator: Arc<Authenticator>,
+pub(super) struct CallResources {
+    pub(super) service: &'static str,
+    pub(super) limits: ServerLimits,
+    pub(super) gzip_from: Option<NonZeroUsize>,
+    pub(super) shares: Arc<Shares>,
+    pub(super) authenticator: Arc<Authenticator>,
 }
 
-/// Wraps a service in [`Calls`].
-#[derive(Clone, Debug)]
-pub(super) struct CallLayer(Arc<Resources>);
-
-impl CallLayer {
-    pub(super) fn new(
-        service: &'static str,
-        limits: ServerLimits,
-        shares: Arc<Shares>,
-        authenticator: Arc<Authenticator>,
-    ) -> Self {
-        Method::load();
-        Self(Arc::new(Resources { service, limits, shares, authenticator }))
-    }
-}
-
-impl<S> Layer<S> for CallLayer {
-    type Service = Calls<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Calls { inner, resources: Arc::clone(&self.0) }
-    }
-}
-
-/// The service that carries calls out within their trace, deadlines and quotas.
+/// The service that carries the calls of one port out, within their trace, deadlines and quotas.
 #[derive(Clone, Debug)]
 pub(super) struct Calls<S> {
     inner: S,
-    resources: Arc<Resources>,
+    /// The names of the services of this port.
+    served: Arc<[&'static str]>,
+    resources: Arc<CallResources>,
+}
+
+impl<S> Calls<S> {
+    /// Carries out calls of these services.
+    pub(super) fn new(inner: S, served: Vec<&'static str>, resources: Arc<CallResources>) -> Self {
+        Method::load();
+        Self { inner, served: served.into(), resources }
+    }
 }
 
 impl<S> Service<Request<Body>> for Calls<S>
@@ -92,7 +89,7 @@ where
         // The clone has its own readiness; the one that was polled ready is used for this call.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
-        let resources = Arc::clone(&self.resources);
+        let (resources, served) = (Arc::clone(&self.resources), Arc::clone(&self.served));
         let trace = resources.authenticator.trace_of(request.headers());
         let method = Method::of(request.uri().path());
         let (service, operation) = (resources.service, Operation::Rpc(method.path));
@@ -108,6 +105,9 @@ where
                 if let Some(refusal) = malformed {
                     return Err(refusal);
                 }
+                if let Some(status) = elsewhere::status(request.uri().path(), method, resources.service, &served) {
+                    return Ok(Carried::alone(status.into_http()));
+                }
                 match tokio::time::timeout(deadlines.answer, resources.carry_out(&mut inner, method, trace, request))
                     .await
                 {
@@ -117,7 +117,7 @@ where
             }
             .instrument(span.clone())
             .await;
-            let Carried { mut answer, kept, lanes, refused } = match outcome {
+            let Carried { mut answer, kept, lanes, gzip_from, refused } = match outcome {
                 Ok(carried) => carried,
                 // Inside the call's context, because the conversion logs the refusal.
                 Err(refusal) => Carried::alone(span.in_scope(|| Status::from(refusal).into_http())),
@@ -135,7 +135,12 @@ where
             let stream = Stream { method: method.path, call, span, code: code_of(answer.headers()) };
             let until = Box::pin(sleep_until(began + deadlines.stream));
             let stall = resources.limits.stall;
-            Ok(answer.map(|body| Body::new(Streamed { body: Some(body), stream, until, stall, refused, _kept: kept })))
+            if gzip_from.is_some() {
+                compression::announce(answer.headers_mut());
+            }
+            Ok(answer.map(|body| {
+                Body::new(Streamed { body: Some(body), stream, until, stall, gzip_from, refused, _kept: kept })
+            }))
         }))
     }
 }
@@ -146,13 +151,15 @@ struct Carried {
     kept: Kept,
     /// What the caller's calls wait for, for a stream that goes on.
     lanes: Option<Arc<Lanes>>,
+    /// The bytes from which a message of a stream of answers is compressed.
+    gzip_from: Option<usize>,
     /// Of a stream of requests that goes on while it is answered.
     refused: Option<Refused>,
 }
 
 impl Carried {
     fn alone(answer: Response<Body>) -> Self {
-        Self { answer, kept: Kept::default(), lanes: None, refused: None }
+        Self { answer, kept: Kept::default(), lanes: None, gzip_from: None, refused: None }
     }
 }
 
@@ -163,7 +170,7 @@ struct Kept {
     _watching: Option<Open<AddressShare>>,
 }
 
-impl Resources {
+impl CallResources {
     /// Carries a call out within its quotas.
     async fn carry_out<S>(
         &self,
@@ -177,8 +184,12 @@ impl Resources {
         S::Future: Send,
     {
         let connection = request.extensions_mut().remove::<Arc<Connection<AddressShare>>>();
+        let compressed = match compression::take_encoding(request.headers_mut()) {
+            Ok(compressed) => compressed,
+            Err(status) => return Ok(Carried::alone(status.into_http())),
+        };
         if method.shape.open {
-            return self.carry_out_open(inner, method, connection, request).await;
+            return self.carry_out_open(inner, method, connection, compressed, request).await;
         }
         let _place = self.shares.calls.take(1).ok_or_else(overloaded)?;
         // Until the channel is known, the call is counted for the address.
@@ -188,13 +199,14 @@ impl Resources {
         };
         let caller = self.authenticator.authenticate(request.headers(), request.uri().path(), &trace).await?;
         drop(unproved);
+        let taken = Taken::of(request.headers(), self.gzip_from)?;
         let share = Arc::clone(caller.share(|channel_id| self.shares.of_channel(channel_id)));
         let _place_of_channel = share.calls.take(1).ok_or_else(overloaded)?;
         let stream = match method.shape.streams {
             true => Some(Shared::take(&self.shares.streams, &share.streams, 1).ok_or_else(overloaded)?),
             false => None,
         };
-        let (arriving, mut refused) = self.arriving(method, &share);
+        let (arriving, mut refused) = self.arriving(method, compressed, &share);
         // Kept until the call is answered: what was decoded is as long in memory.
         let _request = arriving.hold();
         request = request.map(|body| Body::new(arriving.of(body)));
@@ -215,9 +227,9 @@ impl Resources {
         };
         if method.shape.streams {
             let kept = Kept { _shared: stream, _watching: None };
-            return Ok(Carried { answer, kept, lanes, refused: Some(refused) });
+            return Ok(Carried { answer, kept, lanes, gzip_from: taken.gzip_from, refused: Some(refused) });
         }
-        Ok(Carried::alone(self.count_answer(answer, &share).await?))
+        Ok(Carried::alone(self.count_answer(answer, &share, taken).await?))
     }
 
     /// Carries out a call that needs no credentials. A busy server must still answer health checks, so
@@ -228,6 +240,7 @@ impl Resources {
         inner: &mut S,
         method: Method,
         connection: Option<Arc<Connection<AddressShare>>>,
+        compressed: bool,
         request: Request<Body>,
     ) -> Result<Carried, Refusal>
     where
@@ -246,27 +259,36 @@ impl Resources {
                 kept._shared = Some(shared.ok_or_else(overloaded)?);
             }
         }
-        let (arriving, mut refused) = Arriving::new(method, &self.limits, None);
+        let (arriving, mut refused) = Arriving::new(method, compressed, &self.limits, None);
         let request = request.map(|body| Body::new(arriving.of(body)));
         let answer = tokio::select! {
             biased;
             answer = inner.call(request) => never_fails(answer),
             refusal = refused.refusal() => return Err(refusal),
         };
-        Ok(Carried { answer, kept, lanes: None, refused: Some(refused) })
+        Ok(Carried { answer, kept, lanes: None, gzip_from: None, refused: Some(refused) })
     }
 
-    fn arriving(&self, method: Method, share: &Arc<ChannelShare>) -> (Arriving, Refused) {
-        Arriving::new(method, &self.limits, Some((Arc::clone(&self.shares), Arc::clone(share))))
+    fn arriving(&self, method: Method, compressed: bool, share: &Arc<ChannelShare>) -> (Arriving, Refused) {
+        Arriving::new(method, compressed, &self.limits, Some((Arc::clone(&self.shares), Arc::clone(share))))
     }
 
     /// Encodes the one message of an answer now, so that its size is known, and counts it until it has
     /// been sent.
-    async fn count_answer(&self, answer: Response<Body>, share: &ChannelShare) -> Result<Response<Body>, Refusal> {
+    ///
+    /// # Errors
+    /// Returns `ANSWER_TOO_LARGE` if the message is larger than the client takes, and `OVERLOADED` if there is no room
+    /// for it.
+    async fn count_answer(
+        &self,
+        answer: Response<Body>,
+        share: &ChannelShare,
+        taken: Taken,
+    ) -> Result<Response<Body>, Refusal> {
         if answer.headers().contains_key("grpc-status") {
             return Ok(answer);
         }
-        let (head, mut body) = answer.into_parts();
+        let (mut head, mut body) = answer.into_parts();
         let (mut data, mut trailers) = (Bytes::new(), None);
         while let Some(frame) = body.frame().await {
             match frame.map(Frame::into_data) {
@@ -281,6 +303,13 @@ impl Resources {
             }
         }
         drop(body);
+        if data.len() > taken.largest.saturating_add(compression::PREFIX) {
+            return Err(too_large(data.len(), taken.largest));
+        }
+        if let Some(from) = taken.gzip_from.filter(|from| data.len() >= *from) {
+            compression::announce(&mut head.headers);
+            data = off_the_runtime(data, move |data| compression::compress(data, from)).await?;
+        }
         let hold = match Answer::<()>::counts(data.len()) {
             true => Some(
                 Shared::take(&self.shares.answer_bytes, &share.answer_bytes, data.len() as u64)
@@ -290,6 +319,56 @@ impl Resources {
         };
         Ok(Response::from_parts(head, Body::new(Answer::new(data, trailers, hold, self.limits.stall, ()))))
     }
+}
+
+/// What a client takes as a reply.
+#[derive(Clone, Copy)]
+struct Taken {
+    /// The most bytes.
+    largest: usize,
+    /// The bytes from which it is compressed, if at all.
+    gzip_from: Option<usize>,
+}
+
+impl Taken {
+    /// Reads what the client says.
+    ///
+    /// # Errors
+    /// Returns `FIELD_MALFORMED` if the limit of a reply is no number.
+    fn of(headers: &HeaderMap, gzip_from: Option<NonZeroUsize>) -> Result<Self, Refusal> {
+        let largest = match headers.get(MOST_REPLY).map(|value| value.to_str().ok()?.parse().ok()) {
+            None => DEFAULT_REPLY,
+            Some(Some(largest)) => largest,
+            Some(None) => {
+                return Err(Refusal::for_faults(vec![Fault {
+                    field: MOST_REPLY.into(),
+                    kind: FaultKind::Format,
+                    description: "is no number of bytes".into(),
+                    text: format!("请求头{MOST_REPLY}应为字节数"),
+                }]));
+            }
+        };
+        let gzip_from = gzip_from.filter(|_| compression::is_accepted(headers)).map(NonZeroUsize::get);
+        Ok(Self { largest, gzip_from })
+    }
+}
+
+/// The refusal of a reply that its client would not take. The client would tell its caller RESOURCE_EXHAUSTED, which
+/// means to try again.
+fn too_large(bytes: usize, largest: usize) -> Refusal {
+    let description = format!(
+        "is {largest}, and the reply has {bytes} bytes: raise the limit of the client and tell it here, or use the page or \
+         the stream of the same service"
+    );
+    Refusal::of(Common::AnswerTooLarge).fault(Fault::rule(MOST_REPLY, description, "查询结果过多，请缩小查询范围"))
+}
+
+/// Runs the work on much data on a blocking thread, so that other calls do not wait for it.
+async fn off_the_runtime(data: Bytes, work: impl FnOnce(Bytes) -> Bytes + Send + 'static) -> Result<Bytes, Refusal> {
+    if data.len() < LARGE {
+        return Ok(work(data));
+    }
+    tokio::task::spawn_blocking(move || work(data)).await.map_err(Refusal::internal)
 }
 
 fn never_fails<T>(outcome: Result<T, Infallible>) -> T {
@@ -426,6 +505,7 @@ struct Streamed {
     stream: Stream,
     until: Pin<Box<Sleep>>,
     stall: Duration,
+    gzip_from: Option<usize>,
     refused: Option<Refused>,
     _kept: Kept,
 }
@@ -474,7 +554,8 @@ impl HttpBody for Streamed {
                 }
             }
         }
-        polled
+        let Some(from) = this.gzip_from else { return polled };
+        polled.map_ok(|frame| frame.map_data(|data| compression::compress(data, from)))
     }
 
     fn is_end_stream(&self) -> bool {

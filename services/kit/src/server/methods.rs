@@ -31,14 +31,22 @@ pub(super) struct Shape {
 /// Services that need no credentials.
 const OPEN: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
 
+/// Stands in labels for paths that are no method.
+const UNKNOWN: &str = "unknown";
+
 impl Method {
     /// Returns the method of a path. A caller can send any path; only those of existing methods appear
     /// in labels, spans and logs.
     pub(super) fn of(path: &str) -> Self {
         match KNOWN.get_key_value(path) {
             Some((path, shape)) => Self { path, shape: *shape },
-            None => Self { path: "unknown", shape: Shape { open: is_open(path), ..Shape::default() } },
+            None => Self { path: UNKNOWN, shape: Shape { open: is_open(path), ..Shape::default() } },
         }
+    }
+
+    /// Returns whether a method of this path exists.
+    pub(super) fn is_known(self) -> bool {
+        self.path != UNKNOWN
     }
 
     /// Reads the methods now, so that the first call does not have to.

@@ -2,7 +2,10 @@
 //! call.
 
 mod calls;
+mod compression;
 mod deadlines;
+mod elsewhere;
+mod health;
 pub mod limits;
 mod methods;
 mod readiness;
@@ -14,7 +17,7 @@ mod shares;
 mod tls;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,6 @@ use sqlx::migrate::Migrator;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tower::Layer as _;
 
 use crate::config::Reader;
 use crate::edge::{Edge, keep_measuring};
@@ -32,7 +34,9 @@ use crate::identity::{Authenticator, GatewayKeys};
 use crate::pool::Pool;
 use crate::tls::{Names, PemFiles};
 use crate::{idempotency, telemetry};
-use calls::CallLayer;
+pub use calls::MOST_REPLY;
+use calls::{CallResources, Calls};
+use health::HealthStates;
 pub use limits::ServerLimits;
 use readiness::Told;
 use serve::Port;
@@ -64,6 +68,8 @@ pub struct ServerSettings {
     pub identity_address: Option<SocketAddr>,
     /// The limits of callers.
     pub limits: ServerLimits,
+    /// The bytes from which a reply is compressed for a client that takes gzip; `None` if none is.
+    pub gzip_from: Option<NonZeroUsize>,
     /// The longest life of a connection, so that clients find new replicas.
     pub connection_age: Duration,
     /// The time between "not ready" and the end of accepting, in which load balancers take the replica
@@ -100,6 +106,7 @@ impl ServerSettings {
             admin_address: reader.parsed(admin_address.0, admin_address.1),
             identity_address: reader.optional(identity_address),
             limits: ServerLimits::read(reader),
+            gzip_from: NonZeroUsize::new(reader.parsed("gzip_from_bytes", 16 * 1024)),
             connection_age: Duration::from_secs(reader.parsed("connection_age_s", 300)),
             drain_notice: Duration::from_millis(reader.parsed("drain_notice_ms", 500)),
             drain_limit: Duration::from_millis(reader.parsed("drain_limit_ms", 25_000)),
@@ -214,8 +221,10 @@ impl Bound {
         let Self { server, listener, identity_listener, tls, ready: (ready, _), admin_stop, address, .. } = self;
         let (admin_address, identity_address) = (self.admin_address, self.identity_address);
         let settings = server.settings;
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let told = Told { health, ready, names: server.services.names() };
+        let health = HealthStates::default();
+        let mut names = server.services.names();
+        names.extend(server.administration.names());
+        let told = Told { health: health.clone(), ready, names };
         let watcher = readiness::watch(settings.service, told.clone(), server.pool.clone(), server.migrator).await;
 
         let encrypted = tls.is_some();
@@ -228,18 +237,26 @@ impl Bound {
         };
         let main = edge(settings.limits.connections, settings.limits.connections_per_address);
         let levels = tokio::spawn(keep_measuring(shares.levels(settings.service, main.connections())));
-        let calls = CallLayer::new(settings.service, settings.limits, Arc::clone(&shares), server.authenticator);
+        let calls = CallResources {
+            service: settings.service,
+            limits: settings.limits,
+            gzip_from: settings.gzip_from,
+            shares: Arc::clone(&shares),
+            authenticator: server.authenticator,
+        };
+        let calls = Arc::new(calls);
         let port = |edge, services: Services| {
-            let routes = services.with(health_service.clone()).reflected()?.into_routes();
-            let calls = calls.layer(routes);
-            Ok::<_, anyhow::Error>(Port { edge, tls: tls.clone(), calls, concurrent_calls: settings.limits.calls })
+            let services = services.with(health.service()).reflected();
+            let names = services.names();
+            let calls = Calls::new(services.into_routes(), names, Arc::clone(&calls));
+            Port { edge, tls: tls.clone(), calls, concurrent_calls: settings.limits.calls }
         };
         let (stop, stopping) = watch::channel(false);
         let mut ports = JoinSet::new();
-        ports.spawn(port(main, server.services)?.serve(listener, stopping.clone()));
+        ports.spawn(port(main, server.services).serve(listener, stopping.clone()));
         if let Some(listener) = identity_listener {
             let edge = edge(ADMINISTRATORS, ADMINISTRATORS);
-            ports.spawn(port(edge, server.administration)?.serve(listener, stopping));
+            ports.spawn(port(edge, server.administration).serve(listener, stopping));
         }
         let mut serving = tokio::spawn(async move { while ports.join_next().await.is_some() {} });
         let housekeeping = tokio::spawn(forget_old_replies(server.pool.driver().clone()));
@@ -259,7 +276,7 @@ impl Bound {
         watcher.abort();
         housekeeping.abort();
         levels.abort();
-        told.set(false).await;
+        told.set(false);
         tokio::time::sleep(settings.drain_notice).await;
         stop.send_replace(true);
         match tokio::time::timeout(settings.drain_limit, &mut serving).await {

@@ -18,9 +18,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch::Sender;
 use tokio::task::JoinHandle;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 
+use super::health::HealthStates;
 use crate::database;
 use crate::pool::Pool;
 use crate::sandbox::Sandbox;
@@ -45,18 +44,18 @@ pub(super) async fn watch(
     pool: Pool,
     migrator: &'static Migrator,
 ) -> JoinHandle<()> {
-    told.health.set_service_status(LIVENESS, ServingStatus::Serving).await;
+    told.health.set(&[LIVENESS], true);
     let mut database = Database::of(service, pool, migrator);
     let mut was = None;
     let now = database.check(&mut was).await;
     measure(service, &database.pool);
-    told.set(now).await;
+    told.set(now);
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let now = database.check(&mut was).await;
             measure(service, &database.pool);
-            told.set(now).await;
+            told.set(now);
         }
     })
 }
@@ -65,7 +64,7 @@ pub(super) async fn watch(
 #[derive(Clone)]
 pub(super) struct Told {
     /// Health over gRPC.
-    pub(super) health: HealthReporter,
+    pub(super) health: HealthStates,
     /// The admin port.
     pub(super) ready: Sender<bool>,
     /// The services by their names: clients that check health ask for the one they call.
@@ -74,11 +73,8 @@ pub(super) struct Told {
 
 impl Told {
     /// Reports the state to gRPC health and to the admin port.
-    pub(super) async fn set(&self, now: bool) {
-        let status = if now { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for name in READINESS.iter().chain(&self.names) {
-            self.health.set_service_status(*name, status).await;
-        }
+    pub(super) fn set(&self, now: bool) {
+        self.health.set(READINESS.iter().chain(&self.names), now);
         self.ready.send_replace(now);
     }
 }

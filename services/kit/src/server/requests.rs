@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use communal_proto::contract::v1::Reason as Common;
 use communal_proto::wire::{self, Broken};
 use hyper::body::{Body as HttpBody, Frame};
@@ -19,6 +19,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::calls::{overdue, overloaded};
+use super::compression::{self, NotExpanded, PREFIX};
 use super::limits::ServerLimits;
 use super::methods::Method;
 use super::shares::Shares;
@@ -27,8 +28,6 @@ use crate::identity::ChannelShare;
 use crate::limits::Shared;
 use crate::refusal::Refusal;
 
-/// A flag and four bytes of length stand in front of each message.
-const PREFIX: usize = 5;
 /// Largest request of health and reflection.
 const LARGEST_OPEN: usize = 64 * 1024;
 
@@ -39,6 +38,8 @@ type Hold = Arc<Mutex<Option<Shared>>>;
 pub(super) struct Arriving {
     body: Body,
     method: Method,
+    /// True if messages may be compressed.
+    compressed: bool,
     shares: Option<(Arc<Shares>, Arc<ChannelShare>)>,
     hold: Hold,
     held: usize,
@@ -75,6 +76,7 @@ impl Arriving {
     /// Creates the body of a request of a method, still empty. Without shares nothing is counted.
     pub(super) fn new(
         method: Method,
+        compressed: bool,
         limits: &ServerLimits,
         shares: Option<(Arc<Shares>, Arc<ChannelShare>)>,
     ) -> (Self, Refused) {
@@ -83,6 +85,7 @@ impl Arriving {
         let arriving = Self {
             body: Body::empty(),
             method,
+            compressed,
             shares,
             hold: Hold::default(),
             held: 0,
@@ -122,26 +125,56 @@ impl Arriving {
         };
         let mut ready = 0;
         let mut rows = 0;
+        // The messages as they are passed on, once one of them was compressed.
+        let mut expanded: Option<BytesMut> = None;
         self.wanted = loop {
             let Some(mut prefix) = whole.get(ready..ready + PREFIX) else { break PREFIX };
-            let compressed = prefix.get_u8() != 0;
+            let compressed = match prefix.get_u8() {
+                0 => false,
+                1 if self.compressed => true,
+                _ => return Err(malformed("请求报文的压缩方式不支持")),
+            };
             let length = prefix.get_u32() as usize;
-            if compressed {
-                // Refused by its header before the body is read, where it has one.
-                return Err(malformed("请求报文的压缩方式不支持"));
-            }
             self.fits(length)?;
             let Some(message) = whole.get(ready + PREFIX..ready + PREFIX + length) else { break PREFIX + length };
-            rows += self.check(message)?;
+            if compressed {
+                let out = expanded.get_or_insert_with(|| BytesMut::from(whole.get(..ready).unwrap_or_default()));
+                let message = self.expand(message, whole.len() + out.len())?;
+                rows += self.check(&message)?;
+                out.put_u8(0);
+                // No message is larger than 16 MiB.
+                out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+                out.extend_from_slice(&message);
+            } else {
+                rows += self.check(message)?;
+                if let Some(out) = &mut expanded {
+                    out.extend_from_slice(whole.get(ready..ready + PREFIX + length).unwrap_or_default());
+                }
+            }
             ready += PREFIX + length;
         };
         self.begun.extend_from_slice(whole.get(ready..).unwrap_or_default());
-        if ready > 0 {
+        let passed_on = (ready > 0).then(|| expanded.map_or_else(|| whole.slice(..ready), BytesMut::freeze));
+        if let Some(messages) = &passed_on {
             let before = if self.method.shape.uploads { 0 } else { self.through };
-            self.through = before + ready + rows;
+            self.through = before + messages.len() + rows;
         }
         self.count(self.through + self.begun.len())?;
-        Ok((ready > 0).then(|| whole.slice(..ready)))
+        Ok(passed_on)
+    }
+
+    /// Expands a compressed message. What it becomes is limited and counted like one that comes plain, before it is there;
+    /// `beside` are the bytes of the body that are in memory meanwhile.
+    fn expand(&mut self, message: &[u8], beside: usize) -> Result<Vec<u8>, Refusal> {
+        let before = self.through + beside;
+        let expanded = compression::expand(message, |size| {
+            self.fits(size)?;
+            self.count(before + size)
+        });
+        expanded.map_err(|reason| match reason {
+            NotExpanded::Malformed => malformed("请求报文不是gzip压缩的报文"),
+            NotExpanded::NotAdmitted(refusal) => refusal,
+        })
     }
 
     fn fits(&self, length: usize) -> Result<(), Refusal> {
@@ -249,6 +282,10 @@ impl HttpBody for Arriving {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
     use http_body_util::{BodyExt as _, StreamBody};
     use prost::Message as _;
 
@@ -269,7 +306,7 @@ mod tests {
     async fn arrives(path: &str, body: &[u8], piece: usize) -> (Vec<u8>, Option<Refusal>) {
         let pieces: Vec<_> =
             body.chunks(piece).map(|piece| Ok::<_, Status>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
-        let (arriving, mut refused) = Arriving::new(Method::of(path), &ServerLimits::default(), None);
+        let (arriving, mut refused) = Arriving::new(Method::of(path), true, &ServerLimits::default(), None);
         let mut arriving = arriving.of(Body::new(StreamBody::new(tokio_stream::iter(pieces))));
         let mut through = Vec::new();
         let reading = async {
@@ -299,6 +336,46 @@ mod tests {
         }
         let (through, refusal) = arrives(IMPORT, &body[..body.len() - 1], 1_000).await;
         assert_eq!((through.len() < body.len(), refusal.unwrap().reason()), (true, "FIELD_MALFORMED"));
+    }
+
+    /// The messages of a body, each with the flag of a compressed one.
+    fn gzipped(messages: &[Vec<u8>]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for message in messages {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(message).unwrap();
+            let mut framed = framed(&encoder.finish().unwrap());
+            framed[0] = 1;
+            body.extend(framed);
+        }
+        body
+    }
+
+    #[tokio::test]
+    async fn compressed_messages_are_passed_on_plain_and_limited_by_what_they_become() {
+        let line = pb::ReceivableLine { customer_id: "C".repeat(20), ..Default::default() };
+        let messages: Vec<_> = (0..40)
+            .map(|lines| {
+                pb::ImportReceivableLinesRequest { batch: None, lines: vec![line.clone(); lines] }.encode_to_vec()
+            })
+            .collect();
+        let plain: Vec<u8> = messages.iter().flat_map(|message| framed(message)).collect();
+        let mut mixed = gzipped(&messages[..20]);
+        mixed.extend(messages[20..].iter().flat_map(|message| framed(message)));
+        for (body, piece) in
+            [(gzipped(&messages), 7), (gzipped(&messages), 100_000), (mixed.clone(), 1), (mixed, 10_000)]
+        {
+            let (through, refusal) = arrives(IMPORT, &body, piece).await;
+            assert!(through == plain && refusal.is_none(), "{piece}: {refusal:?}");
+        }
+        // A bomb of 50 MB, and rows beyond the limit, are refused as if they came plain.
+        let (through, refusal) = arrives(IMPORT, &gzipped(&[vec![0; 50 << 20]]), 100_000).await;
+        assert_eq!((through.len(), refusal.unwrap().reason()), (0, "REQUEST_TOO_LARGE"));
+        let (through, refusal) = arrives(SALE, &gzipped(&[[0x0a, 0].repeat(1_001)]), 100_000).await;
+        assert_eq!((through.len(), refusal.unwrap().reason()), (0, "FIELD_MALFORMED"));
+        let mut no_gzip = framed(b"no gzip");
+        no_gzip[0] = 1;
+        assert_eq!(arrives(SALE, &no_gzip, 100).await.1.unwrap().reason(), "FIELD_MALFORMED");
     }
 
     #[tokio::test]

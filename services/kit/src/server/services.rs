@@ -1,13 +1,14 @@
 //! The gRPC services of one port.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use http::{Request, Response};
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 
-use super::reflection;
+use super::reflection::{self, Described};
 
 /// Services and their names, gathered with [`Services::with`].
 #[derive(Debug, Default)]
@@ -45,11 +46,12 @@ impl Services {
         Self { routes: self.routes.add_service(service), ..self }
     }
 
-    /// Adds reflection of what was added so far.
-    pub(super) fn reflected(self) -> anyhow::Result<Self> {
-        let descriptors = reflection::descriptors(&self.names);
-        let (v1, v1alpha) = (reflection::of(&descriptors).build_v1()?, reflection::of(&descriptors).build_v1alpha()?);
-        Ok(self.with(v1).with(v1alpha))
+    /// Adds reflection of what was added so far, and of itself.
+    pub(super) fn reflected(self) -> Self {
+        let mut names = self.names();
+        names.extend(reflection::NAMES);
+        let described = Arc::new(Described::new(&names));
+        self.with(reflection::v1::service(&described)).with(reflection::v1alpha::service(&described))
     }
 
     /// The names of the services.

@@ -3,6 +3,7 @@
 //! sets the subscriber of its whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod clients;
 mod least_right;
 mod limits;
 mod pool;

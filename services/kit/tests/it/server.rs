@@ -3,6 +3,7 @@
 //! is called here.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -133,6 +134,7 @@ impl Service {
             admin_address: ([127, 0, 0, 1], 0).into(),
             identity_address: Some(([127, 0, 0, 1], 0).into()),
             limits,
+            gzip_from: NonZeroUsize::new(1),
             connection_age,
             drain_notice: Duration::from_millis(200),
             drain_limit,
