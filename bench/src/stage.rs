@@ -282,8 +282,14 @@ impl Stage {
         run(&["store", "add", RETAIL, STORE, "--name", "城东营业厅", "--region", "110101000000"])?;
         let tenants = ["--tenant", RETAIL, "--tenant", NETWORK];
         let key = self.register("billing", database, "key", &tenants)?;
-        let metadata =
-            [("x-channel-id", CHANNEL), ("x-channel-key", &key), ("x-operator-id", OPERATOR), ("x-tenant-id", RETAIL)];
+        let metadata = [
+            ("x-channel-id", CHANNEL),
+            ("x-channel-key", &key),
+            ("x-operator-id", OPERATOR),
+            ("x-tenant-id", RETAIL),
+            // The clients of the rows take more than others do.
+            ("x-max-reply-bytes", "67108864"),
+        ];
         let metadata = metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).to_vec();
         let pool = self.fill(database, fill).await?;
         let process = self.serve("billing", database)?;

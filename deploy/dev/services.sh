@@ -191,6 +191,8 @@ up_command() {
         esac
         shift
     done
+    # Found before minutes of building, not after them.
+    [ -z "$clock" ] || is_time "$clock" || die 64 "--clock $clock: it is a time like 2026-01-05T10:00 or 2026-01-05"
     [ -z "$clock" ] || [ "${COMMUNAL_DEMO:-1}" = 1 ] || die 64 "--clock is for demo data; COMMUNAL_DEMO is 0"
     case ${COMMUNAL_DEMO:-1} in 0 | 1) ;; *) die 64 "COMMUNAL_DEMO=$COMMUNAL_DEMO: it is 1 (load demo data) or 0 (start empty)" ;; esac
     # Nobody in the demo data has a phone to which a code could be sent.
@@ -212,6 +214,11 @@ up_command() {
     export_settings
     prepare_data
     serve "$detach"
+}
+
+# is_time TEXT: whether a text is a day, perhaps with a time. Whether the month has the day is left to the program.
+is_time() {
+    printf '%s' "$1" | grep -qE '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])(T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?)?$'
 }
 
 # The file of the sandbox clock; there is one once somebody asked for such a clock, and it goes with the data.
@@ -308,6 +315,8 @@ serve() {
     service_pid=$!
     set +m
     echo "$service_pid" >"$run_dir/communal.pid"
+    # Commands are those of what runs, whatever COMMUNAL_PROFILE they are called with.
+    printf '%s\n' "$programs" >"$run_dir/programs"
     if ! wait_ready "$service_pid" 60; then
         if [ -n "$detach" ]; then
             warn "Communal did not become ready; the end of $log:"
@@ -465,7 +474,12 @@ need_running() {
     [ -d "$COMMUNAL_HOME" ] && [ -n "$(serving_pid)" ] ||
         die 1 "Communal does not run in $COMMUNAL_HOME (COMMUNAL_HOME): ./dev up"
     make_home
-    find_programs || die 1 "the programs that run are gone: ./dev down, then ./dev up"
+    if [ -f "$run_dir/programs" ]; then
+        programs=$(cat "$run_dir/programs")
+        [ -x "$programs/communal" ] && [ -x "$programs/billing" ] && [ -x "$programs/community" ]
+    else
+        find_programs
+    fi || die 1 "the programs that run are gone: ./dev down, then ./dev up"
     export_settings
 }
 

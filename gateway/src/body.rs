@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use communal_kit::edge::Progress;
+use communal_kit::gzip::{Expansion, NoGzip};
 use communal_kit::limits::Shared;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
@@ -47,13 +48,35 @@ impl Bodies {
         Self { limits: *limits, shares: Arc::clone(shares) }
     }
 
-    pub(crate) async fn read(&self, body: &mut Incoming, share: &AddressShare) -> Result<ReadBody, Unread> {
+    /// Reads a body, and expands it if it is compressed by gzip.
+    pub(crate) async fn read(&self, body: &mut Incoming, gzip: bool, share: &AddressShare) -> Result<ReadBody, Unread> {
         // A body that arrives takes no place among the calls: it may come slowly, or not at all.
         let _arriving = Shared::take(&self.shares.bodies, &share.bodies, 1).ok_or(Unread::NoRoom)?;
-        match tokio::time::timeout(self.limits.body_time, self.collect(body, share)).await {
+        let read = async {
+            let read = self.collect(body, share).await?;
+            if gzip { self.expand(&read.bytes, share).await } else { Ok(read) }
+        };
+        match tokio::time::timeout(self.limits.body_time, read).await {
             Ok(outcome) => outcome,
             Err(_) => Err(too_slow()),
         }
+    }
+
+    /// Expands a body. The limit is that of a plain one, and memory is reserved for each part before the next is made.
+    async fn expand(&self, compressed: &[u8], share: &AddressShare) -> Result<ReadBody, Unread> {
+        let mut room = None;
+        let mut expansion = Expansion::new(compressed);
+        let mut before = 0;
+        while let Some(size) = expansion.next_part().map_err(|NoGzip| Unread::NotDispatched(NotDispatched::NoGzip))? {
+            if size > self.limits.body_bytes {
+                return Err(Unread::NotDispatched(NotDispatched::TooLarge(self.limits.body_bytes)));
+            }
+            self.reserve(&mut room, size - before, share)?;
+            before = size;
+            // Other calls go on between two parts.
+            tokio::task::yield_now().await;
+        }
+        Ok(ReadBody { bytes: expansion.into_whole().into(), _room: room })
     }
 
     async fn collect(&self, body: &mut Incoming, share: &AddressShare) -> Result<ReadBody, Unread> {

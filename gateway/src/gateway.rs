@@ -247,8 +247,8 @@ impl Gateway {
         let body = if route.verb == Method::GET {
             ReadBody::none()
         } else {
-            unencoded(&head.headers)?;
-            self.bodies.read(&mut body, share).await.map_err(|unread| match unread {
+            let gzip = is_gzipped(&head.headers)?;
+            self.bodies.read(&mut body, gzip, share).await.map_err(|unread| match unread {
                 Unread::NotDispatched(not_dispatched) => Outcome::NotDispatched(not_dispatched),
                 Unread::NoRoom => self.refused(Class::Overloaded),
             })?
@@ -380,12 +380,20 @@ impl Gateway {
     }
 }
 
-/// Refuses a body that is compressed: what it would become is not bounded by what was sent.
-fn unencoded(headers: &HeaderMap) -> Result<(), NotDispatched> {
-    let mut encodings = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
-    match encodings.find(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        Some(encoding) => Err(NotDispatched::Encoded(encoding.chars().take(LONGEST_ENCODING).collect())),
-        None => Ok(()),
+/// Returns whether a body is compressed by gzip.
+///
+/// # Errors
+/// Returns `Encoded` if it is encoded in another way, or twice.
+fn is_gzipped(headers: &HeaderMap) -> Result<bool, NotDispatched> {
+    let values = headers.get_all(CONTENT_ENCODING).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let mut encodings = values.filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
+    match (encodings.next(), encodings.next()) {
+        (None, _) => Ok(false),
+        (Some(encoding), None) if encoding.eq_ignore_ascii_case("gzip") => Ok(true),
+        (Some(encoding), None) => Err(NotDispatched::Encoded(encoding.chars().take(LONGEST_ENCODING).collect())),
+        (Some(first), Some(second)) => {
+            Err(NotDispatched::Encoded(format!("{first}, {second}").chars().take(LONGEST_ENCODING).collect()))
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-// Makes the bills of a community that are due and says what its payers owe then, as a nightly job would.
+// Makes the bills of a community that are due and says who owes most then, as a nightly job would.
 //
 // Usage: node nightly-bills.mjs [ADDRESS]. COMMUNAL_TOKEN is a bearer token of the operator (`./dev token` prints the demo's); app and
 // community come from COMMUNAL_APP_ID and COMMUNAL_COMMUNITY_ID. The contract is read from proto/ at start, nothing is generated.
@@ -69,9 +69,9 @@ try {
     const before = owed.get(fee.payer_obj_name) ?? 0n;
     owed.set(fee.payer_obj_name, before + tenThousandths(fee.owe_fee));
   }
-  for (const [payer, amount] of [...owed].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    if (amount > 0n) console.log(`${payer}  ${print(amount)}`);
-  }
+  const debtors = [...owed].filter(([, amount]) => amount > 0n).sort(([, a], [, b]) => (a < b ? 1 : -1));
+  console.log(`${debtors.length} payers owe ${print(debtors.reduce((sum, [, amount]) => sum + amount, 0n))}; the most:`);
+  for (const [payer, amount] of debtors.slice(0, 5)) console.log(`  ${payer}  ${print(amount)}`);
 } catch (error) {
   // The stable reason is in ErrorInfo; the text says it too.
   console.error(`${grpc.status[error.code] ?? 'ERROR'}: ${error.details ?? error.message}`);

@@ -65,6 +65,8 @@ pub(crate) enum NotDispatched {
     RequestIdContradicts(&'static str),
     /// The body is encoded in this way, which is not taken.
     Encoded(String),
+    /// The body says that it is compressed by gzip and is not.
+    NoGzip,
     /// This header is not a number of milliseconds.
     NoMilliseconds(&'static str),
     /// The credentials are too large to be real.
@@ -79,6 +81,7 @@ impl NotDispatched {
             Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Malformed(_)
+            | Self::NoGzip
             | Self::Broken
             | Self::UnknownKeys(_)
             | Self::NoMilliseconds(_)
@@ -96,7 +99,7 @@ impl NotDispatched {
         match self {
             Self::Unknown(_) => "INTERFACE_UNKNOWN",
             Self::WrongMethod { .. } => "HTTP_METHOD_WRONG",
-            Self::Malformed(_) => "BODY_MALFORMED",
+            Self::Malformed(_) | Self::NoGzip => "BODY_MALFORMED",
             Self::TooLarge(_) => "BODY_TOO_LARGE",
             Self::TooSlow => "BODY_TOO_SLOW",
             Self::Broken => "BODY_BROKEN",
@@ -132,8 +135,9 @@ impl NotDispatched {
             }
             Self::RequestIdContradicts(name) => format!("请求头{name}与请求流水号不一致"),
             Self::Encoded(encoding) => {
-                format!("不支持请求报文的编码（content-encoding：{encoding}），请发送未压缩的JSON")
+                format!("不支持请求报文的编码（content-encoding：{encoding}），请发送未压缩或以gzip压缩的JSON")
             }
+            Self::NoGzip => "请求报文不是有效的gzip数据".to_owned(),
             Self::NoMilliseconds(name) => format!("请求头{name}应为不小于1的整数，单位毫秒"),
             Self::CredentialsTooLarge => "请求头过大".to_owned(),
             Self::CredentialContradicts(name) => format!("鉴权失败：{name} 出现多次且取值不同"),

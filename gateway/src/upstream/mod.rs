@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use communal_kit::delivery::{Undelivered, undelivered};
+use communal_kit::server::MOST_REPLY;
 use http::uri::PathAndQuery;
 use metrics::counter;
 use tonic::metadata::MetadataMap;
@@ -22,7 +23,7 @@ use crate::plan::{Owner, Route};
 use service_replicas::ServiceReplicas;
 use transport::Transport;
 
-/// Largest reply; the services send no larger one.
+/// Largest reply that is taken; the services are told.
 const LARGEST_REPLY: usize = 64 * 1024 * 1024;
 /// The most service replicas that are tried for a call that none of them accepts.
 const MOST_REPLICAS_TRIED: usize = 4;
@@ -113,6 +114,7 @@ impl Upstream {
                 counter!("gateway_redelivered_calls_total", "service" => self.service).increment(1);
             }
             let mut request = Request::from_parts(metadata.clone(), tonic::Extensions::default(), message.clone());
+            request.metadata_mut().insert(MOST_REPLY, LARGEST_REPLY.into());
             request.set_timeout(whole_milliseconds(deadline.saturating_sub(began.elapsed())));
             let status = match replica.call(request, path.clone()).await {
                 Ok(reply) => return Ok(reply),

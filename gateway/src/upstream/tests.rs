@@ -194,6 +194,53 @@ async fn a_call_that_a_replica_accepted_is_never_repeated() {
 }
 
 #[tokio::test]
+async fn a_call_that_goaway_overtakes_between_its_head_and_its_body_is_made_again() {
+    /// The type of a frame that begins a stream, and the bytes before its payload.
+    const HEADERS: u8 = 1;
+    const FRAME_HEAD: usize = 9;
+    const PREFACE: usize = 24;
+    let stopping = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let good = replica("127.0.0.1:0", ServingStatus::Serving).await;
+    let addresses = Addresses::new(Mutex::new(vec![stopping.local_addr().unwrap(), good.address]));
+    let overtaken = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&overtaken);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = stopping.accept().await {
+            use tokio::io::AsyncWriteExt as _;
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            let (mut received, mut at) = (Vec::new(), PREFACE);
+            'head: loop {
+                while let Some(head) = received.get(at..at + FRAME_HEAD) {
+                    let head: &[u8] = head;
+                    if head[3] == HEADERS {
+                        break 'head;
+                    }
+                    at += FRAME_HEAD + usize::from(head[1]) * 256 + usize::from(head[2]);
+                }
+                if stream.read_buf(&mut received).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            // GOAWAY: no stream was or will be processed; no error.
+            stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
+            *counted.lock().unwrap() += 1;
+            // The body may still come, and is read by nobody.
+            drop(stream);
+        }
+    });
+    let upstream = upstream(&addresses);
+    let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+    let large = Bytes::from(vec![0x12; 3 << 20]);
+    for _ in 0..20 {
+        assert_eq!(call(&upstream).await.unwrap(), 1);
+        // A body that is still being sent; the other replica says what it thinks of it.
+        let sent = upstream.call(&path, &MetadataMap::new(), &large, Duration::from_secs(5)).await;
+        assert_ne!(sent.unwrap_err().code(), Code::Unavailable);
+    }
+    assert!(*overtaken.lock().unwrap() > 0);
+}
+
+#[tokio::test]
 async fn without_a_replica_a_call_fails_immediately_as_unavailable() {
     let nobody: Vec<SocketAddr> = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().unwrap()).into();
     let upstream = upstream(&Addresses::new(Mutex::new(nobody)));

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use communal_gateway::plan::Contract;
 use communal_gateway::{Config, OnUnknownKeys};
+use communal_kit::gzip::gzip;
 use communal_proto::billing::v1::{
     ChargePackType, QueryUserArrearagesRequest, QueryUserArrearagesResponse, ReceivableLine,
     UpdateSalePackagePriceRequest, UpdateSalePackagePriceResponse,
@@ -81,13 +82,32 @@ async fn a_header_with_two_values_is_refused_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_told_so_and_not_that_it_is_no_json() {
+async fn a_body_may_be_gzipped_and_another_encoding_is_told_by_name() {
     let rig = Rig::replying(QueryUserArrearagesResponse::default()).await;
-    let post = || rig.client.post(format!("{}{ARREARS}", rig.url)).body("{}");
-    let reply = Reply::of(post().header("content-encoding", "gzip")).await;
-    assert_eq!((reply.status, reply.header("x-reason")), (415, "BODY_ENCODED"));
-    assert!(reply.text.contains("content-encoding：gzip"), "{}", reply.text);
-    assert_eq!(Reply::of(post().header("content-encoding", "identity")).await.status, 200);
+    let post = |encoding: &str, body: Vec<u8>| {
+        let request = rig.client.post(format!("{}{ARREARS}", rig.url)).header("content-encoding", encoding);
+        Reply::of(request.body(body))
+    };
+    let body =
+        br#"{"ACC_VOLPRICE_OWE": {"BOOK_AID": "B000000000000001", "RET_STORES_AID": "E000000000000000000000001"}}"#;
+    assert_eq!(post("gzip", gzip(body).unwrap()).await.status, 200);
+    assert_eq!(post("identity", body.to_vec()).await.status, 200);
+    let received = rig.received();
+    assert_eq!(received.len(), 2);
+    assert!(!received[0].message.is_empty());
+    assert_eq!(received[0].message, received[1].message);
+    for encoding in ["br", "gzip, gzip", "deflate"] {
+        let reply = post(encoding, body.to_vec()).await;
+        assert_eq!((reply.status, reply.header("x-reason")), (415, "BODY_ENCODED"));
+        assert!(reply.text.contains(&format!("content-encoding：{encoding}")), "{}", reply.text);
+    }
+    let reply = post("gzip", body.to_vec()).await;
+    assert_eq!((reply.status, reply.header("x-reason")), (400, "BODY_MALFORMED"), "{}", reply.text);
+    assert!(reply.text.contains("gzip"), "{}", reply.text);
+    // A bomb of 200 MB in 200 KB.
+    let reply = post("gzip", gzip(&vec![b' '; 200 << 20]).unwrap()).await;
+    assert_eq!((reply.status, reply.header("x-reason")), (413, "BODY_TOO_LARGE"));
+    assert_eq!(rig.received().len(), 2);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub mod database;
 pub mod dates;
 pub mod delivery;
 pub mod edge;
+pub mod gzip;
 pub mod idempotency;
 pub mod identity;
 pub mod limits;

@@ -19,11 +19,12 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::calls::{overdue, overloaded};
-use super::compression::{self, NotExpanded, PREFIX};
+use super::compression::PREFIX;
 use super::limits::ServerLimits;
 use super::methods::Method;
 use super::shares::Shares;
 use crate::edge::{Answer, Progress};
+use crate::gzip::{Expansion, NoGzip};
 use crate::identity::ChannelShare;
 use crate::limits::Shared;
 use crate::refusal::Refusal;
@@ -167,14 +168,13 @@ impl Arriving {
     /// `beside` are the bytes of the body that are in memory meanwhile.
     fn expand(&mut self, message: &[u8], beside: usize) -> Result<Vec<u8>, Refusal> {
         let before = self.through + beside;
-        let expanded = compression::expand(message, |size| {
+        let mut expansion = Expansion::new(message);
+        while let Some(size) = expansion.next_part().map_err(|NoGzip| malformed("请求报文不是gzip压缩的报文"))?
+        {
             self.fits(size)?;
-            self.count(before + size)
-        });
-        expanded.map_err(|reason| match reason {
-            NotExpanded::Malformed => malformed("请求报文不是gzip压缩的报文"),
-            NotExpanded::NotAdmitted(refusal) => refusal,
-        })
+            self.count(before + size)?;
+        }
+        Ok(expansion.into_whole())
     }
 
     fn fits(&self, length: usize) -> Result<(), Refusal> {

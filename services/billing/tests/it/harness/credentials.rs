@@ -6,6 +6,7 @@ use communal_fixtures::credentials::billing::{self, metadata};
 pub use communal_fixtures::credentials::billing::{NETWORK, OTHER_NETWORK, OTHER_RETAIL, RETAIL, SEALING_KEY, STORE};
 use communal_kit::call::{Call, Tenant};
 use communal_kit::identity::TenantKind;
+use communal_kit::server::MOST_REPLY;
 use communal_kit::write::announce;
 use communal_proto::billing::v1::Store;
 use sqlx::PgPool;
@@ -40,6 +41,7 @@ impl Interceptor for Caller {
         if let Some(id) = &self.request_id {
             request.metadata_mut().insert("idempotency-key", id.parse().unwrap());
         }
+        request.metadata_mut().insert(MOST_REPLY, (64_u32 << 20).into());
         Ok(request)
     }
 }

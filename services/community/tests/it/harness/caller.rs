@@ -1,5 +1,6 @@
 //! A caller of the service, with a method for each RPC, and how tests read a refusal.
 
+use communal_kit::server::MOST_REPLY;
 use communal_proto::community::v1::bill_rule_service_client::BillRuleServiceClient;
 use communal_proto::community::v1::charging_service_client::ChargingServiceClient;
 use communal_proto::community::v1::community_service_client::CommunityServiceClient;
@@ -92,6 +93,7 @@ impl Caller {
         for (name, value) in &self.metadata {
             request.metadata_mut().insert(*name, value.parse().unwrap());
         }
+        request.metadata_mut().insert(MOST_REPLY, (64_u32 << 20).into());
         request
     }
 
