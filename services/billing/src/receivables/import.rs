@@ -308,7 +308,7 @@ impl<'a> Reading<'a> {
             ready.months = months.filter(|month| self.opened.insert(*month)).collect();
             store::open_line_months(self.pool, &ready.months).await?;
         }
-        if writer.portions.send(Portion::Lines(ready)).await.is_ok() {
+        if writer.portions.send(Portion::Lines(Box::new(ready))).await.is_ok() {
             return Ok(());
         }
         match self.end_writer().await? {
@@ -432,7 +432,7 @@ struct Lines {
 /// A message to the writer.
 enum Portion {
     /// Lines to write.
-    Lines(Lines),
+    Lines(Box<Lines>),
     /// The batch is complete: commit.
     End(Batch),
 }
@@ -485,7 +485,8 @@ async fn write(
     let mut existing = Vec::new();
     while let Some(portion) = incoming.recv().await {
         match portion {
-            Portion::Lines(Lines { rows, identities, months, faultless }) => {
+            Portion::Lines(lines) => {
+                let Lines { rows, identities, months, faultless } = *lines;
                 if let Some(transaction) = writing.as_mut().filter(|_| faultless) {
                     store::open_line_months(&mut **transaction, &months).await?;
                     match rows.send(transaction).await {

@@ -1,6 +1,7 @@
 //! The queries of the archive find what they look for by an index, in a company of 100,000 accounts; and so do billing points and
 //! readings from the beginning of a month on.
 
+use communal_billing::receivables::store::{lock_open_of, pay};
 use communal_proto::billing::v1::*;
 use sqlx::PgPool;
 
@@ -251,5 +252,47 @@ async fn a_month_that_begins_empty_is_filled_by_lookups_of_keys() {
         // shown. Whoever walks the month for a chunk of accounts reads more, the more the month has.
         let times = if table == "billing_point_202403" { 6 } else { 20 };
         assert!(rows <= times * i64::from(ACCOUNTS), "{table}: {scanned} rows were scanned and {looked_up} looked up");
+    }
+}
+
+/// The same of lines: they are billed, locked, paid and recognized in a month that begins empty.
+#[tokio::test]
+async fn the_lines_of_a_month_that_begins_empty_are_found_by_lookups_of_keys() {
+    const ACCOUNTS: u32 = 2_000;
+    const CHUNK: usize = 250;
+    let mut world = World::start().await;
+    let owner = PgPool::connect(&world.database.owner_url).await.unwrap();
+    // Without statistics, as the first minutes of a month are.
+    sqlx::raw_sql("ALTER TABLE receivable_open SET (autovacuum_enabled = off)").execute(&owner).await.unwrap();
+    let lines: Vec<_> = (1..=ACCOUNTS).flat_map(|n| [202_401, 202_402].map(|month| line(n, month))).collect();
+    for (n, lines) in lines.chunks(2 * CHUNK).enumerate() {
+        world.import_as(NETWORK, &format!("chunk-{n}"), lines).await.unwrap();
+    }
+    let accounts: Vec<_> = (1..=ACCOUNTS).map(|n| format!("A{n:015}")).collect();
+    for (n, chunk) in accounts.chunks(CHUNK).enumerate() {
+        let chunk: Vec<_> = chunk.iter().map(String::as_str).collect();
+        let mut transaction = world.transaction().await;
+        let open = lock_open_of(&mut transaction, NETWORK, &chunk).await.unwrap();
+        assert_eq!(open.len(), 2 * CHUNK);
+        let amounts = ["157.49", "1"];
+        let payments: Vec<_> = open.iter().zip(0..).map(|(l, n)| payment(l, amounts[n % 2], "W1", 3)).collect();
+        assert_eq!(pay(&mut transaction, &payments).await.unwrap(), 2 * CHUNK as u64);
+        transaction.commit().await.unwrap();
+        let again = world.import_as(NETWORK, &format!("again-{n}"), &lines[n * 2 * CHUNK..(n + 1) * 2 * CHUNK]).await;
+        assert_eq!(reason(again), "LINE_EXISTS");
+    }
+    world.stop().await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let fetched: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT relname::text, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables
+         WHERE relname IN ('receivable_open', 'receivable_line_202401') ORDER BY 1",
+    )
+    .fetch_all(&owner)
+    .await
+    .unwrap();
+    assert_eq!(fetched.len(), 2);
+    for (table, rows) in fetched {
+        // A line is locked and paid, or asked for once; whoever walks the month for a chunk of accounts reads more.
+        assert!(rows <= 6 * i64::from(ACCOUNTS), "{table}: {rows} rows were read");
     }
 }
