@@ -14,6 +14,7 @@ use communal_kit::uploads::UploadLimits;
 use rust_decimal::Decimal;
 
 use crate::vocabulary::personal::PersonalKeys;
+use crate::vocabulary::vacancy::VacancyRatios;
 
 /// The setting of the database's URL.
 pub const DATABASE_URL: &str = "billing_database_url";
@@ -38,6 +39,8 @@ pub struct Config {
     pub import_lines: u32,
     /// How many times the daily average of the bills before, or what part of it, a reading may measure a day.
     pub reading_factor: Decimal,
+    /// The ratios at which areas of vacant premises are charged.
+    pub vacancy_ratios: VacancyRatios,
     /// The keys of personal data.
     pub personal: PersonalKeys,
     /// Whether a customer's phone is proved by a code; off lets any code pass.
@@ -87,6 +90,7 @@ impl Config {
             arrears_cap: reader.parsed("arrears_cap", 10_000),
             import_lines: reader.parsed("import_lines", 2_000_000),
             reading_factor: reading_factor(reader),
+            vacancy_ratios: reader.parsed("billing_vacancy_ratios", VacancyRatios::default()),
             personal: personal(reader),
             verify_codes: reader.parsed("billing_verify_codes", Switch::On),
             portions: PortionLimits::read(reader),

@@ -37,6 +37,7 @@ use communal_proto::billing::v1::approval_ratio_service_server::ApprovalRatioSer
 use communal_proto::billing::v1::archive_service_server::ArchiveServiceServer;
 use communal_proto::billing::v1::billing_point_service_server::BillingPointServiceServer;
 use communal_proto::billing::v1::book_service_server::BookServiceServer;
+use communal_proto::billing::v1::calculation_service_server::CalculationServiceServer;
 use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceServiceServer;
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
 use communal_proto::billing::v1::customer_service_server::CustomerServiceServer;
@@ -163,6 +164,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         receivables.imports(),
         config.reading_factor,
     );
+    let vacancy = Arc::new(config.vacancy_ratios);
+    let calculations = calculation::rpc::CalculationRpc::new(pool.clone(), config.clock.clone(), vacancy);
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
         .with(PackageServiceServer::new(packages.clone()).max_decoding_message_size(LARGEST_REQUEST))
@@ -195,6 +198,11 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .with(VerificationServiceServer::new(verification).max_decoding_message_size(LARGEST_REQUEST))
         .with(BillingPointServiceServer::new(points).max_decoding_message_size(LARGEST_REQUEST))
         .with(ReadingServiceServer::new(readings).max_decoding_message_size(LARGEST_REQUEST))
+        .with(
+            CalculationServiceServer::new(calculations)
+                .max_decoding_message_size(LARGEST_REQUEST)
+                .max_encoding_message_size(LARGEST_REPLY),
+        )
         .with(QuoteServiceServer::new(quotes::rpc::QuoteRpc).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);

@@ -4,6 +4,7 @@
 //! The documented writes return no identifier, so clients find what they added by its name; where a name is the
 //! only handle it is unique, in whatever width, case and spacing it is written (`folded` in the migrations).
 
+pub mod accumulators;
 pub mod billable;
 pub mod books;
 pub mod customers;

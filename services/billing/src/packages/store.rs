@@ -118,8 +118,7 @@ macro_rules! select_packages {
                    by_power AS "by_power: Stored<YesNo>", power_range, delivery_grade,
                    voltage AS "voltage: Stored<TransVoltageType>", state AS "state: Stored<PackStateType>",
                    start_date, stop_date
-               FROM package
-               WHERE retail_company_id = $1 "#
+               FROM package "#
                 + $rest,
             $($argument),*
         )
@@ -256,10 +255,14 @@ pub async fn lock(
     call: &Call,
     package_ids: &[PackageId],
 ) -> Result<Vec<PackageRow>, sqlx::Error> {
-    select_packages!("AND package_id = ANY($2) ORDER BY package_id FOR UPDATE", call.tenant.id, texts(package_ids) as _)
-        .fetch_all(connection)
-        .named("package_lock")
-        .await
+    select_packages!(
+        "WHERE retail_company_id = $1 AND package_id = ANY($2) ORDER BY package_id FOR UPDATE",
+        call.tenant.id,
+        texts(package_ids) as _
+    )
+    .fetch_all(connection)
+    .named("package_lock")
+    .await
 }
 
 /// Moves locked drafts to "submitted".
@@ -356,7 +359,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<PackageRow>, sqlx::Error> {
     select_packages!(
-        "AND ($2::text IS NULL OR account_item = $2)
+        "WHERE retail_company_id = $1 AND ($2::text IS NULL OR account_item = $2)
          AND ($3::text IS NULL OR state = $3)
          AND ($4::text IS NULL OR utility = $4)
          AND ($5::boolean IS NULL
@@ -388,10 +391,31 @@ pub async fn read(
     retail_company_id: &str,
     package_id: &PackageId,
 ) -> Result<Option<PackageRow>, sqlx::Error> {
-    select_packages!("AND package_id = $2", retail_company_id, package_id.as_str())
+    select_packages!("WHERE retail_company_id = $1 AND package_id = $2", retail_company_id, package_id.as_str())
         .fetch_optional(executor)
         .named("package_read")
         .await
+}
+
+/// Returns packages, each given by its retail company and identifier, those that there are.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn read_all(
+    executor: impl PgExecutor<'_>,
+    retail_company_ids: &[&str],
+    package_ids: &[&str],
+) -> Result<Vec<PackageRow>, sqlx::Error> {
+    select_packages!(
+        "JOIN unnest($1::text[], $2::text[]) AS own (company_id, id)
+             ON retail_company_id = own.company_id AND package_id = own.id
+         ORDER BY retail_company_id, package_id",
+        retail_company_ids as _,
+        package_ids as _,
+    )
+    .fetch_all(executor)
+    .named("package_read_all")
+    .await
 }
 
 /// Identifiers as a statement takes them.

@@ -137,7 +137,13 @@ impl PackageLines<'_> {
             accumulated.zip(increase).ok_or(RatingError::OutOfRange)?
         };
         let Self { kind, season, .. } = self;
-        Ok(LineTerms { kind, category_item: self.rates.main_item, season, accumulated, increase })
+        Ok(LineTerms { kind, category_item: self.energy_item(), season, accumulated, increase })
+    }
+
+    /// The category item of energy lines. Delivery prices name none.
+    fn energy_item(self) -> i64 {
+        let of_rows = self.rates.energy_item.filter(|_| self.kind != CalcFeeType::Delivery);
+        of_rows.unwrap_or(self.rates.main_item)
     }
 
     /// Adds a line that has no price row, unless its fee is zero.
@@ -197,12 +203,12 @@ impl PackageLines<'_> {
 
     /// The line of a bill that has no other: nothing, in the first tier and period, at its price.
     fn empty_line(self) -> Result<FeeLine, RatingError> {
-        let (period, price) = match (&self.rates.energy, &self.rates.space) {
+        let (period, category_item, price) = match (&self.rates.energy, &self.rates.space) {
             (Some(matrix), _) => {
                 let period = matrix.periods().first().copied().unwrap_or(Period::Whole);
-                (period, matrix.price(self.season, period, Tier::First)?)
+                (period, self.energy_item(), matrix.price(self.season, period, Tier::First)?)
             }
-            (None, Some(space)) => (Period::Whole, space.price(self.season)?),
+            (None, Some(space)) => (Period::Whole, self.rates.main_item, space.price(self.season)?),
             (None, None) => {
                 let (season, period, tier) = (self.season, Period::Whole, Tier::First);
                 return Err(RatingError::NoPrice { season, period, tier });
@@ -210,7 +216,7 @@ impl PackageLines<'_> {
         };
         Ok(FeeLine {
             kind: self.kind,
-            category_item: self.rates.main_item,
+            category_item,
             surcharge_item: 0,
             season: self.season,
             period,

@@ -33,6 +33,8 @@ pub struct Rates {
     pub seasonal: bool,
     /// Category item of lines whose price row names none.
     pub main_item: i64,
+    /// Category item of energy lines, where their price rows name one; `None` for the main item.
+    pub energy_item: Option<i64>,
     /// Prices of metered quantities; `None` if nothing metered is priced.
     pub energy: Option<PriceMatrix>,
     /// Prices by area or persons.
@@ -65,6 +67,7 @@ impl Rates {
             kind,
             seasonal: false,
             main_item,
+            energy_item: None,
             energy: None,
             space: None,
             surcharges: Vec::new(),

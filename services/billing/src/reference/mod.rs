@@ -1,7 +1,7 @@
 //! Reference data (基础资料): what must be known before anything can be billed. A folder for each kind of
 //! record.
 
-mod store;
+pub mod store;
 mod utilities;
 
 pub mod adjust_ratios;

@@ -1,4 +1,5 @@
-//! The form of a statement that reads a page of records and their total at once (see [`communal_kit::paging::Page`]).
+//! The form of a statement that reads a page of records and their total at once (see [`communal_kit::paging::Page`]), and of
+//! one that reads the records of many keys at once.
 
 /// Selects a page of rows: their columns, what they are selected from and by which condition, and their order. The
 /// arguments of the condition are numbered from `$3`. Each row has its place and the total of rows.
@@ -19,3 +20,9 @@ macro_rules! select_page {
     };
 }
 pub(super) use select_page;
+
+/// The place, from 0, of what a row was asked by, of its number by `WITH ORDINALITY`.
+#[must_use]
+pub fn place_of(ordinality: i64) -> usize {
+    usize::try_from(ordinality - 1).unwrap_or(usize::MAX)
+}

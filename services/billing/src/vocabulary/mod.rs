@@ -13,3 +13,4 @@ pub mod personal;
 pub mod position;
 pub mod quantity;
 pub mod tariff;
+pub mod vacancy;

@@ -19,6 +19,15 @@ impl AskedPage {
         Self { asked, page: Page::numbered(asked.page, asked.rows) }
     }
 
+    /// The rows of the page, out of all there are, and their number.
+    #[must_use]
+    pub fn page_of<T>(self, all: Vec<T>) -> (Vec<T>, i64) {
+        let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
+        let number = |count: i64| usize::try_from(count).unwrap_or(usize::MAX);
+        let rows = all.into_iter().skip(number(self.page.offset())).take(number(self.page.rows()));
+        (rows.collect(), total)
+    }
+
     /// The page of a reply, out of so many rows.
     #[must_use]
     pub fn reply(self, total: i64) -> Option<PageReply> {

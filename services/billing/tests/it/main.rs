@@ -6,6 +6,7 @@ mod approval_ratios;
 mod arrears;
 mod billing_points;
 mod books;
+mod calculations;
 mod catalogue;
 mod catalogue_prices;
 mod customers;

@@ -124,13 +124,13 @@ async fn an_archive_moves_in_once_and_is_used_like_any_other() {
     .await
     .unwrap();
     assert_eq!(carried, "12.50");
-    let accumulated: (String, i32, String, i32) = sqlx::query_as(
-        "SELECT year_quantity::text, quantity_year, month_quantity::text, quantity_month FROM settlement_account LIMIT 1",
+    let accumulated: (String, String, i32, i64) = sqlx::query_as(
+        "SELECT year_quantity::text, month_quantity::text, account_month, version FROM account_accumulator LIMIT 1",
     )
     .fetch_one(world.pool())
     .await
     .unwrap();
-    assert_eq!(accumulated, ("300.00".into(), 2024, "20.00".into(), 202_402));
+    assert_eq!(accumulated, ("300.00".into(), "20.00".into(), 202_402, 0));
 }
 
 #[tokio::test]

@@ -81,8 +81,8 @@ async fn the_archive_has_accounts_of_each_book_that_the_lines_are_of() {
         JOIN receivable_line r ON r.settlement_account_id = a.settlement_account_id AND r.book_id = p.book_id
             AND r.retail_company_id = p.retail_company_id";
     assert_eq!(count(&pool, of_lines).await, 240);
-    let accumulated = "SELECT count(*) FROM settlement_account
-        WHERE quantity_year = 2025 AND quantity_month = 202512 AND year_quantity > month_quantity AND month_quantity > 0";
+    let accumulated = "SELECT count(*) FROM account_accumulator
+        WHERE account_month = 202512 AND year_quantity > month_quantity AND month_quantity > 0";
     assert_eq!(count(&pool, accumulated).await, 240);
 }
 

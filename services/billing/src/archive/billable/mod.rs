@@ -97,3 +97,20 @@ pub struct BillableRegister {
     pub metered_total: Decimal,
     pub billed_total: Decimal,
 }
+
+/// The temporary package of an account as its meter point has it now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TemporaryPackage {
+    /// Its retail company; `None` without a temporary package.
+    pub company_id: Option<String>,
+    /// Its identifier.
+    pub package_id: Option<String>,
+    /// The charge-offs that it prices.
+    pub months: i32,
+    /// Those that it has priced.
+    pub months_used: i32,
+}
+
+/// The address of a meter point, which is personal: no snapshot holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeterPointAddress(pub String);

@@ -1,14 +1,16 @@
 //! The statements behind billing points. Every query is bound by the company.
 
+use std::collections::HashMap;
+
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
 use communal_proto::billing::v1::{
     BusCategType, DeviceType, EnergyFlowType, ForRateValidType, IndustryType, MeterReadChanType, ReadingsType,
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 
-use super::{BillableAccount, BillableRegister};
+use super::{BillableAccount, BillableRegister, MeterPointAddress, TemporaryPackage};
 use crate::archive::settlement_accounts::lifecycle::AccountState;
 use crate::reference::month_controls::{Kind, Series};
 use crate::vocabulary::tariff::{Utility, YesNo};
@@ -92,4 +94,54 @@ pub async fn registers(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Resu
     .fetch_all(tx)
     .named("billable_registers")
     .await
+}
+
+/// Returns the temporary packages of accounts that have a meter point.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn temporary_packages(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    ids: &[&str],
+) -> Result<HashMap<String, TemporaryPackage>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT mp.settlement_account_id, mp.temporary_company_id, mp.temporary_package_id, mp.temporary_months,
+             mp.temporary_months_used
+         FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
+         JOIN meter_point mp ON mp.company_id = own.company_id
+             AND mp.settlement_account_id = own.settlement_account_id",
+        &vec![company_id.to_owned(); ids.len()],
+        ids as _,
+    )
+    .fetch_all(executor)
+    .named("billable_temporary_packages")
+    .await?;
+    let packages = rows.into_iter().map(|row| {
+        let package = TemporaryPackage {
+            company_id: row.temporary_company_id,
+            package_id: row.temporary_package_id,
+            months: row.temporary_months,
+            months_used: row.temporary_months_used,
+        };
+        (row.settlement_account_id, package)
+    });
+    Ok(packages.collect())
+}
+
+/// Returns the address of an account's meter point; empty without one.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn address(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    settlement_account_id: &str,
+) -> Result<MeterPointAddress, sqlx::Error> {
+    let address = sqlx::query_scalar!(
+        "SELECT address FROM meter_point WHERE company_id = $1 AND settlement_account_id = $2",
+        company_id,
+        settlement_account_id,
+    );
+    Ok(MeterPointAddress(address.fetch_optional(executor).named("billable_address").await?.unwrap_or_default()))
 }

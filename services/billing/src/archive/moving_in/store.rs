@@ -17,6 +17,7 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use super::brought::Brought;
+use crate::archive::accumulators;
 use crate::archive::settlement_accounts::lifecycle::AccountState;
 use crate::archive::verification::parameters::{Figures, Package};
 use crate::archive::verification::registers::Register;
@@ -221,6 +222,14 @@ pub struct NewAccount {
     pub temporary: Option<Package>,
 }
 
+/// What an account was billed before it was brought along, and the month up to which.
+fn billed_before(new: &NewAccount) -> (&str, Option<i32>, Decimal, Decimal) {
+    let quantity = |text: &str| parse_decimal(text).unwrap_or_default();
+    let BroughtSettlementAccount { year_quantity, month_quantity, account_month, .. } = &new.brought;
+    let month = Some(*account_month).filter(|month| *month != 0);
+    (&new.account.settlement_account_id, month, quantity(year_quantity), quantity(month_quantity))
+}
+
 /// Writes archived settlement accounts with their meter points, and returns the identifiers of those that were written.
 ///
 /// # Errors
@@ -235,27 +244,20 @@ pub async fn add_accounts(
     }
     let text = |value: fn(&NewAccount) -> &str| new.iter().map(|a| value(a)).collect::<Vec<_>>();
     let number = |value: fn(&NewAccount) -> i32| new.iter().map(|a| value(a)).collect::<Vec<_>>();
-    let decimal = |value: fn(&NewAccount) -> &str| {
-        new.iter().map(|a| parse_decimal(value(a)).unwrap_or_default()).collect::<Vec<Decimal>>()
-    };
     let date = |value: fn(&NewAccount) -> i32| new.iter().map(|a| day(value(a))).collect::<Vec<Option<NaiveDate>>>();
     let ids = text(|a| &a.account.settlement_account_id);
     let users = text(|a| &a.brought.user_account_id);
     let written = sqlx::query_scalar!(
         "INSERT INTO settlement_account (company_id, settlement_account_id, user_account_id, using_customer_id, utility,
              name, address, state, business_kind, attestation, control_kind, industry_code, industry_sector, resident,
-             urban, military, temporary, public_use, inspection_cycle, remark, archived_on, year_quantity, quantity_year,
-             month_quantity, quantity_month)
+             urban, military, temporary, public_use, inspection_cycle, remark, archived_on)
          SELECT $1, new.settlement_account_id, u.user_account_id, u.using_customer_id, new.utility, new.name, new.address,
              $2, $3, $4, new.control_kind, new.industry_code, new.industry_sector, new.resident, new.urban, new.military,
-             new.temporary, new.public_use, new.inspection_cycle, new.remark, new.archived_on, new.year_quantity,
-             nullif(new.account_month, 0) / 100, new.month_quantity, nullif(new.account_month, 0)
+             new.temporary, new.public_use, new.inspection_cycle, new.remark, new.archived_on
          FROM unnest($5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[],
-                 $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::int[], $19::text[], $20::date[],
-                 $21::numeric[], $22::numeric[], $23::int[])
+                 $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::int[], $19::text[], $20::date[])
              AS new (settlement_account_id, user_account_id, utility, name, address, control_kind, industry_code,
-                 industry_sector, resident, urban, military, temporary, public_use, inspection_cycle, remark, archived_on,
-                 year_quantity, month_quantity, account_month)
+                 industry_sector, resident, urban, military, temporary, public_use, inspection_cycle, remark, archived_on)
          JOIN user_account u ON u.company_id = $1 AND u.user_account_id = new.user_account_id
          ON CONFLICT DO NOTHING
          RETURNING settlement_account_id",
@@ -279,9 +281,6 @@ pub async fn add_accounts(
         &number(|a| a.account.inspection_cycle.unwrap_or_default()),
         text(|a| &a.account.remark) as _,
         date(|a| a.brought.archived_on) as _,
-        &decimal(|a| &a.brought.year_quantity),
-        &decimal(|a| &a.brought.month_quantity),
-        &number(|a| a.brought.account_month),
     )
     .fetch_all(&mut *tx)
     .named("archive_account_add")
@@ -297,6 +296,8 @@ pub async fn add_accounts(
     .await?;
 
     let new: Vec<_> = new.iter().filter(|a| written.contains(&a.account.settlement_account_id)).collect();
+    let billed: Vec<_> = new.iter().map(|a| billed_before(a)).collect();
+    accumulators::store::begin(&mut *tx, &call.tenant.id, &billed).await?;
     let text = |value: fn(&NewAccount) -> &str| new.iter().map(|a| value(a)).collect::<Vec<_>>();
     let optional = |value: fn(&Package) -> &str| {
         new.iter().map(|a| a.temporary.as_ref().map(|t| value(t).to_owned())).collect::<Vec<Option<String>>>()

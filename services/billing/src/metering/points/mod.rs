@@ -2,7 +2,49 @@
 //!
 //! [`snapshot`] is what a point holds, [`rules`] decide when one may be made; both are pure.
 
+use communal_proto::Coded as _;
+use communal_proto::billing::v1::NormalRetroType;
+
 pub mod rpc;
 pub mod rules;
 pub mod snapshot;
 pub mod store;
+
+/// The key of a billing point of a company.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PointKey {
+    /// The account.
+    pub settlement_account_id: String,
+    /// The account month.
+    pub account_month: i32,
+    /// Normal or retro.
+    pub kind: NormalRetroType,
+    /// 0 of a normal point; retro points of a month are counted from 1.
+    pub number: i32,
+}
+
+/// The keys of points as columns, the tenant among them: no part of a key is a constant to the planner.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the columns of the tables, documented there
+pub struct PointColumns<'k> {
+    pub companies: Vec<&'k str>,
+    pub accounts: Vec<&'k str>,
+    pub months: Vec<i32>,
+    pub kinds: Vec<Option<&'static str>>,
+    pub numbers: Vec<i32>,
+}
+
+impl<'k> PointColumns<'k> {
+    /// The columns of points of a company.
+    pub fn of(company_id: &'k str, keys: impl IntoIterator<Item = &'k PointKey>) -> Self {
+        let mut columns = Self::default();
+        for PointKey { settlement_account_id, account_month, kind, number } in keys {
+            columns.companies.push(company_id);
+            columns.accounts.push(settlement_account_id);
+            columns.months.push(*account_month);
+            columns.kinds.push(kind.stored());
+            columns.numbers.push(*number);
+        }
+        columns
+    }
+}

@@ -9,12 +9,14 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::database::stored::Stored;
 use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
 use prost::Message as _;
 use sqlx::{PgConnection, PgExecutor};
 
+use super::PointKey;
 use super::rules::{Making, Standing};
 use super::snapshot::{BeyondDigits, Snapshot};
 use crate::archive::billable::{self, BillableAccount, BillableRegister};
@@ -181,6 +183,55 @@ pub async fn lock_open(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Resu
     .fetch_all(tx)
     .named("point_open_lock")
     .await
+}
+
+/// A point that is not charged off.
+#[derive(Clone, Debug)]
+pub struct UnchargedPoint {
+    /// Its key.
+    pub key: PointKey,
+    /// The book.
+    pub book_id: String,
+    /// True if the meter or the customer changed since it was made.
+    pub outdated: bool,
+    /// The fee lines of its calculation; 0 if it is not calculated.
+    pub lines: i32,
+}
+
+/// Locks the points of accounts that are not charged off, normal and retro, and returns them by account and kind.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn lock_uncharged(
+    tx: &mut PgConnection,
+    call: &Call,
+    ids: &[&str],
+) -> Result<Vec<UnchargedPoint>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT o.settlement_account_id, o.account_month, o.kind AS "kind: Stored<NormalRetroType>", o.number, o.book_id,
+               o.outdated, o.lines
+           FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
+           JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
+           ORDER BY o.settlement_account_id, o.kind
+           FOR UPDATE OF o"#,
+        &vec![call.tenant.id.clone(); ids.len()],
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("point_uncharged_lock")
+    .await?;
+    let points = rows.into_iter().map(|row| UnchargedPoint {
+        key: PointKey {
+            settlement_account_id: row.settlement_account_id,
+            account_month: row.account_month,
+            kind: row.kind.0,
+            number: row.number,
+        },
+        book_id: row.book_id,
+        outdated: row.outdated,
+        lines: row.lines,
+    });
+    Ok(points.collect())
 }
 
 /// Returns open normal points that are read, by book and account, from a book and account on: all of them, or those of one
@@ -472,7 +523,7 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&Point<'_>]) -> R
     Ok(())
 }
 
-/// Discards the calculations of locked normal points.
+/// Discards the calculations of locked normal points that are not charged off.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -494,8 +545,22 @@ pub async fn discard_calculations(
         settlement_account_ids as _,
         account_months,
     )
-    .execute(tx)
+    .execute(&mut *tx)
     .named("point_calculation_discard")
+    .await?;
+    sqlx::query!(
+        "UPDATE point_open o SET lines = 0
+         FROM (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[])
+                   AS k (company_id, settlement_account_id)
+               OFFSET 0) AS own
+         WHERE o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
+             AND o.kind = own.kind AND o.lines > 0",
+        company_ids,
+        settlement_account_ids as _,
+    )
+    .execute(tx)
+    .named("point_open_uncalculated")
     .await?;
     Ok(())
 }
@@ -511,8 +576,9 @@ async fn open(tx: &mut PgConnection, call: &Call, points: &[Point<'_>]) -> Resul
          FROM unnest($3::text[], $4::integer[], $5::text[], $6::text[], $7::integer[], $8::integer[])
              AS new (settlement_account_id, account_month, book_id, meter_id, reading_order, registers)
          ON CONFLICT (company_id, settlement_account_id, kind) DO UPDATE
-         SET (account_month, book_id, meter_id, reading_order, registers, outdated)
-           = (excluded.account_month, excluded.book_id, excluded.meter_id, excluded.reading_order, excluded.registers, false)",
+         SET (account_month, book_id, meter_id, reading_order, registers, outdated, lines)
+           = (excluded.account_month, excluded.book_id, excluded.meter_id, excluded.reading_order, excluded.registers,
+              false, 0)",
         call.tenant.id,
         NormalRetroType::Normal.stored(),
         points.iter().map(|p| p.id).collect::<Vec<_>>() as _,

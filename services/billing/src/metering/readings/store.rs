@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
+use communal_kit::database::stored::Stored;
 use communal_kit::paging::Page;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
@@ -14,6 +15,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::stored::Readings;
 use crate::metering::points::snapshot::Snapshot;
+use crate::metering::points::{PointColumns, PointKey};
 
 /// A normal point with its readings.
 #[derive(Clone, Debug)]
@@ -68,6 +70,51 @@ pub async fn points(
         Ok(ReadPoint { settlement_account_id, account_month, snapshot, readings })
     };
     rows.into_iter().map(|r| point((r.settlement_account_id, r.account_month, r.snapshot, r.readings))).collect()
+}
+
+/// Returns points of either kind with their readings, those that there are.
+///
+/// # Errors
+/// Returns the database's error, and an error of decoding for a point that cannot be read.
+pub async fn points_by_key(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    keys: &[PointKey],
+) -> Result<Vec<(PointKey, Snapshot, Readings)>, sqlx::Error> {
+    let PointColumns { companies, accounts, months, kinds, numbers } = PointColumns::of(company_id, keys);
+    let rows = sqlx::query!(
+        r#"SELECT p.settlement_account_id, p.account_month, p.kind AS "kind: Stored<NormalRetroType>", p.number,
+               p.snapshot, r.readings AS "readings?"
+           FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::integer[])
+               AS own (company_id, settlement_account_id, account_month, kind, number)
+           JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
+               AND p.account_month = own.account_month AND p.kind = own.kind AND p.number = own.number
+           LEFT JOIN point_reading r ON r.company_id = own.company_id
+               AND r.settlement_account_id = own.settlement_account_id AND r.account_month = own.account_month
+               AND r.kind = own.kind AND r.number = own.number"#,
+        companies as _,
+        accounts as _,
+        &months,
+        kinds as _,
+        &numbers,
+    )
+    .fetch_all(executor)
+    .named("billing_point_by_key")
+    .await?;
+    let point = |row: (PointKey, Vec<u8>, Option<Vec<u8>>)| {
+        let (snapshot, readings) = decoded(&row.1, row.2.as_deref())?;
+        Ok((row.0, snapshot, readings))
+    };
+    let keyed = rows.into_iter().map(|row| {
+        let key = PointKey {
+            settlement_account_id: row.settlement_account_id,
+            account_month: row.account_month,
+            kind: row.kind.0,
+            number: row.number,
+        };
+        (key, row.snapshot, row.readings)
+    });
+    keyed.map(point).collect()
 }
 
 /// Writes the readings of locked points.

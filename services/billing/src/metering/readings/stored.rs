@@ -84,10 +84,11 @@ impl Readings {
         forward.all(|register| register.0 != EnergyFlowType::Forward || self.of(register).is_some())
     }
 
-    /// The latest day on which a register was read, which decides the prices; `None` if none is read.
+    /// The latest day on which a register that is billed was read, which decides the prices; `None` if none is read.
     #[must_use]
     pub fn latest_day(&self) -> Option<i32> {
-        self.registers.iter().map(|read| read.read_on).max()
+        let billed = self.registers.iter().filter(|read| read.flow() == EnergyFlowType::Forward);
+        billed.map(|read| read.read_on).max()
     }
 
     /// The number of registers that are read.
@@ -120,7 +121,7 @@ mod tests {
         let mut readings = Readings::default();
         assert_eq!((readings.are_complete(&point), readings.latest_day()), (false, None));
         readings.enter(read(Forward, Valley, 20_240_302));
-        readings.enter(read(Reverse, Peak, 20_240_301));
+        readings.enter(read(Reverse, Peak, 20_240_309));
         assert!(!readings.are_complete(&point));
         readings.enter(read(Forward, Peak, 20_240_301));
         readings.enter(read(Forward, Peak, 20_240_303));

@@ -13,6 +13,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::change::{Close, Edit, Open, OpenRow, Plan};
 use super::row::Values;
 use crate::packages::store::texts;
+use crate::reference::store::place_of;
 use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::quantity::at_unit_price_scale;
 use crate::vocabulary::tariff::{
@@ -120,6 +121,67 @@ pub async fn open_rows(
     let all = Page { first: 1, last: i64::MAX };
     let (rows, _) = list_open(connection, &call.tenant.id, package_ids, all).await?;
     Ok(rows.into_iter().map(OpenRow::from).collect())
+}
+
+/// A version that is in force on a day.
+#[derive(Clone, Debug)]
+pub struct VersionInForce {
+    /// The place of what it was asked for.
+    pub place: usize,
+    /// The row.
+    pub dimensions: Dimensions,
+    /// Unit price, at its scale.
+    pub price: Decimal,
+    /// The quantities that its tier covers.
+    pub limits: TierLimits,
+    /// First day in force.
+    pub start: Option<NaiveDate>,
+}
+
+/// Returns the versions of packages that are in force, each package given with its company and a day.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn in_force(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, &str, NaiveDate)],
+) -> Result<Vec<VersionInForce>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", p.account_item, p.agreement_price AS "agreement_price: Stored<YesNo>",
+               p.season AS "season: Stored<Season>", p.heat_basis AS "heat_basis: Stored<HeatBasis>",
+               p.property_basis AS "property_basis: Stored<PropertyBasis>",
+               p.time_of_use AS "time_of_use: Stored<TimeOfUse>", p.period AS "period: Stored<Period>",
+               p.ladder AS "ladder: Stored<Ladder>", p.tier AS "tier: Stored<Tier>", p.price, p.lower_limit,
+               p.upper_limit, p.start_date
+           FROM unnest($1::text[], $2::text[], $3::date[]) WITH ORDINALITY AS own (company_id, package_id, day, place)
+           JOIN package_price p ON p.retail_company_id = own.company_id AND p.package_id = own.package_id
+               AND p.start_date <= own.day AND (p.stop_date IS NULL OR p.stop_date > own.day)
+           ORDER BY own.place, p.price_id"#,
+        asked.iter().map(|(company, ..)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, package, _)| *package).collect::<Vec<_>>() as _,
+        &asked.iter().map(|(.., day)| *day).collect::<Vec<_>>(),
+    )
+    .fetch_all(executor)
+    .named("price_in_force")
+    .await?;
+    let versions = rows.into_iter().map(|row| VersionInForce {
+        place: place_of(row.place),
+        dimensions: Dimensions {
+            account_item: row.account_item,
+            agreement_price: row.agreement_price.0,
+            season: row.season.0,
+            heat_basis: row.heat_basis.0,
+            property_basis: Stored::given(row.property_basis),
+            time_of_use: row.time_of_use.0,
+            period: row.period.0,
+            ladder: row.ladder.0,
+            tier: row.tier.0,
+        },
+        price: at_unit_price_scale(row.price),
+        limits: TierLimits { lower: row.lower_limit, upper: row.upper_limit },
+        start: row.start_date,
+    });
+    Ok(versions.collect())
 }
 
 impl From<PriceRow> for OpenRow {

@@ -1,5 +1,6 @@
 //! The statements of adjust ratios. Every query is bound by the company.
 
+use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
@@ -10,9 +11,10 @@ use communal_proto::Coded as _;
 use communal_proto::billing::v1::{
     AdjustRatio, AdjustRatioFilter, AdjustRatioKey, ForRateValidType, NewAdjustRatio, RewardPunishType,
 };
+use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::reference::store::select_page;
+use crate::reference::store::{place_of, select_page};
 use crate::vocabulary::dates::day;
 use crate::vocabulary::quantity::checked_decimal;
 
@@ -115,4 +117,52 @@ pub async fn list(
         stop_date: to_number(row.stop_date),
     });
     Ok((ratios.collect(), total))
+}
+
+/// A ratio that is in force on a day.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the columns of the table, documented there
+pub struct RatioInForce {
+    /// The place of what it was asked by.
+    pub place: usize,
+    pub standard: ForRateValidType,
+    pub power_factor: Decimal,
+    pub direction: RewardPunishType,
+    pub ratio: Decimal,
+    pub category_item: Option<i64>,
+    pub start: NaiveDate,
+}
+
+/// Returns the ratios of stores that are in force, each store given with its company and a day.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn in_force_at(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, &str, NaiveDate)],
+) -> Result<Vec<RatioInForce>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", r.standard AS "standard: Stored<ForRateValidType>", r.power_factor,
+               r.direction AS "direction: Stored<RewardPunishType>", r.ratio, r.category_item, r.start_date
+           FROM unnest($1::text[], $2::text[], $3::date[]) WITH ORDINALITY AS own (company_id, store_id, day, place)
+           JOIN adjust_ratio r ON r.company_id = own.company_id AND r.store_id = own.store_id
+               AND r.start_date <= own.day AND r.stop_date > own.day
+           ORDER BY own.place, r.standard, r.power_factor"#,
+        asked.iter().map(|(company, ..)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, store, _)| *store).collect::<Vec<_>>() as _,
+        &asked.iter().map(|(.., day)| *day).collect::<Vec<_>>(),
+    )
+    .fetch_all(executor)
+    .named("adjust_ratio_in_force_at")
+    .await?;
+    let ratios = rows.into_iter().map(|row| RatioInForce {
+        place: place_of(row.place),
+        standard: row.standard.0,
+        power_factor: row.power_factor,
+        direction: row.direction.0,
+        ratio: row.ratio,
+        category_item: row.category_item,
+        start: row.start_date,
+    });
+    Ok(ratios.collect())
 }

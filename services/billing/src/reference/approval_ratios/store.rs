@@ -7,9 +7,10 @@ use communal_kit::money::at_scale;
 use communal_kit::paging::Page;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::{ApprovalRatio, ApprovalRatioFilter, ApprovalRatioKey, NewApprovalRatio};
+use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::reference::store::select_page;
+use crate::reference::store::{place_of, select_page};
 use crate::vocabulary::quantity::checked_decimal;
 use crate::vocabulary::tariff::Utility;
 
@@ -98,4 +99,33 @@ pub async fn list(
         approval_factor: at_scale(row.approval_factor, 4),
     });
     Ok((ratios.collect(), total))
+}
+
+/// Returns the approved ratio and factor of stores and utilities, each given with its company, where they are set.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn of_stores(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, &str, Utility)],
+) -> Result<Vec<Option<(Decimal, Decimal)>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", r.over_approval_ratio, r.approval_factor
+           FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS own (company_id, store_id, utility, place)
+           JOIN approval_ratio r ON r.company_id = own.company_id AND r.store_id = own.store_id
+               AND r.utility = own.utility"#,
+        asked.iter().map(|(company, ..)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, store, _)| *store).collect::<Vec<_>>() as _,
+        asked.iter().map(|(.., utility)| utility.stored()).collect::<Vec<_>>() as _,
+    )
+    .fetch_all(executor)
+    .named("approval_ratio_of_stores")
+    .await?;
+    let mut ratios = vec![None; asked.len()];
+    for row in rows {
+        if let Some(ratio) = ratios.get_mut(place_of(row.place)) {
+            *ratio = Some((row.over_approval_ratio, row.approval_factor));
+        }
+    }
+    Ok(ratios)
 }

@@ -10,6 +10,7 @@ use communal_proto::Coded as _;
 use communal_proto::billing::v1::{AccountItem, CategoryItem};
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::reference::store::place_of;
 use crate::vocabulary::tariff::{Utility, YesNo};
 
 /// Registers a category item, or renames the one of this number. Returns false if that is of another utility, or is a
@@ -61,6 +62,33 @@ pub async fn register_account_item(
         item.main_category_item,
     );
     Ok(done.execute(tx).named("account_item_register").await?.rows_affected() == 1)
+}
+
+/// Returns the main category items of account items, each given with its company, where there is one.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn main_items(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, &str)],
+) -> Result<Vec<Option<i64>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", i.main_category_item
+           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS own (company_id, account_item, place)
+           JOIN account_item i ON i.company_id = own.company_id AND i.account_item = own.account_item"#,
+        asked.iter().map(|(company, _)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, item)| *item).collect::<Vec<_>>() as _,
+    )
+    .fetch_all(executor)
+    .named("account_item_main")
+    .await?;
+    let mut items = vec![None; asked.len()];
+    for row in rows {
+        if let Some(item) = items.get_mut(place_of(row.place)) {
+            *item = Some(row.main_category_item);
+        }
+    }
+    Ok(items)
 }
 
 /// Returns the category items of a company by number, at most `limit`.

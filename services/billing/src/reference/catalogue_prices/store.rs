@@ -17,6 +17,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::change::{KnownItems, VersionPlan};
 use super::row::AskedPrice;
 use super::{Key, Part, Tariff, Version, VersionValues};
+use crate::reference::store::place_of;
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::quantity::at_unit_price_scale;
 use crate::vocabulary::tariff::{
@@ -165,6 +166,73 @@ pub async fn in_force(
         day,
     );
     Ok(rows.fetch_all(executor).named("catalogue_price_in_force").await?.into_iter().map(Version::from).collect())
+}
+
+/// Returns the versions of all parts that are in force, each with the place of what it was asked by: a company, an account item
+/// and a day.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn in_force_at(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, &str, NaiveDate)],
+) -> Result<Vec<(usize, Part, Version)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", p.part, p.price_id, p.account_item, p.utility AS "utility: Stored<Utility>",
+               p.supply_kind AS "supply_kind: Stored<PurchaseSaleType>", p.main_item, p.surcharge_item, p.retail_grade,
+               p.property_grade, p.heat_basis AS "heat_basis: Stored<HeatBasis>",
+               p.property_basis AS "property_basis: Stored<PropertyBasis>",
+               p.basic_fee_kind AS "basic_fee_kind: Stored<BasicFeesType>", p.seasonal AS "seasonal: Stored<YesNo>",
+               p.time_of_use AS "time_of_use: Stored<TimeOfUse>", p.ladder AS "ladder: Stored<Ladder>",
+               p.tiers AS "tiers: Stored<LadderNumType>", p.season AS "season: Stored<Season>",
+               p.period AS "period: Stored<Period>", p.tier AS "tier: Stored<Tier>", p.price, p.price_unit, p.lower_limit,
+               p.upper_limit, p.start_date, p.stop_date, p.billed
+           FROM unnest($1::text[], $2::text[], $3::date[]) WITH ORDINALITY AS own (company_id, account_item, day, place)
+           JOIN catalogue_price p ON p.company_id = own.company_id AND p.account_item = own.account_item
+               AND p.start_date <= own.day AND (p.stop_date IS NULL OR p.stop_date > own.day)
+           ORDER BY own.place, p.price_id"#,
+        asked.iter().map(|(company, ..)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, item, _)| *item).collect::<Vec<_>>() as _,
+        &asked.iter().map(|(.., day)| *day).collect::<Vec<_>>(),
+    )
+    .fetch_all(executor)
+    .named("catalogue_price_in_force_at")
+    .await?;
+    let versions = rows.into_iter().map(|row| {
+        let part = [Part::Main, Part::Attached, Part::BasicFee].into_iter().find(|part| part.stored() == row.part);
+        let part =
+            part.ok_or_else(|| sqlx::Error::Decode(format!("{} is no part of the catalogue", row.part).into()))?;
+        let version = PriceRow {
+            price_id: row.price_id,
+            account_item: row.account_item,
+            utility: row.utility,
+            supply_kind: row.supply_kind,
+            main_item: row.main_item,
+            surcharge_item: row.surcharge_item,
+            surcharge_name: None,
+            retail_grade: row.retail_grade,
+            property_grade: row.property_grade,
+            heat_basis: row.heat_basis,
+            property_basis: row.property_basis,
+            basic_fee_kind: row.basic_fee_kind,
+            seasonal: row.seasonal,
+            time_of_use: row.time_of_use,
+            ladder: row.ladder,
+            tiers: row.tiers,
+            season: row.season,
+            period: row.period,
+            tier: row.tier,
+            price: row.price,
+            price_unit: row.price_unit,
+            lower_limit: row.lower_limit,
+            upper_limit: row.upper_limit,
+            start_date: row.start_date,
+            stop_date: row.stop_date,
+            billed: row.billed,
+        };
+        Ok((place_of(row.place), part, Version::from(version)))
+    });
+    versions.collect()
 }
 
 /// A selection of versions; a field that is `None` or unspecified does not narrow it.

@@ -17,6 +17,7 @@ use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::{Key, Version};
+use crate::reference::store::place_of;
 use crate::vocabulary::dates::day_number;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TierLimits, TimeOfUse, Utility, YesNo};
@@ -77,6 +78,91 @@ pub async fn in_tiers(tx: &mut PgConnection, call: &Call, account_items: &[&str]
         agreement_price: Stored::given(row.agreement_price),
         start: row.start_date,
         stop: row.stop_date,
+    });
+    Ok(versions.collect())
+}
+
+/// The tariff of delivery prices on a day: what all its rows share.
+#[derive(Clone, Debug)]
+pub struct TariffOnDay<'k> {
+    /// Network company.
+    pub company_id: &'k str,
+    /// Account item.
+    pub account_item: &'k str,
+    /// Utility.
+    pub utility: Utility,
+    /// For guaranteed or for market packages.
+    pub kind: DeliveryPriceType,
+    /// Delivery grade.
+    pub delivery_grade: &'k str,
+    /// Power range; empty for every power.
+    pub power_range: &'k str,
+    /// The day.
+    pub day: NaiveDate,
+}
+
+/// A version that is in force on a day.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the columns of the table, documented there
+pub struct VersionInForce {
+    /// The place of the tariff that was asked for.
+    pub place: usize,
+    pub price_id: i64,
+    pub time_of_use: TimeOfUse,
+    pub period: Period,
+    pub ladder: Ladder,
+    pub tier: Tier,
+    /// Unspecified of a price for every season.
+    pub season: Season,
+    pub price: Decimal,
+    pub limits: TierLimits,
+    pub start: NaiveDate,
+}
+
+/// Returns the versions of tariffs that are in force.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn in_force_at(
+    executor: impl PgExecutor<'_>,
+    asked: &[TariffOnDay<'_>],
+) -> Result<Vec<VersionInForce>, sqlx::Error> {
+    let text = |value: fn(&TariffOnDay<'_>) -> Option<String>| asked.iter().map(value).collect::<Vec<_>>();
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", p.price_id, p.time_of_use AS "time_of_use: Stored<TimeOfUse>",
+               p.period AS "period: Stored<Period>", p.ladder AS "ladder: Stored<Ladder>",
+               p.tier AS "tier: Stored<Tier>", p.season AS "season: Stored<Season>", p.price, p.lower_limit, p.upper_limit,
+               p.start_date
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::date[])
+               WITH ORDINALITY
+               AS own (company_id, account_item, utility, kind, delivery_grade, power_range, day, place)
+           JOIN delivery_price p ON p.company_id = own.company_id AND p.account_item = own.account_item
+               AND p.utility = own.utility AND p.kind = own.kind AND p.delivery_grade = own.delivery_grade
+               AND p.power_range = own.power_range
+               AND p.start_date <= own.day AND (p.stop_date IS NULL OR p.stop_date > own.day)
+           ORDER BY own.place, p.price_id"#,
+        text(|asked| Some(asked.company_id.to_owned())) as _,
+        text(|asked| Some(asked.account_item.to_owned())) as _,
+        text(|asked| asked.utility.stored().map(str::to_owned)) as _,
+        text(|asked| asked.kind.stored().map(str::to_owned)) as _,
+        text(|asked| Some(asked.delivery_grade.to_owned())) as _,
+        text(|asked| Some(asked.power_range.to_owned())) as _,
+        &asked.iter().map(|asked| asked.day).collect::<Vec<_>>(),
+    )
+    .fetch_all(executor)
+    .named("delivery_price_in_force_at")
+    .await?;
+    let versions = rows.into_iter().map(|row| VersionInForce {
+        place: place_of(row.place),
+        price_id: row.price_id,
+        time_of_use: row.time_of_use.0,
+        period: row.period.0,
+        ladder: row.ladder.0,
+        tier: row.tier.0,
+        season: Stored::given(row.season),
+        price: row.price,
+        limits: TierLimits { lower: row.lower_limit, upper: row.upper_limit },
+        start: row.start_date,
     });
     Ok(versions.collect())
 }

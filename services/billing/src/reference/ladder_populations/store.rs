@@ -7,9 +7,10 @@ use communal_kit::money::at_scale;
 use communal_kit::paging::Page;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::{LadderPopulation, LadderPopulationFilter, LadderPopulationKey, NewLadderPopulation};
+use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
-use crate::reference::store::select_page;
+use crate::reference::store::{place_of, select_page};
 use crate::vocabulary::quantity::{QUANTITY_SCALE, checked_decimal};
 use crate::vocabulary::tariff::Utility;
 
@@ -99,4 +100,45 @@ pub async fn list(
         limit_increase: at_scale(row.increase, QUANTITY_SCALE),
     });
     Ok((populations.collect(), total))
+}
+
+/// An increment of a store and utility that was asked for.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)] // the columns of the table, documented there
+pub struct Increment {
+    /// The place of what it was asked by.
+    pub place: usize,
+    pub base: i32,
+    pub increment: i32,
+    pub increase: Decimal,
+}
+
+/// Returns the increments of stores and utilities, each given with its company.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn of_stores(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, &str, Utility)],
+) -> Result<Vec<Increment>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", p.base, p.increment, p.increase
+           FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS own (company_id, store_id, utility, place)
+           JOIN ladder_population p ON p.company_id = own.company_id AND p.store_id = own.store_id
+               AND p.utility = own.utility
+           ORDER BY own.place, p.increment"#,
+        asked.iter().map(|(company, ..)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, store, _)| *store).collect::<Vec<_>>() as _,
+        asked.iter().map(|(.., utility)| utility.stored()).collect::<Vec<_>>() as _,
+    )
+    .fetch_all(executor)
+    .named("ladder_population_of_stores")
+    .await?;
+    let increments = rows.into_iter().map(|row| Increment {
+        place: place_of(row.place),
+        base: row.base,
+        increment: row.increment,
+        increase: row.increase,
+    });
+    Ok(increments.collect())
 }

@@ -13,7 +13,7 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::rules::{Change, LatestMonth, Neighbourhood, NewMonth};
 use super::{Kind, Series};
-use crate::reference::store::select_page;
+use crate::reference::store::{place_of, select_page};
 use crate::vocabulary::dates::AccountMonth;
 use crate::vocabulary::tariff::Utility;
 
@@ -267,4 +267,39 @@ pub async fn list(
         stop_date: row.stop_date,
     });
     Ok((months.collect(), total))
+}
+
+/// Returns the part-month rules of account months, each given with its series, where the company has the month.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn part_month_rules(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    asked: &[(Series, i32)],
+) -> Result<Vec<Option<ChargeRuleType>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", m.part_month_rule AS "rule: Stored<ChargeRuleType>"
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[]) WITH ORDINALITY
+               AS own (company_id, kind, network_company_id, network_store_id, utility, account_month, place)
+           JOIN month_control m ON m.company_id = own.company_id AND m.kind = own.kind
+               AND m.network_company_id = own.network_company_id AND m.network_store_id = own.network_store_id
+               AND m.utility = own.utility AND m.account_month = own.account_month"#,
+        &vec![company_id.to_owned(); asked.len()],
+        asked.iter().map(|(series, _)| series.kind.stored()).collect::<Vec<_>>() as _,
+        asked.iter().map(|(series, _)| series.network_company_id.as_str()).collect::<Vec<_>>() as _,
+        asked.iter().map(|(series, _)| series.network_store_id.as_str()).collect::<Vec<_>>() as _,
+        asked.iter().map(|(series, _)| series.utility.stored()).collect::<Vec<_>>() as _,
+        &asked.iter().map(|(_, month)| *month).collect::<Vec<_>>(),
+    )
+    .fetch_all(executor)
+    .named("month_control_rules")
+    .await?;
+    let mut rules = vec![None; asked.len()];
+    for row in rows {
+        if let Some(rule) = rules.get_mut(place_of(row.place)) {
+            *rule = Some(Stored::given(row.rule));
+        }
+    }
+    Ok(rules)
 }

@@ -8,6 +8,7 @@ use communal_proto::Coded as _;
 use communal_proto::billing::v1::{SeasonMonth, SeasonMonthFilter};
 use sqlx::{PgConnection, PgExecutor};
 
+use crate::reference::store::place_of;
 use crate::vocabulary::tariff::{Season, Utility};
 
 /// Sets the season of a month. Returns false if the month has one.
@@ -102,4 +103,35 @@ pub async fn latest_open_month(
     .fetch_one(executor)
     .named("month_control_latest_open")
     .await
+}
+
+/// Returns the seasons of account months of stores and utilities, each given with its company, where one is set.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn of_months(
+    executor: impl PgExecutor<'_>,
+    asked: &[(&str, &str, Utility, i32)],
+) -> Result<Vec<Option<Season>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT own.place AS "place!", m.season AS "season: Stored<Season>"
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[]) WITH ORDINALITY
+               AS own (company_id, store_id, utility, account_month, place)
+           JOIN season_month m ON m.company_id = own.company_id AND m.store_id = own.store_id
+               AND m.utility = own.utility AND m.account_month = own.account_month"#,
+        asked.iter().map(|(company, ..)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, store, ..)| *store).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, _, utility, _)| utility.stored()).collect::<Vec<_>>() as _,
+        &asked.iter().map(|(.., month)| *month).collect::<Vec<_>>(),
+    )
+    .fetch_all(executor)
+    .named("season_month_of")
+    .await?;
+    let mut seasons = vec![None; asked.len()];
+    for row in rows {
+        if let Some(season) = seasons.get_mut(place_of(row.place)) {
+            *season = Some(row.season.0);
+        }
+    }
+    Ok(seasons)
 }

@@ -57,8 +57,10 @@ impl World {
         sqlx::query(delete).bind(account).execute(self.pool()).await.unwrap();
     }
 
-    /// Gives an account's open point a calculation.
+    /// Gives an account's open points a calculation.
     pub async fn take_for_calculated(&self, account: &str) {
+        let update = "UPDATE point_open SET lines = 1 WHERE settlement_account_id = $1";
+        sqlx::query(update).bind(account).execute(self.pool()).await.unwrap();
         sqlx::query(
             "INSERT INTO point_calculation (company_id, settlement_account_id, account_month, kind, number, calculation,
                  operator_id, channel_id, trace_id, written_at)

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 mod archive;
+mod calculation;
 mod catalogue;
 mod credentials;
 mod metering;
@@ -12,6 +13,7 @@ mod receivables;
 mod world;
 
 pub use archive::*;
+pub use calculation::*;
 pub use catalogue::*;
 pub use credentials::*;
 pub use metering::*;

@@ -16,6 +16,7 @@ use communal_proto::billing::v1::approval_ratio_service_client::ApprovalRatioSer
 use communal_proto::billing::v1::archive_service_client::ArchiveServiceClient;
 use communal_proto::billing::v1::billing_point_service_client::BillingPointServiceClient;
 use communal_proto::billing::v1::book_service_client::BookServiceClient;
+use communal_proto::billing::v1::calculation_service_client::CalculationServiceClient;
 use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceServiceClient;
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
 use communal_proto::billing::v1::customer_service_client::CustomerServiceClient;
@@ -163,6 +164,10 @@ impl World {
 
     pub fn billing_points(&self, caller: Caller) -> BillingPointServiceClient<Intercepted> {
         BillingPointServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn calculations(&self, caller: Caller) -> CalculationServiceClient<Intercepted> {
+        CalculationServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn readings(&self, caller: Caller) -> ReadingServiceClient<Intercepted> {

@@ -124,7 +124,10 @@ pub async fn connect(tx: &mut PgConnection, call: &Call, new: &[Connection]) -> 
                  WITH ORDINALITY AS new (user_account_id, utility, name, address, place)
              JOIN user_account u ON u.company_id = $1 AND u.user_account_id = new.user_account_id
              ORDER BY place
-             RETURNING settlement_account_id)
+             RETURNING settlement_account_id),
+         counted AS (
+             INSERT INTO account_accumulator (company_id, settlement_account_id)
+             SELECT $1, settlement_account_id FROM made)
          INSERT INTO business_process (company_id, settlement_account_id, kind, state)
          SELECT $1, settlement_account_id, $6, $8 FROM made ORDER BY settlement_account_id",
         call.tenant.id,
