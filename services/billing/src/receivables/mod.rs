@@ -4,9 +4,11 @@
 //! companies, stores and packages that lines name, [`arrears`] the rule of which lines a caller sees; all are pure. [`store`] has the statements, [`import`] imports batches, [`rpc`] has the
 //! methods of `ReceivableService`.
 
+pub mod allocation;
 pub mod arrears;
 pub mod import;
 pub mod line;
+pub mod penalty;
 pub mod references;
 pub mod rpc;
 pub mod store;

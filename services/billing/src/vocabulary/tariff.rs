@@ -4,10 +4,55 @@
 //! steps (阶梯类型: by year, by month, none), a *tier* is one step of it (阶梯级次). A tier covers the
 //! quantities (lower, upper].
 
+use std::str::FromStr;
+
+use communal_proto::Coded as _;
 pub use communal_proto::billing::v1::{
     AbundanceType as Season, GarbChargeType as PropertyBasis, HeatChargeType as HeatBasis, LadderLevelType as Tier,
     LadderType as Ladder, NetworkType as Utility, TimeFeesType as TimeOfUse, TimeSharingType as Period, YesNo,
 };
+
+/// A value for each utility: one for all, and others for some.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByUtility<T> {
+    all: T,
+    some: Vec<(Utility, T)>,
+}
+
+impl<T> ByUtility<T> {
+    /// One value for all utilities.
+    #[must_use]
+    pub fn all(value: T) -> Self {
+        Self { all: value, some: Vec::new() }
+    }
+
+    /// The value of a utility.
+    #[must_use]
+    pub fn of(&self, utility: Utility) -> &T {
+        self.some.iter().find(|(of, _)| *of == utility).map_or(&self.all, |(_, value)| value)
+    }
+}
+
+/// Reads values like `15` or `15,1=30,3=20`: that of all utilities, then those of documented codes of utilities.
+impl<T: FromStr> FromStr for ByUtility<T> {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "is no value, or list like 15,1=30 of a value and those of utilities";
+        let mut parts = text.split(',').map(str::trim);
+        let all = parts.next().and_then(|all| all.parse().ok()).ok_or(FORM)?;
+        let mut some = Vec::new();
+        for part in parts {
+            let (code, value) = part.split_once('=').ok_or(FORM)?;
+            let utility = Utility::from_code(code).ok_or("names an unknown utility")?;
+            if some.iter().any(|(of, _)| *of == utility) {
+                return Err("names a utility twice");
+            }
+            some.push((utility, value.parse().map_err(|_| FORM)?));
+        }
+        Ok(Self { all, some })
+    }
+}
 
 /// The properties of a package that decide which prices it must have.
 #[derive(Clone, Debug, PartialEq, Eq)]
