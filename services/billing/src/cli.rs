@@ -5,18 +5,24 @@ use communal_kit::call::Call;
 use communal_kit::cli::{self, Administration, Service, ServiceCommand};
 use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
+use communal_kit::database::{DatabaseSettings, holds_demo_data};
 use communal_kit::identity::{TenantKind, store};
 use communal_kit::pool::Pool;
 use communal_kit::replicas;
 use communal_kit::write::run_as;
 use communal_proto::billing::v1::{AccountItem, CategoryItem, NetworkType, Node, Store, YesNo};
 use communal_proto::{Checked, Checker, Coded as _};
+use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::migrate::Migrator;
 
 use crate::archive::customers::store as customers;
+use crate::charge_off::store::proof;
+use crate::metering::readings::shown::time_number;
 use crate::receivables::import::take_back;
 use crate::reference::catalogue::store as items;
-use crate::{Config, MIGRATOR, config, policy, seed, serve, suppliers};
+use crate::runs::run::Progress;
+use crate::vocabulary::vacancy::VacancyRatios;
+use crate::{Config, MIGRATOR, config, policy, runs, seed, serve, suppliers};
 
 /// Retail-utility billing (EPEIS)
 #[derive(Debug, Parser)]
@@ -49,6 +55,21 @@ enum Command {
     /// Imported batches of receivable lines
     #[command(subcommand)]
     Batch(BatchCommand),
+    /// Bill the accounts of a company for the open month. May run several times at once, and again after it was killed
+    Run(Run),
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Company
+    #[arg(long)]
+    company: String,
+    /// Account month, like 202403
+    #[arg(long)]
+    month: i32,
+    /// Only this book
+    #[arg(long, default_value = "")]
+    book: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -201,8 +222,25 @@ impl Service for Billing {
 
     async fn check(config: &Config) -> anyhow::Result<&'static str> {
         replicas::check(&config.database, &config.replicas).await?;
+        check_books(&config.database).await?;
         Ok(if config.replicas.is_empty() { "" } else { ", the replicas too" })
     }
+}
+
+/// Proves that the books of all companies agree.
+async fn check_books(database: &DatabaseSettings) -> anyhow::Result<()> {
+    let pool = Pool::new(database)?;
+    let mut breaches = Vec::new();
+    for (tenant, _) in store::tenants(pool.driver()).await? {
+        let mut connection = pool.begin().await?;
+        // The proof of a large company takes longer than a call.
+        sqlx::query("SELECT set_config('statement_timeout', '0', true)").execute(&mut *connection).await?;
+        let found = proof::breaches(&mut connection, &tenant.id).await?;
+        breaches.extend(found.iter().map(|breach| format!("{}: {}: {}", tenant.id, breach.rule, breach.key)));
+        connection.rollback().await?;
+    }
+    anyhow::ensure!(breaches.is_empty(), "the books do not agree:\n{}", breaches.join("\n"));
+    Ok(())
 }
 
 /// Runs a command, and returns what it prints to standard output.
@@ -229,6 +267,7 @@ pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String>
             let (pool, clock) = database(reader)?;
             catalogue(&pool, &clock, command).await
         }
+        Command::Run(run) => run_month(reader, run).await,
         Command::Batch(BatchCommand::TakeBack { company_id, batch_id }) => {
             let (pool, clock) = database(reader)?;
             let call = call_for(&pool, &clock, company_id).await?;
@@ -238,6 +277,35 @@ pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String>
             Ok(format!("{} lines taken back{already}\n", reply.lines))
         }
     }
+}
+
+/// Bills the accounts of a company, with a bar that shows how far the run is.
+async fn run_month(mut reader: Reader, run: Run) -> anyhow::Result<String> {
+    let settings = config::charge_off(&mut reader);
+    let vacancy = reader.parsed("billing_vacancy_ratios", VacancyRatios::default());
+    let workers = config::run_workers(&mut reader);
+    let (pool, clock) = database(reader)?;
+    if clock.is_sandbox() {
+        let mut connection = pool.begin().await?;
+        let demo = holds_demo_data(&mut connection).await?;
+        anyhow::ensure!(demo, "COMMUNAL_SANDBOX_CLOCK is set, and the database holds no demo data");
+        clock.admit_sandbox();
+    }
+    let call = call_for(&pool, &clock, run.company).await?;
+    let local = clock.local(call.at);
+    let terms = runs::run::Terms { settings, vacancy, workers, now: (local.date(), time_number(local)) };
+    let scope = runs::run::Scope { account_month: run.month, book_id: run.book };
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} accounts, {msg} {elapsed}")?;
+    let bar = ProgressBar::new(0).with_style(style);
+    let done = runs::run::run(&pool, &call, &scope, &terms, |progress| {
+        bar.set_length(u64::try_from(progress.accounts).unwrap_or_default());
+        bar.set_position(u64::try_from(progress.accounts_done).unwrap_or_default());
+        bar.set_message(format!("{} bills, {} parked", progress.bills, progress.parked));
+        true
+    });
+    let Progress { accounts, bills, parked, total, drawn, .. } = done.await?;
+    bar.finish();
+    Ok(format!("{accounts} accounts: {bills} bills of {total}, {parked} accounts parked, {drawn} drawn\n"))
 }
 
 fn database(mut reader: Reader) -> anyhow::Result<(Pool, Clock)> {

@@ -13,7 +13,11 @@ use communal_kit::server::ServerSettings;
 use communal_kit::uploads::UploadLimits;
 use rust_decimal::Decimal;
 
+use crate::charge_off::Settings;
+use crate::charge_off::bill::Bounds;
+use crate::receivables::penalty::PenaltyRates;
 use crate::vocabulary::personal::PersonalKeys;
+use crate::vocabulary::tariff::ByUtility;
 use crate::vocabulary::vacancy::VacancyRatios;
 
 /// The setting of the database's URL.
@@ -45,6 +49,10 @@ pub struct Config {
     pub personal: PersonalKeys,
     /// Whether a customer's phone is proved by a code; off lets any code pass.
     pub verify_codes: Switch,
+    /// Charge-off.
+    pub charge_off: Settings,
+    /// Chunks of a run that a process works on at once.
+    pub run_workers: usize,
     /// Streams of answers.
     pub portions: PortionLimits,
     /// Imports.
@@ -93,6 +101,8 @@ impl Config {
             vacancy_ratios: reader.parsed("billing_vacancy_ratios", VacancyRatios::default()),
             personal: personal(reader),
             verify_codes: reader.parsed("billing_verify_codes", Switch::On),
+            charge_off: charge_off(reader),
+            run_workers: run_workers(reader),
             portions: PortionLimits::read(reader),
             uploads: UploadLimits::read(reader),
             clock: Clock::read(reader),
@@ -108,6 +118,35 @@ fn reading_factor(reader: &mut Reader) -> Decimal {
         reader.fault(NAME, "is not above 1, or above 1000000");
     }
     factor
+}
+
+/// Reads how many chunks of a run a process works on at once: each needs a connection.
+pub fn run_workers(reader: &mut Reader) -> usize {
+    const NAME: &str = "billing_run_workers";
+    let workers = reader.parsed(NAME, 2);
+    if !(1..=16).contains(&workers) {
+        reader.fault(NAME, "is not within 1 to 16");
+    }
+    workers
+}
+
+/// Reads the settings of charge-off.
+pub fn charge_off(reader: &mut Reader) -> Settings {
+    const GRACE: &str = "billing_grace_days";
+    let bounds = Bounds::default();
+    let settings = Settings {
+        grace_days: reader.parsed(GRACE, ByUtility::all(15)),
+        bounds: Bounds { quantity_factor: reader.parsed("billing_bill_factor", bounds.quantity_factor), ..bounds },
+        penalty_rates: PenaltyRates {
+            of_other_utilities: reader.parsed("billing_penalty_rates", ByUtility::all(Decimal::new(1, 3))),
+            ..PenaltyRates::default()
+        },
+        auto_draw: reader.parsed("billing_auto_draw", Switch::On) == Switch::On,
+    };
+    if settings.bounds.quantity_factor <= Decimal::ONE || settings.bounds.quantity_factor > Decimal::from(1_000_000) {
+        reader.fault("billing_bill_factor", "is not above 1, or above 1000000");
+    }
+    settings
 }
 
 /// Reads the key of personal data, which must be set: without it no customer can be stored.

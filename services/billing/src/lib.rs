@@ -7,8 +7,10 @@
 
 pub mod archive;
 pub mod calculation;
+pub mod charge_off;
 pub mod cli;
 pub mod config;
+pub mod ledger;
 pub mod metering;
 pub mod packages;
 pub mod quotes;
@@ -16,6 +18,7 @@ pub mod rating;
 pub mod reasons;
 pub mod receivables;
 pub mod reference;
+pub mod runs;
 pub mod seed;
 pub mod suppliers;
 pub mod vocabulary;
@@ -40,6 +43,7 @@ use communal_proto::billing::v1::book_service_server::BookServiceServer;
 use communal_proto::billing::v1::calculation_service_server::CalculationServiceServer;
 use communal_proto::billing::v1::catalogue_price_service_server::CataloguePriceServiceServer;
 use communal_proto::billing::v1::catalogue_service_server::CatalogueServiceServer;
+use communal_proto::billing::v1::charge_off_service_server::ChargeOffServiceServer;
 use communal_proto::billing::v1::customer_service_server::CustomerServiceServer;
 use communal_proto::billing::v1::delivery_price_service_server::DeliveryPriceServiceServer;
 use communal_proto::billing::v1::guaranteed_package_service_server::GuaranteedPackageServiceServer;
@@ -51,6 +55,7 @@ use communal_proto::billing::v1::package_service_server::PackageServiceServer;
 use communal_proto::billing::v1::quote_service_server::QuoteServiceServer;
 use communal_proto::billing::v1::reading_service_server::ReadingServiceServer;
 use communal_proto::billing::v1::receivable_service_server::ReceivableServiceServer;
+use communal_proto::billing::v1::run_service_server::RunServiceServer;
 use communal_proto::billing::v1::season_month_service_server::SeasonMonthServiceServer;
 use communal_proto::billing::v1::settlement_account_service_server::SettlementAccountServiceServer;
 use communal_proto::billing::v1::supplier_service_server::SupplierServiceServer;
@@ -103,6 +108,10 @@ fn describe_metrics() {
     metrics::describe_histogram!("communal_billing_arrears_lines", "Lines of an answer to a query of arrears");
     metrics::describe_counter!("communal_billing_lines_imported_total", "Imported receivable lines");
     metrics::counter!("communal_billing_lines_imported_total").increment(0);
+    metrics::describe_counter!("communal_billing_run_bills_total", "Bills that runs made");
+    metrics::counter!("communal_billing_run_bills_total").increment(0);
+    metrics::describe_counter!("communal_billing_run_parked_total", "Accounts that runs did not bill");
+    metrics::counter!("communal_billing_run_parked_total").increment(0);
 }
 
 /// Opens the ports of billing.
@@ -154,6 +163,15 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         config.clock.clone(),
         receivables.imports(),
     );
+    let vacancy = Arc::new(config.vacancy_ratios);
+    let charge_off = charge_off::rpc::ChargeOffRpc::new(pool.clone(), config.clock.clone(), config.charge_off.clone());
+    let runs = runs::rpc::RunRpc::new(
+        pool.clone(),
+        config.clock.clone(),
+        config.charge_off,
+        Arc::clone(&vacancy),
+        config.run_workers,
+    );
     let settlement_accounts =
         archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
@@ -164,7 +182,6 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         receivables.imports(),
         config.reading_factor,
     );
-    let vacancy = Arc::new(config.vacancy_ratios);
     let calculations = calculation::rpc::CalculationRpc::new(pool.clone(), config.clock.clone(), vacancy);
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
@@ -203,6 +220,8 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
                 .max_decoding_message_size(LARGEST_REQUEST)
                 .max_encoding_message_size(LARGEST_REPLY),
         )
+        .with(ChargeOffServiceServer::new(charge_off).max_decoding_message_size(LARGEST_REQUEST))
+        .with(RunServiceServer::new(runs).max_decoding_message_size(LARGEST_REQUEST))
         .with(QuoteServiceServer::new(quotes::rpc::QuoteRpc).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);

@@ -251,7 +251,7 @@ async fn a_month_that_many_open_at_once_has_its_partitions_once() {
     .fetch_all(world.pool())
     .await
     .unwrap();
-    assert!(partitions.starts_with(&["billing_point_202403".into()]) && partitions.len() >= 3, "{partitions:?}");
+    assert!(partitions.contains(&"billing_point_202403".into()) && partitions.len() >= 3, "{partitions:?}");
 }
 
 #[tokio::test]

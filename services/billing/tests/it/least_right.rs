@@ -13,6 +13,12 @@ async fn lines_and_batches_are_added_and_read_only() {
     let server = PgPool::connect(&database.url).await.unwrap();
     assert_append_only(&server, &["receivable_line", "receivable_closing", "receivable_batch"]).await;
     assert_append_only(&server, &["receivable_batch_taken_back", "boundary_reading", "archive_batch"]).await;
+    assert_append_only(&server, &["posting"]).await;
+    for (table, column) in [("bill", "total"), ("ledger", "balance")] {
+        assert_refused(&server, format!("DELETE FROM {table}")).await;
+        assert_refused(&server, format!("UPDATE {table} SET {column} = {column}")).await;
+        assert_refused(&server, format!("TRUNCATE {table}")).await;
+    }
     // Of an open line changes what payments change.
     for column in ["fee", "issued", "book_id", "retail_company_id", "touched"] {
         assert_refused(&server, format!("UPDATE receivable_open SET {column} = {column}")).await;
@@ -34,6 +40,7 @@ async fn lines_and_batches_are_added_and_read_only() {
             "business_process",
             "meter_point",
             "package_store",
+            "balance",
         ],
     )
     .await;

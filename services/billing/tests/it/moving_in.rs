@@ -1,19 +1,21 @@
 //! Moving in: a whole archive by one stream, all or nothing, by the rules of the front door, once.
 
+use std::ops::RangeInclusive;
+
 use communal_proto::billing::v1::*;
 use futures::future::join_all;
 
 use crate::harness::*;
 
 /// The rows of a small archive: so many customers with an account and a meter each.
-struct Rows {
-    customers: Vec<BroughtCustomer>,
-    user_accounts: Vec<BroughtUserAccount>,
-    settlement_accounts: Vec<BroughtSettlementAccount>,
-    meters: Vec<BroughtMeter>,
+pub(crate) struct Rows {
+    pub customers: Vec<BroughtCustomer>,
+    pub user_accounts: Vec<BroughtUserAccount>,
+    pub settlement_accounts: Vec<BroughtSettlementAccount>,
+    pub meters: Vec<BroughtMeter>,
 }
 
-fn rows(network: &Network, count: usize) -> Rows {
+pub(crate) fn rows(network: &Network, numbers: RangeInclusive<usize>) -> Rows {
     let customer = |n: usize| BroughtCustomer {
         customer_id: format!("K{n:015}"),
         certificate_number: format!("cert-{n}"),
@@ -57,10 +59,10 @@ fn rows(network: &Network, count: usize) -> Rows {
         }],
     };
     Rows {
-        customers: (1..=count).map(customer).collect(),
-        user_accounts: (1..=count).map(user_account).collect(),
-        settlement_accounts: (1..=count).map(settlement_account).collect(),
-        meters: (1..=count).map(meter).collect(),
+        customers: numbers.clone().map(customer).collect(),
+        user_accounts: numbers.clone().map(user_account).collect(),
+        settlement_accounts: numbers.clone().map(settlement_account).collect(),
+        meters: numbers.clone().map(meter).collect(),
     }
 }
 
@@ -79,7 +81,7 @@ fn messages(batch_id: &str, rows: &Rows) -> Vec<ImportArchiveRequest> {
     ]
 }
 
-async fn bring(
+pub(crate) async fn bring(
     world: &World,
     tenant: &'static str,
     batch_id: &str,
@@ -100,12 +102,12 @@ async fn nothing_is_written(world: &World) {
 async fn an_archive_moves_in_once_and_is_used_like_any_other() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let brought = rows(&network, 3);
+    let brought = rows(&network, 1..=3);
     let reply = bring(&world, RETAIL, "b1", &brought).await.unwrap();
     let counts = (reply.customers, reply.user_accounts, reply.settlement_accounts, reply.meters, reply.replayed);
     assert_eq!(counts, (3, 3, 3, 3, false));
     assert_eq!(bring(&world, RETAIL, "b1", &brought).await.unwrap(), ImportArchiveResponse { replayed: true, ..reply });
-    let other = Rows { customers: brought.customers[..2].to_vec(), ..rows(&network, 3) };
+    let other = Rows { customers: brought.customers[..2].to_vec(), ..rows(&network, 1..=3) };
     assert_eq!(reason(bring(&world, RETAIL, "b1", &other).await), "BATCH_REUSED");
 
     let filter = PersonFilter { certificate_number: "CERT-2".into(), ..PersonFilter::default() };
@@ -137,7 +139,7 @@ async fn an_archive_moves_in_once_and_is_used_like_any_other() {
 async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let mut wrong = rows(&network, 12);
+    let mut wrong = rows(&network, 1..=12);
     wrong.customers[0].customer_id = "K500000000000000".into();
     wrong.customers[1].certificate_number = String::new();
     wrong.user_accounts[2].account.as_mut().unwrap().customer_id = "K9".into();
@@ -172,7 +174,7 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
     }
     nothing_is_written(&world).await;
 
-    let mut without = rows(&network, 2);
+    let mut without = rows(&network, 1..=2);
     without.meters.pop();
     let refused = bring(&world, RETAIL, "b1", &without).await.unwrap_err();
     assert!(fields(&refused)[0].starts_with("settlementAccounts[1]"), "{:?}", fields(&refused));
@@ -183,7 +185,7 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
 async fn a_meter_that_was_brought_along_stays() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    bring(&world, RETAIL, "b1", &rows(&network, 1)).await.unwrap();
+    bring(&world, RETAIL, "b1", &rows(&network, 1..=1)).await.unwrap();
     let meter = Some(MeterId { meter_id: "M000000000000001".into() });
     let outcome = world.meters(caller(RETAIL)).del_settle_meter(DelSettleMeterRequest { meter }).await;
     assert_eq!(refused(outcome), ("SETTLE_METER.DEVICE_DID".into(), "METER_IN_USE".into()));
@@ -194,18 +196,18 @@ async fn what_exists_already_is_refused_and_a_company_brings_its_own() {
     let world = World::start_archive().await;
     let network = world.network().await;
     world.customer("cert-2", "客户").await;
-    let brought = Rows { user_accounts: vec![], settlement_accounts: vec![], meters: vec![], ..rows(&network, 3) };
+    let brought = Rows { user_accounts: vec![], settlement_accounts: vec![], meters: vec![], ..rows(&network, 1..=3) };
     let refused = bring(&world, RETAIL, "b1", &brought).await.unwrap_err();
     assert_eq!(fields(&refused), ["customers[1]"]);
     assert_eq!(reason::<()>(Err(refused)), "ARCHIVE_ROW_EXISTS");
     assert_eq!(world.rows("customer").await.len(), 1);
-    let mut twice = rows(&network, 2);
+    let mut twice = rows(&network, 1..=2);
     twice.customers[1].customer_id = "K000000000000001".into();
     let refused = bring(&world, RETAIL, "b1", &twice).await.unwrap_err();
     assert!(fields(&refused).contains(&"customers[1]".to_owned()), "{:?}", fields(&refused));
     // Another company has the same certificates, and none of the books and packages.
     bring(&world, OTHER_RETAIL, "b1", &brought).await.unwrap();
-    let refused = fields(&bring(&world, OTHER_RETAIL, "b2", &rows(&network, 1)).await.unwrap_err());
+    let refused = fields(&bring(&world, OTHER_RETAIL, "b2", &rows(&network, 1..=1)).await.unwrap_err());
     for field in ["customers[0]", "settlementAccounts[0].SETTLE_METERAGE.BOOK_AID", "meters[0].meter.BUSINESS_HALL_AID"]
     {
         assert!(refused.iter().any(|named| named == field), "{field} in {refused:?}");
@@ -216,7 +218,7 @@ async fn what_exists_already_is_refused_and_a_company_brings_its_own() {
 async fn of_32_that_bring_one_archive_one_writes_it() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let brought = rows(&network, 2);
+    let brought = rows(&network, 1..=2);
     let outcomes = join_all((0..32).map(|_| bring(&world, RETAIL, "b1", &brought))).await;
     let written = outcomes.iter().filter(|o| o.as_ref().is_ok_and(|reply| !reply.replayed)).count();
     assert_eq!(written, 1, "{outcomes:?}");
@@ -239,7 +241,7 @@ async fn fetched(world: &World) -> i64 {
 async fn what_a_message_costs_does_not_grow_with_the_batch() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let all = rows(&network, 6_000);
+    let all = rows(&network, 1..=6_000);
     let mut messages_of_all = Vec::new();
     let part = |from: usize, to: usize, kind: usize| {
         let empty = ImportArchiveRequest::default();

@@ -66,6 +66,10 @@ async fn coded_columns_allow_the_documented_codes() {
     let expected = expected.chain([
         ("receivable_line", "package_kind", codes::<ChargePackType>()),
         ("receivable_open", "package_kind", codes::<ChargePackType>()),
+        ("bill", "kind", codes::<NormalRetroType>()),
+        ("balance", "fund", codes::<FundType>()),
+        ("ledger", "fund", codes::<FundType>()),
+        ("ledger", "business_kind", codes::<BusinessType>()),
         ("category_item", "utility", codes::<NetworkType>()),
         ("category_item", "surcharge", codes::<YesNo>()),
         ("account_item", "utility", codes::<NetworkType>()),

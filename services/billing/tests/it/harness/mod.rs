@@ -5,6 +5,7 @@
 mod archive;
 mod calculation;
 mod catalogue;
+mod charge_off;
 mod credentials;
 mod metering;
 mod packages;
@@ -15,6 +16,7 @@ mod world;
 pub use archive::*;
 pub use calculation::*;
 pub use catalogue::*;
+pub use charge_off::*;
 pub use credentials::*;
 pub use metering::*;
 pub use packages::*;

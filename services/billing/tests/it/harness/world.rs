@@ -19,6 +19,7 @@ use communal_proto::billing::v1::book_service_client::BookServiceClient;
 use communal_proto::billing::v1::calculation_service_client::CalculationServiceClient;
 use communal_proto::billing::v1::catalogue_price_service_client::CataloguePriceServiceClient;
 use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
+use communal_proto::billing::v1::charge_off_service_client::ChargeOffServiceClient;
 use communal_proto::billing::v1::customer_service_client::CustomerServiceClient;
 use communal_proto::billing::v1::delivery_price_service_client::DeliveryPriceServiceClient;
 use communal_proto::billing::v1::guaranteed_package_service_client::GuaranteedPackageServiceClient;
@@ -30,6 +31,7 @@ use communal_proto::billing::v1::package_service_client::PackageServiceClient;
 use communal_proto::billing::v1::quote_service_client::QuoteServiceClient;
 use communal_proto::billing::v1::reading_service_client::ReadingServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
+use communal_proto::billing::v1::run_service_client::RunServiceClient;
 use communal_proto::billing::v1::season_month_service_client::SeasonMonthServiceClient;
 use communal_proto::billing::v1::settlement_account_service_client::SettlementAccountServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
@@ -168,6 +170,14 @@ impl World {
 
     pub fn calculations(&self, caller: Caller) -> CalculationServiceClient<Intercepted> {
         CalculationServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn charge_offs(&self, caller: Caller) -> ChargeOffServiceClient<Intercepted> {
+        ChargeOffServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn runs(&self, caller: Caller) -> RunServiceClient<Intercepted> {
+        RunServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn readings(&self, caller: Caller) -> ReadingServiceClient<Intercepted> {

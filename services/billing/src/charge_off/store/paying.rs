@@ -1,0 +1,144 @@
+//! The draw of available funds after bills.
+
+use std::collections::HashMap;
+
+use chrono::NaiveDate;
+use communal_kit::call::Call;
+use communal_kit::database::Statement as _;
+use communal_proto::billing::v1::{FundType, ReceivableLine};
+use prost::Message as _;
+use rust_decimal::Decimal;
+use sqlx::PgConnection;
+
+use super::{Billed, SettledMonths, broken, with_funds};
+use crate::charge_off::Settings;
+use crate::charge_off::draw::{self, OpenLine};
+use crate::ledger::chain::Posting;
+use crate::ledger::movements::Event;
+use crate::receivables;
+use crate::receivables::allocation::Rank;
+use crate::receivables::penalty::Late;
+use crate::receivables::store::Payment;
+use crate::reference::month_controls::{Kind, Series};
+use crate::vocabulary::dates::day;
+
+/// Pays open lines of the customers of bills out of their available funds: a draw a customer. Returns what was drawn.
+pub(super) async fn draw(
+    tx: &mut PgConnection,
+    call: &Call,
+    today: NaiveDate,
+    settings: &Settings,
+    bills: &[Billed<'_>],
+    posting: &mut Posting,
+    months: &mut SettledMonths,
+) -> Result<Decimal, sqlx::Error> {
+    let customers = with_funds(bills, posting);
+    if customers.is_empty() {
+        return Ok(Decimal::ZERO);
+    }
+    let customers: Vec<_> = customers.into_iter().collect();
+    let accounts = accounts_of(tx, call, &customers).await?;
+    let accounts: Vec<_> = accounts.iter().map(String::as_str).collect();
+    let open = receivables::store::lock_open_of(tx, &call.tenant.id, &accounts).await?;
+    let mut of_customer = HashMap::<String, Vec<(usize, ReceivableLine)>>::new();
+    // Imported lines, whose numbers are negative, were issued elsewhere and are beside the ledger.
+    for (place, line) in open.iter().enumerate().filter(|(_, line)| line.line_number > 0) {
+        let issued = ReceivableLine::decode(line.issued.as_slice()).map_err(|e| sqlx::Error::Decode(e.into()))?;
+        of_customer.entry(issued.customer_id.clone()).or_default().push((place, issued));
+    }
+    let (mut drawn, mut payments) = (Decimal::ZERO, Vec::new());
+    for customer_id in customers {
+        let Some(lines) = of_customer.get(customer_id) else { continue };
+        let mut candidates = Vec::with_capacity(lines.len());
+        for (place, issued) in lines {
+            let Some(line) = open.get(*place) else { continue };
+            candidates.push(open_line(line, issued)?);
+        }
+        let available = posting.balance(customer_id, FundType::Available);
+        let paid = draw::draw(available, &candidates, &settings.penalty_rates, today).map_err(broken)?;
+        if paid.principal.is_zero() {
+            continue;
+        }
+        let account_month = bills
+            .iter()
+            .filter(|billed| billed.point.snapshot.customer_id == customer_id)
+            .map(|billed| billed.point.account_month)
+            .max()
+            .unwrap_or_default();
+        let serial = format!("Q{:015}", draw_number(tx).await?);
+        let event = Event::draw(paid.principal, paid.penalty).map_err(broken)?;
+        posting.book(customer_id, account_month, &serial, &event).map_err(broken)?;
+        drawn = drawn
+            .checked_add(paid.principal)
+            .and_then(|drawn| drawn.checked_add(paid.penalty))
+            .ok_or_else(|| broken("a sum is out of range"))?;
+        let parts: HashMap<_, _> = paid.parts.into_iter().collect();
+        for touched in paid.touched {
+            let Some((place, issued)) = lines.get(touched) else { continue };
+            let series =
+                Series::of(Kind::Account, &issued.network_company_id, &issued.network_store_id, issued.utility());
+            let settled_month = months.of(tx, call, &series).await?;
+            let amount = parts.get(&touched).copied().unwrap_or_default();
+            payments.push((*place, amount, serial.clone(), settled_month));
+        }
+    }
+    let payments: Vec<_> = payments
+        .iter()
+        .filter_map(|(place, amount, serial, settled_month)| {
+            let line = open.get(*place)?;
+            let levy_date = Some(draw::levy_after(line.levy_date, today));
+            Some(Payment {
+                line,
+                amount: *amount,
+                paid_date: today,
+                payment_id: serial,
+                levy_date,
+                settled_month: *settled_month,
+            })
+        })
+        .collect();
+    let found = receivables::store::pay(tx, &payments).await?;
+    if usize::try_from(found) != Ok(payments.len()) {
+        return Err(broken(format!("a draw found {found} of {} lines that were locked", payments.len())));
+    }
+    Ok(drawn)
+}
+
+/// An open line as the rules of a draw see it.
+fn open_line(line: &receivables::store::OpenLine, issued: &ReceivableLine) -> Result<OpenLine, sqlx::Error> {
+    let charge_off_date = day(issued.charge_off_date).ok_or_else(|| broken("a line has no day of its charge-off"))?;
+    let outstanding = line.fee.checked_sub(line.paid_total).ok_or_else(|| broken("a sum is out of range"))?;
+    Ok(OpenLine {
+        account_month: line.account_month,
+        settlement_account_id: line.settlement_account_id.clone(),
+        rank: Rank::of(issued, charge_off_date, line.line_number),
+        late: Late {
+            utility: issued.utility(),
+            resident: issued.resident(),
+            outstanding,
+            charge_off_date,
+            levy_date: line.levy_date,
+        },
+    })
+}
+
+/// Returns the settlement accounts of customers.
+async fn accounts_of(tx: &mut PgConnection, call: &Call, customer_ids: &[&str]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT a.settlement_account_id
+         FROM (SELECT k.* FROM unnest($1::text[], $2::text[]) AS k (company_id, customer_id) OFFSET 0) AS own
+         JOIN user_account u ON u.company_id = own.company_id AND u.customer_id = own.customer_id
+         JOIN settlement_account a ON a.company_id = u.company_id AND a.user_account_id = u.user_account_id
+         ORDER BY a.settlement_account_id",
+        &vec![call.tenant.id.clone(); customer_ids.len()],
+        customer_ids as _,
+    )
+    .fetch_all(tx)
+    .named("account_of_customers")
+    .await
+}
+
+/// Returns the number of a new draw.
+async fn draw_number(tx: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT nextval('draw_number') AS "number!""#).fetch_one(tx).named("draw_number").await
+}

@@ -1,0 +1,186 @@
+//! The order of a run, and of a chunk.
+//!
+//! Any number of processes work on one run. A chunk is claimed by the lock of its row, which ends with the transaction: a
+//! process that is killed leaves its chunk as it was, and another one takes it. When nothing is left to claim, a process waits
+//! for the chunks that others hold: when a run returns, every chunk is done.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use communal_kit::call::Call;
+use communal_kit::pool::Pool;
+use communal_kit::refusal::Refusal;
+use communal_kit::write::run_as;
+use communal_proto::billing::v1::{NormalRetroType, Reason};
+use futures::future::try_join_all;
+use rust_decimal::Decimal;
+
+use super::outcome::{billable, priceable};
+use super::store::{self, Chunk, Connection, Done};
+use crate::calculation;
+use crate::charge_off;
+use crate::charge_off::Settings;
+use crate::metering::points;
+use crate::metering::points::rules::{Making, making};
+use crate::vocabulary::vacancy::VacancyRatios;
+
+/// How long a process waits before it looks again for chunks that others held.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// What a run is about.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The account month.
+    pub account_month: i32,
+    /// One book; empty for all.
+    pub book_id: String,
+}
+
+/// What a run needs besides its scope.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Charge-off.
+    pub settings: Settings,
+    /// The ratios of vacant premises.
+    pub vacancy: VacancyRatios,
+    /// Chunks that a process works on at once.
+    pub workers: usize,
+    /// The business day, and the time HHmmss.
+    pub now: (NaiveDate, i32),
+}
+
+/// How far a run is, whoever worked on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Chunks.
+    pub chunks: i64,
+    /// Chunks that are done.
+    pub chunks_done: i64,
+    /// Accounts.
+    pub accounts: i64,
+    /// Accounts of chunks that are done.
+    pub accounts_done: i64,
+    /// Bills that were made.
+    pub bills: i64,
+    /// Accounts that were parked.
+    pub parked: i64,
+    /// The sum of the bills.
+    pub total: Decimal,
+    /// What available funds paid.
+    pub drawn: Decimal,
+}
+
+/// Bills the accounts of a scope. `report` is told of each chunk; the run stops after the chunk for which it returns false.
+///
+/// # Errors
+/// Returns `ACCOUNT_MONTH_NOT_OPEN` if the month is open for none of the company's series, and the refusal of a chunk; those
+/// before it stay.
+pub async fn run(
+    pool: &Pool,
+    call: &Call,
+    scope: &Scope,
+    terms: &Terms,
+    report: impl Fn(Progress) -> bool,
+) -> Result<Progress, Refusal> {
+    if !store::is_open(pool, &call.tenant.id, scope.account_month, terms.now.0).await? {
+        return Err(Refusal::of(Reason::AccountMonthNotOpen));
+    }
+    let run_id = run_as(pool, call, async |tx| Ok(store::join_or_plan(tx, call, scope).await?)).await?;
+    let workers = (0..terms.workers.max(1)).map(|_| work(pool, call, run_id, scope, terms, &report));
+    try_join_all(workers).await?;
+    Ok(store::progress(pool, &call.tenant.id, run_id).await?)
+}
+
+/// Works on chunks of a run until none is left, or the caller went away.
+async fn work(
+    pool: &Pool,
+    call: &Call,
+    run_id: i64,
+    scope: &Scope,
+    terms: &Terms,
+    report: &impl Fn(Progress) -> bool,
+) -> Result<(), Refusal> {
+    loop {
+        let outcome = run_as(pool, call, async |tx| {
+            let Some(chunk) = store::claim(tx, call, run_id).await? else { return Ok(None) };
+            let done = bill(tx, call, scope, terms, run_id, &chunk).await?;
+            store::finish(tx, call, run_id, &chunk, &done).await?;
+            Ok(Some((chunk, done)))
+        });
+        let outcome = outcome.await?;
+        if let Some((chunk, done)) = &outcome {
+            let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+            metrics::counter!("communal_billing_run_bills_total").increment(count(done.charged.bills));
+            metrics::counter!("communal_billing_run_parked_total").increment(count(done.parked.len()));
+            // The first chunks of a month are what its partitions have their first statistics of.
+            if chunk.chunk == 1 {
+                store::analyze(pool, scope.account_month).await?;
+            }
+        }
+        let progress = store::progress(pool, &call.tenant.id, run_id).await?;
+        if !report(progress) {
+            return Ok(());
+        }
+        if outcome.is_none() {
+            if progress.chunks_done == progress.chunks {
+                return Ok(());
+            }
+            store::wait(WAIT).await;
+        }
+    }
+}
+
+/// Bills the accounts of a claimed chunk.
+async fn bill(
+    tx: &mut Connection,
+    call: &Call,
+    scope: &Scope,
+    terms: &Terms,
+    run_id: i64,
+    chunk: &Chunk,
+) -> Result<Done, Refusal> {
+    let (today, _) = terms.now;
+    let ids = store::unbilled(tx, call, scope, chunk).await?;
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    make_missing(tx, call, scope.account_month, today, &ids).await?;
+    let asked: Vec<_> = ids.iter().map(|id| (*id, NormalRetroType::Normal)).collect();
+    let found = calculation::store::lock(tx, call, &asked, today).await?;
+    let (points, mut parked) = priceable(found.points, scope.account_month, today);
+    let keys: BTreeSet<_> = points.iter().map(|point| point.key().clone()).collect();
+    let rates = calculation::rates::store::load(tx, &call.tenant.id, &keys, &terms.vacancy).await?;
+    let points = billable(points, &rates, &terms.settings, terms.now, &mut parked);
+    let points: Vec<_> = points.iter().collect();
+    let charged = charge_off::store::charge_off(tx, call, today, &terms.settings, &points).await?;
+    store::park(tx, call, scope.account_month, run_id, &ids, &parked).await?;
+    Ok(Done { charged, parked })
+}
+
+/// Makes the points of the month that are missing. Accounts that cannot be billed, or not in this month, have none.
+async fn make_missing(
+    tx: &mut Connection,
+    call: &Call,
+    account_month: i32,
+    today: NaiveDate,
+    ids: &[&str],
+) -> Result<(), Refusal> {
+    let missing = store::without_point(tx, call, account_month, ids).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing: Vec<_> = missing.iter().map(String::as_str).collect();
+    let Some(basis) = points::store::basis(tx, call, &missing, today).await? else {
+        return Err(Refusal::of(communal_proto::contract::v1::Reason::Conflict));
+    };
+    let makings: Vec<_> = missing
+        .iter()
+        .filter_map(|id| {
+            let standing = basis.standing(id).filter(|standing| standing.open_month == Some(account_month))?;
+            let making = making(standing, "").ok()?;
+            let is_missing = !matches!(making, Making::Again { from, month } if from == month);
+            is_missing.then_some((*id, making))
+        })
+        .collect();
+    points::store::make(tx, call, &basis, &makings).await?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Runs: a month is billed chunk by chunk; what cannot be billed is parked by name; a run that is killed is finished by others.
+
+use std::process::{Child, Command, Stdio};
+
+use communal_billing::charge_off::store::proof::breaches;
+use communal_proto::billing::v1::*;
+use tonic::Status;
+
+use crate::harness::*;
+use crate::moving_in::{bring, rows};
+
+/// Accounts that have moved in, with meters that stand at 1234.5; March of 2024 is open.
+async fn start(accounts: usize) -> (World, Network) {
+    let world = World::start_archive().await;
+    world.register_items(NETWORK).await;
+    let network = world.network().await;
+    for (batch, from) in (1..=accounts).step_by(2_000).enumerate() {
+        let to = accounts.min(from + 1_999);
+        bring(&world, RETAIL, &format!("BATCH{batch}"), &rows(&network, from..=to)).await.unwrap();
+    }
+    // Open for good, because a process goes by the machine's clock.
+    world.open_month(RETAIL, account_month(202_403, 20_240_301, 99_991_231)).await;
+    (world, network)
+}
+
+fn account(n: usize) -> String {
+    format!("A{n:015}")
+}
+
+/// Makes the points of accounts and reads their meters, all registers at a reading.
+async fn read_all(world: &World, numbers: impl Iterator<Item = usize>) {
+    let numbers: Vec<_> = numbers.collect();
+    for some in numbers.chunks(1_000) {
+        let ids: Vec<_> = some.iter().map(|n| account(*n)).collect();
+        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+        world.create_points(caller(RETAIL), &ids).await.unwrap();
+        let readings = some.iter().map(|n| read(&format!("M{n:015}"), ReadingsType::Total, "1300")).collect();
+        world.enter(caller(RETAIL), readings).await.unwrap();
+    }
+}
+
+async fn run(world: &World, account_month: i32, book_id: &str) -> Result<Vec<RunBookResponse>, Status> {
+    let request = RunBookRequest { account_month, book_id: book_id.into() };
+    let mut stream = world.runs(caller(RETAIL)).run_book(request).await?.into_inner();
+    let mut states = Vec::new();
+    while let Some(state) = stream.message().await? {
+        states.push(state);
+    }
+    Ok(states)
+}
+
+async fn parked(world: &World) -> Vec<String> {
+    let request = ListParkedAccountsRequest { account_month: 202_403, ..ListParkedAccountsRequest::default() };
+    let reply = world.runs(caller(RETAIL)).list_parked_accounts(request).await.unwrap().into_inner();
+    reply.accounts.into_iter().map(|a| format!("{} {}", a.settlement_account_id, a.reason)).collect()
+}
+
+async fn assert_books_agree(world: &World) {
+    let mut connection = world.pool().acquire().await.unwrap();
+    assert_eq!(breaches(&mut connection, RETAIL).await.unwrap(), []);
+}
+
+async fn bills(world: &World) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM bill").fetch_one(world.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_run_bills_a_month_and_parks_by_name_what_it_cannot_bill() {
+    let (world, network) = start(30).await;
+    read_all(&world, 1..=20).await;
+    let states = run(&world, 202_403, "").await.unwrap();
+    let last = states.last().unwrap();
+    assert_eq!((last.chunks, last.chunks_done, last.accounts, last.accounts_done), (1, 1, 30, 30));
+    assert_eq!((last.bills, last.parked), (20, 10));
+    let unread: Vec<_> = (21..=30).map(|n| format!("{} REGISTER_NOT_READ", account(n))).collect();
+    assert_eq!(parked(&world).await, unread, "their points are made, and they are not read");
+    assert_eq!(bills(&world).await, 20);
+    let owed = world.arrears(RETAIL, ArrearsFilter::default()).await.unwrap();
+    assert_eq!(owed.iter().filter(|line| line.settlement_account_id == account(1)).count(), 1);
+    // 1300 − 1234.5, the old meter's 2.5, and the fixed quantity of −1.5.
+    assert_eq!((owed[0].quantity.as_str(), owed[0].account_month), ("66.50", 202_403));
+    let of_lines: rust_decimal::Decimal =
+        owed.iter().map(|line| line.fee.parse::<rust_decimal::Decimal>().unwrap()).sum();
+    assert_eq!(of_lines.to_string(), last.total);
+    assert_books_agree(&world).await;
+
+    // Read the others: the next run bills those alone.
+    let late = (21..=30).map(|n| read(&format!("M{n:015}"), ReadingsType::Total, "1300")).collect();
+    world.enter(caller(RETAIL), late).await.unwrap();
+    let states = run(&world, 202_403, &network.book_id).await.unwrap();
+    assert_eq!((states.last().unwrap().bills, states.last().unwrap().parked), (10, 0));
+    assert_eq!(parked(&world).await, [""; 0]);
+    let states = run(&world, 202_403, "").await.unwrap();
+    assert_eq!(states.last().unwrap().bills, 0);
+    assert_eq!(bills(&world).await, 30);
+    assert_books_agree(&world).await;
+}
+
+#[tokio::test]
+async fn a_month_that_is_not_open_is_refused_and_another_company_has_nothing_to_bill() {
+    let (world, _) = start(3).await;
+    read_all(&world, 1..=3).await;
+    assert_eq!(reason(run(&world, 202_404, "").await), "ACCOUNT_MONTH_NOT_OPEN");
+    let request = RunBookRequest { account_month: 202_403, book_id: String::new() };
+    let mut stream = world.runs(caller(NETWORK)).run_book(request).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap_err().message().is_empty(), false);
+    assert_eq!(bills(&world).await, 0);
+}
+
+#[tokio::test]
+async fn points_that_are_calculated_and_charged_off_by_hand_are_left_out() {
+    let (world, _) = start(5).await;
+    read_all(&world, 1..=5).await;
+    world.calculate_normal(caller(RETAIL), &[&account(2), &account(3)]).await.unwrap();
+    world.charge_off(caller(RETAIL), &[(&account(2), NormalRetroType::Normal)]).await.unwrap();
+    let states = run(&world, 202_403, "").await.unwrap();
+    assert_eq!(states.last().unwrap().bills, 4);
+    assert_eq!(bills(&world).await, 5);
+    assert_books_agree(&world).await;
+    // What was calculated and what the run calculated are the same.
+    let totals: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT total::text FROM bill").fetch_all(world.pool()).await.unwrap();
+    assert_eq!(totals.len(), 1);
+}
+
+/// A process that runs the month.
+fn process(world: &World) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_billing"))
+        .args(["run", "--company", RETAIL, "--month", "202403"])
+        .env_clear()
+        .envs([("COMMUNAL_BILLING_DATABASE_URL", world.database.url.as_str()), ("COMMUNAL_SEALING_KEY", SEALING_KEY)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_three_times_is_finished_by_two_processes() {
+    let (world, _) = start(6_000).await;
+    read_all(&world, 1..=6_000).await;
+    let mut before = 0;
+    for _ in 0..3 {
+        let mut killed = process(&world);
+        eventually(async || bills(&world).await > before).await;
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        before = bills(&world).await;
+        assert_books_agree(&world).await;
+    }
+    assert!(before < 6_000, "the run was killed in the middle");
+    let (first, second) = (process(&world), process(&world));
+    for process in [first, second] {
+        let done = process.wait_with_output().unwrap();
+        assert!(done.status.success());
+        assert!(String::from_utf8(done.stdout).unwrap().starts_with("6000 accounts: 6000 bills"));
+    }
+    assert_eq!(bills(&world).await, 6_000);
+    let lines: i64 = sqlx::query_scalar("SELECT count(DISTINCT settlement_account_id) FROM receivable_line")
+        .fetch_one(world.pool())
+        .await
+        .unwrap();
+    assert_eq!(lines, 6_000);
+    assert_books_agree(&world).await;
+}
