@@ -267,3 +267,42 @@ async fn what_a_message_costs_does_not_grow_with_the_batch() {
     let read = fetched(&world).await - before;
     assert!(read <= 25 * 4 * 6_000, "{read} rows were read for 24,000");
 }
+
+/// A vacuum sees none of the rows of an import that is under way. If it noted that their tables are empty, foreign keys would
+/// read them whole for each row from then on.
+#[tokio::test]
+async fn a_vacuum_does_not_note_tables_as_empty_while_an_archive_moves_in() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let owner = sqlx::PgPool::connect(&world.database.owner_url).await.unwrap();
+    let all = rows(&network, 400);
+    let part = |from: usize, to: usize| ImportArchiveRequest {
+        batch: None,
+        customers: all.customers[from..to].to_vec(),
+        user_accounts: all.user_accounts[from..to].to_vec(),
+        settlement_accounts: all.settlement_accounts[from..to].to_vec(),
+        meters: all.meters[from..to].to_vec(),
+    };
+    let (sender, stream) = futures::channel::mpsc::unbounded();
+    let mut client = world.archive(caller(RETAIL));
+    let import = tokio::spawn(async move { client.import_archive(stream).await });
+    let batch = Some(ArchiveBatch { batch_id: "b1".into() });
+    sender.unbounded_send(ImportArchiveRequest { batch, ..part(0, 200) }).unwrap();
+    let counted = "SELECT min(reltuples) FROM pg_class
+                   WHERE relname IN ('customer', 'user_account', 'settlement_account', 'meter_point', 'meter')";
+    let counted = || async { sqlx::query_scalar::<_, f32>(counted).fetch_one(&owner).await.unwrap() };
+    for _ in 0..200 {
+        if counted().await > 0.0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    sqlx::raw_sql("VACUUM (SKIP_LOCKED) customer, user_account, settlement_account, meter_point, meter")
+        .execute(&owner)
+        .await
+        .unwrap();
+    assert!(counted().await >= 200.0, "{}", counted().await);
+    sender.unbounded_send(part(200, 400)).unwrap();
+    drop(sender);
+    assert_eq!(import.await.unwrap().unwrap().into_inner().meters, 400);
+}

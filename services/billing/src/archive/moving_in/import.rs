@@ -1,10 +1,11 @@
-//! Reads the stream of an archive and writes it, message by message, in one transaction that ends with the stream.
+//! Reads the stream of an archive and writes it, message by message, in one transaction that ends with the stream. While
+//! a message is written, the next one is read and judged by itself.
 //!
 //! A row with a fault is not written, and everything after it is still judged, so that the sender gets all faults at
 //! once (up to a limit), each with its row over the whole stream. With a fault the transaction is rolled back at the end.
 //! What a stream refers to is read once and remembered: books, packages, stores and nodes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
@@ -18,18 +19,20 @@ use communal_proto::billing::v1::fields::import_archive_request::{
 };
 use communal_proto::billing::v1::fields::{
     archive_batch, brought_customer, brought_meter, brought_settlement_account, brought_user_account, new_meter,
-    new_user_account, verified_settlement_account,
+    new_user_account, verified_meter_point, verified_settlement_account,
 };
 use communal_proto::billing::v1::{
     BroughtCustomer, BroughtMeter, BroughtSettlementAccount, BroughtUserAccount, ImportArchiveRequest,
-    ImportArchiveResponse, Reason, UserSettleVerifyRequest, VerifiedMeterPoint, VerifiedSettlementAccount, YesNo,
+    ImportArchiveResponse, Reason, UserSettleVerifyRequest, VerifiedMeterPoint, YesNo,
 };
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked, Checker, Fault, FieldName, FieldPath, Reason as _};
 use futures::Stream;
+use futures::future::join;
 use prost::Message;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
+use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::brought::{Brought, account_faults, own_identifier, registers};
@@ -89,27 +92,38 @@ pub async fn import(
         return Err(Refusal::new(Common::Conflict, "该批次正在导入，请稍后重试"));
     }
     let known = store::batch(&mut transaction, call, &batch_id).await?;
-    let mut reading = Reading::new(call, keys, &batch_id, terms.today, known.is_none());
-    let mut message = first;
-    loop {
-        reading.take(&mut transaction, message).await?;
-        if reading.faults.len() >= MOST_FAULTS {
-            break;
+    let mut reading = Reading::new(terms.today);
+    let mut writing = Writing::new(call, keys, &batch_id, terms.today);
+    let (portions, mut ready) = mpsc::channel(1);
+    let writes = known.is_none();
+    let read = async {
+        let portions = portions;
+        reading.read(first, &mut terms.upload, &mut stream, &portions).await
+    };
+    let written = async {
+        // A batch that is known is only compared.
+        while let Some(portion) = ready.recv().await {
+            if writes {
+                writing.write(&mut transaction, portion).await?;
+            }
+            if writing.faults.len() >= MOST_FAULTS {
+                break;
+            }
         }
-        match terms.upload.next(&mut stream, rows, BROKEN).await? {
-            Some(more) => message = more,
-            None => break,
-        }
-        if message.batch.is_some() {
-            reading.faults.push(Fault::rule(BATCH, "is in the first message only", "批次只能出现在第一条消息中"));
-        }
-    }
-    reading.judge_whole();
-    if let Some(refusal) = reading.refusal() {
+        ready.close();
+        Ok::<_, Refusal>(())
+    };
+    let (read, written) = join(read, written).await;
+    if let Err(refusal) = written.and(read) {
         transaction.rollback().named("rollback").await?;
         return Err(refusal);
     }
-    let batch = reading.batch();
+    let Reading { hash, rows, .. } = &reading;
+    let batch = batch(hash, rows);
+    if let Some(refusal) = refusal(reading, writing) {
+        transaction.rollback().named("rollback").await?;
+        return Err(refusal);
+    }
     match known {
         None => {
             store::record(&mut transaction, call, &batch_id, &batch).await?;
@@ -173,43 +187,58 @@ struct Known {
     nodes: HashMap<(String, String), bool>,
 }
 
-/// The state of reading a stream.
-struct Reading<'a> {
-    call: &'a Call,
-    keys: &'a PersonalKeys,
-    batch_id: &'a BatchId,
+/// The rows of a message that break no rule of their own, each with its place in the stream.
+#[derive(Debug)]
+struct Portion {
+    customers: Vec<(usize, BroughtCustomer)>,
+    user_accounts: Vec<(usize, BroughtUserAccount)>,
+    settlement_accounts: Vec<(usize, BroughtSettlementAccount)>,
+    meters: Vec<(usize, BroughtMeter)>,
+}
+
+/// The state of reading a stream: rows are counted, and judged by themselves.
+struct Reading {
     today: NaiveDate,
-    /// False for a batch that is known: it is only compared.
-    writes: bool,
     hash: Sha256,
     rows: HashMap<&'static str, usize>,
     ids: HashSet<String>,
-    accounts: HashMap<String, Account>,
-    known: Known,
     faults: Vec<Fault>,
-    /// True if a row exists already.
+    /// True if a row comes twice.
     exists: bool,
 }
 
-impl<'a> Reading<'a> {
-    fn new(call: &'a Call, keys: &'a PersonalKeys, batch_id: &'a BatchId, today: NaiveDate, writes: bool) -> Self {
-        Self {
-            call,
-            keys,
-            batch_id,
-            today,
-            writes,
-            hash: Sha256::new(),
-            rows: HashMap::new(),
-            ids: HashSet::new(),
-            accounts: HashMap::new(),
-            known: Known::default(),
-            faults: Vec::new(),
-            exists: false,
+impl Reading {
+    fn new(today: NaiveDate) -> Self {
+        let (rows, ids) = (HashMap::new(), HashSet::new());
+        Self { today, hash: Sha256::new(), rows, ids, faults: Vec::new(), exists: false }
+    }
+
+    /// Reads the stream to its end, or until there are too many faults, its own or those of the receiver.
+    async fn read(
+        &mut self,
+        first: ImportArchiveRequest,
+        upload: &mut Upload,
+        stream: &mut (impl Stream<Item = Result<ImportArchiveRequest, Status>> + Unpin),
+        portions: &mpsc::Sender<Portion>,
+    ) -> Result<(), Refusal> {
+        let mut message = first;
+        loop {
+            let portion = self.judge(message)?;
+            if portions.send(portion).await.is_err() || self.faults.len() >= MOST_FAULTS {
+                return Ok(());
+            }
+            match upload.next(stream, rows, BROKEN).await? {
+                Some(more) => message = more,
+                None => return Ok(()),
+            }
+            if message.batch.is_some() {
+                self.faults.push(Fault::rule(BATCH, "is in the first message only", "批次只能出现在第一条消息中"));
+            }
         }
     }
 
-    async fn take(&mut self, tx: &mut PgConnection, message: ImportArchiveRequest) -> Result<(), Refusal> {
+    /// Counts the rows of a message and returns those that break no rule of their own.
+    fn judge(&mut self, message: ImportArchiveRequest) -> Result<Portion, Refusal> {
         let ImportArchiveRequest { batch: _, customers, user_accounts, settlement_accounts, meters } = message;
         for (block, rows) in [
             (CUSTOMERS, customers.len()),
@@ -228,14 +257,14 @@ impl<'a> Reading<'a> {
             faults.extend(own_identifier(&c.customer_id, brought_customer::CUSTOMER_ID));
             c.customer_id.clone()
         });
-        let users = self.checked(USER_ACCOUNTS, user_accounts, |u: &BroughtUserAccount, faults| {
+        let user_accounts = self.checked(USER_ACCOUNTS, user_accounts, |u: &BroughtUserAccount, faults| {
             faults.extend(own_identifier(&u.user_account_id, brought_user_account::USER_ACCOUNT_ID));
             u.user_account_id.clone()
         });
         let today = self.today;
-        let accounts =
+        let settlement_accounts =
             self.checked(SETTLEMENT_ACCOUNTS, settlement_accounts, |a: &BroughtSettlementAccount, faults| {
-                let id = a.account.clone().unwrap_or_default().settlement_account_id;
+                let id = a.account.as_ref().map(|account| account.settlement_account_id.clone()).unwrap_or_default();
                 let field = verified_settlement_account::SETTLEMENT_ACCOUNT_ID;
                 faults.extend(own_identifier(&id, brought_settlement_account::ACCOUNT.then(field)));
                 faults.extend(account_faults(a, today));
@@ -243,18 +272,13 @@ impl<'a> Reading<'a> {
             });
         let meters = self.checked(METERS, meters, |m: &BroughtMeter, faults| {
             faults.extend(own_identifier(&m.meter_id, brought_meter::METER_ID));
-            let meter = m.meter.clone().unwrap_or_default();
-            let field = brought_meter::METER.then(new_meter::DIGITS);
-            faults.extend(digits_fault(meter.meter_kind(), meter.digits, field));
+            if let Some(meter) = &m.meter {
+                let field = brought_meter::METER.then(new_meter::DIGITS);
+                faults.extend(digits_fault(meter.meter_kind(), meter.digits, field));
+            }
             m.meter_id.clone()
         });
-        if self.writes {
-            self.write_customers(tx, customers).await?;
-            self.write_users(tx, users).await?;
-            self.write_accounts(tx, accounts).await?;
-            self.write_meters(tx, meters).await?;
-        }
-        Ok(())
+        Ok(Portion { customers, user_accounts, settlement_accounts, meters })
     }
 
     /// Returns the rows that break no rule of their own, each with its place in the stream.
@@ -285,6 +309,52 @@ impl<'a> Reading<'a> {
             self.faults.extend(faults.into_iter().map(|fault| at(block, row, fault)));
         }
         good
+    }
+}
+
+/// The state of writing rows: they are judged by what they refer to.
+struct Writing<'a> {
+    call: &'a Call,
+    keys: &'a PersonalKeys,
+    batch_id: &'a BatchId,
+    today: NaiveDate,
+    /// The customers and user accounts that were written, and the user accounts that are connected.
+    customers: HashSet<String>,
+    users: HashSet<String>,
+    connected: HashSet<String>,
+    accounts: HashMap<String, Account>,
+    known: Known,
+    faults: Vec<Fault>,
+    /// True if a row exists already.
+    exists: bool,
+}
+
+impl<'a> Writing<'a> {
+    fn new(call: &'a Call, keys: &'a PersonalKeys, batch_id: &'a BatchId, today: NaiveDate) -> Self {
+        Self {
+            call,
+            keys,
+            batch_id,
+            today,
+            customers: HashSet::new(),
+            users: HashSet::new(),
+            connected: HashSet::new(),
+            accounts: HashMap::new(),
+            known: Known::default(),
+            faults: Vec::new(),
+            exists: false,
+        }
+    }
+
+    async fn write(&mut self, tx: &mut PgConnection, portion: Portion) -> Result<(), Refusal> {
+        let Portion { customers, user_accounts, settlement_accounts, meters } = portion;
+        let connected = settlement_accounts.iter().map(|(_, account)| account.user_account_id.clone()).collect();
+        self.write_customers(tx, customers).await?;
+        self.write_users(tx, user_accounts, &connected).await?;
+        self.write_accounts(tx, settlement_accounts).await?;
+        self.write_meters(tx, meters).await?;
+        store::count_rows(tx).await?;
+        Ok(())
     }
 
     /// Adds a fault to the rows at these places.
@@ -320,6 +390,7 @@ impl<'a> Reading<'a> {
         let written = store::add_customers(tx, self.call, self.keys, &customers).await?;
         let missing = |(row, c): &(usize, BroughtCustomer)| (!written.contains(&c.customer_id)).then_some(*row);
         self.not_written(CUSTOMERS, &rows.iter().filter_map(missing).collect::<Vec<_>>());
+        self.customers.extend(written);
         Ok(())
     }
 
@@ -327,19 +398,26 @@ impl<'a> Reading<'a> {
         &mut self,
         tx: &mut PgConnection,
         rows: Vec<(usize, BroughtUserAccount)>,
+        connected: &HashSet<String>,
     ) -> Result<(), Refusal> {
         if rows.is_empty() {
             return Ok(());
         }
-        let customer = |(_, u): &(usize, BroughtUserAccount)| u.account.clone().unwrap_or_default().customer_id;
-        let unknown = store::unknown_customers(tx, self.call, &rows.iter().map(customer).collect::<Vec<_>>()).await?;
-        let (rows, strangers) = without(rows, &unknown);
+        let customer = |(_, u): &'_ (usize, BroughtUserAccount)| {
+            u.account.as_ref().map(|account| account.customer_id.clone()).unwrap_or_default()
+        };
+        let asked: BTreeSet<_> = rows.iter().map(customer).filter(|id| !self.customers.contains(id)).collect();
+        let unknown = store::unknown_customers(tx, self.call, &texts(&asked)).await?;
+        let unknown = at_places(asked, &unknown);
+        let (rows, strangers) = without(rows, |user| unknown.contains(&customer(user)));
         let field = || brought_user_account::ACCOUNT.then(new_user_account::CUSTOMER_ID);
         self.object(USER_ACCOUNTS, &strangers, field, Reason::CustomerNotFound, "is no customer of the company");
         let users: Vec<_> = rows.iter().map(|(_, user)| user).collect();
-        let written = store::add_users(tx, self.call, &users).await?;
+        let written = store::add_users(tx, self.call, &users, connected).await?;
         let missing = |(row, u): &(usize, BroughtUserAccount)| (!written.contains(&u.user_account_id)).then_some(*row);
         self.not_written(USER_ACCOUNTS, &rows.iter().filter_map(missing).collect::<Vec<_>>());
+        self.connected.extend(connected.intersection(&written).cloned());
+        self.users.extend(written);
         Ok(())
     }
 
@@ -351,17 +429,23 @@ impl<'a> Reading<'a> {
         if rows.is_empty() {
             return Ok(());
         }
-        let users: Vec<_> = rows.iter().map(|(_, account)| account.user_account_id.as_str()).collect();
-        let unknown = user_accounts::store::unknown(tx, self.call, &users).await?;
-        let (rows, strangers) = without(rows, &unknown);
+        let user = |(_, account): &'_ (usize, BroughtSettlementAccount)| account.user_account_id.clone();
+        let asked: BTreeSet<_> = rows.iter().map(user).filter(|id| !self.users.contains(id)).collect();
+        let unknown = user_accounts::store::unknown(tx, self.call, &texts(&asked)).await?;
+        let unknown = at_places(asked, &unknown);
+        let (rows, strangers) = without(rows, |account| unknown.contains(&account.1.user_account_id));
         let (field, english) =
             (|| brought_settlement_account::USER_ACCOUNT_ID.into(), "is no user account of the company");
         self.object(SETTLEMENT_ACCOUNTS, &strangers, field, Reason::UserAccountNotFound, english);
         let mut fitting = Vec::new();
-        for (row, brought) in rows {
-            let (account, point) =
-                (brought.account.clone().unwrap_or_default(), brought.meter_point.clone().unwrap_or_default());
-            if let Some((main, temporary)) = self.packages_of(tx, row, &account, &point).await? {
+        for (row, mut brought) in rows {
+            let request = UserSettleVerifyRequest {
+                settlement_account: brought.account.take(),
+                meter_point: brought.meter_point.take(),
+            };
+            if let Some((main, temporary)) = self.packages_of(tx, row, &request).await? {
+                let (account, point) =
+                    (request.settlement_account.unwrap_or_default(), request.meter_point.unwrap_or_default());
                 let packages = std::iter::once(&main).chain(&temporary);
                 let packages = packages.map(|package| (package.time_of_use, package.basic_fee_kind));
                 let needs = parameters::needs(point.power_factor_standard(), packages);
@@ -372,7 +456,7 @@ impl<'a> Reading<'a> {
             }
         }
         let accounts: Vec<_> = fitting.iter().map(|(_, account)| account).collect();
-        let written = store::add_accounts(tx, self.call, &accounts).await?;
+        let written = store::add_accounts(tx, self.call, &accounts, &self.connected).await?;
         let missing = |(row, a): &(usize, store::NewAccount)| {
             (!written.contains(&a.account.settlement_account_id)).then_some(*row)
         };
@@ -385,15 +469,15 @@ impl<'a> Reading<'a> {
         &mut self,
         tx: &mut PgConnection,
         row: usize,
-        account: &VerifiedSettlementAccount,
-        point: &VerifiedMeterPoint,
+        request: &UserSettleVerifyRequest,
     ) -> Result<Option<(Package, Option<Package>)>, Refusal> {
-        let (account, point) = (account.clone(), point.clone());
-        let request = UserSettleVerifyRequest { settlement_account: Some(account), meter_point: Some(point.clone()) };
+        let Some(point) = &request.meter_point else {
+            return Err(Refusal::internal("an account without a meter point was accepted"));
+        };
         let mut checker = Checker::default();
-        parameters::check(&request, &mut checker);
-        let facts = self.known.facts(tx, self.call, &point, self.today).await?;
-        let objections = parameters::judge(&point, &facts);
+        parameters::check(request, &mut checker);
+        let facts = self.known.facts(tx, self.call, point, self.today).await?;
+        let objections = parameters::judge(point, &facts);
         let faults: Vec<_> =
             checker.into_faults().into_iter().chain(objections.into_iter().map(|o| o.fault().clone())).collect();
         if faults.is_empty() {
@@ -407,11 +491,12 @@ impl<'a> Reading<'a> {
         if rows.is_empty() {
             return Ok(());
         }
-        let store_of = |(_, m): &(usize, BroughtMeter)| m.meter.clone().unwrap_or_default().store_id;
-        let stores: Vec<_> = rows.iter().map(store_of).collect();
-        let stores: Vec<_> = stores.iter().map(String::as_str).collect();
-        let unknown = suppliers::store::unknown(tx, self.call, &stores).await?;
-        let (rows, strangers) = without(rows, &unknown);
+        let store_of =
+            |(_, m): &'_ (usize, BroughtMeter)| m.meter.as_ref().map(|m| m.store_id.clone()).unwrap_or_default();
+        let asked: BTreeSet<_> = rows.iter().map(store_of).collect();
+        let unknown = suppliers::store::unknown(tx, self.call, &texts(&asked)).await?;
+        let unknown = at_places(asked, &unknown);
+        let (rows, strangers) = without(rows, |meter| unknown.contains(&store_of(meter)));
         let field = || brought_meter::METER.then(new_meter::STORE_ID);
         self.object(METERS, &strangers, field, Reason::SupplierNotFound, "is no store of the calling company");
         let mut fitting = Vec::new();
@@ -457,48 +542,48 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Judges what only the whole stream tells.
-    fn judge_whole(&mut self) {
-        if self.rows.is_empty() {
-            self.faults.push(missing(CUSTOMERS, "导入内容"));
-        }
-        // With other faults, the meter may be one that was refused.
-        if !self.faults.is_empty() {
-            return;
-        }
-        let without = self.accounts.values().filter(|account| account.metered && !account.has_meter);
-        let without: Vec<_> = without.map(|account| account.row).collect();
-        for row in without {
-            let field = brought_settlement_account::METER_POINT
-                .then(communal_proto::billing::v1::fields::verified_meter_point::METERED);
+    /// The accounts with a meter that is not in the batch, by their rows.
+    fn without_meter(&self) -> Vec<usize> {
+        self.accounts.values().filter(|a| a.metered && !a.has_meter).map(|a| a.row).collect()
+    }
+}
+
+/// Returns the refusal of a stream, if there is a fault in it.
+fn refusal(reading: Reading, writing: Writing<'_>) -> Option<Refusal> {
+    let without_meter = writing.without_meter();
+    let Reading { rows, mut faults, .. } = reading;
+    faults.extend(writing.faults);
+    if rows.is_empty() {
+        faults.push(missing(CUSTOMERS, "导入内容"));
+    }
+    // With other faults, the meter may be one that was refused.
+    if faults.is_empty() {
+        for row in without_meter {
+            let field = brought_settlement_account::METER_POINT.then(verified_meter_point::METERED);
             let fault = Fault::rule(field, "has a meter, which is not in the batch", "有表结算户的计量表不在本批次中");
-            self.faults.push(at(SETTLEMENT_ACCOUNTS, row, fault));
+            faults.push(at(SETTLEMENT_ACCOUNTS, row, fault));
         }
     }
+    faults.sort_by_key(|fault| fault.field.row().unwrap_or_default());
+    faults.truncate(MOST_FAULTS);
+    let first = faults.first()?;
+    let whole = faults.iter().all(|fault| fault.kind == FaultKind::Rule && fault.field.is_whole_row());
+    Some(if (reading.exists || writing.exists) && whole {
+        Refusal::new(Reason::ArchiveRowExists, first.text.clone()).faults(faults)
+    } else {
+        Refusal::for_faults(faults)
+    })
+}
 
-    fn refusal(&mut self) -> Option<Refusal> {
-        self.faults.sort_by_key(|fault| fault.field.row().unwrap_or_default());
-        self.faults.truncate(MOST_FAULTS);
-        let faults = std::mem::take(&mut self.faults);
-        let first = faults.first()?;
-        let whole = faults.iter().all(|fault| fault.kind == FaultKind::Rule && fault.field.is_whole_row());
-        Some(if self.exists && whole {
-            Refusal::new(Reason::ArchiveRowExists, first.text.clone()).faults(faults)
-        } else {
-            Refusal::for_faults(faults)
-        })
-    }
-
-    fn batch(&self) -> Batch {
-        let rows =
-            |block: FieldName| self.rows.get(block.proto).and_then(|n| i64::try_from(*n).ok()).unwrap_or_default();
-        Batch {
-            content_hash: self.hash.clone().finalize().to_vec(),
-            customers: rows(CUSTOMERS),
-            user_accounts: rows(USER_ACCOUNTS),
-            settlement_accounts: rows(SETTLEMENT_ACCOUNTS),
-            meters: rows(METERS),
-        }
+/// Returns what a stream has, as it is recorded.
+fn batch(hash: &Sha256, rows: &HashMap<&'static str, usize>) -> Batch {
+    let rows = |block: FieldName| rows.get(block.proto).and_then(|n| i64::try_from(*n).ok()).unwrap_or_default();
+    Batch {
+        content_hash: hash.clone().finalize().to_vec(),
+        customers: rows(CUSTOMERS),
+        user_accounts: rows(USER_ACCOUNTS),
+        settlement_accounts: rows(SETTLEMENT_ACCOUNTS),
+        meters: rows(METERS),
     }
 }
 
@@ -547,12 +632,21 @@ impl Known {
     }
 }
 
-/// Splits rows into those at other places, and the numbers of those at these places.
-fn without<M>(rows: Vec<(usize, M)>, places: &[i64]) -> (Vec<(usize, M)>, Vec<usize>) {
+fn texts(ids: &BTreeSet<String>) -> Vec<&str> {
+    ids.iter().map(String::as_str).collect()
+}
+
+/// Returns the identifiers at these places.
+fn at_places(ids: BTreeSet<String>, places: &[i64]) -> HashSet<String> {
     let places: HashSet<_> = places.iter().filter_map(|place| usize::try_from(*place).ok()).collect();
+    ids.into_iter().enumerate().filter(|(place, _)| places.contains(place)).map(|(_, id)| id).collect()
+}
+
+/// Splits rows into those to keep and the numbers of those that are strangers.
+fn without<M>(rows: Vec<(usize, M)>, is_stranger: impl Fn(&(usize, M)) -> bool) -> (Vec<(usize, M)>, Vec<usize>) {
     let (mut kept, mut dropped) = (Vec::with_capacity(rows.len()), Vec::new());
-    for (place, (row, message)) in rows.into_iter().enumerate() {
-        if places.contains(&place) { dropped.push(row) } else { kept.push((row, message)) }
+    for row in rows {
+        if is_stranger(&row) { dropped.push(row.0) } else { kept.push(row) }
     }
     (kept, dropped)
 }

@@ -143,24 +143,34 @@ pub async fn add_customers(
     Ok(written.into_iter().collect())
 }
 
+/// Has the rows counted that the transaction wrote into tables of which nothing is known: see the migration.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn count_rows(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT count_brought_rows() AS counted").fetch_one(tx).named("archive_rows_count").await?;
+    Ok(())
+}
+
 /// Returns the places, from 0, of the customers that the company does not have.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn unknown_customers(tx: &mut PgConnection, call: &Call, ids: &[String]) -> Result<Vec<i64>, sqlx::Error> {
+pub async fn unknown_customers(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT place - 1 AS "place!" FROM unnest($2::text[]) WITH ORDINALITY AS given (customer_id, place)
            WHERE NOT EXISTS (SELECT FROM customer c WHERE c.company_id = $1 AND c.customer_id = given.customer_id
                              AND c.forgotten_at IS NULL)"#,
         call.tenant.id,
-        ids,
+        ids as _,
     )
     .fetch_all(tx)
     .named("archive_customer_unknown")
     .await
 }
 
-/// Writes user accounts and returns the identifiers of those that were written.
+/// Writes user accounts, each connected if it is one of `connected`, and returns the identifiers of those that were
+/// written.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -168,6 +178,7 @@ pub async fn add_users(
     tx: &mut PgConnection,
     call: &Call,
     users: &[&BroughtUserAccount],
+    connected: &HashSet<String>,
 ) -> Result<HashSet<String>, sqlx::Error> {
     let new: Vec<_> = users.iter().map(|user| user.account.clone().unwrap_or_default()).collect();
     let column =
@@ -177,13 +188,14 @@ pub async fn add_users(
     };
     let written = sqlx::query_scalar!(
         "INSERT INTO user_account (company_id, user_account_id, customer_id, using_customer_id, name, region, address,
-             map_name, longitude, latitude, resident, risk_balance, margin_balance, advance_limit, attestation)
+             map_name, longitude, latitude, resident, risk_balance, margin_balance, advance_limit, connected,
+             attestation)
          SELECT $1, user_account_id, customer_id, customer_id, name, region, address, map_name, longitude, latitude,
-             resident, risk_balance, margin_balance, advance_limit, $14
+             resident, risk_balance, margin_balance, advance_limit, connected, $15
          FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::numeric[],
-                 $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[])
+                 $9::numeric[], $10::text[], $11::numeric[], $12::numeric[], $13::numeric[], $14::boolean[])
              AS new (user_account_id, customer_id, name, region, address, map_name, longitude, latitude, resident,
-                 risk_balance, margin_balance, advance_limit)
+                 risk_balance, margin_balance, advance_limit, connected)
          ON CONFLICT DO NOTHING
          RETURNING user_account_id",
         call.tenant.id,
@@ -199,6 +211,7 @@ pub async fn add_users(
         &number(|u| &u.risk_balance),
         &number(|u| &u.margin_balance),
         &number(|u| &u.advance_limit),
+        &users.iter().map(|user| connected.contains(&user.user_account_id)).collect::<Vec<_>>(),
         AttestationType::None.stored(),
     )
     .fetch_all(tx)
@@ -230,7 +243,8 @@ fn billed_before(new: &NewAccount) -> (&str, Option<i32>, Decimal, Decimal) {
     (&new.account.settlement_account_id, month, quantity(year_quantity), quantity(month_quantity))
 }
 
-/// Writes archived settlement accounts with their meter points, and returns the identifiers of those that were written.
+/// Writes archived settlement accounts with their meter points, connects their user accounts, except those that are
+/// `connected` already, and returns the identifiers of those that were written.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -238,6 +252,7 @@ pub async fn add_accounts(
     tx: &mut PgConnection,
     call: &Call,
     new: &[&NewAccount],
+    connected: &HashSet<String>,
 ) -> Result<HashSet<String>, sqlx::Error> {
     if new.is_empty() {
         return Ok(HashSet::new());
@@ -286,14 +301,19 @@ pub async fn add_accounts(
     .named("archive_account_add")
     .await?;
     let written: HashSet<_> = written.into_iter().collect();
-    sqlx::query!(
-        "UPDATE user_account SET connected = true WHERE company_id = $1 AND user_account_id = ANY($2) AND NOT connected",
-        call.tenant.id,
-        users as _,
-    )
-    .execute(&mut *tx)
-    .named("user_account_connect")
-    .await?;
+    let unconnected: Vec<_> = users.into_iter().filter(|user| !connected.contains(*user)).collect();
+    if !unconnected.is_empty() {
+        sqlx::query!(
+            "UPDATE user_account u SET connected = true
+             FROM (SELECT k.* FROM unnest($1::text[], $2::text[]) AS k (company_id, user_account_id) OFFSET 0) AS own
+             WHERE u.company_id = own.company_id AND u.user_account_id = own.user_account_id AND NOT u.connected",
+            &vec![call.tenant.id.clone(); unconnected.len()],
+            unconnected as _,
+        )
+        .execute(&mut *tx)
+        .named("user_account_connect")
+        .await?;
+    }
 
     let new: Vec<_> = new.iter().filter(|a| written.contains(&a.account.settlement_account_id)).collect();
     let billed: Vec<_> = new.iter().map(|a| billed_before(a)).collect();

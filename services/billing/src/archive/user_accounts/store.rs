@@ -2,6 +2,8 @@
 //!
 //! Lock order: the customer, then its user accounts by identifier.
 
+use std::collections::HashSet;
+
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_proto::billing::v1::{AttestationType, ChangedUserAccount, NewUserAccount};
@@ -44,19 +46,20 @@ pub async fn add(tx: &mut PgConnection, call: &Call, new: &NewUserAccount) -> Re
 /// # Errors
 /// Returns the database's error.
 pub async fn unknown(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"WITH known AS MATERIALIZED (
-               SELECT user_account_id FROM user_account WHERE company_id = $1 AND user_account_id = ANY($2)
-               ORDER BY user_account_id FOR UPDATE)
-           SELECT place - 1 AS "place!" FROM unnest($2::text[]) WITH ORDINALITY AS given (user_account_id, place)
-           WHERE NOT EXISTS (SELECT FROM known WHERE known.user_account_id = given.user_account_id)
-           ORDER BY place"#,
-        call.tenant.id,
+    let known = sqlx::query_scalar!(
+        "SELECT u.user_account_id
+         FROM (SELECT k.* FROM unnest($1::text[], $2::text[]) AS k (company_id, user_account_id) OFFSET 0) AS own
+         JOIN user_account u ON u.company_id = own.company_id AND u.user_account_id = own.user_account_id
+         ORDER BY u.user_account_id
+         FOR UPDATE OF u",
+        &vec![call.tenant.id.clone(); ids.len()],
         ids as _,
     )
     .fetch_all(tx)
     .named("user_account_lock")
-    .await
+    .await?;
+    let known: HashSet<_> = known.iter().map(String::as_str).collect();
+    Ok((0..).zip(ids).filter(|(_, id)| !known.contains(*id)).map(|(place, _)| place).collect())
 }
 
 /// Changes a user account and returns whether there is one. A field that is not given stays.
