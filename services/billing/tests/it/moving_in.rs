@@ -1,5 +1,6 @@
 //! Moving in: a whole archive by one stream, all or nothing, by the rules of the front door, once.
 
+use communal_fixtures::credentials;
 use std::ops::RangeInclusive;
 
 use communal_proto::billing::v1::*;
@@ -181,6 +182,46 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
     nothing_is_written(&world).await;
 }
 
+/// A row that was brought along is its own first image, and its batch says by whom. What happens to it later is in the change log,
+/// with the image before it; so is what an import does to a row that was there.
+#[tokio::test]
+async fn history_tells_who_brought_a_row_and_who_changed_it_since() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (_, user_account_id) = world.user_account("cert-0", "客户0").await;
+    let logged = "SELECT noun || ' ' || operation || ' ' || coalesce(before ->> 'batch_id', '') FROM platform.change
+                  WHERE noun NOT IN ('book', 'package', 'package_price') ORDER BY change_number";
+    let logged = || async { sqlx::query_scalar::<_, String>(logged).fetch_all(world.pool()).await.unwrap() };
+    let before = logged().await;
+
+    let mut brought = rows(&network, 1..=3);
+    brought.settlement_accounts[2].user_account_id = user_account_id;
+    bring(&world, RETAIL, "b1", &brought).await.unwrap();
+    assert_eq!(logged().await[before.len()..], ["user_account UPDATE "]);
+    let by_whom: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT b.operator_id, count(*)
+         FROM archive_batch b JOIN (
+             SELECT company_id, batch_id FROM customer UNION ALL SELECT company_id, batch_id FROM user_account
+             UNION ALL SELECT company_id, batch_id FROM settlement_account UNION ALL SELECT company_id, batch_id FROM meter_point
+             UNION ALL SELECT company_id, batch_id FROM meter UNION ALL SELECT company_id, batch_id FROM account_register
+         ) AS brought USING (company_id, batch_id) GROUP BY b.operator_id",
+    )
+    .fetch_all(world.pool())
+    .await
+    .unwrap();
+    assert_eq!(by_whom, [(credentials::billing::OPERATOR.to_owned(), 18)]);
+
+    world.process("A000000000000002", BusCategType::Close).await.unwrap();
+    let since = logged().await[before.len() + 1..].to_vec();
+    assert_eq!(since, ["business_process INSERT "]);
+    let closing = vec![reading("M000000000000002", ReadingsType::Total, "1244.5")];
+    world.serve_meter(served("A000000000000002", BusCategType::Close), vec![], closing).await.unwrap();
+    let since = logged().await[before.len() + 2..].to_vec();
+    for change in ["settlement_account UPDATE b1", "meter UPDATE b1", "account_register UPDATE b1"] {
+        assert!(since.iter().any(|logged| logged == change), "{change} in {since:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_meter_that_was_brought_along_stays() {
     let world = World::start_archive().await;
@@ -275,7 +316,7 @@ async fn a_vacuum_does_not_note_tables_as_empty_while_an_archive_moves_in() {
     let world = World::start_archive().await;
     let network = world.network().await;
     let owner = sqlx::PgPool::connect(&world.database.owner_url).await.unwrap();
-    let all = rows(&network, 400);
+    let all = rows(&network, 1..=400);
     let part = |from: usize, to: usize| ImportArchiveRequest {
         batch: None,
         customers: all.customers[from..to].to_vec(),

@@ -36,19 +36,22 @@ pub struct Batch {
     pub meters: i64,
 }
 
-/// Reserves a batch for this transaction; returns false if another is importing it.
+/// Reserves a batch for this transaction and announces it to the triggers of the rows that are written; returns false if
+/// another is importing it.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn reserve(tx: &mut PgConnection, call: &Call, batch_id: &BatchId) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"SELECT pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 40)) AS "reserved!""#,
+    let reserved = sqlx::query!(
+        r#"SELECT pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 40)) AS "reserved!",
+               set_config('communal.batch_id', $2, true) AS announced"#,
         call.tenant.id,
         batch_id.as_str(),
     )
     .fetch_one(tx)
     .named("archive_batch_reserve")
-    .await
+    .await?;
+    Ok(reserved.reserved)
 }
 
 /// Returns the batch of an identifier.
