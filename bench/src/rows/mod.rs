@@ -13,6 +13,7 @@ mod import;
 mod memory;
 mod prices;
 mod rating;
+mod readings;
 mod start;
 mod table_size;
 mod transcoder;
@@ -64,7 +65,7 @@ pub struct Run<'r> {
 }
 
 /// The rows with their descriptions, in the order of the table.
-pub const ROWS: [(&str, &str); 17] = [
+pub const ROWS: [(&str, &str); 18] = [
     ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
     ("gateway", "the same through the gateway, compared with grpc-gateway"),
     ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
@@ -79,6 +80,7 @@ pub const ROWS: [(&str, &str); 17] = [
     ("import", "receivable lines over gRPC, compared with COPY"),
     ("archive-import", "an archive of accounts with meters over gRPC, compared with COPY"),
     ("user-lookup", "accounts by name, phone, certificate and address"),
+    ("readings", "readings of a month over gRPC, compared with COPY"),
     ("table-size", "arrears while the table grows"),
     ("memory", "memory of each process after work, and of the stream without a cap"),
     ("start", "time from start to readiness"),
@@ -104,6 +106,7 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
         "import" => import::measure(run).await,
         "archive-import" => archive::measure_import(run).await,
         "user-lookup" => archive::measure_lookup(run).await,
+        "readings" => readings::measure(run).await,
         "table-size" => table_size::measure(run).await,
         "memory" => memory::measure(run).await,
         "start" => start::measure(run).await,
