@@ -1,8 +1,8 @@
 //! Moving in: a whole archive by one stream, all or nothing, by the rules of the front door, once.
 
-use communal_fixtures::credentials;
 use std::ops::RangeInclusive;
 
+use communal_fixtures::credentials;
 use communal_proto::billing::v1::*;
 use futures::future::join_all;
 
