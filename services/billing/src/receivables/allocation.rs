@@ -7,8 +7,6 @@ use chrono::NaiveDate;
 use communal_proto::billing::v1::ReceivableLine;
 use rust_decimal::Decimal;
 
-use crate::vocabulary::tariff::{Period, Tier};
-
 /// What decides the place of a line. Compared field by field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
@@ -40,8 +38,8 @@ impl Rank {
             is_surcharge: line.surcharge_item != 0,
             category_item: line.category_item,
             surcharge_item: line.surcharge_item,
-            tier: Tier::from(line.tier()).into(),
-            period: Period::from(line.period()).into(),
+            tier: line.tier,
+            period: line.period,
             line_number,
         }
     }
