@@ -36,6 +36,7 @@ use communal_kit::server::{Bound, LARGEST_REPLY, LARGEST_REQUEST, Server, Servic
 use communal_kit::telemetry;
 use communal_proto::billing::v1::Reason;
 use communal_proto::billing::v1::adjust_ratio_service_server::AdjustRatioServiceServer;
+use communal_proto::billing::v1::adjustment_service_server::AdjustmentServiceServer;
 use communal_proto::billing::v1::approval_ratio_service_server::ApprovalRatioServiceServer;
 use communal_proto::billing::v1::archive_service_server::ArchiveServiceServer;
 use communal_proto::billing::v1::billing_point_service_server::BillingPointServiceServer;
@@ -183,6 +184,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         config.reading_factor,
     );
     let calculations = calculation::rpc::CalculationRpc::new(pool.clone(), config.clock.clone(), vacancy);
+    let adjustments = calculation::adjustments::rpc::AdjustmentRpc::new(pool.clone(), config.clock.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
         .with(PackageServiceServer::new(packages.clone()).max_decoding_message_size(LARGEST_REQUEST))
@@ -222,6 +224,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         )
         .with(ChargeOffServiceServer::new(charge_off).max_decoding_message_size(LARGEST_REQUEST))
         .with(RunServiceServer::new(runs).max_decoding_message_size(LARGEST_REQUEST))
+        .with(AdjustmentServiceServer::new(adjustments).max_decoding_message_size(LARGEST_REQUEST))
         .with(QuoteServiceServer::new(quotes::rpc::QuoteRpc).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);

@@ -2,8 +2,9 @@
 //! the prices in force. What is calculated waits for its charge-off, and nothing else moves.
 //!
 //! [`rates`] puts together what a package is priced by; [`facts`] leads from a point to its calculation, [`stored`] is what is
-//! kept of it, [`rules`] judge a call and [`shown`] answers it; all of them are pure.
+//! kept of it, [`rules`] judge a call and [`shown`] answers it; all of them are pure. [`adjustments`] make retro points.
 
+pub mod adjustments;
 pub mod facts;
 pub mod rates;
 pub mod rpc;

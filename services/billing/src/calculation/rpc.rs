@@ -1,31 +1,36 @@
 //! The methods of `CalculationService`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
 use communal_kit::database::Statement as _;
 use communal_kit::objections::Objections;
-use communal_kit::paging::Cap;
+use communal_kit::paging::{Cap, Page};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
 use communal_kit::write::write;
 use communal_proto::billing::v1::calculation_service_server::CalculationService;
 use communal_proto::billing::v1::{
-    CalculateFeesRequest, CalculateFeesResponse, QueryCalFeesDetaillRequest, QueryCalFeesDetaillResponse,
+    CalcFeeType, CalculateFeesRequest, CalculateFeesResponse, QueryCalFeesDetaillRequest, QueryCalFeesDetaillResponse,
     QueryPreCalculatedDataRequest, QueryPreCalculatedDataResponse, QueryUnChargeOffInfoRequest,
-    QueryUnChargeOffInfoResponse, QueryUnChargeOffPriceInfoRequest, QueryUnChargeOffPriceInfoResponse,
+    QueryUnChargeOffInfoResponse, QueryUnChargeOffMeterInfoRequest, QueryUnChargeOffMeterInfoResponse,
+    QueryUnChargeOffMeterTotalInfoRequest, QueryUnChargeOffMeterTotalInfoResponse, QueryUnChargeOffPriceInfoRequest,
+    QueryUnChargeOffPriceInfoResponse, QueryUnChargeOffPriceTotalInfoRequest, QueryUnChargeOffPriceTotalInfoResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::shown::{self, DetailedAccount};
+use super::store::CalculatedPoint;
 use super::stored::Unreadable;
 use super::{rates, rules, store};
-use crate::archive::{accumulators, billable};
+use crate::archive::{accumulators, billable, meters};
 use crate::metering::points;
 use crate::metering::points::snapshot::Snapshot;
-use crate::metering::readings::shown::time_number;
+use crate::metering::readings;
+use crate::metering::readings::shown::{ShownPoint, time_number};
 use crate::packages;
 use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::vacancy::VacancyRatios;
@@ -60,6 +65,26 @@ impl CalculationRpc {
             }
         }
         Ok(())
+    }
+}
+
+impl CalculationRpc {
+    /// The points with their readings and meters.
+    async fn shown(&self, call: &Call, points: Vec<CalculatedPoint>) -> Result<Vec<ShownPoint>, Refusal> {
+        let keys: Vec<_> = points.iter().map(|point| point.key.clone()).collect();
+        let company = &call.tenant.id;
+        let read = readings::store::points_by_key(&self.pool, company, &keys).await?;
+        let mut read: HashMap<_, _> = read.into_iter().map(|(key, _, readings)| (key, readings)).collect();
+        let ids: Vec<_> = points.iter().map(|point| point.snapshot.meter_id()).collect();
+        let meters = meters::store::read(&self.pool, company, &ids).await?;
+        let shown = points.into_iter().map(|CalculatedPoint { key, snapshot, calculation }| ShownPoint {
+            meter: meters.iter().find(|meter| meter.meter_id == snapshot.meter_id()).cloned(),
+            readings: read.remove(&key).unwrap_or_default(),
+            calculated: shown::calculated_at(&calculation),
+            run_kind: key.kind,
+            snapshot,
+        });
+        Ok(shown.collect())
     }
 }
 
@@ -164,5 +189,56 @@ impl CalculationService for CalculationRpc {
         let lines = shown::uncharged_lines(&points.map_err(Refusal::from)?, filter.fee_kind());
         let lines = Cap::UNPAGED.check(lines, "请指定计算费用类型")?;
         Ok(Response::new(QueryUnChargeOffPriceInfoResponse { lines }))
+    }
+
+    async fn query_un_charge_off_meter_info(
+        &self,
+        request: Request<QueryUnChargeOffMeterInfoRequest>,
+    ) -> Result<Response<QueryUnChargeOffMeterInfoResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let (company, meter_id) = (&call.tenant.id, message.filter.unwrap_or_default().meter_id);
+        let found = meters::store::read(&self.pool, company, &[&meter_id]).await.map_err(Refusal::from)?;
+        let account = found.into_iter().find_map(|meter| meter.settlement_account_id);
+        let mut points = match account {
+            Some(account) => store::of_account(&self.pool, company, &account, "").await.map_err(Refusal::from)?,
+            None => Vec::new(),
+        };
+        points.retain(|point| point.snapshot.meter_id() == meter_id);
+        let shown = self.shown(&call, points).await?;
+        let readings = shown.iter().flat_map(ShownPoint::pending).collect();
+        Ok(Response::new(QueryUnChargeOffMeterInfoResponse { readings }))
+    }
+
+    async fn query_un_charge_off_meter_total_info(
+        &self,
+        request: Request<QueryUnChargeOffMeterTotalInfoRequest>,
+    ) -> Result<Response<QueryUnChargeOffMeterTotalInfoResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let (asked, book_id) = (AskedPage::read(message.page), message.filter.unwrap_or_default().book_id);
+        let found = store::register_page(&self.pool, &call.tenant.id, &book_id, asked.page).await;
+        let (points, total) = found.map_err(Refusal::from)?;
+        let before = points.first().map_or(0, |(_, before)| *before);
+        let shown = self.shown(&call, points.into_iter().map(|(point, _)| point).collect()).await?;
+        // Of the first point some registers may be of the page before, and of the last one of the next.
+        let number = |count: i64| usize::try_from(count).unwrap_or_default();
+        let registers = shown.iter().flat_map(ShownPoint::pending).skip(number(asked.page.offset() - before));
+        let readings = registers.take(number(asked.page.rows())).collect();
+        Ok(Response::new(QueryUnChargeOffMeterTotalInfoResponse { page: asked.reply(total), readings }))
+    }
+
+    async fn query_un_charge_off_price_total_info(
+        &self,
+        request: Request<QueryUnChargeOffPriceTotalInfoRequest>,
+    ) -> Result<Response<QueryUnChargeOffPriceTotalInfoResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let (company, book_id) = (&call.tenant.id, message.filter.unwrap_or_default().book_id);
+        let hint = "请指定抄表区段";
+        let total = store::line_total(&self.pool, company, &book_id).await.map_err(Refusal::from)?;
+        Cap::UNPAGED.check_total(total, hint)?;
+        let all = Page::all(Cap::UNPAGED);
+        let (points, _) = store::page(&self.pool, company, &book_id, all).await.map_err(Refusal::from)?;
+        // What was calculated since it was counted is in the answer, if that stays within the cap.
+        let lines = Cap::UNPAGED.check(shown::uncharged_lines(&points, CalcFeeType::Unspecified), hint)?;
+        Ok(Response::new(QueryUnChargeOffPriceTotalInfoResponse { lines }))
     }
 }

@@ -343,6 +343,82 @@ pub async fn page(
     Ok((points.map(CalculatedRow::point).collect::<Result<_, _>>()?, total))
 }
 
+/// Returns the calculated points of a company that are not charged off, or of one book of it, whose registers are on a page of
+/// registers, each with the number of registers before it, and how many there are: by book, account and kind.
+///
+/// # Errors
+/// Returns the database's error, and an error of decoding for a point that cannot be read.
+pub async fn register_page(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    book_id: &str,
+    page: Page,
+) -> Result<(Vec<(CalculatedPoint, i64)>, i64), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"WITH book AS MATERIALIZED (
+               SELECT company_id, book_id, registers,
+                   (sum(registers) OVER (ORDER BY book_id) - registers)::bigint AS before
+               FROM (SELECT company_id, book_id, sum(registers)::bigint AS registers FROM calculated_points
+                     WHERE company_id = $3 AND $4 IN ('', book_id) GROUP BY company_id, book_id) AS counted),
+           placed AS (
+               SELECT o.company_id, o.settlement_account_id, o.account_month, o.kind, o.number, o.registers,
+                   (b.before + sum(o.registers) OVER (PARTITION BY o.book_id ORDER BY o.settlement_account_id, o.kind)
+                       - o.registers)::bigint AS before
+               FROM book b
+               JOIN point_open o ON o.company_id = b.company_id AND o.book_id = b.book_id AND o.lines > 0
+                   AND o.registers > 0
+               WHERE b.before < $2 AND b.before + b.registers >= $1)
+           SELECT t.total AS "total!", n.before AS "before?", n.settlement_account_id AS "settlement_account_id?",
+               n.account_month AS "account_month?", n.kind AS "kind?: Stored<NormalRetroType>", n.number AS "number?",
+               p.snapshot AS "snapshot?", c.calculation AS "calculation?"
+           FROM (SELECT coalesce(sum(registers), 0)::bigint AS total FROM book) AS t
+           LEFT JOIN (placed n
+               JOIN billing_point p ON p.company_id = n.company_id AND p.settlement_account_id = n.settlement_account_id
+                   AND p.account_month = n.account_month AND p.kind = n.kind AND p.number = n.number
+               JOIN point_calculation c ON c.company_id = n.company_id
+                   AND c.settlement_account_id = n.settlement_account_id AND c.account_month = n.account_month
+                   AND c.kind = n.kind AND c.number = n.number) ON n.before < $2 AND n.before + n.registers >= $1
+           ORDER BY n.before"#,
+        page.first,
+        page.last,
+        company_id,
+        book_id,
+    )
+    .fetch_all(executor)
+    .named("point_calculation_register_page")
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    let points = rows.into_iter().filter_map(|row| {
+        let point = CalculatedRow {
+            settlement_account_id: row.settlement_account_id?,
+            account_month: row.account_month?,
+            kind: row.kind?,
+            number: row.number?,
+            snapshot: row.snapshot?,
+            calculation: row.calculation?,
+        };
+        Some((point, row.before?))
+    });
+    let points = points.map(|(row, before)| Ok((row.point()?, before)));
+    Ok((points.collect::<Result<_, sqlx::Error>>()?, total))
+}
+
+/// Returns how many fee lines of a company, or of one book of it, are not charged off.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn line_total(executor: impl PgExecutor<'_>, company_id: &str, book_id: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT coalesce(sum(lines), 0)::bigint AS "lines!" FROM calculated_points
+           WHERE company_id = $1 AND $2 IN ('', book_id)"#,
+        company_id,
+        book_id,
+    )
+    .fetch_one(executor)
+    .named("point_calculation_line_total")
+    .await
+}
+
 /// A point that can be calculated.
 #[derive(Clone, Debug)]
 pub struct CalculablePoint {

@@ -513,3 +513,79 @@ async fn of_32_that_calculate_the_same_points_all_do_and_each_is_counted_once() 
     assert!(join_all(one_each).await.iter().all(Result::is_ok));
     assert_eq!(counted(&world).await, (vec![3, 3, 3], vec![3, 3, 3]));
 }
+
+#[tokio::test]
+async fn registers_and_lines_of_everything_that_waits_are_paged_and_capped() {
+    let (world, network) = world().await;
+    let mut accounts = Vec::new();
+    for number in 1..=3 {
+        let registers = vec![(ReadingsType::Total, "100"), (ReadingsType::Peak, "40")];
+        let (account, meter) = world.bring_account(number, &Supply { registers, ..electricity(&network) }).await;
+        let readings = [(ReadingsType::Total, "150"), (ReadingsType::Peak, "60")];
+        read_point(&world, RETAIL, &account, &meter, &readings).await;
+        accounts.push((account, meter));
+    }
+    let (last, meter) = &accounts[2];
+    let registers = vec![AdjustedRegister {
+        meter_id: meter.clone(),
+        run_kind: Retro.into(),
+        energy_flow: EnergyFlowType::Forward.into(),
+        register: ReadingsType::Total.into(),
+        added_quantity: "-7".into(),
+    }];
+    let account = Some(AdjustedAccount { settlement_account_id: last.clone(), run_kind: Retro.into() });
+    let request = RepairDosageBackRequest { account, registers };
+    world.adjustments(caller(RETAIL)).repair_dosage_back(request).await.unwrap();
+    let ids: Vec<_> = accounts.iter().map(|(account, _)| account.as_str()).collect();
+    world.calculate_normal(caller(RETAIL), &ids).await.unwrap();
+    world.calculate(caller(RETAIL), &[(last, Retro)]).await.unwrap();
+
+    let registers = async |book_id: &str, of: (i32, i32)| {
+        let filter = Some(UnchargedBookFilter { book_id: book_id.into() });
+        let request = QueryUnChargeOffMeterTotalInfoRequest { page: page(of.0, of.1), filter };
+        let mut client = world.calculations(caller(RETAIL));
+        let reply = client.query_un_charge_off_meter_total_info(request).await.unwrap().into_inner();
+        let shown = |r: &PendingReading| format!("{} {:?} {} {}", r.meter_id, r.register(), r.reading, r.quantity);
+        (reply.readings.iter().map(shown).collect::<Vec<_>>(), reply.page.unwrap().total)
+    };
+    let of_meter = |number: usize| {
+        let meter = &accounts[number].1;
+        [format!("{meter} Total 150.000000 50.00"), format!("{meter} Peak 60.000000 20.00")]
+    };
+    let mut expected: Vec<_> = (0..3).flat_map(of_meter).collect();
+    expected.push(format!("{meter} Total 0.000000 -7.00"));
+    assert_eq!(registers("", (1, 100)).await, (expected.clone(), 7));
+    assert_eq!(registers(&network.book_id, (1, 100)).await.1, 7);
+    // Pages meet within a meter.
+    let mut paged = Vec::new();
+    for number in 1..=3 {
+        paged.extend(registers("", (number, 3)).await.0);
+    }
+    assert_eq!(paged, expected);
+    assert_eq!(registers("", (4, 3)).await, (vec![], 7));
+
+    let request = QueryUnChargeOffMeterInfoRequest { filter: Some(UnchargedMeterFilter { meter_id: meter.clone() }) };
+    for (tenant, count) in [(RETAIL, 3), (OTHER_RETAIL, 0)] {
+        let mut client = world.calculations(caller(tenant));
+        let reply = client.query_un_charge_off_meter_info(request.clone()).await.unwrap().into_inner();
+        assert_eq!(reply.readings.len(), count);
+        assert!(reply.readings.iter().all(|register| register.calculation_date == 20_240_315));
+    }
+    let lines = async |tenant, book_id: &str| {
+        let request =
+            QueryUnChargeOffPriceTotalInfoRequest { filter: Some(UnchargedBookFilter { book_id: book_id.into() }) };
+        world
+            .calculations(caller(tenant))
+            .query_un_charge_off_price_total_info(request)
+            .await
+            .map(|r| r.into_inner().lines)
+    };
+    let all: Vec<_> = lines(RETAIL, "").await.unwrap().iter().map(|line| line.settlement_account_id.clone()).collect();
+    assert_eq!(all, [ids[0], ids[1], ids[2], ids[2]]);
+    assert_eq!(lines(RETAIL, &network.book_id).await.unwrap().len(), 4);
+    assert_eq!(lines(OTHER_RETAIL, "").await.unwrap(), []);
+    // Beyond the cap the answer is refused before anything is read.
+    let many = "UPDATE calculated_points SET lines = 10001";
+    sqlx::query(many).execute(&sqlx::PgPool::connect(&world.database.owner_url).await.unwrap()).await.unwrap();
+    assert_eq!(reason(lines(RETAIL, "").await), "ANSWER_TOO_LARGE");
+}

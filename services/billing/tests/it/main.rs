@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod adjust_ratios;
+mod adjustments;
 mod approval_ratios;
 mod arrears;
 mod billing_points;

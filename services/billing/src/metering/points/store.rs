@@ -58,7 +58,10 @@ impl Basis {
     }
 
     /// The snapshot of an account that has a meter point.
-    fn required_snapshot(&self, id: &str) -> Result<Snapshot, sqlx::Error> {
+    ///
+    /// # Errors
+    /// Returns an error of encoding if it has none, or holds too long a decimal.
+    pub fn required_snapshot(&self, id: &str) -> Result<Snapshot, sqlx::Error> {
         let snapshot = self.snapshot(id).map_err(|error| sqlx::Error::Encode(error.into()))?;
         snapshot.ok_or_else(|| sqlx::Error::Encode(format!("{id} has no meter point").into()))
     }
@@ -407,6 +410,54 @@ struct Point<'p> {
     id: &'p str,
     making: Making,
     snapshot: Snapshot,
+}
+
+/// Makes retro points of locked accounts in their open account months, each with its snapshot. An account has no other that is
+/// not charged off.
+///
+/// # Errors
+/// Returns the database's error; it violates `point_open_pkey` if an account has an open one.
+pub async fn add_retro(
+    tx: &mut PgConnection,
+    call: &Call,
+    points: &[(&str, i32, Snapshot)],
+) -> Result<(), sqlx::Error> {
+    let meter = |snapshot: &Snapshot| snapshot.meter.as_ref().map(|meter| meter.meter_id.clone());
+    let order = |snapshot: &Snapshot| snapshot.meter.as_ref().map_or(0, |meter| meter.reading_order);
+    sqlx::query!(
+        "WITH new AS (
+             SELECT * FROM unnest($1::text[], $2::text[], $3::integer[], $5::bytea[], $6::text[], $7::text[], $8::integer[],
+                 $9::integer[])
+                 AS own (company_id, settlement_account_id, account_month, snapshot, book_id, meter_id, reading_order,
+                         registers)),
+         made AS (
+             INSERT INTO billing_point (company_id, settlement_account_id, account_month, kind, number, final, snapshot)
+             SELECT own.company_id, own.settlement_account_id, own.account_month, $4, coalesce((
+                     SELECT max(p.number) FROM billing_point p
+                     WHERE p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
+                         AND p.account_month = own.account_month AND p.kind = $4), 0) + 1, false, own.snapshot
+             FROM new AS own
+             RETURNING company_id, settlement_account_id, account_month, kind, number)
+         INSERT INTO point_open (company_id, settlement_account_id, kind, account_month, number, book_id, meter_id,
+             reading_order, registers)
+         SELECT own.company_id, own.settlement_account_id, m.kind, m.account_month, m.number, own.book_id, own.meter_id,
+             own.reading_order, own.registers
+         FROM new AS own
+         JOIN made m ON m.company_id = own.company_id AND m.settlement_account_id = own.settlement_account_id",
+        &vec![call.tenant.id.clone(); points.len()],
+        points.iter().map(|(id, ..)| *id).collect::<Vec<_>>() as _,
+        &points.iter().map(|(_, month, _)| *month).collect::<Vec<_>>(),
+        NormalRetroType::Retro.stored(),
+        &points.iter().map(|(.., snapshot)| snapshot.encode_to_vec()).collect::<Vec<_>>(),
+        points.iter().map(|(.., snapshot)| snapshot.book_id.as_str()).collect::<Vec<_>>() as _,
+        points.iter().map(|(.., snapshot)| meter(snapshot)).collect::<Vec<_>>() as _,
+        &points.iter().map(|(.., snapshot)| order(snapshot)).collect::<Vec<_>>(),
+        &points.iter().map(|(.., snapshot)| snapshot.registers_to_read()).collect::<Vec<_>>(),
+    )
+    .execute(tx)
+    .named("billing_point_add_retro")
+    .await?;
+    Ok(())
 }
 
 /// Makes the points of accounts of a basis.

@@ -18,7 +18,7 @@ use communal_proto::Fault;
 use communal_proto::billing::v1::fields::meter_reading_request::READINGS;
 use communal_proto::billing::v1::reading_service_server::ReadingService;
 use communal_proto::billing::v1::{
-    ListReadingFaultsRequest, ListReadingFaultsResponse, MeterReadingRequest, MeterReadingResponse,
+    ListReadingFaultsRequest, ListReadingFaultsResponse, MeterReadingRequest, MeterReadingResponse, NormalRetroType,
     QueryMeterConsAnalysisRequest, QueryMeterConsAnalysisResponse, QueryPreMeterReadingsRequest,
     QueryPreMeterReadingsResponse, ReadMetersRequest, ReadMetersResponse, ReadingFault,
 };
@@ -84,7 +84,8 @@ impl ReadingRpc {
         let meters = meters::store::read(&self.pool, &call.tenant.id, &ids).await?;
         let shown = points.into_iter().map(|PagedPoint { snapshot, readings, calculated_at, .. }| {
             let meter = meters.iter().find(|meter| meter.meter_id == snapshot.meter_id()).cloned();
-            ShownPoint { snapshot, readings, calculated: calculated_at.map(|at| self.clock.local(at)), meter }
+            let calculated = calculated_at.map(|at| self.clock.local(at));
+            ShownPoint { snapshot, readings, calculated, run_kind: NormalRetroType::Normal, meter }
         });
         Ok(shown.collect())
     }

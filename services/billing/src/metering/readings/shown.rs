@@ -26,6 +26,8 @@ pub struct ShownPoint {
     pub readings: Readings,
     /// When it was calculated.
     pub calculated: Option<NaiveDateTime>,
+    /// Normal, or retro: then it has no readings and shows what is added.
+    pub run_kind: NormalRetroType,
     /// Its meter as it is registered now.
     pub meter: Option<MeterRow>,
 }
@@ -85,12 +87,15 @@ impl ShownPoint {
             reading: at_scale(value(RegisterRead::reading), READING_SCALE),
             metered_quantity: quantity(value(RegisterRead::metered)),
             reduced_quantity: quantity(Decimal::ZERO),
-            quantity: quantity(value(RegisterRead::quantity)),
+            quantity: quantity(match self.run_kind {
+                NormalRetroType::Retro => register.added_quantity(),
+                _ => value(RegisterRead::quantity),
+            }),
             old_meter_quantity: quantity(register.old_quantity()),
             added_quantity: quantity(register.added_quantity()),
             meter_margin: quantity(margin(meter, register, read)),
             reading_channel: meter.reading_channel,
-            run_kind: NormalRetroType::Normal.into(),
+            run_kind: self.run_kind.into(),
             reading_order: meter.reading_order,
             multiplier: at_scale(meter.multiplier(), MULTIPLIER_SCALE),
             turn: number(|read| read.turn),

@@ -12,6 +12,7 @@ use communal_kit::clock::{Clock, DEFAULT_ZONE};
 use communal_kit::config::Reader;
 use communal_kit::dates;
 use communal_proto::billing::v1::adjust_ratio_service_client::AdjustRatioServiceClient;
+use communal_proto::billing::v1::adjustment_service_client::AdjustmentServiceClient;
 use communal_proto::billing::v1::approval_ratio_service_client::ApprovalRatioServiceClient;
 use communal_proto::billing::v1::archive_service_client::ArchiveServiceClient;
 use communal_proto::billing::v1::billing_point_service_client::BillingPointServiceClient;
@@ -166,6 +167,10 @@ impl World {
 
     pub fn billing_points(&self, caller: Caller) -> BillingPointServiceClient<Intercepted> {
         BillingPointServiceClient::with_interceptor(self.channel.clone(), caller)
+    }
+
+    pub fn adjustments(&self, caller: Caller) -> AdjustmentServiceClient<Intercepted> {
+        AdjustmentServiceClient::with_interceptor(self.channel.clone(), caller)
     }
 
     pub fn calculations(&self, caller: Caller) -> CalculationServiceClient<Intercepted> {
