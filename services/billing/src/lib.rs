@@ -183,6 +183,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         receivables.imports(),
         config.reading_factor,
     );
+    let quotes = quotes::rpc::QuoteRpc::new(pool.clone(), config.clock.clone(), Arc::clone(&vacancy));
     let calculations = calculation::rpc::CalculationRpc::new(pool.clone(), config.clock.clone(), vacancy);
     let adjustments = calculation::adjustments::rpc::AdjustmentRpc::new(pool.clone(), config.clock.clone());
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
@@ -225,7 +226,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         .with(ChargeOffServiceServer::new(charge_off).max_decoding_message_size(LARGEST_REQUEST))
         .with(RunServiceServer::new(runs).max_decoding_message_size(LARGEST_REQUEST))
         .with(AdjustmentServiceServer::new(adjustments).max_decoding_message_size(LARGEST_REQUEST))
-        .with(QuoteServiceServer::new(quotes::rpc::QuoteRpc).max_decoding_message_size(LARGEST_REQUEST));
+        .with(QuoteServiceServer::new(quotes).max_decoding_message_size(LARGEST_REQUEST));
     let administration = Services::default().with(IdentityServiceServer::new(identity));
     let server = Server::new(config.server, services, authenticator, pool, &MIGRATOR);
     server.administered_by(administration).bind().await

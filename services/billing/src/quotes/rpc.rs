@@ -1,37 +1,125 @@
-//! The RPCs of quotes. They have no database: everything is in the request.
+//! The RPCs of quotes. A stored account is read; nothing is written.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use communal_kit::refusal::Refusal;
+use chrono::NaiveDateTime;
+use communal_kit::call::Call;
+use communal_kit::clock::Clock;
+use communal_kit::database::Statement as _;
+use communal_kit::dates::to_number;
+use communal_kit::objections::Objections;
+use communal_kit::pool::Pool;
+use communal_kit::refusal::{Refusal, reason_of};
 use communal_kit::request::{begin, begin_stream, next};
+use communal_kit::write::announce;
 use communal_proto::billing::v1::fee_quote::Outcome;
-use communal_proto::billing::v1::fields::{quote_fees_request, stream_fee_quotes_request};
+use communal_proto::billing::v1::fields::{quote_fees_request, stored_account, stream_fee_quotes_request};
 use communal_proto::billing::v1::quote_service_server::QuoteService;
 use communal_proto::billing::v1::{
-    FeeQuote, FeeQuoteRefusal, QuoteFeesRequest, QuoteFeesResponse, Reason, StreamFeeQuotesRequest,
+    FeeQuote, FeeQuoteRefusal, NormalRetroType, QuoteFeesRequest, QuoteFeesResponse, Reason, StreamFeeQuotesRequest,
     StreamFeeQuotesResponse,
 };
-use communal_proto::contract::v1::FaultKind;
+use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked as _, Checker, Fault};
 use futures::{Stream, stream};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{MOST_PACKAGES, explained, rules};
-use crate::rating::Rates;
+use super::{Asked, MOST_PACKAGES, StoredQuote, explained, rules};
+use crate::archive::settlement_accounts::lifecycle::unknown_account;
+use crate::calculation;
+use crate::calculation::facts::{Uncalculated, bill, pricing};
+use crate::metering::points;
+use crate::metering::points::rules::making;
+use crate::metering::readings::rules::{ReadAt, judge};
+use crate::metering::readings::shown::time_number;
+use crate::rating::{Bill, Rates};
+use crate::vocabulary::vacancy::VacancyRatios;
 
 /// Serves quotes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct QuoteRpc;
+#[derive(Clone, Debug)]
+pub struct QuoteRpc {
+    pool: Pool,
+    clock: Clock,
+    vacancy: Arc<VacancyRatios>,
+}
+
+impl QuoteRpc {
+    /// Serves the quotes of a database.
+    #[must_use]
+    pub fn new(pool: Pool, clock: Clock, vacancy: Arc<VacancyRatios>) -> Self {
+        Self { pool, clock, vacancy }
+    }
+
+    /// The bill of a stored account, in a transaction that is rolled back.
+    async fn stored(&self, call: &Call, asked: StoredQuote) -> Result<Bill, Refusal> {
+        let mut transaction = self.pool.begin().named("begin").await?;
+        announce(&mut transaction, call).await?;
+        let local = self.clock.local(call.at);
+        let outcome = bill_of_stored(&mut transaction, call, asked, local, &self.vacancy).await;
+        transaction.rollback().named("rollback").await?;
+        outcome
+    }
+}
+
+/// Takes an account through the steps of its calculation: its point is made if there is none of the open month, and the
+/// readings that are given take the place of those that are entered.
+async fn bill_of_stored(
+    tx: &mut PgConnection,
+    call: &Call,
+    asked: StoredQuote,
+    local: NaiveDateTime,
+    vacancy: &VacancyRatios,
+) -> Result<Bill, Refusal> {
+    let (id, today) = (asked.settlement_account_id.as_str(), local.date());
+    let field = || quote_fees_request::STORED_ACCOUNT.then(stored_account::SETTLEMENT_ACCOUNT_ID);
+    let refused = |(reason, fault): (Reason, Fault)| Refusal::of(reason).fault(fault);
+    let basis = points::store::basis(tx, call, &[id], today).await?;
+    let basis = basis.ok_or_else(|| Refusal::of(Common::Conflict))?;
+    let Some(standing) = basis.standing(id) else {
+        return Err(refused((Reason::SettlementAccountNotFound, unknown_account(field()))));
+    };
+    let making = making(standing, field()).map_err(refused)?;
+    if standing.open_point != Some(making.month()) {
+        points::store::make(tx, call, &basis, &[(id, making)]).await?;
+    }
+    let mut found = calculation::store::lock(tx, call, &[(id, NormalRetroType::Normal)], today).await?;
+    let point = found.points.remove(&(id.to_owned(), NormalRetroType::Normal));
+    let mut point = point.ok_or_else(|| Refusal::of(Reason::PointNotOpen))?;
+    let at = ReadAt { day: to_number(today), time: time_number(local) };
+    let mut objections = Objections::default();
+    for (row, entered) in asked.readings.iter().enumerate() {
+        match judge(entered, &point.snapshot, at) {
+            Ok(read) => point.readings.enter(read),
+            Err((reason, fault)) => {
+                let fault = Fault { field: rules::reading_place(row, fault.field), ..fault };
+                match reason {
+                    Some(reason) => objections.push(reason, fault),
+                    None => objections.push(reason_of(fault.kind), fault),
+                }
+            }
+        }
+    }
+    objections.into_result()?;
+    let uncalculated = |error: Uncalculated| Refusal::new(error.reason(), error.chinese()).cause(error);
+    let pricing = pricing(&point.facts(), today).map_err(uncalculated)?;
+    let keys = BTreeSet::from([pricing.key.clone()]);
+    let mut rates = calculation::rates::store::load(tx, &call.tenant.id, &keys, vacancy).await?;
+    let priced = rates.remove(&pricing.key).ok_or_else(|| Refusal::of(Reason::NotPriced))?;
+    let priced = priced.map_err(|unpriced| uncalculated(unpriced.into()))?;
+    bill(&point.facts(), &priced).map_err(uncalculated)
+}
 
 #[tonic::async_trait]
 impl QuoteService for QuoteRpc {
     async fn quote_fees(&self, request: Request<QuoteFeesRequest>) -> Result<Response<QuoteFeesResponse>, Status> {
-        let (_, _, (rates, facts)) = begin(request)?.accept_with(|message, checker| {
-            let (package, account) = message.package.as_ref().zip(message.account.as_ref())?;
-            let rates = rules::rates(package, quote_fees_request::PACKAGE, checker);
-            Some((rates, rules::account(account, quote_fees_request::ACCOUNT, checker)?))
-        })?;
-        let bill = facts.bill(&rates).map_err(|error| rules::refusal(&error))?;
+        let (call, _, asked) = begin(request)?.accept_with(rules::asked)?;
+        let bill = match asked {
+            Asked::Given(rates, facts) => facts.bill(&rates).map_err(|error| rules::refusal(&error))?,
+            Asked::Stored(asked) => self.stored(&call, asked).await?,
+        };
         Ok(Response::new(QuoteFeesResponse { bill: Some(explained::bill(&bill)) }))
     }
 

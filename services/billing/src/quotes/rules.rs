@@ -5,17 +5,19 @@ use std::num::NonZeroU32;
 
 use communal_kit::refusal::Refusal;
 use communal_proto::billing::v1::fields::{
-    quoted_account, quoted_adjust_ratio, quoted_delivery, quoted_package, quoted_price, quoted_register,
+    quote_fees_request, quoted_account, quoted_adjust_ratio, quoted_delivery, quoted_package, quoted_price,
+    quoted_register, stored_account, stored_account_reading,
 };
 use communal_proto::billing::v1::{
-    EnergyFlowType, NormalRetroType, QuotedAccount, QuotedDelivery, QuotedPackage, QuotedPrice, QuotedRegister,
-    ReadingsType, RewardPunishType, TurnUpsideType,
+    EnergyFlowType, NormalRetroType, QuoteFeesRequest, QuotedAccount, QuotedDelivery, QuotedPackage, QuotedPrice,
+    QuotedRegister, ReadingsType, RewardPunishType, StoredAccount, TurnUpsideType,
 };
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Coded as _, Fault, FieldName, FieldPath};
 use rust_decimal::Decimal;
 
-use super::QuotedFacts;
+use super::{Asked, QuotedFacts, StoredQuote};
+use crate::metering::readings::rules::Entered;
 use crate::rating::hundredths::Hundredths;
 use crate::rating::rates::{AdjustRow, Approval, ItemPrice, PopulationRow, RowError, SurchargePrice};
 use crate::rating::{
@@ -36,6 +38,57 @@ const MOST_TIERS: i32 = 5;
 #[must_use]
 pub fn refusal(error: &RatingError) -> Refusal {
     Refusal::new(error.reason(), error.chinese()).cause(*error)
+}
+
+/// Reads a request for a quote: a package and an account, or a stored account.
+pub fn asked(request: &QuoteFeesRequest, checker: &mut Checker) -> Option<Asked> {
+    let missing = |field: FieldName, chinese: &str| Fault {
+        field: field.into(),
+        kind: FaultKind::Missing,
+        description: "is required".to_owned(),
+        text: chinese.to_owned(),
+    };
+    if let Some(stored) = &request.stored_account {
+        if request.package.is_some() || request.account.is_some() {
+            let english = "stands beside a package or an account";
+            checker.push(Fault::rule(
+                quote_fees_request::STORED_ACCOUNT,
+                english,
+                "已建档结算户不能与套餐或结算户同时给出",
+            ));
+        }
+        return Some(Asked::Stored(stored_quote(stored, checker)));
+    }
+    if request.package.is_none() {
+        checker.push(missing(quote_fees_request::PACKAGE, "套餐不能为空"));
+    }
+    if request.account.is_none() {
+        checker.push(missing(quote_fees_request::ACCOUNT, "结算户不能为空"));
+    }
+    let (package, of_account) = request.package.as_ref().zip(request.account.as_ref())?;
+    let rates = rates(package, quote_fees_request::PACKAGE, checker);
+    let facts = account(of_account, quote_fees_request::ACCOUNT, checker)?;
+    Some(Asked::Given(Box::new(rates), Box::new(facts)))
+}
+
+/// The place of a reading of a stored account.
+#[must_use]
+pub fn reading_place(row: usize, field: FieldPath) -> FieldPath {
+    quote_fees_request::STORED_ACCOUNT.then(stored_account::READINGS.at(row)).then(field)
+}
+
+fn stored_quote(stored: &StoredAccount, checker: &mut Checker) -> StoredQuote {
+    let mut readings: Vec<Entered> = Vec::with_capacity(stored.readings.len());
+    for (row, given) in stored.readings.iter().enumerate() {
+        let register = (or(given.energy_flow(), EnergyFlowType::Forward), given.register());
+        if readings.iter().any(|other| other.register == register) {
+            let field = reading_place(row, stored_account_reading::REGISTER.into());
+            checker.push(Fault::rule(field, "is a register that came before", "同一示数重复"));
+        }
+        let reading = checked_decimal(&given.reading);
+        readings.push(Entered { meter_id: String::new(), register, reading, turn: given.turn() });
+    }
+    StoredQuote { settlement_account_id: stored.settlement_account_id.clone(), readings }
 }
 
 /// Faults within one message of a request.

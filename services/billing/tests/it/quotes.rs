@@ -62,7 +62,7 @@ fn used(accumulated: &str, quantity: &str) -> QuotedAccount {
 }
 
 async fn quote(world: &World, package: QuotedPackage, account: QuotedAccount) -> Result<QuotedBill, Status> {
-    let request = QuoteFeesRequest { package: Some(package), account: Some(account) };
+    let request = QuoteFeesRequest { package: Some(package), account: Some(account), stored_account: None };
     let reply = world.quotes(caller(RETAIL)).quote_fees(request).await?;
     Ok(reply.into_inner().bill.unwrap())
 }
@@ -439,7 +439,7 @@ async fn faults_are_named_by_their_fields() {
     let status = quote(&world, package, account).await.unwrap_err();
     let places = ["[0].THE_METER_READ", "[1].READINGS_TYPE", "[2].READINGS_TYPE"];
     assert_eq!(fields(&status), places.map(|place| format!("account.registers{place}")));
-    let empty = QuoteFeesRequest { package: None, account: None };
+    let empty = QuoteFeesRequest::default();
     let status = world.quotes(caller(RETAIL)).quote_fees(empty).await.unwrap_err();
     assert_eq!(fields(&status), ["package", "account"]);
 }
@@ -550,7 +550,7 @@ async fn a_stream_has_at_most_ten_packages() {
 #[tokio::test]
 async fn credentials_are_checked_and_nothing_is_written() {
     let world = World::start().await;
-    let request = QuoteFeesRequest { package: Some(flat("1")), account: Some(used("0", "1")) };
+    let request = QuoteFeesRequest { package: Some(flat("1")), account: Some(used("0", "1")), stored_account: None };
     let foreign = world.quotes(caller("S999999999999999")).quote_fees(request.clone()).await;
     assert_eq!(reason(foreign), "TENANT_REFUSED");
     let changes = async || -> i64 {
@@ -562,4 +562,55 @@ async fn credentials_are_checked_and_nothing_is_written() {
         quotes.quote_fees(request.clone()).await.unwrap();
     }
     assert_eq!(changes().await, before);
+}
+
+/// The quote of a stored account.
+async fn quote_stored(
+    world: &World,
+    tenant: &'static str,
+    account: &str,
+    readings: Vec<StoredAccountReading>,
+) -> Result<QuotedBill, Status> {
+    let stored_account = Some(StoredAccount { settlement_account_id: account.into(), readings });
+    let request = QuoteFeesRequest { stored_account, ..QuoteFeesRequest::default() };
+    Ok(world.quotes(caller(tenant)).quote_fees(request).await?.into_inner().bill.unwrap())
+}
+
+#[tokio::test]
+async fn a_stored_account_is_quoted_as_it_would_be_calculated_and_nothing_is_written() {
+    let world = World::start_archive().await;
+    world.register_items(NETWORK).await;
+    let network = world.network().await;
+    world.open_spring(RETAIL).await;
+    let supply =
+        Supply { year_quantity: "2800", ..Supply::electricity(RETAIL, &network.book_id, NODE, &network.package_id) };
+    let (account, meter) = world.bring_account(1, &supply).await;
+    let given = |reading: &str| {
+        let register = ReadingsType::Total.into();
+        vec![StoredAccountReading { register, reading: reading.into(), ..StoredAccountReading::default() }]
+    };
+    // Without a billing point yet.
+    assert_eq!(reason(quote_stored(&world, RETAIL, &account, vec![]).await), "REGISTER_NOT_READ");
+    let bill = quote_stored(&world, RETAIL, &account, given("400")).await.unwrap();
+    assert_eq!((bill.retail_total.as_str(), bill.year_quantity.as_str()), ("157.49", "3100.00"));
+    assert_eq!(energy(&bill.lines[1]).accumulated_after, "3100.00");
+    for table in ["billing_point", "point_open", "point_reading", "point_calculation", "calculated_points"] {
+        assert_eq!(world.rows(table).await, Vec::<String>::new(), "{table}");
+    }
+    // By the reading that is entered, and by another one; the calculation says the same.
+    world.create_points(caller(RETAIL), &[&account]).await.unwrap();
+    world.enter(caller(RETAIL), vec![read(&meter, ReadingsType::Total, "150")]).await.unwrap();
+    let entered = quote_stored(&world, RETAIL, &account, vec![]).await.unwrap();
+    assert_eq!(quote_stored(&world, RETAIL, &account, given("400")).await.unwrap().retail_total, "157.49");
+    world.calculate_normal(caller(RETAIL), &[&account]).await.unwrap();
+    assert_eq!(world.uncharged(RETAIL, "", "", (1, 1)).await.0[0].retail_total, entered.retail_total);
+
+    let falls = quote_stored(&world, RETAIL, &account, given("50")).await.unwrap_err();
+    assert_eq!(fields(&falls), ["storedAccount.readings[0].TURN_UPSIDE_TYPE"]);
+    for (tenant, asked) in [(RETAIL, "A1"), (OTHER_RETAIL, account.as_str())] {
+        assert_eq!(reason(quote_stored(&world, tenant, asked, vec![]).await), "SETTLEMENT_ACCOUNT_NOT_FOUND");
+    }
+    let stored_account = Some(StoredAccount { settlement_account_id: account.clone(), readings: vec![] });
+    let both = QuoteFeesRequest { package: Some(beijing()), account: None, stored_account };
+    assert_eq!(reason(world.quotes(caller(RETAIL)).quote_fees(both).await), "FIELD_MALFORMED");
 }
