@@ -79,7 +79,8 @@ pub struct Payment<'p> {
 /// # Errors
 /// Returns the database's error; it violates `receivable_open_never_overpaid` if a payment is more than what is due.
 pub async fn pay(tx: &mut PgConnection, payments: &[Payment<'_>]) -> Result<u64, sqlx::Error> {
-    let is_full = |payment: &&Payment<'_>| payment.line.fee - payment.line.paid_total == payment.amount;
+    let is_full =
+        |payment: &&Payment<'_>| payment.line.fee.checked_sub(payment.line.paid_total) == Some(payment.amount);
     let (full, part): (Vec<_>, Vec<_>) = payments.iter().partition(is_full);
     Ok(pay_in_full(tx, &full).await? + pay_in_part(tx, &part).await?)
 }
