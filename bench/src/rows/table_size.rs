@@ -45,7 +45,7 @@ fn fill(numbers: std::ops::Range<u64>, open_one_in: u64) -> String {
              line_number, retail_company_id, retail_store_id, package_kind, fee, levy_date, issued)
          SELECT r.network_company_id, numbers.book_id, r.settlement_account_id, r.account_month, r.charge_off_id, number,
              r.retail_company_id, r.retail_store_id, r.package_kind, r.fee, r.levy_date, r.issued
-         {};
+         {} ORDER BY number DESC;
          INSERT INTO receivable_closing (network_company_id, settlement_account_id, account_month, charge_off_id, line_number,
              paid_total, latest_paid, latest_paid_date, latest_payment_id, levy_date, settled_month, with_line, operator_id,
              channel_id, trace_id, written_at)
