@@ -20,8 +20,11 @@ impl HealthStates {
     pub(super) fn set<'n>(&self, names: impl IntoIterator<Item = &'n &'static str>, serving: bool) {
         let state = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.0.send_if_modified(|states| {
-            // Each name is set, whether or not one before it changed.
-            names.into_iter().fold(false, |changed, name| states.insert(*name, state) != Some(state) || changed)
+            let mut changed = false;
+            for name in names {
+                changed |= states.insert(*name, state) != Some(state);
+            }
+            changed
         });
     }
 
