@@ -236,6 +236,8 @@ clock_command() {
     need_running
     [ -f "$(clock_file)" ] || die 1 "Communal runs by the machine's clock; a sandbox clock begins with ./dev up --clock TIME"
     "$programs/communal" clock "${@:-show}" || exit 1
+    # The processes look at the file five times a second; what follows shall find them at the new time.
+    [ "${1:-show}" = show ] || sleep 0.5
 }
 
 # Allows only one ./dev up at a time. Fails if there is nothing left to do.
