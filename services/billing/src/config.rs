@@ -122,10 +122,10 @@ fn reading_factor(reader: &mut Reader) -> Decimal {
 
 /// Reads how many chunks of a run a process works on at once: each needs a connection.
 pub fn run_workers(reader: &mut Reader) -> usize {
-    const NAME: &str = "billing_run_workers";
-    let workers = reader.parsed(NAME, 2);
+    const WORKERS: &str = "billing_run_workers";
+    let workers = reader.parsed(WORKERS, 2);
     if !(1..=16).contains(&workers) {
-        reader.fault(NAME, "is not within 1 to 16");
+        reader.fault(WORKERS, "is not within 1 to 16");
     }
     workers
 }
