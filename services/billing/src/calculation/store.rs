@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
-use communal_kit::database::stored::Stored;
+use communal_kit::database::stored::{Stored, decoded};
 use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_kit::paging::Page;
 use communal_proto::billing::v1::NormalRetroType;
@@ -175,14 +175,6 @@ pub async fn write(
     Ok(())
 }
 
-fn decoded(calculation: &[u8]) -> Result<Calculation, sqlx::Error> {
-    Calculation::decode(calculation).map_err(|error| sqlx::Error::Decode(error.into()))
-}
-
-fn decoded_snapshot(snapshot: &[u8]) -> Result<Snapshot, sqlx::Error> {
-    Snapshot::decode(snapshot).map_err(|error| sqlx::Error::Decode(error.into()))
-}
-
 /// Returns the calculations of points, those that there are.
 ///
 /// # Errors
@@ -249,7 +241,7 @@ impl CalculatedRow {
         let Self { settlement_account_id, account_month, kind: Stored(kind), number, snapshot, calculation } = self;
         Ok(CalculatedPoint {
             key: PointKey { settlement_account_id, account_month, kind, number },
-            snapshot: decoded_snapshot(&snapshot)?,
+            snapshot: decoded(&snapshot)?,
             calculation: decoded(&calculation)?,
         })
     }
@@ -471,7 +463,7 @@ pub async fn calculable(
     let (rows, total) = page.cut(rows, |row| row.place, |row| row.total);
     let point = |row: (String, NormalRetroType, Vec<u8>, bool)| {
         let (settlement_account_id, kind, snapshot, outdated) = row;
-        Ok(CalculablePoint { settlement_account_id, kind, snapshot: decoded_snapshot(&snapshot)?, outdated })
+        Ok(CalculablePoint { settlement_account_id, kind, snapshot: decoded(&snapshot)?, outdated })
     };
     let points = rows.into_iter().map(|row| (row.settlement_account_id, row.kind.0, row.snapshot, row.outdated));
     Ok((points.map(point).collect::<Result<_, sqlx::Error>>()?, total))
@@ -516,5 +508,5 @@ pub async fn detail(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let calculation = row.calculation.as_deref().map(decoded).transpose()?;
-    Ok(Some(OpenDetail { snapshot: decoded_snapshot(&row.snapshot)?, calculation, outdated: row.outdated }))
+    Ok(Some(OpenDetail { snapshot: decoded(&row.snapshot)?, calculation, outdated: row.outdated }))
 }

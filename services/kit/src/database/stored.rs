@@ -1,6 +1,7 @@
-//! Columns that hold an enum of the contract.
+//! Columns that hold an enum of the contract, or an encoded message.
 
 use communal_proto::Coded;
+use prost::Message;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef};
@@ -24,6 +25,14 @@ impl<E: Default> Stored<E> {
     pub fn given(code: Option<Self>) -> E {
         code.map_or_else(E::default, |Self(code)| code)
     }
+}
+
+/// Decodes the message of a column.
+///
+/// # Errors
+/// Returns an error of decoding if the bytes are none of the message.
+pub fn decoded<M: Message + Default>(bytes: &[u8]) -> Result<M, sqlx::Error> {
+    M::decode(bytes).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 impl<E> Type<Postgres> for Stored<E> {

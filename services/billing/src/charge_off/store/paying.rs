@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
+use communal_kit::database::stored::decoded;
 use communal_proto::billing::v1::{FundType, ReceivableLine};
-use prost::Message as _;
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
@@ -43,7 +43,7 @@ pub(super) async fn draw(
     let mut of_customer = HashMap::<String, Vec<(usize, ReceivableLine)>>::new();
     // Imported lines, whose numbers are negative, were issued elsewhere and are beside the ledger.
     for (place, line) in open.iter().enumerate().filter(|(_, line)| line.line_number > 0) {
-        let issued = ReceivableLine::decode(line.issued.as_slice()).map_err(|e| sqlx::Error::Decode(e.into()))?;
+        let issued: ReceivableLine = decoded(&line.issued)?;
         of_customer.entry(issued.customer_id.clone()).or_default().push((place, issued));
     }
     let (mut drawn, mut payments) = (Decimal::ZERO, Vec::new());

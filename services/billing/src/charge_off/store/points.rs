@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
-use communal_kit::database::stored::Stored;
+use communal_kit::database::stored::{Stored, decoded};
 use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_proto::billing::v1::NormalRetroType;
-use prost::Message;
 use sqlx::PgConnection;
 
 use crate::archive::billable::{self, TemporaryPackage};
@@ -46,10 +45,6 @@ pub struct Standings {
     pub standings: HashMap<PointKey, Standing>,
     /// Those that are calculated.
     pub points: HashMap<PointKey, Point>,
-}
-
-fn decoded<M: Message + Default>(bytes: Option<&[u8]>) -> Result<M, sqlx::Error> {
-    bytes.map_or(Ok(M::default()), M::decode).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// Locks points of accounts, with what they depend on, and returns where they stand.
@@ -159,7 +154,7 @@ async fn read(
             months_used: row.temporary_months_used.unwrap_or_default(),
         };
         if let (Some(account_month), Some(number)) = (row.account_month, row.number) {
-            let calculated = row.calculation.as_deref().map(|bytes| decoded::<Calculation>(Some(bytes))).transpose()?;
+            let calculated = row.calculation.as_deref().map(decoded::<Calculation>).transpose()?;
             let began = calculated.as_ref().map(|calculation| Began {
                 accumulator_version: calculation.accumulator_version,
                 temporary_months_used: calculation.temporary_months_used,
@@ -172,8 +167,8 @@ async fn read(
                     account_month,
                     run_kind,
                     number,
-                    snapshot: decoded(row.snapshot.as_deref())?,
-                    readings: decoded(row.readings.as_deref())?,
+                    snapshot: decoded(row.snapshot.as_deref().unwrap_or_default())?,
+                    readings: decoded(row.readings.as_deref().unwrap_or_default())?,
                     calculation,
                 };
                 standing.temporary_months_used = temporary_months_used(&point.snapshot, &temporary);

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
-use communal_kit::database::stored::Stored;
+use communal_kit::database::stored::{Stored, decoded};
 use communal_kit::paging::Page;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
@@ -30,10 +30,8 @@ pub struct ReadPoint {
     pub readings: Readings,
 }
 
-fn decoded(snapshot: &[u8], readings: Option<&[u8]>) -> Result<(Snapshot, Readings), sqlx::Error> {
-    let broken = |error: prost::DecodeError| sqlx::Error::Decode(error.into());
-    let readings = readings.map_or(Ok(Readings::default()), Readings::decode).map_err(broken)?;
-    Ok((Snapshot::decode(snapshot).map_err(broken)?, readings))
+fn decoded_point(snapshot: &[u8], readings: Option<&[u8]>) -> Result<(Snapshot, Readings), sqlx::Error> {
+    Ok((decoded(snapshot)?, readings.map_or(Ok(Readings::default()), decoded)?))
 }
 
 /// Returns normal points, each given by its account and month, with their readings.
@@ -66,7 +64,7 @@ pub async fn points(
     .await?;
     let point = |row: (String, i32, Vec<u8>, Option<Vec<u8>>)| {
         let (settlement_account_id, account_month, snapshot, readings) = row;
-        let (snapshot, readings) = decoded(&snapshot, readings.as_deref())?;
+        let (snapshot, readings) = decoded_point(&snapshot, readings.as_deref())?;
         Ok(ReadPoint { settlement_account_id, account_month, snapshot, readings })
     };
     rows.into_iter().map(|r| point((r.settlement_account_id, r.account_month, r.snapshot, r.readings))).collect()
@@ -102,7 +100,7 @@ pub async fn points_by_key(
     .named("billing_point_by_key")
     .await?;
     let point = |row: (PointKey, Vec<u8>, Option<Vec<u8>>)| {
-        let (snapshot, readings) = decoded(&row.1, row.2.as_deref())?;
+        let (snapshot, readings) = decoded_point(&row.1, row.2.as_deref())?;
         Ok((row.0, snapshot, readings))
     };
     let keyed = rows.into_iter().map(|row| {
@@ -264,7 +262,7 @@ fn paged(rows: Vec<PagedRow>, page: Page) -> Result<(Vec<PagedPoint>, i64), sqlx
     // The first point may be of another page.
     let on_page = rows.into_iter().filter(|row| row.before + row.registers >= page.first);
     let point = |row: PagedRow| {
-        let (snapshot, readings) = decoded(&row.snapshot, row.readings.as_deref())?;
+        let (snapshot, readings) = decoded_point(&row.snapshot, row.readings.as_deref())?;
         Ok(PagedPoint {
             settlement_account_id: row.settlement_account_id,
             snapshot,
