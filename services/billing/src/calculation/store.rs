@@ -24,7 +24,7 @@ use crate::metering::points::snapshot::Snapshot;
 use crate::metering::points::{self, PointColumns, PointKey};
 use crate::metering::readings;
 use crate::metering::readings::stored::Readings;
-use crate::reference::month_controls::{self, Kind, Series};
+use crate::reference::month_controls;
 
 /// A point that is not charged off, with everything that decides its bill but prices. It is locked.
 #[derive(Clone, Debug)]
@@ -79,11 +79,7 @@ pub async fn lock(
     look_up_by_keys(tx).await?;
     let ids: BTreeSet<_> = asked.iter().map(|(id, _)| *id).collect();
     let ids: Vec<_> = ids.into_iter().collect();
-    let mut months = HashMap::<Series, Option<i32>>::new();
-    for series in billable::store::series(tx, call, &ids).await? {
-        let month = month_controls::store::use_open(tx, call, &series, today).await?;
-        months.insert(series, month);
-    }
+    let mut months = billable::store::open_months(tx, call, &ids, today).await?;
     let locked = settlement_accounts::store::lock(tx, call, &ids).await?;
     let accounts: HashSet<_> = locked.into_iter().map(|account| account.settlement_account_id).collect();
     let wanted: HashSet<_> = asked.iter().copied().collect();
@@ -101,7 +97,7 @@ pub async fn lock(
     let temporary = billable::store::temporary_packages(&mut *tx, company, &ids).await?;
     let mut points = HashMap::with_capacity(of_keys.len());
     for (key, snapshot, readings) in of_keys {
-        let series = series_of(&snapshot);
+        let series = snapshot.series();
         // An account that moved to another store keeps the month of its point until that is made again.
         if !months.contains_key(&series) {
             let month = month_controls::store::use_open(tx, call, &series, today).await?;
@@ -121,12 +117,6 @@ pub async fn lock(
         points.insert((point.key.settlement_account_id.clone(), point.key.kind), point);
     }
     Ok(Found { accounts, points })
-}
-
-/// The account months to which the bills of a point belong.
-#[must_use]
-pub fn series_of(snapshot: &Snapshot) -> Series {
-    Series::of(Kind::Account, &snapshot.network_company_id, &snapshot.network_store_id, snapshot.utility())
 }
 
 /// Writes the calculations of locked points, in the place of those before.

@@ -7,27 +7,25 @@ use communal_proto::Coded as _;
 use communal_proto::billing::v1::{CalcFeeType, NormalRetroType, ReceivableLine};
 use rust_decimal::Decimal;
 
+use crate::calculation::facts::package_of;
 use crate::calculation::stored::{CalculatedLine, Calculation};
+use crate::metering::points::PointKey;
 use crate::metering::points::snapshot::{BilledPackage, Snapshot};
 use crate::metering::readings::stored::Readings;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 
-/// A calculated billing point.
-#[derive(Clone, Copy, Debug)]
-pub struct CalculatedPoint<'p> {
-    /// The account.
-    pub settlement_account_id: &'p str,
-    /// The account month.
-    pub account_month: i32,
-    /// Normal or retro.
-    pub run_kind: NormalRetroType,
-    /// What the point holds.
-    pub snapshot: &'p Snapshot,
+/// A calculated billing point that is not charged off.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Its key.
+    pub key: PointKey,
+    /// What it holds.
+    pub snapshot: Snapshot,
     /// Its readings.
-    pub readings: &'p Readings,
+    pub readings: Readings,
     /// Its calculation.
-    pub calculation: &'p Calculation,
+    pub calculation: Calculation,
 }
 
 /// Why a calculated bill is not charged off.
@@ -103,15 +101,19 @@ impl Default for Bounds {
 /// The days of billed use from which on a daily average means something.
 const KNOWN_DAYS: i32 = 28;
 
-impl CalculatedPoint<'_> {
+impl Point {
+    /// Returns true if it is of a normal run.
+    #[must_use]
+    pub fn is_normal(&self) -> bool {
+        self.key.kind == NormalRetroType::Normal
+    }
+
     /// The package that priced the bill.
     ///
     /// # Errors
     /// Returns an error if it is not in the point.
     pub fn package(&self) -> Result<&BilledPackage, Unsafe> {
-        let package =
-            if self.calculation.temporary { &self.snapshot.temporary_package } else { &self.snapshot.main_package };
-        package.as_ref().ok_or(Unsafe::NoPackage)
+        package_of(&self.snapshot, self.calculation.temporary).ok_or(Unsafe::NoPackage)
     }
 
     /// The lines that the customer owes.
@@ -134,7 +136,7 @@ impl CalculatedPoint<'_> {
         if lines != total {
             return Err(Unsafe::Sum { lines, total });
         }
-        if self.run_kind != NormalRetroType::Normal {
+        if !self.is_normal() {
             return Ok(());
         }
         if total.is_sign_negative() && !total.is_zero() && !self.may_be_negative() {
@@ -164,7 +166,7 @@ impl CalculatedPoint<'_> {
     /// Returns true if something in a normal bill may be below zero: a register that ran backwards, a quantity or fee that is
     /// divided off.
     fn may_be_negative(&self) -> bool {
-        let point = self.snapshot;
+        let point = &self.snapshot;
         let given = [
             point.fixed_quantity,
             point.fixed_fee,
@@ -216,7 +218,7 @@ pub struct Issue<'i> {
 ///
 /// # Errors
 /// Returns an error if the package is missing, or a day is out of range.
-pub fn issued(point: &CalculatedPoint<'_>, issue: &Issue<'_>) -> Result<IssuedBill, Unsafe> {
+pub fn issued(point: &Point, issue: &Issue<'_>) -> Result<IssuedBill, Unsafe> {
     let package = point.package()?;
     let total = point.calculation.total();
     let levy_date = issue.today.checked_add_days(Days::new(issue.grace_days.into())).ok_or(Unsafe::OutOfRange)?;
@@ -229,13 +231,8 @@ pub fn issued(point: &CalculatedPoint<'_>, issue: &Issue<'_>) -> Result<IssuedBi
 }
 
 /// A line of a bill as readers see it. The codes of package and account are the same on every line of a bill.
-fn receivable_line(
-    point: &CalculatedPoint<'_>,
-    package: &BilledPackage,
-    line: &CalculatedLine,
-    issue: &Issue<'_>,
-) -> ReceivableLine {
-    let account = point.snapshot;
+fn receivable_line(point: &Point, package: &BilledPackage, line: &CalculatedLine, issue: &Issue<'_>) -> ReceivableLine {
+    let account = &point.snapshot;
     // A guaranteed package is sold by the network company, in the store of the account.
     let retail_store_id = match package.retail_store_id.as_str() {
         "" => &account.network_store_id,
@@ -250,8 +247,8 @@ fn receivable_line(
         package_id: package.package_id.clone(),
         book_id: account.book_id.clone(),
         utility: account.utility,
-        settlement_account_id: point.settlement_account_id.to_owned(),
-        run_kind: point.run_kind.into(),
+        settlement_account_id: point.key.settlement_account_id.clone(),
+        run_kind: point.key.kind.into(),
         customer_id: account.customer_id.clone(),
         using_customer_id: account.using_customer_id.clone(),
         user_account_id: account.user_account_id.clone(),
@@ -282,7 +279,7 @@ fn receivable_line(
         category_item: line.category_item,
         surcharge_item: line.surcharge_item,
         start_date: line.start,
-        account_month: point.account_month,
+        account_month: point.key.account_month,
         quantity: at_scale(line.quantity(), QUANTITY_SCALE),
         unit_price: at_scale(line.price(), UNIT_PRICE_SCALE),
         fee: at_scale(line.fee(), CENTS),

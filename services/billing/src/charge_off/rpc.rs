@@ -11,7 +11,7 @@ use communal_proto::billing::v1::{ChargeOffRequest, ChargeOffResponse, PointToCh
 use tonic::{Request, Response, Status};
 
 use super::Settings;
-use super::rules::{self, PointKey, at};
+use super::rules::{self, NamedPoint, at};
 use super::store;
 
 /// Serves charge-off.
@@ -30,8 +30,8 @@ impl ChargeOffRpc {
     }
 }
 
-fn key_of(point: &PointToChargeOff) -> PointKey {
-    PointKey::of(&point.settlement_account_id, point.run_kind())
+fn named(point: &PointToChargeOff) -> NamedPoint {
+    (point.settlement_account_id.clone(), point.run_kind())
 }
 
 #[tonic::async_trait]
@@ -45,16 +45,15 @@ impl ChargeOffService for ChargeOffRpc {
         })?;
         let today = self.clock.today();
         let reply = write(&self.pool, &call, &message, async |tx| {
-            let keys: Vec<_> = message.points.iter().map(key_of).collect();
-            let found = store::standings(tx, &call, &keys, today).await?;
-            let (rows, objections) =
-                rules::judge(&message.points, |point| found.standings.get(&key_of(point)).copied());
+            let names: Vec<_> = message.points.iter().map(named).collect();
+            let found = store::standings(tx, &call, &names, today).await?;
+            let (rows, objections) = rules::judge(&message.points, |point| found.standings.get(&named(point)).copied());
             objections.into_result()?;
             let mut objections = Objections::default();
             let mut points = Vec::with_capacity(rows.len());
             for row in rows {
-                let Some(point) = keys.get(row).and_then(|key| found.points.get(key)) else { continue };
-                match point.calculated().hold(&self.settings.bounds) {
+                let Some(point) = names.get(row).and_then(|name| found.points.get(name)) else { continue };
+                match point.hold(&self.settings.bounds) {
                     Ok(()) => points.push(point),
                     Err(bound) => {
                         objections.push(Reason::BillUnsafe, Fault::rule(at(row), bound.to_string(), bound.text()));
@@ -62,7 +61,7 @@ impl ChargeOffService for ChargeOffRpc {
                 }
             }
             objections.into_result()?;
-            points.sort_by(|a, b| a.settlement_account_id.cmp(&b.settlement_account_id));
+            points.sort_by(|a, b| a.key.settlement_account_id.cmp(&b.key.settlement_account_id));
             let charged = store::charge_off(tx, &call, today, &self.settings, &points).await?;
             tracing::info!(bills = charged.bills, lines = charged.lines, "charged off");
             Ok(ChargeOffResponse {})

@@ -3,26 +3,12 @@
 use communal_kit::objections::Objections;
 use communal_proto::billing::v1::fields::{charge_off_request::POINTS, point_to_charge_off};
 use communal_proto::billing::v1::{NormalRetroType, PointToChargeOff, Reason};
-use communal_proto::{Coded as _, Fault, FieldPath, Reason as _};
+use communal_proto::{Fault, FieldPath, Reason as _};
 
 use crate::archive::settlement_accounts::lifecycle::unknown_account;
 
-/// A point as a call names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PointKey {
-    /// The account.
-    pub settlement_account_id: String,
-    /// The kind of run, by its code: a normal point is charged off before a retro one.
-    pub kind: &'static str,
-}
-
-impl PointKey {
-    /// The key of an account's point.
-    #[must_use]
-    pub fn of(settlement_account_id: &str, run_kind: NormalRetroType) -> Self {
-        Self { settlement_account_id: settlement_account_id.to_owned(), kind: run_kind.code() }
-    }
-}
+/// A point as a call names it: the account, and normal or retro.
+pub type NamedPoint = (String, NormalRetroType);
 
 /// Where a point stands that is to be charged off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

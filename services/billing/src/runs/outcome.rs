@@ -10,7 +10,7 @@ use crate::calculation::facts::{Pricing, Uncalculated, calculated, pricing};
 use crate::calculation::rates::{PriceKey, RatesByKey, Unpriced};
 use crate::calculation::store::UnpricedPoint;
 use crate::charge_off::Settings;
-use crate::charge_off::store::Point;
+use crate::charge_off::bill::Point;
 
 /// An account that is not billed, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,19 +105,11 @@ pub fn billable(
             }
         };
         let UnpricedPoint { key, snapshot, readings, .. } = point;
-        let point = Point {
-            settlement_account_id: key.settlement_account_id,
-            account_month: key.account_month,
-            run_kind: key.kind,
-            number: key.number,
-            snapshot,
-            readings,
-            calculation,
-        };
-        match point.calculated().hold(&settings.bounds) {
+        let point = Point { key, snapshot, readings, calculation };
+        match point.hold(&settings.bounds) {
             Ok(()) => billable.push(point),
             Err(bound) => parked.push(Parked {
-                settlement_account_id: point.settlement_account_id,
+                settlement_account_id: point.key.settlement_account_id,
                 book_id: point.snapshot.book_id,
                 reason: Reason::BillUnsafe.name(),
                 description: bound.to_string(),

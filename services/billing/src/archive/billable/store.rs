@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
@@ -12,14 +13,14 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::{BillableAccount, BillableRegister, MeterPointAddress, TemporaryPackage};
 use crate::archive::settlement_accounts::lifecycle::AccountState;
-use crate::reference::month_controls::{Kind, Series};
+use crate::reference::month_controls::{self, Kind, Series};
 use crate::vocabulary::tariff::{Utility, YesNo};
 
 /// Returns the series of account months to which the bills of accounts belong, each once, in their order.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn series(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<Series>, sqlx::Error> {
+async fn series(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<Series>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT DISTINCT mp.network_company_id, mp.network_store_id, a.utility AS "utility: Stored<Utility>"
            FROM meter_point mp JOIN settlement_account a USING (company_id, settlement_account_id)
@@ -35,6 +36,25 @@ pub async fn series(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<
         .into_iter()
         .map(|row| Series::of(Kind::Account, &row.network_company_id, &row.network_store_id, row.utility.0));
     Ok(months.collect())
+}
+
+/// Returns the account month that is open on a day in each series to which the bills of accounts belong, and notes that something
+/// is created in it (`month_controls::store::use_open`).
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn open_months(
+    tx: &mut PgConnection,
+    call: &Call,
+    ids: &[&str],
+    day: NaiveDate,
+) -> Result<HashMap<Series, Option<i32>>, sqlx::Error> {
+    let mut months = HashMap::new();
+    for series in series(tx, call, ids).await? {
+        let month = month_controls::store::use_open(tx, call, &series, day).await?;
+        months.insert(series, month);
+    }
+    Ok(months)
 }
 
 /// Returns locked accounts that have a meter point, by identifier.

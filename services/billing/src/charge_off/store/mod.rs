@@ -13,16 +13,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
-use communal_proto::Coded as _;
-use communal_proto::billing::v1::{FundType, NormalRetroType};
+use communal_proto::billing::v1::FundType;
 use prost::Message as _;
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-pub use points::{Point, Standings, standings};
+pub use points::{Standings, standings};
 
 use super::Settings;
-use super::bill::{CalculatedPoint, Issue, IssuedBill, issued};
+use super::bill::{Issue, IssuedBill, Point, issued};
 use crate::ledger;
 use crate::ledger::chain::Posting;
 use crate::ledger::movements::Event;
@@ -55,6 +54,14 @@ fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::E
     sqlx::Error::Encode(error.into())
 }
 
+/// Fails unless a statement found every row that was locked before.
+fn all(statement: &str, found: u64, wanted: usize) -> Result<(), sqlx::Error> {
+    if usize::try_from(found) == Ok(wanted) {
+        return Ok(());
+    }
+    Err(broken(format!("{statement} found {found} of {wanted} rows that were locked")))
+}
+
 /// Charges off locked points of a month that is open, an account once. They fit their accounts (`rules`) and keep the
 /// bounds (`bill`).
 ///
@@ -80,9 +87,9 @@ pub async fn charge_off(
         let charge_off_id = format!("E{number:015}");
         let grace_days = *settings.grace_days.of(point.snapshot.utility());
         let issue = Issue { charge_off_id: &charge_off_id, today, grace_days };
-        let bill = issued(&point.calculated(), &issue).map_err(broken)?;
+        let bill = issued(point, &issue).map_err(broken)?;
         posting
-            .book(&point.snapshot.customer_id, point.account_month, &charge_off_id, &Event::bill(bill.total))
+            .book(&point.snapshot.customer_id, point.key.account_month, &charge_off_id, &Event::bill(bill.total))
             .map_err(broken)?;
         bills.push(Billed { point, charge_off_id, bill });
     }
@@ -123,15 +130,15 @@ async fn write_lines(
     let (mut lines, mut from, mut ends) = (Vec::with_capacity(ends.len()), 0, ends.into_iter());
     for Billed { point, charge_off_id, bill } in bills {
         let account_month =
-            AccountMonth::read(point.account_month).ok_or_else(|| broken("a point is of no account month"))?;
+            AccountMonth::read(point.key.account_month).ok_or_else(|| broken("a point is of no account month"))?;
         for (line, line_number) in bill.lines.iter().zip(1..) {
             let to = ends.next().unwrap_or(from);
             let issued = encoded.get(from..to).unwrap_or_default();
             from = to;
-            let closed = if line.closed { Some(months.of(tx, call, &point.series()).await?) } else { None };
+            let closed = if line.closed { Some(months.of(tx, call, &point.snapshot.series()).await?) } else { None };
             lines.push(BilledLine {
                 network_company_id: &line.line.network_company_id,
-                settlement_account_id: &point.settlement_account_id,
+                settlement_account_id: &point.key.settlement_account_id,
                 account_month,
                 charge_off_id,
                 line_number,
@@ -176,36 +183,6 @@ impl SettledMonths {
         let month = open.and_then(AccountMonth::read).unwrap_or_else(|| AccountMonth::of(self.today));
         self.known.insert(series.clone(), month);
         Ok(month)
-    }
-}
-
-impl Point {
-    /// The point as the rules of bills see it.
-    #[must_use]
-    pub fn calculated(&self) -> CalculatedPoint<'_> {
-        CalculatedPoint {
-            settlement_account_id: &self.settlement_account_id,
-            account_month: self.account_month,
-            run_kind: self.run_kind,
-            snapshot: &self.snapshot,
-            readings: &self.readings,
-            calculation: &self.calculation,
-        }
-    }
-
-    /// The account months that it is billed in.
-    #[must_use]
-    pub fn series(&self) -> Series {
-        let point = &self.snapshot;
-        Series::of(Kind::Account, &point.network_company_id, &point.network_store_id, point.utility())
-    }
-
-    fn is_normal(&self) -> bool {
-        self.run_kind == NormalRetroType::Normal
-    }
-
-    fn kind(&self) -> &'static str {
-        self.run_kind.code()
     }
 }
 

@@ -10,11 +10,13 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use sqlx::error::BoxDynError;
 
-use super::{Billed, Point, broken};
+use super::{Billed, all, broken};
 use crate::archive;
 use crate::archive::accumulators::AccountAccumulators;
+use crate::charge_off::bill::Point;
 use crate::charge_off::registers::{self, RegisterAfter};
 use crate::ledger::chain::in_cents;
+use crate::metering::points::PointColumns;
 
 /// Returns numbers of new bills.
 pub(super) async fn bill_numbers(tx: &mut PgConnection, bills: usize) -> Result<Vec<i64>, sqlx::Error> {
@@ -25,28 +27,22 @@ pub(super) async fn bill_numbers(tx: &mut PgConnection, bills: usize) -> Result<
         .await
 }
 
-/// Fails unless a statement found every row that was locked before.
-fn all(statement: &str, found: u64, wanted: usize) -> Result<(), sqlx::Error> {
-    if usize::try_from(found) == Ok(wanted) {
-        return Ok(());
-    }
-    Err(broken(format!("{statement} found {found} of {wanted} rows that were locked")))
-}
-
 /// Moves the accumulators on, from the version that the calculations began with.
 pub(super) async fn accumulators(tx: &mut PgConnection, call: &Call, points: &[&Point]) -> Result<(), sqlx::Error> {
     let after = |point: &Point| {
         let after = point.calculation.after.as_ref().ok_or_else(|| broken("a calculation has no accumulators"))?;
         let moved = AccountAccumulators {
-            account_month: Some(point.account_month),
+            account_month: Some(point.key.account_month),
             year_quantity: after.of_year(),
             month_quantity: after.of_month(),
             version: point.calculation.accumulator_version,
         };
         Ok::<_, sqlx::Error>(moved)
     };
-    let moved: Vec<_> =
-        points.iter().map(|p| Ok((p.settlement_account_id.as_str(), after(p)?))).collect::<Result<_, sqlx::Error>>()?;
+    let moved: Vec<_> = points
+        .iter()
+        .map(|p| Ok((p.key.settlement_account_id.as_str(), after(p)?)))
+        .collect::<Result<_, sqlx::Error>>()?;
     let found = archive::accumulators::store::move_on(tx, &call.tenant.id, &moved).await?;
     all("accumulator_move_on", found, points.len())
 }
@@ -57,7 +53,7 @@ pub(super) async fn registers(tx: &mut PgConnection, call: &Call, points: &[&Poi
     for point in points.iter().filter(|point| point.is_normal()) {
         let after =
             registers::after(&point.snapshot, &point.readings).ok_or_else(|| broken("a register has no day"))?;
-        rows.extend(after.into_iter().map(|register| (point.settlement_account_id.as_str(), register)));
+        rows.extend(after.into_iter().map(|register| (point.key.settlement_account_id.as_str(), register)));
     }
     if rows.is_empty() {
         return Ok(());
@@ -97,7 +93,7 @@ pub(super) async fn temporary_months(tx: &mut PgConnection, call: &Call, points:
     let counted: Vec<_> = points
         .iter()
         .filter(|point| point.is_normal() && point.calculation.temporary)
-        .map(|point| point.settlement_account_id.as_str())
+        .map(|point| point.key.settlement_account_id.as_str())
         .collect();
     if counted.is_empty() {
         return Ok(());
@@ -117,6 +113,8 @@ pub(super) async fn temporary_months(tx: &mut PgConnection, call: &Call, points:
 
 /// Takes the points off those that are open.
 pub(super) async fn open_points(tx: &mut PgConnection, call: &Call, points: &[&Point]) -> Result<(), sqlx::Error> {
+    let PointColumns { companies, accounts, months, kinds, numbers } =
+        PointColumns::of(&call.tenant.id, points.iter().map(|point| &point.key));
     let done = sqlx::query!(
         "DELETE FROM point_open o
          USING (SELECT k.* FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[], $5::integer[])
@@ -124,11 +122,11 @@ pub(super) async fn open_points(tx: &mut PgConnection, call: &Call, points: &[&P
                 OFFSET 0) AS own
          WHERE o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
              AND o.kind = own.kind AND o.account_month = own.account_month AND o.number = own.number",
-        &vec![call.tenant.id.clone(); points.len()],
-        points.iter().map(|p| p.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
-        points.iter().map(|p| p.kind()).collect::<Vec<_>>() as _,
-        &points.iter().map(|p| p.account_month).collect::<Vec<_>>(),
-        &points.iter().map(|p| p.number).collect::<Vec<_>>(),
+        companies as _,
+        accounts as _,
+        kinds as _,
+        &months,
+        &numbers,
     )
     .execute(tx)
     .named("point_open_close")
@@ -162,10 +160,10 @@ fn put_bill(
     let retail_company_id = bill.lines.first().map_or("", |line| line.line.retail_company_id.as_str());
     rows.begin_row();
     rows.put(call.tenant.id.as_str())?;
-    rows.put(point.settlement_account_id.as_str())?;
-    rows.put(point.account_month)?;
-    rows.put(point.kind())?;
-    rows.put(point.number)?;
+    rows.put(point.key.settlement_account_id.as_str())?;
+    rows.put(point.key.account_month)?;
+    rows.put(point.key.kind.code())?;
+    rows.put(point.key.number)?;
     rows.put(charge_off_id.as_str())?;
     rows.put(today)?;
     rows.put(posting_id)?;
@@ -176,6 +174,31 @@ fn put_bill(
     rows.put(i32::try_from(bill.lines.len())?)?;
     rows.put(in_cents(bill.total))?;
     rows.put(in_cents(point.calculation.energy()))
+}
+
+/// Notes versions of prices of a table as billed, those that are not yet.
+macro_rules! mark_billed {
+    ($tx:expr, $used:expr, $table:tt) => {
+        if !$used.is_empty() {
+            let (companies, versions): (Vec<_>, Vec<_>) = $used.into_iter().unzip();
+            sqlx::query!(
+                "UPDATE "
+                    + $table
+                    + " p SET billed = true
+                 FROM (SELECT q.company_id, q.price_id FROM unnest($1::text[], $2::bigint[]) AS k (company_id, price_id)
+                       JOIN "
+                    + $table
+                    + " q ON q.company_id = k.company_id AND q.price_id = k.price_id AND NOT q.billed
+                       ORDER BY q.company_id, q.price_id FOR UPDATE OF q) AS own
+                 WHERE p.company_id = own.company_id AND p.price_id = own.price_id",
+                companies.as_slice() as _,
+                &versions,
+            )
+            .execute(&mut *$tx)
+            .named(concat!($table, "_billed"))
+            .await?;
+        }
+    };
 }
 
 /// Notes the versions of catalogue and delivery prices that the bills used: from now on they do not change for days before
@@ -195,35 +218,7 @@ pub(super) async fn mark_prices(tx: &mut PgConnection, points: &[&Point]) -> Res
         used.sort_unstable();
         used.dedup();
     }
-    if !catalogue.is_empty() {
-        let (companies, versions): (Vec<_>, Vec<_>) = catalogue.into_iter().unzip();
-        sqlx::query!(
-            "UPDATE catalogue_price p SET billed = true
-             FROM (SELECT q.company_id, q.price_id FROM unnest($1::text[], $2::bigint[]) AS k (company_id, price_id)
-                   JOIN catalogue_price q ON q.company_id = k.company_id AND q.price_id = k.price_id AND NOT q.billed
-                   ORDER BY q.company_id, q.price_id FOR UPDATE OF q) AS own
-             WHERE p.company_id = own.company_id AND p.price_id = own.price_id",
-            companies.as_slice() as _,
-            &versions,
-        )
-        .execute(&mut *tx)
-        .named("catalogue_price_billed")
-        .await?;
-    }
-    if !delivery.is_empty() {
-        let (companies, versions): (Vec<_>, Vec<_>) = delivery.into_iter().unzip();
-        sqlx::query!(
-            "UPDATE delivery_price p SET billed = true
-             FROM (SELECT q.company_id, q.price_id FROM unnest($1::text[], $2::bigint[]) AS k (company_id, price_id)
-                   JOIN delivery_price q ON q.company_id = k.company_id AND q.price_id = k.price_id AND NOT q.billed
-                   ORDER BY q.company_id, q.price_id FOR UPDATE OF q) AS own
-             WHERE p.company_id = own.company_id AND p.price_id = own.price_id",
-            companies.as_slice() as _,
-            &versions,
-        )
-        .execute(tx)
-        .named("delivery_price_billed")
-        .await?;
-    }
+    mark_billed!(tx, catalogue, "catalogue_price");
+    mark_billed!(tx, delivery, "delivery_price");
     Ok(())
 }

@@ -10,7 +10,7 @@ use communal_proto::billing::v1::{FundType, ReceivableLine};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-use super::{Billed, SettledMonths, broken, with_funds};
+use super::{Billed, SettledMonths, all, broken, with_funds};
 use crate::charge_off::Settings;
 use crate::charge_off::draw::{self, OpenLine};
 use crate::ledger::chain::Posting;
@@ -62,7 +62,7 @@ pub(super) async fn draw(
         let account_month = bills
             .iter()
             .filter(|billed| billed.point.snapshot.customer_id == customer_id)
-            .map(|billed| billed.point.account_month)
+            .map(|billed| billed.point.key.account_month)
             .max()
             .unwrap_or_default();
         let serial = format!("Q{:015}", draw_number(tx).await?);
@@ -98,9 +98,7 @@ pub(super) async fn draw(
         })
         .collect();
     let found = receivables::store::pay(tx, &payments).await?;
-    if usize::try_from(found) != Ok(payments.len()) {
-        return Err(broken(format!("a draw found {found} of {} lines that were locked", payments.len())));
-    }
+    all("line_pay", found, payments.len())?;
     Ok(drawn)
 }
 

@@ -6,6 +6,7 @@ use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::stored::{Stored, decoded};
 use communal_kit::database::{Statement as _, look_up_by_keys};
+use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
 use sqlx::PgConnection;
 
@@ -13,38 +14,19 @@ use crate::archive::billable::{self, TemporaryPackage};
 use crate::archive::settlement_accounts;
 use crate::calculation::facts::temporary_months_used;
 use crate::calculation::stored::Calculation;
-use crate::charge_off::rules::{Began, OpenPoint, PointKey, Standing};
-use crate::metering::points::snapshot::Snapshot;
-use crate::metering::readings::stored::Readings;
-use crate::reference::month_controls::{self, Kind, Series};
+use crate::charge_off::bill::Point;
+use crate::charge_off::rules::{Began, NamedPoint, OpenPoint, Standing};
+use crate::metering::points::PointKey;
+use crate::reference::month_controls::{Kind, Series};
 use crate::vocabulary::tariff::Utility;
-
-/// A calculated point that is not charged off.
-#[derive(Clone, Debug)]
-pub struct Point {
-    /// The account.
-    pub settlement_account_id: String,
-    /// The account month.
-    pub account_month: i32,
-    /// Normal or retro.
-    pub run_kind: NormalRetroType,
-    /// Its number: 0 of a normal point.
-    pub number: i32,
-    /// What it holds.
-    pub snapshot: Snapshot,
-    /// Its readings.
-    pub readings: Readings,
-    /// Its calculation.
-    pub calculation: Calculation,
-}
 
 /// Where the points of a call stand.
 #[derive(Debug, Default)]
 pub struct Standings {
     /// Where each stands; an account that the company does not have is missing.
-    pub standings: HashMap<PointKey, Standing>,
+    pub standings: HashMap<NamedPoint, Standing>,
     /// Those that are calculated.
-    pub points: HashMap<PointKey, Point>,
+    pub points: HashMap<NamedPoint, Point>,
 }
 
 /// Locks points of accounts, with what they depend on, and returns where they stand.
@@ -54,27 +36,23 @@ pub struct Standings {
 pub async fn standings(
     tx: &mut PgConnection,
     call: &Call,
-    keys: &[PointKey],
+    named: &[NamedPoint],
     today: NaiveDate,
 ) -> Result<Standings, sqlx::Error> {
     look_up_by_keys(tx).await?;
-    let mut ids: Vec<_> = keys.iter().map(|key| key.settlement_account_id.as_str()).collect();
+    let mut ids: Vec<_> = named.iter().map(|(id, _)| id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut months = HashMap::<Series, Option<i32>>::new();
-    for series in billable::store::series(tx, call, &ids).await? {
-        let month = month_controls::store::use_open(tx, call, &series, today).await?;
-        months.insert(series, month);
-    }
+    let months = billable::store::open_months(tx, call, &ids, today).await?;
     settlement_accounts::store::lock(tx, call, &ids).await?;
-    lock(tx, call, keys).await?;
-    let mut found = read(tx, call, keys, &months).await?;
+    lock(tx, call, named).await?;
+    let mut found = read(tx, call, named, &months).await?;
     note_charged_off(tx, call, &mut found).await?;
     Ok(found)
 }
 
 /// Locks the open points.
-async fn lock(tx: &mut PgConnection, call: &Call, keys: &[PointKey]) -> Result<(), sqlx::Error> {
+async fn lock(tx: &mut PgConnection, call: &Call, named: &[NamedPoint]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "SELECT
          FROM (SELECT k.* FROM unnest($1::text[], $2::text[], $3::text[]) AS k (company_id, settlement_account_id, kind)
@@ -83,9 +61,9 @@ async fn lock(tx: &mut PgConnection, call: &Call, keys: &[PointKey]) -> Result<(
              AND o.kind = own.kind
          ORDER BY o.settlement_account_id, o.kind
          FOR UPDATE OF o",
-        &vec![call.tenant.id.clone(); keys.len()],
-        keys.iter().map(|key| key.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
-        keys.iter().map(|key| key.kind).collect::<Vec<_>>() as _,
+        &vec![call.tenant.id.clone(); named.len()],
+        named.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>() as _,
+        named.iter().map(|(_, kind)| kind.code()).collect::<Vec<_>>() as _,
     )
     .execute(tx)
     .named("charge_off_lock")
@@ -96,7 +74,7 @@ async fn lock(tx: &mut PgConnection, call: &Call, keys: &[PointKey]) -> Result<(
 async fn read(
     tx: &mut PgConnection,
     call: &Call,
-    keys: &[PointKey],
+    named: &[NamedPoint],
     months: &HashMap<Series, Option<i32>>,
 ) -> Result<Standings, sqlx::Error> {
     let rows = sqlx::query!(
@@ -127,17 +105,17 @@ async fn read(
            LEFT JOIN point_calculation c ON c.company_id = o.company_id
                AND c.settlement_account_id = o.settlement_account_id AND c.account_month = o.account_month
                AND c.kind = o.kind AND c.number = o.number"#,
-        &vec![call.tenant.id.clone(); keys.len()],
-        keys.iter().map(|key| key.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
-        keys.iter().map(|key| key.kind).collect::<Vec<_>>() as _,
+        &vec![call.tenant.id.clone(); named.len()],
+        named.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>() as _,
+        named.iter().map(|(_, kind)| kind.code()).collect::<Vec<_>>() as _,
     )
     .fetch_all(tx)
     .named("charge_off_points")
     .await?;
     let mut found = Standings::default();
     for row in rows {
-        let run_kind = row.kind.0;
-        let key = PointKey::of(&row.settlement_account_id, run_kind);
+        let kind = row.kind.0;
+        let name = (row.settlement_account_id, kind);
         let series = row
             .network_company_id
             .zip(row.network_store_id)
@@ -163,19 +141,16 @@ async fn read(
             standing.point = Some(OpenPoint { account_month, outdated, calculated: began });
             if let Some(calculation) = calculated {
                 let point = Point {
-                    settlement_account_id: row.settlement_account_id,
-                    account_month,
-                    run_kind,
-                    number,
+                    key: PointKey { settlement_account_id: name.0.clone(), account_month, kind, number },
                     snapshot: decoded(row.snapshot.as_deref().unwrap_or_default())?,
                     readings: decoded(row.readings.as_deref().unwrap_or_default())?,
                     calculation,
                 };
                 standing.temporary_months_used = temporary_months_used(&point.snapshot, &temporary);
-                found.points.insert(key.clone(), point);
+                found.points.insert(name.clone(), point);
             }
         }
-        found.standings.insert(key, standing);
+        found.standings.insert(name, standing);
     }
     Ok(found)
 }
@@ -186,7 +161,7 @@ async fn note_charged_off(tx: &mut PgConnection, call: &Call, found: &mut Standi
         .standings
         .iter()
         .filter(|(_, standing)| standing.point.is_none())
-        .filter_map(|(key, standing)| Some((key.clone(), standing.open_month?)))
+        .filter_map(|(name, standing)| Some((name.clone(), standing.open_month?)))
         .collect();
     if asked.is_empty() {
         return Ok(());
@@ -199,15 +174,15 @@ async fn note_charged_off(tx: &mut PgConnection, call: &Call, found: &mut Standi
            JOIN bill b ON b.company_id = own.company_id AND b.settlement_account_id = own.settlement_account_id
                AND b.account_month = own.account_month AND b.kind = own.kind"#,
         &vec![call.tenant.id.clone(); asked.len()],
-        asked.iter().map(|(key, _)| key.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
+        asked.iter().map(|((id, _), _)| id.as_str()).collect::<Vec<_>>() as _,
         &asked.iter().map(|(_, month)| *month).collect::<Vec<_>>(),
-        asked.iter().map(|(key, _)| key.kind).collect::<Vec<_>>() as _,
+        asked.iter().map(|((_, kind), _)| kind.code()).collect::<Vec<_>>() as _,
     )
     .fetch_all(tx)
     .named("charge_off_bills")
     .await?;
     for row in rows {
-        if let Some(standing) = found.standings.get_mut(&PointKey::of(&row.settlement_account_id, row.kind.0)) {
+        if let Some(standing) = found.standings.get_mut(&(row.settlement_account_id, row.kind.0)) {
             standing.charged_off = true;
         }
     }

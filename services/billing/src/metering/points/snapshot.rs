@@ -14,6 +14,7 @@ use rust_decimal::Decimal;
 
 use crate::archive::billable::{BillableAccount, BillableRegister};
 use crate::packages::store::PackageRow;
+use crate::reference::month_controls::{Kind, Series};
 use crate::vocabulary::dates::day_number;
 use crate::vocabulary::quantity::{MULTIPLIER_SCALE, QUANTITY_SCALE, RATIO_SCALE, READING_SCALE};
 use crate::vocabulary::tariff::{HeatBasis, Ladder, PropertyBasis, TimeOfUse, Utility, YesNo};
@@ -309,6 +310,12 @@ decimals!(PointRegister {
 });
 
 impl Snapshot {
+    /// The series of account months to which the bills of the point belong.
+    #[must_use]
+    pub fn series(&self) -> Series {
+        Series::of(Kind::Account, &self.network_company_id, &self.network_store_id, self.utility())
+    }
+
     /// Takes the snapshot of an account.
     ///
     /// # Errors

@@ -24,7 +24,6 @@ use crate::archive::settlement_accounts;
 use crate::archive::settlement_accounts::lifecycle::AccountState;
 use crate::packages;
 use crate::packages::store::PackageRow;
-use crate::reference::month_controls::{self, Series};
 use crate::vocabulary::identifiers::PackageId;
 
 /// What the points of some accounts are made of. The accounts are locked.
@@ -79,11 +78,7 @@ pub async fn basis(
     today: NaiveDate,
 ) -> Result<Option<Basis>, sqlx::Error> {
     look_up_by_keys(tx).await?;
-    let mut months = HashMap::<Series, Option<i32>>::new();
-    for series in billable::store::series(tx, call, ids).await? {
-        let month = month_controls::store::use_open(tx, call, &series, today).await?;
-        months.insert(series, month);
-    }
+    let months = billable::store::open_months(tx, call, ids, today).await?;
     let locked = settlement_accounts::store::lock(tx, call, ids).await?;
     let mut basis = present(tx, call, ids).await?;
     let open = open_months(tx, call, ids).await?;
