@@ -22,6 +22,7 @@ pub mod objections;
 pub mod paging;
 pub mod pool;
 pub mod portions;
+pub mod progress;
 pub mod refusal;
 pub mod replicas;
 pub mod request;

@@ -1,22 +1,18 @@
 //! The methods of `RunService`.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use communal_kit::clock::Clock;
 use communal_kit::money::{CENTS, at_scale};
 use communal_kit::paging::KeyPage;
 use communal_kit::pool::Pool;
+use communal_kit::progress::{Answers, Teller, answers};
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
-use communal_kit::telemetry::boundary::belonging;
 use communal_proto::billing::v1::run_service_server::RunService;
 use communal_proto::billing::v1::{
     ListParkedAccountsRequest, ListParkedAccountsResponse, RunBookRequest, RunBookResponse,
 };
-use futures::channel::mpsc;
-use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use tonic::{Request, Response, Status};
 
 use super::run::{Progress, Scope, Terms, run};
@@ -51,7 +47,7 @@ fn progress(state: Progress) -> RunBookResponse {
 
 #[tonic::async_trait]
 impl RunService for RunRpc {
-    type RunBookStream = Pin<Box<dyn Stream<Item = Result<RunBookResponse, Status>> + Send + 'static>>;
+    type RunBookStream = Answers<RunBookResponse>;
 
     async fn run_book(&self, request: Request<RunBookRequest>) -> Result<Response<Self::RunBookStream>, Status> {
         let (call, message) = begin(request)?.accept()?;
@@ -64,26 +60,10 @@ impl RunService for RunRpc {
             now: (local.date(), time_number(local)),
         };
         let pool = self.pool.clone();
-        let (states, mut incoming) = mpsc::unbounded();
-        // A task of its own: a caller who goes away stops the run after a chunk, and never within one.
-        let running = tokio::spawn(belonging(async move {
-            run(&pool, &call, &scope, &terms, |state| states.unbounded_send(state).is_ok()).await
-        }));
-        let mut running = Some(running);
-        let answers = stream::poll_fn(move |context| {
-            match incoming.poll_next_unpin(context) {
-                Poll::Ready(Some(state)) => return Poll::Ready(Some(Ok(progress(state)))),
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => {}
-            }
-            let Some(task) = running.as_mut() else { return Poll::Ready(None) };
-            task.poll_unpin(context).map(|outcome| {
-                running = None;
-                let outcome = outcome.map_err(Refusal::internal).and_then(|outcome| outcome);
-                Some(outcome.map(progress).map_err(Status::from))
-            })
-        });
-        Ok(Response::new(Box::pin(answers)))
+        let work = |teller: Teller<Progress>| async move {
+            run(&pool, &call, &scope, &terms, |state| teller.tell(state)).await
+        };
+        Ok(Response::new(answers(work, progress)))
     }
 
     async fn list_parked_accounts(

@@ -1,15 +1,12 @@
 //! The RPCs of bill rules.
 
-use std::pin::Pin;
-use std::task::Poll;
-
 use communal_kit::clock::Clock;
 use communal_kit::database::{Statement as _, on_constraint};
 use communal_kit::paging::{KeyPage, Page, pages};
 use communal_kit::pool::Pool;
+use communal_kit::progress::{Answers, Teller, answers};
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin_in_tenant;
-use communal_kit::telemetry::boundary::belonging;
 use communal_kit::write::write;
 use communal_proto::Coded as _;
 use communal_proto::community::v1::bill_rule_service_server::BillRuleService;
@@ -19,8 +16,6 @@ use communal_proto::community::v1::{
     ListPayFeeRuleRequest, ListPayFeeRuleResponse, Reason, RunBillRulesRequest, RunBillRulesResponse,
     UpdatePayFeeRuleRequest, UpdatePayFeeRuleResponse,
 };
-use futures::channel::mpsc;
-use futures::{FutureExt, Stream, StreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use super::rules::{self, FIELDS};
@@ -91,7 +86,7 @@ impl BillRuleService for BillRuleRpc {
         Ok(Response::new(ListBillRulesResponse { rules, next_page_token }))
     }
 
-    type RunBillRulesStream = Pin<Box<dyn Stream<Item = Result<RunBillRulesResponse, Status>> + Send + 'static>>;
+    type RunBillRulesStream = Answers<RunBillRulesResponse>;
 
     async fn run_bill_rules(
         &self,
@@ -99,26 +94,8 @@ impl BillRuleService for BillRuleRpc {
     ) -> Result<Response<Self::RunBillRulesStream>, Status> {
         let (call, _) = begin_in_tenant(request, |m| &m.community_id)?.accept()?;
         let (pool, now) = (self.pool.clone(), self.clock.local(call.at));
-        let (states, mut incoming) = mpsc::unbounded();
-        // A task of its own: a caller who goes away stops the run after a chunk, and never within one.
-        let running = tokio::spawn(belonging(async move {
-            run(&pool, &call, now, |state| states.unbounded_send(state).is_ok()).await
-        }));
-        let mut running = Some(running);
-        let answers = stream::poll_fn(move |context| {
-            match incoming.poll_next_unpin(context) {
-                Poll::Ready(Some(state)) => return Poll::Ready(Some(Ok(progress(state)))),
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => {}
-            }
-            let Some(task) = running.as_mut() else { return Poll::Ready(None) };
-            task.poll_unpin(context).map(|outcome| {
-                running = None;
-                let outcome = outcome.map_err(Refusal::internal).and_then(|outcome| outcome);
-                Some(outcome.map(progress).map_err(Status::from))
-            })
-        });
-        Ok(Response::new(Box::pin(answers)))
+        let work = |teller: Teller<Progress>| async move { run(&pool, &call, now, |state| teller.tell(state)).await };
+        Ok(Response::new(answers(work, progress)))
     }
 
     async fn list_pay_fee_rule(
