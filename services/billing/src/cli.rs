@@ -17,10 +17,10 @@ use sqlx::migrate::Migrator;
 
 use crate::archive::customers::store as customers;
 use crate::charge_off::store::proof;
-use crate::metering::readings::shown::time_number;
 use crate::receivables::import::take_back;
 use crate::reference::catalogue::store as items;
 use crate::runs::run::Progress;
+use crate::vocabulary::dates::time_number;
 use crate::vocabulary::vacancy::VacancyRatios;
 use crate::{Config, MIGRATOR, config, policy, runs, seed, serve, suppliers};
 

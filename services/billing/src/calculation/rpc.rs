@@ -30,8 +30,9 @@ use crate::archive::{accumulators, billable, meters};
 use crate::metering::points;
 use crate::metering::points::snapshot::Snapshot;
 use crate::metering::readings;
-use crate::metering::readings::shown::{ShownPoint, time_number};
+use crate::metering::readings::shown::ShownPoint;
 use crate::packages;
+use crate::vocabulary::dates::time_number;
 use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::vacancy::VacancyRatios;
 

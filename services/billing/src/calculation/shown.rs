@@ -14,7 +14,7 @@ use crate::archive::accumulators::AccountAccumulators;
 use crate::archive::billable::MeterPointAddress;
 use crate::metering::points::snapshot::{BilledPackage, Snapshot};
 use crate::packages::store::PackageRow;
-use crate::vocabulary::dates::{day, day_number};
+use crate::vocabulary::dates::{day_number, instant};
 use crate::vocabulary::quantity::{QUANTITY_SCALE, RATIO_SCALE, UNIT_PRICE_SCALE};
 
 fn quantity(value: Decimal) -> String {
@@ -130,8 +130,7 @@ fn uncharged_line(point: &CalculatedPoint, line: &CalculatedLine) -> UnchargedLi
 /// When a calculation was made.
 #[must_use]
 pub fn calculated_at(calculation: &Calculation) -> Option<NaiveDateTime> {
-    let time = u32::try_from(calculation.calculated_time).ok()?;
-    day(calculation.calculated_on)?.and_hms_opt(time / 10_000, time / 100 % 100, time % 100)
+    instant(calculation.calculated_on, calculation.calculated_time)
 }
 
 /// A package of a point, as it is sold now.

@@ -237,6 +237,41 @@ impl CalculatedRow {
     }
 }
 
+/// A row of a page of points, which tells the total. One without a point tells nothing else.
+struct PlacedRow {
+    total: i64,
+    /// The place of the point, or what is before it.
+    place: Option<i64>,
+    settlement_account_id: Option<String>,
+    account_month: Option<i32>,
+    kind: Option<Stored<NormalRetroType>>,
+    number: Option<i32>,
+    snapshot: Option<Vec<u8>>,
+    calculation: Option<Vec<u8>>,
+}
+
+impl PlacedRow {
+    fn calculated(self) -> Option<(CalculatedRow, i64)> {
+        let row = CalculatedRow {
+            settlement_account_id: self.settlement_account_id?,
+            account_month: self.account_month?,
+            kind: self.kind?,
+            number: self.number?,
+            snapshot: self.snapshot?,
+            calculation: self.calculation?,
+        };
+        Some((row, self.place?))
+    }
+}
+
+/// The points of a page with their places, and the total.
+fn placed(rows: Vec<PlacedRow>) -> Result<(Vec<(CalculatedPoint, i64)>, i64), sqlx::Error> {
+    let total = rows.first().map_or(0, |row| row.total);
+    let rows = rows.into_iter().filter_map(PlacedRow::calculated);
+    let points = rows.map(|(row, place)| Ok((row.point()?, place))).collect::<Result<_, sqlx::Error>>()?;
+    Ok((points, total))
+}
+
 /// Returns the calculated points of an account that are not charged off, normal before retro; in a book, if one is given.
 ///
 /// # Errors
@@ -280,7 +315,8 @@ pub async fn page(
     book_id: &str,
     page: Page,
 ) -> Result<(Vec<CalculatedPoint>, i64), sqlx::Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        PlacedRow,
         r#"WITH book AS MATERIALIZED (
                SELECT company_id, book_id, points,
                    (sum(points) OVER (ORDER BY book_id) - points)::bigint AS before
@@ -292,7 +328,7 @@ pub async fn page(
                FROM book b
                JOIN point_open o ON o.company_id = b.company_id AND o.book_id = b.book_id AND o.lines > 0
                WHERE b.before < $2 AND b.before + b.points >= $1)
-           SELECT t.total AS "total!", n.settlement_account_id AS "settlement_account_id?",
+           SELECT t.total AS "total!", n.place AS "place?", n.settlement_account_id AS "settlement_account_id?",
                n.account_month AS "account_month?", n.kind AS "kind?: Stored<NormalRetroType>", n.number AS "number?",
                p.snapshot AS "snapshot?", c.calculation AS "calculation?"
            FROM (SELECT coalesce(sum(points), 0)::bigint AS total FROM book) AS t
@@ -311,18 +347,8 @@ pub async fn page(
     .fetch_all(executor)
     .named("point_calculation_page")
     .await?;
-    let total = rows.first().map_or(0, |row| row.total);
-    let points = rows.into_iter().filter_map(|row| {
-        Some(CalculatedRow {
-            settlement_account_id: row.settlement_account_id?,
-            account_month: row.account_month?,
-            kind: row.kind?,
-            number: row.number?,
-            snapshot: row.snapshot?,
-            calculation: row.calculation?,
-        })
-    });
-    Ok((points.map(CalculatedRow::point).collect::<Result<_, _>>()?, total))
+    let (points, total) = placed(rows)?;
+    Ok((points.into_iter().map(|(point, _)| point).collect(), total))
 }
 
 /// Returns the calculated points of a company that are not charged off, or of one book of it, whose registers are on a page of
@@ -336,7 +362,8 @@ pub async fn register_page(
     book_id: &str,
     page: Page,
 ) -> Result<(Vec<(CalculatedPoint, i64)>, i64), sqlx::Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        PlacedRow,
         r#"WITH book AS MATERIALIZED (
                SELECT company_id, book_id, registers,
                    (sum(registers) OVER (ORDER BY book_id) - registers)::bigint AS before
@@ -350,7 +377,7 @@ pub async fn register_page(
                JOIN point_open o ON o.company_id = b.company_id AND o.book_id = b.book_id AND o.lines > 0
                    AND o.registers > 0
                WHERE b.before < $2 AND b.before + b.registers >= $1)
-           SELECT t.total AS "total!", n.before AS "before?", n.settlement_account_id AS "settlement_account_id?",
+           SELECT t.total AS "total!", n.before AS "place?", n.settlement_account_id AS "settlement_account_id?",
                n.account_month AS "account_month?", n.kind AS "kind?: Stored<NormalRetroType>", n.number AS "number?",
                p.snapshot AS "snapshot?", c.calculation AS "calculation?"
            FROM (SELECT coalesce(sum(registers), 0)::bigint AS total FROM book) AS t
@@ -369,20 +396,7 @@ pub async fn register_page(
     .fetch_all(executor)
     .named("point_calculation_register_page")
     .await?;
-    let total = rows.first().map_or(0, |row| row.total);
-    let points = rows.into_iter().filter_map(|row| {
-        let point = CalculatedRow {
-            settlement_account_id: row.settlement_account_id?,
-            account_month: row.account_month?,
-            kind: row.kind?,
-            number: row.number?,
-            snapshot: row.snapshot?,
-            calculation: row.calculation?,
-        };
-        Some((point, row.before?))
-    });
-    let points = points.map(|(row, before)| Ok((row.point()?, before)));
-    Ok((points.collect::<Result<_, sqlx::Error>>()?, total))
+    placed(rows)
 }
 
 /// Returns how many fee lines of a company, or of one book of it, are not charged off.

@@ -34,8 +34,8 @@ use crate::calculation::facts::{Uncalculated, bill, pricing};
 use crate::metering::points;
 use crate::metering::points::rules::making;
 use crate::metering::readings::rules::{ReadAt, judge};
-use crate::metering::readings::shown::time_number;
 use crate::rating::{Bill, Rates};
+use crate::vocabulary::dates::time_number;
 use crate::vocabulary::vacancy::VacancyRatios;
 
 /// Serves quotes.

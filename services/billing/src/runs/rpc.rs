@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::run::{Progress, Scope, Terms, run};
 use super::store;
 use crate::charge_off::Settings;
-use crate::metering::readings::shown::time_number;
+use crate::vocabulary::dates::time_number;
 use crate::vocabulary::vacancy::VacancyRatios;
 
 /// Serves runs.

@@ -1,7 +1,7 @@
-//! Business days and account months as the documents write them: the numbers yyyyMMdd and yyyyMM,
+//! Business days, times of day and account months as the documents write them: the numbers yyyyMMdd, HHmmss and yyyyMM,
 //! 0 for none.
 
-use chrono::{Datelike, NaiveDate};
+use chrono::{Datelike, NaiveDate, NaiveDateTime, Timelike};
 use communal_kit::dates;
 
 /// Returns the day of a documented number; `None` for 0 and for a day that does not exist.
@@ -14,6 +14,19 @@ pub fn day(number: i32) -> Option<NaiveDate> {
 #[must_use]
 pub fn day_number(day: Option<NaiveDate>) -> i32 {
     day.map_or(0, dates::to_number)
+}
+
+/// Returns the documented number of a time of day, HHmmss.
+#[must_use]
+pub fn time_number(time: NaiveDateTime) -> i32 {
+    (time.hour() * 10_000 + time.minute() * 100 + time.second()).cast_signed()
+}
+
+/// Returns the day of a documented number at the time of another.
+#[must_use]
+pub fn instant(day_number: i32, time_number: i32) -> Option<NaiveDateTime> {
+    let time = u32::try_from(time_number).ok()?;
+    day(day_number)?.and_hms_opt(time / 10_000, time / 100 % 100, time % 100)
 }
 
 /// A month that is billed (账务年月).

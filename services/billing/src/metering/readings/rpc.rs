@@ -28,11 +28,12 @@ use tonic::{Request, Response, Status, Streaming};
 use super::fault_list::{Place, faults_of};
 use super::import::{Terms, enter, objection, read_meters};
 use super::rules::{ReadAt, Reader};
-use super::shown::{ShownPoint, time_number};
+use super::shown::ShownPoint;
 use super::store::{self, PagedPoint};
 use crate::archive::meters;
 use crate::metering::points;
 use crate::metering::points::snapshot::Snapshot;
+use crate::vocabulary::dates::time_number;
 use crate::vocabulary::paging::AskedPage;
 
 /// Serves readings.

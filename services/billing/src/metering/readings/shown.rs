@@ -1,6 +1,6 @@
 //! How the registers of billing points are shown. Pure.
 
-use chrono::{NaiveDateTime, Timelike};
+use chrono::NaiveDateTime;
 use communal_kit::dates::to_number;
 use communal_kit::money::{at_scale, round};
 use communal_proto::billing::v1::{MeasuredRegister, NormalRetroType, PendingReading, ReadingsType};
@@ -9,13 +9,8 @@ use rust_decimal::Decimal;
 use super::stored::{Readings, RegisterRead};
 use crate::archive::meters::store::MeterRow;
 use crate::metering::points::snapshot::{PointMeter, PointRegister, Snapshot};
+use crate::vocabulary::dates::time_number;
 use crate::vocabulary::quantity::{MULTIPLIER_SCALE, QUANTITY_SCALE, READING_SCALE};
-
-/// The time of day as the documents write it, HHmmss.
-#[must_use]
-pub fn time_number(time: NaiveDateTime) -> i32 {
-    (time.hour() * 10_000 + time.minute() * 100 + time.second()).cast_signed()
-}
 
 /// A point whose registers are shown.
 #[derive(Clone, Debug)]

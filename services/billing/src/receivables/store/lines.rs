@@ -69,12 +69,7 @@ impl NewLines {
         batch: Option<(&str, &str)>,
     ) -> Result<(), BoxDynError> {
         let rows = &mut self.lines;
-        rows.begin_row();
-        rows.put(line.network_company_id)?;
-        rows.put(line.settlement_account_id)?;
-        rows.put(line.account_month.number())?;
-        rows.put(line.charge_off_id)?;
-        rows.put(line.line_number)?;
+        begin_line(rows, line)?;
         rows.put(line.retail_company_id)?;
         rows.put(line.book_id)?;
         rows.put(line.retail_store_id)?;
@@ -116,12 +111,7 @@ impl NewLines {
         settled_month: AccountMonth,
     ) -> Result<(), BoxDynError> {
         let rows = &mut self.closings;
-        rows.begin_row();
-        rows.put(line.network_company_id)?;
-        rows.put(line.settlement_account_id)?;
-        rows.put(line.account_month.number())?;
-        rows.put(line.charge_off_id)?;
-        rows.put(line.line_number)?;
+        begin_line(rows, line)?;
         rows.put(line.fee)?;
         put_payments(rows, payments)?;
         rows.put(settled_month.number())?;
@@ -137,6 +127,16 @@ impl NewLines {
         self.open.send(&mut *connection, OPEN).named("line_open_copy").await?;
         self.closings.send(connection, CLOSINGS).named("line_closing_copy").await
     }
+}
+
+/// Begins a row with the identity of its line.
+fn begin_line(rows: &mut CopyRows, line: &BilledLine<'_>) -> Result<(), BoxDynError> {
+    rows.begin_row();
+    rows.put(line.network_company_id)?;
+    rows.put(line.settlement_account_id)?;
+    rows.put(line.account_month.number())?;
+    rows.put(line.charge_off_id)?;
+    rows.put(line.line_number)
 }
 
 /// Appends the latest payment, the one before, and the levy date.
