@@ -1,4 +1,4 @@
-//! What became of the accounts of a chunk. Pure.
+//! Which accounts of a chunk are billed, and which are parked with their reason. Pure.
 
 use std::collections::HashMap;
 

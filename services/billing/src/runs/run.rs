@@ -50,7 +50,7 @@ pub struct Terms {
     pub now: (NaiveDate, i32),
 }
 
-/// How far a run is, whoever worked on it.
+/// How far a run is, the work of all processes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Chunks.

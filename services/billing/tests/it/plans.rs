@@ -292,7 +292,7 @@ async fn the_lines_of_a_month_that_begins_empty_are_found_by_lookups_of_keys() {
     .unwrap();
     assert_eq!(fetched.len(), 2);
     for (table, rows) in fetched {
-        // A line is locked and paid, or asked for once; whoever walks the month for a chunk of accounts reads more.
+        // Each line is locked, paid and asked for once; a statement that reads the whole month would read more rows.
         assert!(rows <= 6 * i64::from(ACCOUNTS), "{table}: {rows} rows were read");
     }
 }
