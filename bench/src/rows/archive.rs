@@ -6,12 +6,12 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use communal_fixtures::credentials::billing::{NETWORK, RETAIL, STORE};
+use communal_fixtures::settlement_accounts::verified_household;
 use communal_proto::billing::v1::{
     AccCertType, ArchiveBatch, BroughtCustomer, BroughtMeter, BroughtRegister, BroughtSettlementAccount,
-    BroughtUserAccount, BusCategType, ControlType, CustomerType, DeviceType, EnergyFlowType, ImportArchiveRequest,
-    ImportArchiveResponse, IndustryType, MeterReadChanType, NetworkType, NewMeter, NewUserAccount, PageRequest,
-    PersonFilter, QueryVerifiedUserAndSettlesRequest, QueryVerifiedUserAndSettlesResponse, ReadingsType,
-    VerifiedMeterPoint, VerifiedSettlementAccount, YesNo,
+    BroughtUserAccount, BusCategType, CustomerType, DeviceType, EnergyFlowType, ImportArchiveRequest,
+    ImportArchiveResponse, MeterReadChanType, NetworkType, NewMeter, NewUserAccount, PageRequest, PersonFilter,
+    QueryVerifiedUserAndSettlesRequest, QueryVerifiedUserAndSettlesResponse, ReadingsType, VerifiedMeterPoint, YesNo,
 };
 use prost::Message;
 use sqlx::AssertSqlSafe;
@@ -119,22 +119,7 @@ fn add(message: &mut ImportArchiveRequest, number: u64) {
     });
     message.settlement_accounts.push(BroughtSettlementAccount {
         user_account_id,
-        account: Some(VerifiedSettlementAccount {
-            settlement_account_id: settlement_account_id.clone(),
-            settlement_account_name: name(number),
-            address: address.clone(),
-            control_kind: ControlType::Quantity.into(),
-            industry_code: "T0000".into(),
-            industry_sector: IndustryType::Tertiary.into(),
-            resident: YesNo::Yes.into(),
-            urban: YesNo::Yes.into(),
-            military: YesNo::No.into(),
-            temporary: YesNo::No.into(),
-            public_use: YesNo::No.into(),
-            inspection_cycle: Some(12),
-            remark: String::new(),
-            business_kind: BusCategType::New.into(),
-        }),
+        account: Some(verified_household(&settlement_account_id, &name(number), &address)),
         meter_point: Some(VerifiedMeterPoint {
             address: address.clone(),
             book_id: format!("B{:015}", number % 500),

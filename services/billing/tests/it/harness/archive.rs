@@ -1,5 +1,6 @@
 //! Books, customers, user accounts and meters of the tests, and the calls that make them.
 
+use communal_fixtures::settlement_accounts::verified_household;
 use communal_proto::billing::v1::*;
 use tonic::Status;
 
@@ -157,20 +158,8 @@ impl Network {
     pub fn parameters(&self, account: &str, kind: BusCategType, metered: YesNo) -> UserSettleVerifyRequest {
         UserSettleVerifyRequest {
             settlement_account: Some(VerifiedSettlementAccount {
-                settlement_account_id: account.into(),
-                settlement_account_name: "王小明用电".into(),
-                address: "长安街 1 号".into(),
-                control_kind: ControlType::Quantity.into(),
-                industry_code: "T0000".into(),
-                industry_sector: IndustryType::Tertiary.into(),
-                resident: YesNo::Yes.into(),
-                urban: YesNo::Yes.into(),
-                military: YesNo::No.into(),
-                temporary: YesNo::No.into(),
-                public_use: YesNo::No.into(),
-                inspection_cycle: Some(12),
-                remark: String::new(),
                 business_kind: kind.into(),
+                ..verified_household(account, "王小明用电", "长安街 1 号")
             }),
             meter_point: Some(VerifiedMeterPoint {
                 address: "长安街 1 号".into(),

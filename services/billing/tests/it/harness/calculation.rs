@@ -1,5 +1,6 @@
 //! Accounts with a history that are brought along, and the calls that calculate them.
 
+use communal_fixtures::settlement_accounts::verified_household;
 use communal_proto::billing::v1::*;
 use tonic::Status;
 
@@ -51,22 +52,7 @@ impl World {
         let metered = if supply.registers.is_empty() { YesNo::No } else { YesNo::Yes };
         let settlement_account = BroughtSettlementAccount {
             user_account_id: user.clone(),
-            account: Some(VerifiedSettlementAccount {
-                settlement_account_id: account.clone(),
-                settlement_account_name: "用能".into(),
-                address: "长安街 1 号".into(),
-                control_kind: ControlType::Quantity.into(),
-                industry_code: "T0000".into(),
-                industry_sector: IndustryType::Tertiary.into(),
-                resident: YesNo::Yes.into(),
-                urban: YesNo::Yes.into(),
-                military: YesNo::No.into(),
-                temporary: YesNo::No.into(),
-                public_use: YesNo::No.into(),
-                inspection_cycle: Some(12),
-                remark: String::new(),
-                business_kind: BusCategType::New.into(),
-            }),
+            account: Some(verified_household(&account, "用能", "长安街 1 号")),
             meter_point: Some(VerifiedMeterPoint {
                 address: "长安街 1 号".into(),
                 book_id: supply.book_id.clone(),
