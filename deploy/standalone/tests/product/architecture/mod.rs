@@ -36,6 +36,7 @@ const IMPURE_IN_THE_KIT: &[&str] = &[
     "idempotency",
     "pool",
     "portions",
+    "progress",
     "refusal",
     "replicas",
     "request",
