@@ -196,6 +196,15 @@ fn water() -> Vec<Published> {
             total: "126.98",
         },
         Published {
+            tariff: "上海 市属供排水区域 居民用水 年阶梯，供水 1.92/3.30/4.30 and 排水 1.53",
+            source: "上海市 居民阶梯水价, since 1 August 2013, as exercises and help pages quoted it up to 2025; the number of the \
+                     document is not known to us",
+            rates: tiered(Ladder::Year, &[220, 300], &["3.45", "4.83", "5.83"]),
+            given: Given::total("215", "90"),
+            lines: &["1/Whole 5 × 3.45 = 17.25", "2/Whole 80 × 4.83 = 386.40", "3/Whole 5 × 5.83 = 29.15"],
+            total: "432.80",
+        },
+        Published {
             tariff: "深圳 居民用水 月阶梯，水和污水 3.57/5.01/9.11, 垃圾处理费 0.59",
             source: "深圳自来水收费标准2022, yzzs.cn/zhuangxiu/fang/a/33/357022.html",
             rates: guaranteed(tiered(Ladder::Month, &[22, 30], &["3.57", "5.01", "9.11"]), &["0.59"]),
@@ -228,6 +237,24 @@ fn gas_and_heat() -> Vec<Published> {
             given: Given::total("2480.4", "700"),
             lines: &["1/Whole 19.6 × 2.61 = 51.16", "2/Whole 500 × 2.83 = 1415.00", "3/Whole 180.4 × 4.23 = 763.09"],
             total: "2229.25",
+        },
+        Published {
+            tariff: "上海 居民用天然气 年阶梯",
+            source: "上海市 居民用户天然气阶梯价格, since 1 September 2014; the first limit and price are on a bill of June 2025 too. The \
+                     number of the document is not known to us",
+            rates: tiered(Ladder::Year, &[310, 520], &["3.00", "3.30", "4.20"]),
+            given: Given::total("290", "250"),
+            lines: &["1/Whole 20 × 3 = 60.00", "2/Whole 210 × 3.3 = 693.00", "3/Whole 20 × 4.2 = 84.00"],
+            total: "837.00",
+        },
+        Published {
+            tariff: "广州 居民用管道天然气 年阶梯",
+            source: "a page of an operator's portal that quoted it beside Guangzhou's water, about 2020; number and first year of the \
+                     document are not known to us",
+            rates: tiered(Ladder::Year, &[320, 400], &["3.45", "4.14", "5.18"]),
+            given: Given::total("310.5", "100"),
+            lines: &["1/Whole 9.5 × 3.45 = 32.78", "2/Whole 80 × 4.14 = 331.20", "3/Whole 10.5 × 5.18 = 54.39"],
+            total: "418.37",
         },
         Published {
             tariff: "北京 燃气（油、电）锅炉供暖 居民 按建筑面积",
