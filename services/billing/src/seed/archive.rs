@@ -1,9 +1,9 @@
-//! The archive of the demo: books of each retail company, and of each book some customers with their accounts and
-//! meters, under the identifiers that the receivable lines have. It moves in like a client's stream.
+//! The archive of the demo: the books of each company with all their customers, accounts and meters, under the identifiers
+//! that the receivable lines have. It moves in like a client's stream.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use chrono::{Months, NaiveDate};
+use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::dates;
 use communal_kit::money::at_scale;
@@ -12,68 +12,61 @@ use communal_kit::uploads::{UploadLimits, Uploads};
 use communal_kit::write::run_as;
 use communal_proto::billing::v1::{
     AccCertType, ArchiveBatch, BroughtCustomer, BroughtMeter, BroughtRegister, BroughtSettlementAccount,
-    BroughtUserAccount, BusCategType, ControlType, CustomerType, DeviceType, EnergyFlowType, ImportArchiveRequest,
-    IndustryType, MeterReadChanType, NewBook, NewMeter, NewUserAccount, ReadPeriodType, ReadingsType, ReceivableLine,
+    BroughtUserAccount, BusCategType, ControlType, CustomerType, DeviceType, EnergyFlowType, ForRateValidType,
+    ImportArchiveRequest, IndustryType, MeterReadChanType, NewBook, NewMeter, NewUserAccount, ReadPeriodType,
     VerifiedMeterPoint, VerifiedSettlementAccount,
 };
-use communal_proto::parse_decimal;
 use futures::stream;
 use rust_decimal::Decimal;
+use tonic::Status;
 
-use super::catalogue::{NETWORK_STORE, START, first_day};
-use super::lines::{Account, lines_of_year};
+use super::ACCOUNTS_A_MESSAGE;
+use super::catalogue::{NETWORK_STORE, START};
+use super::lines::{Account, IMPORTED_MONTHS, POPULATION, node};
+use super::usage::{month_day, month_end, readings, usage};
 use crate::archive::books;
 use crate::archive::moving_in::import::{Terms, import};
 use crate::archive::moving_in::store;
+use crate::vocabulary::dates::AccountMonth;
+use crate::vocabulary::movement::register_of;
 use crate::vocabulary::personal::PersonalKeys;
 use crate::vocabulary::quantity::QUANTITY_SCALE;
-use crate::vocabulary::tariff::{Period, Utility, YesNo};
+use crate::vocabulary::tariff::{Utility, YesNo};
 
-/// Accounts of each book that are in the archive.
-const OF_A_BOOK: usize = 17;
-
-/// Moves a retail company's archive in; one that is there already stays.
+/// Moves a company's archive in, as it stood when the last imported month was billed; one that is there already stays.
 pub(super) async fn move_in(
     pool: &Pool,
     keys: &PersonalKeys,
     call: &Call,
-    accounts: impl Iterator<Item = Account>,
-    years: u32,
+    accounts: &[Account],
     today: NaiveDate,
 ) -> anyhow::Result<()> {
-    let mut seen = HashMap::<String, usize>::new();
-    let mut books: Vec<(String, NewBook)> = Vec::new();
-    let mut message = ImportArchiveRequest {
-        batch: Some(ArchiveBatch { batch_id: format!("demo-archive-{}", call.tenant.id) }),
-        ..ImportArchiveRequest::default()
-    };
-    for account in accounts {
-        let count = seen.entry(account.book_id.clone()).or_default();
-        *count += 1;
-        if *count == 1 {
-            books.push((account.book_id.clone(), book(&account)));
-        }
-        if *count <= OF_A_BOOK {
-            add(&mut message, &account, years, today)?;
-        }
-    }
-    let batch_id = message.batch.clone().unwrap_or_default().batch_id.into();
+    let mut batch = Some(ArchiveBatch { batch_id: format!("demo-archive-{}", call.tenant.id) });
+    let batch_id = batch.clone().unwrap_or_default().batch_id.into();
+    let books: BTreeMap<_, _> = accounts.iter().map(|account| (account.book_id.clone(), book(account))).collect();
+    let (ids, books): (Vec<_>, Vec<_>) = books.into_iter().unzip();
     let there = run_as(pool, call, async |tx| {
         if store::batch(tx, call, &batch_id).await?.is_some() {
             return Ok(true);
         }
-        let (ids, new): (Vec<_>, Vec<_>) = books.iter().cloned().unzip();
         let unknown = books::store::unknown(tx, call, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         if unknown.len() == ids.len() {
-            books::store::add(tx, call, &new, &ids).await?;
+            books::store::add(tx, call, &books, &ids).await?;
         }
         Ok(false)
     });
     if there.await? {
         return Ok(());
     }
+    let messages = accounts.chunks(ACCOUNTS_A_MESSAGE).map(move |accounts| {
+        let mut message = ImportArchiveRequest { batch: batch.take(), ..ImportArchiveRequest::default() };
+        for account in accounts {
+            add(&mut message, account).map_err(|error| Status::internal(error.to_string()))?;
+        }
+        Ok(message)
+    });
     let terms = Terms { upload: Uploads::new("seed", UploadLimits::default()).begin(call)?, today };
-    import(pool, call, keys, terms, stream::iter([Ok(message)])).await?;
+    import(pool, call, keys, terms, stream::iter(messages)).await?;
     Ok(())
 }
 
@@ -82,7 +75,7 @@ fn book(account: &Account) -> NewBook {
         utility: account.tariff.utility.into(),
         read: YesNo::Yes.into(),
         reading_cycle: ReadPeriodType::Monthly.into(),
-        store_id: account.retail_store_id.clone(),
+        store_id: account.store_id.clone(),
         book_name: format!("演示区段{}", account.book_id.trim_start_matches(['B', '0'])),
         manager_id: String::new(),
         meter_reader_id: String::new(),
@@ -90,16 +83,17 @@ fn book(account: &Account) -> NewBook {
 }
 
 /// Adds an account with its customer and meter.
-fn add(message: &mut ImportArchiveRequest, account: &Account, years: u32, today: NaiveDate) -> anyhow::Result<()> {
+fn add(message: &mut ImportArchiveRequest, account: &Account) -> anyhow::Result<()> {
     let number = account.number;
     let utility = account.tariff.utility;
     let (name, address) = (format!("演示客户{number}"), format!("演示路{number}号"));
-    let lines = lines_of_year(account, years.saturating_sub(1))?;
-    let last_month = lines.iter().map(|line| line.account_month).max().unwrap_or_default();
-    let last_read = first_day().and_then(|day| day.checked_add_months(Months::new(years * 12)));
-    let last_read = last_read.and_then(|day| day.pred_opt()).unwrap_or(today).min(today);
+    let last = IMPORTED_MONTHS - 1;
+    let of_year = usage(account, IMPORTED_MONTHS).skip((last / 12 * 12).try_into()?);
+    let of_months: Vec<u64> = of_year.map(|used| used.quantities.iter().map(|(_, quantity)| quantity).sum()).collect();
+    let quantity = |quantity: u64| at_scale(Decimal::from(quantity), QUANTITY_SCALE);
+    let last_read = dates::to_number(month_end(last)?);
     message.customers.push(BroughtCustomer {
-        customer_id: format!("K{number:015}"),
+        customer_id: account.customer_id(),
         certificate_number: format!("DEMO{number:014}"),
         certificate_kind: AccCertType::IdentityCard.into(),
         customer_name: name.clone(),
@@ -111,7 +105,7 @@ fn add(message: &mut ImportArchiveRequest, account: &Account, years: u32, today:
     message.user_accounts.push(BroughtUserAccount {
         user_account_id: format!("D{number:015}"),
         account: Some(NewUserAccount {
-            customer_id: format!("K{number:015}"),
+            customer_id: account.customer_id(),
             user_name: name.clone(),
             region_code: "110101000000".into(),
             address: address.clone(),
@@ -121,7 +115,7 @@ fn add(message: &mut ImportArchiveRequest, account: &Account, years: u32, today:
     });
     message.settlement_accounts.push(BroughtSettlementAccount {
         user_account_id: format!("D{number:015}"),
-        account: Some(verified_account(format!("A{number:015}"), name, address.clone())),
+        account: Some(verified_account(account.id(), name, address.clone())),
         meter_point: Some(VerifiedMeterPoint {
             address: address.clone(),
             book_id: account.book_id.clone(),
@@ -132,34 +126,27 @@ fn add(message: &mut ImportArchiveRequest, account: &Account, years: u32, today:
             assessed: YesNo::No.into(),
             stopped_or_vacant: YesNo::No.into(),
             main_package_id: account.package_id.clone(),
+            power_factor_standard: ForRateValidType::None.into(),
             business_kind: BusCategType::New.into(),
             ..VerifiedMeterPoint::default()
         }),
         archived_on: START,
-        population: 3,
-        year_quantity: at_scale(quantity(lines.iter()), QUANTITY_SCALE),
-        month_quantity: at_scale(
-            quantity(lines.iter().filter(|line| line.account_month == last_month)),
-            QUANTITY_SCALE,
-        ),
-        account_month: last_month,
+        population: POPULATION.try_into()?,
+        year_quantity: quantity(of_months.iter().sum()),
+        month_quantity: quantity(of_months.last().copied().unwrap_or_default()),
+        account_month: AccountMonth::of(month_day(last)?).number(),
     });
-    let register = |register: ReadingsType| BroughtRegister {
+    let registers = readings(account, IMPORTED_MONTHS).into_iter().map(|(period, reading)| BroughtRegister {
         energy_flow: EnergyFlowType::Forward.into(),
-        register: register.into(),
-        last_reading: (1_000 + number % 1_000).to_string(),
-        last_read_date: dates::to_number(last_read),
+        register: register_of(period).into(),
+        last_reading: reading.to_string(),
+        last_read_date: last_read,
         old_quantity: String::new(),
-    };
-    let registers = account.tariff.periods().iter().map(|period| match period {
-        Period::Peak => register(ReadingsType::Peak),
-        Period::Valley => register(ReadingsType::Valley),
-        _ => register(ReadingsType::Total),
     });
     message.meters.push(BroughtMeter {
-        meter_id: format!("M{number:015}"),
+        meter_id: account.meter_id(),
         meter: Some(NewMeter {
-            store_id: account.retail_store_id.clone(),
+            store_id: account.store_id.clone(),
             factory_number: format!("DEMO-{number}"),
             utility: utility.into(),
             meter_kind: meter_kind(utility).into(),
@@ -167,7 +154,7 @@ fn add(message: &mut ImportArchiveRequest, account: &Account, years: u32, today:
             meter_multiplier: "1".into(),
             quantity_unit: String::new(),
         }),
-        settlement_account_id: format!("A{number:015}"),
+        settlement_account_id: account.id(),
         meter_location: address,
         reading_channel: MeterReadChanType::Reader.into(),
         remote_reading: YesNo::No.into(),
@@ -193,19 +180,6 @@ fn verified_account(id: String, name: String, address: String) -> VerifiedSettle
         inspection_cycle: Some(12),
         remark: String::new(),
         business_kind: BusCategType::New.into(),
-    }
-}
-
-fn quantity<'l>(lines: impl Iterator<Item = &'l ReceivableLine>) -> Decimal {
-    lines.map(|line| parse_decimal(&line.quantity).unwrap_or_default()).sum()
-}
-
-/// The node of a utility in the demo's reference data.
-fn node(utility: Utility) -> &'static str {
-    match utility {
-        Utility::Water => "G000000000000002",
-        Utility::Gas => "G000000000000003",
-        _ => "G000000000000001",
     }
 }
 

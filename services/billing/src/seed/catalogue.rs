@@ -49,8 +49,11 @@ const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abc
 const OPERATOR: &str = "R000000000000001";
 const OPERATOR_NAME: &str = "演示操作员";
 
-/// The category item of energy lines.
-pub(super) const ENERGY_ITEM: i64 = 1;
+/// The category item of energy lines where no catalogue is asked.
+const ENERGY_ITEM: i64 = 1;
+
+/// The grade of delivery of all packages, by which their delivery prices are found.
+pub(super) const DELIVERY_GRADE: &str = "1";
 
 /// The day on which everything of the demo data begins.
 pub(super) const START: i32 = 20_240_101;
@@ -143,6 +146,14 @@ impl DemoTariff {
         i32::try_from(self.prices.len()).ok().and_then(|n| LadderNumType::try_from(n).ok()).unwrap_or_default()
     }
 
+    /// The voltage at which it is supplied; only electricity has one.
+    pub(super) fn voltage(&self) -> TransVoltageType {
+        match self.utility {
+            Utility::Electricity => TransVoltageType::Below1kv,
+            _ => TransVoltageType::Unspecified,
+        }
+    }
+
     /// The properties that its price rows follow from.
     fn shape(&self) -> Shape {
         Shape {
@@ -209,8 +220,8 @@ impl DemoTariff {
             delivery_price_kind: DeliveryPriceType::Unspecified,
             by_power: YesNo::No,
             power_range: String::new(),
-            delivery_grade: String::new(),
-            voltage: TransVoltageType::Below1kv,
+            delivery_grade: DELIVERY_GRADE.into(),
+            voltage: self.voltage(),
             planned: Lifetime::default(),
         }
     }

@@ -17,7 +17,7 @@ use communal_proto::billing::v1::{
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-use super::catalogue::{NETWORK, NETWORK_STORE, demo_call, first_day};
+use super::catalogue::{DELIVERY_GRADE, NETWORK, NETWORK_STORE, demo_call, first_day};
 use crate::packages::draft::Draft;
 use crate::packages::kind::PackageKind;
 use crate::packages::store::{self as packages, Filter};
@@ -173,7 +173,7 @@ impl Guaranteed {
             delivery_price_kind: DeliveryPriceType::Unspecified,
             by_power: YesNo::No,
             power_range: String::new(),
-            delivery_grade: String::new(),
+            delivery_grade: DELIVERY_GRADE.into(),
             voltage: self.voltage,
             planned: Lifetime::default(),
         }

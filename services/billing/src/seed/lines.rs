@@ -1,67 +1,77 @@
-//! The receivable lines of the demo data: rated by tier and period, the same each time.
+//! The receivable lines of the demo data that another system billed: rated by the prices of their packages, the same each time.
 
-use chrono::{Days, Months, NaiveDate};
+use std::collections::HashMap;
+
+use anyhow::Context;
+use chrono::{Days, NaiveDate};
 use communal_kit::dates;
 use communal_kit::money::{CENTS, at_scale, round};
 use communal_proto::billing::v1::{
     BasicFeesType, BusCategType, ChargePackType, ForRateValidType, IndustryType, NormalRetroType, PurchaseSaleType,
-    ReceivableLine, TransVoltageType,
+    ReceivableLine,
 };
 use rust_decimal::Decimal;
 
-use super::catalogue::{
-    DemoTariff, ENERGY_ITEM, NETWORK, NETWORK_STORE, RETAILERS, START, TARIFFS, first_day, store_of,
-};
-use crate::rating::{Accumulators, BillFacts, FeeLine, Parameters, RatingError, RegisterFacts, rate};
-use crate::vocabulary::dates::AccountMonth;
+use super::catalogue::{DELIVERY_GRADE, DemoTariff, NETWORK, NETWORK_STORE, RETAILERS, TARIFFS, store_of};
+use super::usage::{Paid, Usage, month_day, month_end, usage};
+use crate::rating::{Accumulators, BillFacts, FeeLine, Parameters, Rates, RatingError, RegisterFacts, rate};
+use crate::vocabulary::dates::{AccountMonth, day_number};
 use crate::vocabulary::identifiers::PackageId;
 use crate::vocabulary::movement::register_of;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
-use crate::vocabulary::tariff::{HeatBasis, Period, Season, Utility, YesNo};
+use crate::vocabulary::tariff::{HeatBasis, Season, Utility, YesNo};
+
+/// Months that another system billed, from the demo's first on.
+pub(super) const IMPORTED_MONTHS: u32 = 21;
 
 /// Books of each retail company.
 pub(super) const BOOKS: usize = 12;
 /// The tariff of each book of a company: a book has one utility.
 const TARIFF_OF_BOOK: [usize; BOOKS] = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4];
-/// The tariff of the network company's own customers; they live in the books of this tariff and of those
-/// before it.
+/// Books of the network company, whose own customers buy at the guaranteed price.
+const GUARANTEED_BOOKS: usize = 2;
+/// The tariff of those customers.
 const GUARANTEED_TARIFF: usize = 1;
-/// Bills that are not paid in full, in percent.
-const UNPAID_PERCENT: u64 = 3;
-/// One in this many of those is partly paid.
-const PARTLY_PAID: u64 = 4;
+/// Persons of each household.
+pub(super) const POPULATION: u32 = 3;
 /// Days after the charge-off from which the penalty counts.
-const GRACE_DAYS: u64 = 15;
-
-/// A generator of pseudo-random numbers (SplitMix64) that does not change with a library.
-#[derive(Clone, Debug)]
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number from `low` to `high`, both included.
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
-    }
-}
+pub(super) const GRACE_DAYS: u32 = 15;
 
 /// A settlement account.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) number: usize,
     pub(super) book_id: String,
-    retail_company_id: &'static str,
-    pub(super) retail_store_id: String,
+    pub(super) retail_company_id: &'static str,
+    /// The store of its book and meter.
+    pub(super) store_id: String,
+    /// The store of its package, of a guaranteed one the network store.
+    package_store_id: String,
     pub(super) package_id: String,
     kind: ChargePackType,
     pub(super) tariff: &'static DemoTariff,
+}
+
+impl Account {
+    /// Its identifier.
+    pub(super) fn id(&self) -> String {
+        format!("A{:015}", self.number)
+    }
+
+    /// Its customer.
+    pub(super) fn customer_id(&self) -> String {
+        format!("K{:015}", self.number)
+    }
+
+    /// Its meter.
+    pub(super) fn meter_id(&self) -> String {
+        format!("M{:015}", self.number)
+    }
+
+    /// The serial of the payment of a month's bill.
+    pub(super) fn payment_id(&self, account_month: AccountMonth) -> String {
+        format!("W{}{:09}", account_month.number(), self.number)
+    }
 }
 
 /// The accounts of a retail company, book by book.
@@ -69,8 +79,7 @@ pub(super) fn retail_accounts(
     retailer: usize,
     packages: &[PackageId],
     accounts: usize,
-) -> impl Iterator<Item = Account> + Send + 'static {
-    let packages = packages.to_vec();
+) -> impl Iterator<Item = Account> {
     let in_a_book = accounts.div_ceil(BOOKS).max(1);
     (0..accounts).filter_map(move |index| {
         let book = index / in_a_book;
@@ -79,7 +88,8 @@ pub(super) fn retail_accounts(
             number: retailer * 100_000 + index + 1,
             book_id: book_id(retailer * BOOKS + book),
             retail_company_id: RETAILERS.get(retailer).copied()?,
-            retail_store_id: store_of(retailer, book / (BOOKS / 2)),
+            store_id: store_of(retailer, book / (BOOKS / 2)),
+            package_store_id: store_of(retailer, 0),
             package_id: packages.get(tariff)?.to_string(),
             kind: ChargePackType::Market,
             tariff: TARIFFS.get(tariff)?,
@@ -87,82 +97,66 @@ pub(super) fn retail_accounts(
     })
 }
 
-/// The accounts that buy from the network company itself, at the guaranteed price: a few in
-/// each book of electricity.
-pub(super) fn guaranteed_accounts(
-    package_id: &PackageId,
-    in_a_book: usize,
-) -> impl Iterator<Item = Account> + Send + 'static {
-    let package_id = package_id.to_string();
-    (0..RETAILERS.len() * BOOKS)
-        .filter(|book| TARIFF_OF_BOOK.get(book % BOOKS).is_some_and(|tariff| *tariff <= GUARANTEED_TARIFF))
-        .flat_map(move |book| (0..in_a_book).map(move |index| (book, index)))
-        .filter_map(move |(book, index)| {
+/// The accounts that buy from the network company itself, at the guaranteed price, in books of its own.
+pub(super) fn guaranteed_accounts(package_id: &PackageId, in_a_book: usize) -> impl Iterator<Item = Account> {
+    let first = RETAILERS.len() * BOOKS;
+    (0..GUARANTEED_BOOKS).flat_map(move |book| (0..in_a_book).map(move |index| (book, index))).filter_map(
+        move |(book, index)| {
             Some(Account {
                 number: 900_000 + book * 1_000 + index + 1,
-                book_id: book_id(book),
+                book_id: book_id(first + book),
                 retail_company_id: NETWORK,
-                retail_store_id: NETWORK_STORE.to_owned(),
-                package_id: package_id.clone(),
+                store_id: NETWORK_STORE.to_owned(),
+                package_store_id: NETWORK_STORE.to_owned(),
+                package_id: package_id.to_string(),
                 kind: ChargePackType::Guaranteed,
                 tariff: TARIFFS.get(GUARANTEED_TARIFF)?,
             })
-        })
+        },
+    )
 }
 
 fn book_id(number: usize) -> String {
     format!("B{:015}", number + 1)
 }
 
-/// The lines of an account in the calendar year that is `year` years after the first.
-pub(super) fn lines_of_year(account: &Account, year: u32) -> anyhow::Result<Vec<ReceivableLine>> {
-    let seed = u64::try_from(account.number)? << 8;
-    let mut numbers = Numbers(seed | u64::from(year));
-    let rates = account.tariff.rates()?;
-    let first = first_day().and_then(|day| day.checked_add_months(Months::new(year * 12)));
-    let first = first.ok_or(RatingError::OutOfRange)?;
+/// The rates of the packages, by package.
+pub(super) type RatesOfPackages = HashMap<String, Rates>;
+
+/// The lines that an account was billed in a calendar year by another system.
+pub(super) fn lines_of_year(
+    account: &Account,
+    year: u32,
+    rates: &RatesOfPackages,
+) -> anyhow::Result<Vec<ReceivableLine>> {
+    let rates = rates.get(&account.package_id).context("a package of the demo data has no rates")?;
+    let months = IMPORTED_MONTHS.min((year + 1) * 12);
     let mut accumulators = Accumulators::NONE;
     let mut lines = Vec::new();
-    for month in 0..12 {
-        let day = first.checked_add_months(Months::new(month)).ok_or(RatingError::OutOfRange)?;
-        let (least, most) = account.tariff.usage;
-        let total = numbers.between(least, most);
-        let registers = by_period(account.tariff, total, &mut numbers);
+    for (place, used) in (0..).zip(usage(account, months)).skip_while(|(place, _)| *place < year * 12) {
+        let account_month = AccountMonth::of(month_day(place)?);
+        let registers: Vec<_> = used
+            .quantities
+            .iter()
+            .map(|(period, quantity)| RegisterFacts::of_quantity(register_of(*period), (*quantity).into()))
+            .collect();
         let facts = BillFacts {
-            account_month: AccountMonth::of(day),
+            account_month,
             run_kind: NormalRetroType::Normal,
             season: Season::Flat,
             accumulators,
             metered: true,
             registers: &registers,
-            parameters: Parameters::default(),
+            parameters: Parameters { population: POPULATION, ..Parameters::default() },
         };
-        let rated = rate(&facts, &rates)?;
+        let rated = rate(&facts, rates)?;
         accumulators = rated.after;
-        let bill = DemoBill::new(day, &mut numbers)?;
-        lines.extend(rated.lines.iter().map(|part| bill.line(account, part)));
+        let bill = DemoBill::new(account_month, month_end(place)?, &used)?;
+        // The price of transport is no debt of the customer.
+        let own = rated.lines.iter().filter(|part| part.kind == rated.kind);
+        lines.extend(own.map(|part| bill.line(account, part)));
     }
     Ok(lines)
-}
-
-/// Splits a quantity over the periods: some 60 % of it at peak time if that is priced apart.
-fn by_period(tariff: &DemoTariff, total: u64, numbers: &mut Numbers) -> Vec<RegisterFacts> {
-    let counted = |period: &Period, quantity: u64| RegisterFacts::of_quantity(register_of(*period), quantity.into());
-    match tariff.periods() {
-        [peak, valley] => {
-            let at_peak = total * numbers.between(50, 70) / 100;
-            vec![counted(peak, at_peak), counted(valley, total - at_peak)]
-        }
-        periods => periods.iter().map(|period| counted(period, total)).collect(),
-    }
-}
-
-/// The payment of a bill.
-#[derive(Clone, Copy, Debug)]
-enum Paid {
-    InFull,
-    InPart,
-    NotAtAll,
 }
 
 /// One account's bill of one month.
@@ -175,23 +169,14 @@ struct DemoBill {
 }
 
 impl DemoBill {
-    /// Charged off on the fifth of the month after.
-    fn new(month: NaiveDate, numbers: &mut Numbers) -> anyhow::Result<Self> {
-        let out_of_range = || anyhow::anyhow!("a date of the demo data is out of range");
-        let after = |day: NaiveDate, days| day.checked_add_days(Days::new(days)).ok_or_else(out_of_range);
-        let next = month.checked_add_months(Months::new(1)).ok_or_else(out_of_range)?;
-        let charged_off = after(next, 4)?;
-        let paid = match numbers.between(1, 100) {
-            n if n > UNPAID_PERCENT => Paid::InFull,
-            _ if numbers.between(1, PARTLY_PAID) == 1 => Paid::InPart,
-            _ => Paid::NotAtAll,
-        };
+    fn new(account_month: AccountMonth, charged_off: NaiveDate, used: &Usage) -> anyhow::Result<Self> {
+        let after = |days| charged_off.checked_add_days(Days::new(days)).ok_or(RatingError::OutOfRange);
         Ok(Self {
-            account_month: AccountMonth::of(month),
+            account_month,
             charged_off,
-            penalty_from: after(charged_off, GRACE_DAYS)?,
-            paid_on: after(charged_off, numbers.between(1, GRACE_DAYS - 1))?,
-            paid,
+            penalty_from: after(GRACE_DAYS.into())?,
+            paid_on: after(used.days_to_pay)?,
+            paid: used.paid,
         })
     }
 
@@ -205,22 +190,21 @@ impl DemoBill {
         };
         let was_paid = !paid.is_zero();
         let when_paid = |text: String| if was_paid { text } else { String::new() };
-        let electricity = tariff.utility == Utility::Electricity;
         ReceivableLine {
-            node_id: format!("L{:015}", number / 1_000 + 1),
+            node_id: node(tariff.utility).into(),
             network_company_id: NETWORK.into(),
             network_store_id: NETWORK_STORE.into(),
             retail_company_id: account.retail_company_id.into(),
-            retail_store_id: account.retail_store_id.clone(),
+            retail_store_id: account.package_store_id.clone(),
             retail_dimension: String::new(),
             network_dimension: String::new(),
             package_id: account.package_id.clone(),
             book_id: account.book_id.clone(),
             utility: tariff.utility.into(),
-            settlement_account_id: format!("A{number:015}"),
+            settlement_account_id: account.id(),
             run_kind: NormalRetroType::Normal.into(),
-            customer_id: format!("K{number:015}"),
-            using_customer_id: format!("K{number:015}"),
+            customer_id: account.customer_id(),
+            using_customer_id: account.customer_id(),
             user_account_id: format!("D{number:015}"),
             industry_code: "T0000".into(),
             industry_sector: IndustryType::Tertiary.into(),
@@ -235,7 +219,7 @@ impl DemoBill {
             business_kind: BusCategType::New.into(),
             basic_fee_kind: BasicFeesType::None.into(),
             seasonal: YesNo::No.into(),
-            season: Season::Flat.into(),
+            season: part.season.into(),
             time_of_use: tariff.time_of_use.into(),
             period: part.period.into(),
             agreement_price: YesNo::No.into(),
@@ -246,17 +230,17 @@ impl DemoBill {
             heat_basis: HeatBasis::None.into(),
             property_basis: 0,
             account_item: tariff.account_item.into(),
-            category_item: ENERGY_ITEM,
-            surcharge_item: 0,
-            start_date: START,
+            category_item: part.category_item,
+            surcharge_item: part.surcharge_item,
+            start_date: day_number(part.start),
             account_month: self.account_month.number(),
-            settled_month: if matches!(self.paid, Paid::InFull) { self.account_month.number() } else { 0 },
+            settled_month: if self.paid == Paid::InFull { AccountMonth::of(self.paid_on).number() } else { 0 },
             quantity: at_scale(part.quantity, QUANTITY_SCALE),
             unit_price: at_scale(part.price, UNIT_PRICE_SCALE),
             fee: at_scale(part.fee, CENTS),
             package_kind: account.kind.into(),
-            voltage: if electricity { TransVoltageType::Below1kv.into() } else { 0 },
-            delivery_level: String::new(),
+            voltage: tariff.voltage().into(),
+            delivery_level: DELIVERY_GRADE.into(),
             retail_level: "1".into(),
             property_grade: String::new(),
             charge_off_date: dates::to_number(self.charged_off),
@@ -267,7 +251,16 @@ impl DemoBill {
             paid_total: at_scale(paid, CENTS),
             latest_paid: when_paid(at_scale(paid, CENTS)),
             latest_paid_date: if was_paid { dates::to_number(self.paid_on) } else { 0 },
-            latest_payment_id: when_paid(format!("W{}{number:09}", self.account_month.number())),
+            latest_payment_id: when_paid(account.payment_id(self.account_month)),
         }
+    }
+}
+
+/// The node of a utility in the demo's reference data.
+pub(super) fn node(utility: Utility) -> &'static str {
+    match utility {
+        Utility::Water => "G000000000000002",
+        Utility::Gas => "G000000000000003",
+        _ => "G000000000000001",
     }
 }

@@ -13,7 +13,7 @@ use communal_proto::billing::v1::{
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-use super::catalogue::{NETWORK, NETWORK_STORE, RETAILERS, START, demo_call, store_of};
+use super::catalogue::{DELIVERY_GRADE, NETWORK, NETWORK_STORE, RETAILERS, START, demo_call, store_of};
 use crate::reference::catalogue::store as items;
 use crate::reference::delivery_prices::{Key, Version};
 use crate::reference::month_controls::rules::NewMonth;
@@ -95,7 +95,7 @@ fn delivery_prices_of((item, utility, unit, price): (&str, Utility, &str, i64)) 
             account_item: item.to_owned(),
             utility,
             kind,
-            delivery_grade: "1".to_owned(),
+            delivery_grade: DELIVERY_GRADE.to_owned(),
             power_range: String::new(),
             time_of_use: TimeOfUse::One,
             period: Period::Whole,
