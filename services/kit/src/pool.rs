@@ -322,8 +322,8 @@ impl Drop for Transaction {
         let Some(mut lease) = self.lease.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
-                match tokio::time::timeout(ROLLBACK_LIMIT, (&mut *lease).execute("ROLLBACK")).await {
-                    Ok(Ok(_)) => lease.done(),
+                match tokio::time::timeout(ROLLBACK_LIMIT, roll_back(&mut lease)).await {
+                    Ok(Ok(true)) => lease.done(),
                     // The connection is closed, which rolls back as well.
                     _ => lease.close_when_dropped(),
                 }
@@ -332,6 +332,16 @@ impl Drop for Transaction {
             lease.close_when_dropped();
         }
     }
+}
+
+/// Rolls back the transaction of a connection whose work may have been cancelled. Returns false if the connection answers
+/// something else than it is asked: the driver counts the answers of statements that are still to come, but not those of
+/// a COPY, and each later statement would take the answer of the one before it for its own.
+async fn roll_back(connection: &mut PgConnection) -> Result<bool, Error> {
+    connection.execute("ROLLBACK").await?;
+    let asked: i64 = rand::random();
+    let answered: i64 = sqlx::query_scalar("SELECT $1").bind(asked).fetch_one(connection).await?;
+    Ok(answered == asked)
 }
 
 impl Lease {

@@ -102,6 +102,40 @@ async fn a_call_that_is_dropped_half_way_leaves_nothing_behind() {
     assert_ne!(before, 0);
 }
 
+/// The driver does not know that the answer of a COPY is still to come.
+#[tokio::test]
+async fn a_copy_that_is_dropped_half_way_leaves_no_answer_to_another_call() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 1).await;
+    (&pool)
+        .execute(
+            "CREATE TABLE copied (number int);
+             CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END';
+             CREATE TRIGGER late AFTER INSERT ON copied EXECUTE FUNCTION late()",
+        )
+        .await
+        .unwrap();
+    for dropped_at_its_end in [false, true, true] {
+        let mut transaction = pool.begin().await.unwrap();
+        let mut copy = transaction.copy_in_raw("COPY copied FROM STDIN").await.unwrap();
+        copy.send(&b"1\n"[..]).await.unwrap();
+        if dropped_at_its_end {
+            assert!(tokio::time::timeout(Duration::from_millis(20), copy.finish()).await.is_err());
+        } else {
+            drop(copy);
+        }
+        drop(transaction);
+        for number in 0..5 {
+            let mut transaction = pool.begin().await.unwrap();
+            let answer = sqlx::query_scalar::<_, i32>("SELECT $1").bind(number).fetch_one(&mut *transaction);
+            assert_eq!(answer.await.unwrap(), number);
+            transaction.commit().await.unwrap();
+        }
+    }
+    let copied = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM copied").fetch_one(&pool).await.unwrap();
+    assert_eq!(copied, 0);
+}
+
 #[tokio::test]
 async fn who_finds_no_place_waits_and_is_told_in_time() {
     let database = TestDatabase::create("pool", &NONE).await;
