@@ -157,6 +157,8 @@ pub struct OpenPoint {
     pub meter_id: Option<String>,
     /// True if the meter or the customer changed since it was made.
     pub outdated: bool,
+    /// The fee lines of its calculation; 0 if it is not calculated.
+    pub lines: i32,
 }
 
 /// Locks the open normal points of accounts and returns them, by account.
@@ -166,7 +168,7 @@ pub struct OpenPoint {
 pub async fn lock_open(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<OpenPoint>, sqlx::Error> {
     sqlx::query_as!(
         OpenPoint,
-        "SELECT o.settlement_account_id, o.account_month, o.book_id, o.meter_id, o.outdated
+        "SELECT o.settlement_account_id, o.account_month, o.book_id, o.meter_id, o.outdated, o.lines
          FROM (SELECT k.*, '1' AS kind, 0 AS number
                FROM unnest($1::text[], $2::text[])
                    AS k (company_id, settlement_account_id)
@@ -246,7 +248,7 @@ pub async fn open_from(
 ) -> Result<Vec<OpenPoint>, sqlx::Error> {
     let of_company = sqlx::query_as!(
         OpenPoint,
-        "SELECT settlement_account_id, account_month, book_id, meter_id, outdated FROM point_open
+        "SELECT settlement_account_id, account_month, book_id, meter_id, outdated, lines FROM point_open
          WHERE company_id = $1 AND (book_id, settlement_account_id) >= ($2, $3) AND kind = '1' AND registers > 0
          ORDER BY book_id, settlement_account_id LIMIT $4",
         company_id,
@@ -256,7 +258,7 @@ pub async fn open_from(
     );
     let of_book = sqlx::query_as!(
         OpenPoint,
-        "SELECT settlement_account_id, account_month, book_id, meter_id, outdated FROM point_open
+        "SELECT settlement_account_id, account_month, book_id, meter_id, outdated, lines FROM point_open
          WHERE company_id = $1 AND book_id = $2 AND settlement_account_id >= $3 AND kind = '1' AND registers > 0
          ORDER BY settlement_account_id LIMIT $4",
         company_id,
@@ -312,28 +314,6 @@ pub async fn discard_retro(tx: &mut PgConnection, call: &Call, id: &str) -> Resu
     .named("billing_point_discard")
     .await?;
     Ok(true)
-}
-
-/// Returns those of the accounts whose open normal point is outdated.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn outdated(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "SELECT o.settlement_account_id
-         FROM (SELECT k.*, '1' AS kind, 0 AS number
-               FROM unnest($1::text[], $2::text[])
-                   AS k (company_id, settlement_account_id)
-               OFFSET 0) AS own
-         JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
-             AND o.kind = own.kind AND o.outdated
-         ORDER BY o.settlement_account_id",
-        &vec![call.tenant.id.clone(); ids.len()],
-        ids as _,
-    )
-    .fetch_all(tx)
-    .named("point_open_outdated")
-    .await
 }
 
 /// Locks the open normal points of accounts and returns their account months.

@@ -24,9 +24,10 @@ use sqlx::PgConnection;
 use tonic::Status;
 
 use super::rules::{Entered, ReadAt, Reader, judge};
-use super::store::{self, ReadPoint};
-use crate::archive::{books, meters, settlement_accounts};
+use super::store::{self, NamedMeter};
+use crate::archive::{books, settlement_accounts};
 use crate::metering::points;
+use crate::metering::points::store::OpenPoint;
 
 /// A reading that is not entered: its place, its reason if it has one of its own, and the fault, its field without the row.
 #[derive(Debug)]
@@ -61,18 +62,23 @@ pub async fn enter(
     book_id: Option<&str>,
 ) -> Result<Vec<Refused>, Refusal> {
     look_up_by_keys(tx).await?;
-    let accounts = accounts(tx, call, readings).await?;
-    let mut points = open_points(tx, call, &accounts).await?;
+    let meters = named_meters(tx, call, readings).await?;
+    let open = open_points(tx, call, &meters).await?;
+    let ids: Vec<_> = open.iter().map(|point| point.settlement_account_id.as_str()).collect();
+    let months: Vec<_> = open.iter().map(|point| point.account_month).collect();
+    let points = store::points(&mut *tx, &call.tenant.id, &ids, &months).await?;
+    let mut points: HashMap<_, _> =
+        points.into_iter().map(|point| (point.settlement_account_id.clone(), point)).collect();
     let mut refused = Vec::new();
     let mut changed = HashSet::new();
     for (row, entered) in readings {
-        let (reason, fault) = match accounts.get(&entered.meter_id) {
+        let (reason, fault) = match meters.get(&entered.meter_id) {
             None => {
                 let reason = Reason::MeterNotFound;
                 (Some(reason), Fault::rule(fields::METER_ID, "is no meter of the company", reason.text()))
             }
-            Some(account) => {
-                let point = account.as_ref().and_then(|account| points.get_mut(account));
+            Some(meter) => {
+                let point = meter.settlement_account_id.as_ref().and_then(|account| points.get_mut(account));
                 match point.filter(|point| point.snapshot.meter_id() == entered.meter_id) {
                     None => {
                         let reason = Reason::BillingPointNotOpen;
@@ -95,43 +101,47 @@ pub async fn enter(
         };
         refused.push(Refused { row: *row, reason, fault });
     }
-    let mut changed: Vec<_> = changed.iter().filter_map(|account| points.get(account)).collect();
-    changed.sort_by(|a, b| a.settlement_account_id.cmp(&b.settlement_account_id));
-    if !changed.is_empty() {
-        store::write(tx, call, &changed).await?;
-        let companies = vec![call.tenant.id.clone(); changed.len()];
-        let ids: Vec<_> = changed.iter().map(|point| point.settlement_account_id.as_str()).collect();
-        let months: Vec<_> = changed.iter().map(|point| point.account_month).collect();
+    // Locked points are in the order of their accounts.
+    let changed: Vec<_> = open.iter().filter(|point| changed.contains(&point.settlement_account_id)).collect();
+    let read: Vec<_> = changed.iter().filter_map(|point| points.get(&point.settlement_account_id)).collect();
+    store::write(tx, call, &read).await?;
+    let calculated = changed.into_iter().filter(|point| point.lines > 0);
+    let (ids, months): (Vec<_>, Vec<_>) =
+        calculated.map(|point| (point.settlement_account_id.as_str(), point.account_month)).unzip();
+    if !ids.is_empty() {
+        let companies = vec![call.tenant.id.clone(); ids.len()];
         points::store::discard_calculations(tx, &companies, &ids, &months).await?;
     }
     Ok(refused)
 }
 
-/// The account of each meter that the company has, `None` of a meter in the store room.
-async fn accounts(
+/// The meters that the company has.
+async fn named_meters(
     tx: &mut PgConnection,
     call: &Call,
     readings: &[(usize, Entered)],
-) -> Result<HashMap<String, Option<String>>, sqlx::Error> {
+) -> Result<HashMap<String, NamedMeter>, sqlx::Error> {
     let ids: BTreeSet<_> = readings.iter().map(|(_, entered)| entered.meter_id.as_str()).collect();
     let ids: Vec<_> = ids.into_iter().collect();
-    let meters = meters::store::read(tx, &call.tenant.id, &ids).await?;
-    Ok(meters.into_iter().map(|meter| (meter.meter_id, meter.settlement_account_id)).collect())
+    let meters = store::meters(tx, call, &ids).await?;
+    Ok(meters.into_iter().map(|meter| (meter.meter_id.clone(), meter)).collect())
 }
 
-/// Locks the open points of accounts, after the accounts of those that are made again, and returns them as they are then.
+/// Locks the open points of the meters' accounts, after the accounts of those that are made again.
 async fn open_points(
     tx: &mut PgConnection,
     call: &Call,
-    accounts: &HashMap<String, Option<String>>,
-) -> Result<HashMap<String, ReadPoint>, Refusal> {
-    let ids: BTreeSet<_> = accounts.values().flatten().map(String::as_str).collect();
-    let ids: Vec<_> = ids.into_iter().collect();
-    let outdated = points::store::outdated(tx, call, &ids).await?;
-    let outdated: Vec<_> = outdated.iter().map(String::as_str).collect();
+    meters: &HashMap<String, NamedMeter>,
+) -> Result<Vec<OpenPoint>, Refusal> {
+    let accounts = |wanted: fn(&NamedMeter) -> bool| {
+        let wanted = meters.values().filter(|meter| wanted(meter));
+        wanted.filter_map(|meter| meter.settlement_account_id.as_deref()).collect::<BTreeSet<_>>()
+    };
+    let outdated: Vec<_> = accounts(|meter| meter.outdated).into_iter().collect();
     if !outdated.is_empty() {
         settlement_accounts::store::lock(tx, call, &outdated).await?;
     }
+    let ids: Vec<_> = accounts(|_| true).into_iter().collect();
     let open = points::store::lock_open(tx, call, &ids).await?;
     if open.iter().any(|point| point.outdated && !outdated.contains(&point.settlement_account_id.as_str())) {
         return Err(Refusal::of(Common::Conflict));
@@ -139,10 +149,7 @@ async fn open_points(
     if !outdated.is_empty() {
         points::store::remake(tx, call, &outdated).await?;
     }
-    let ids: Vec<_> = open.iter().map(|point| point.settlement_account_id.as_str()).collect();
-    let months: Vec<_> = open.iter().map(|point| point.account_month).collect();
-    let points = store::points(tx, &call.tenant.id, &ids, &months).await?;
-    Ok(points.into_iter().map(|point| (point.settlement_account_id.clone(), point)).collect())
+    Ok(open)
 }
 
 /// Faults after which a stream is refused, if it is entered all or none.

@@ -28,6 +28,39 @@ pub struct ReadPoint {
     pub snapshot: Snapshot,
     /// Its readings.
     pub readings: Readings,
+    /// True if it has readings that are stored.
+    pub is_read: bool,
+}
+
+/// A meter whose readings are entered.
+#[derive(Clone, Debug)]
+pub struct NamedMeter {
+    /// The meter.
+    pub meter_id: String,
+    /// The account that it is on; `None` in the store room.
+    pub settlement_account_id: Option<String>,
+    /// True if the open normal point of the account is outdated.
+    pub outdated: bool,
+}
+
+/// Returns those of the meters that the company has, each with its account.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn meters(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<NamedMeter>, sqlx::Error> {
+    sqlx::query_as!(
+        NamedMeter,
+        r#"SELECT m.meter_id, m.settlement_account_id, o.settlement_account_id IS NOT NULL AS "outdated!"
+           FROM (SELECT k.*, '1' AS kind FROM unnest($1::text[], $2::text[]) AS k (company_id, meter_id) OFFSET 0) AS own
+           JOIN meter m ON m.company_id = own.company_id AND m.meter_id = own.meter_id
+           LEFT JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = m.settlement_account_id
+               AND o.kind = own.kind AND o.outdated"#,
+        &vec![call.tenant.id.clone(); ids.len()],
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("meter_to_read")
+    .await
 }
 
 fn decoded_point(snapshot: &[u8], readings: Option<&[u8]>) -> Result<(Snapshot, Readings), sqlx::Error> {
@@ -64,8 +97,9 @@ pub async fn points(
     .await?;
     let point = |row: (String, i32, Vec<u8>, Option<Vec<u8>>)| {
         let (settlement_account_id, account_month, snapshot, readings) = row;
+        let is_read = readings.is_some();
         let (snapshot, readings) = decoded_point(&snapshot, readings.as_deref())?;
-        Ok(ReadPoint { settlement_account_id, account_month, snapshot, readings })
+        Ok(ReadPoint { settlement_account_id, account_month, snapshot, readings, is_read })
     };
     rows.into_iter().map(|r| point((r.settlement_account_id, r.account_month, r.snapshot, r.readings))).collect()
 }
@@ -115,21 +149,31 @@ pub async fn points_by_key(
     keyed.map(point).collect()
 }
 
-/// Writes the readings of locked points.
+/// Writes the readings of locked points: as new rows, or in the place of those that are stored.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn write(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Result<(), sqlx::Error> {
+    let (stored, new): (Vec<_>, Vec<_>) = points.iter().copied().partition(|point| point.is_read);
+    if !new.is_empty() {
+        insert(tx, call, &new).await?;
+    }
+    if !stored.is_empty() {
+        replace(tx, call, &stored).await?;
+    }
+    Ok(())
+}
+
+/// Inserts readings. The actor is asked for once, and not for each row as the defaults of the columns would.
+async fn insert(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO point_reading (company_id, settlement_account_id, account_month, kind, number, meter_id, registers,
-             complete, readings)
-         SELECT $1, settlement_account_id, account_month, $2, 0, meter_id, registers, complete, readings
+             complete, readings, operator_id, channel_id, trace_id, written_at)
+         SELECT $1, settlement_account_id, account_month, $2, 0, meter_id, registers, complete, readings,
+             (SELECT platform.actor('operator_id')), (SELECT platform.actor('channel_id')),
+             (SELECT platform.actor('trace_id')), (SELECT platform.instant())
          FROM unnest($3::text[], $4::integer[], $5::text[], $6::integer[], $7::boolean[], $8::bytea[])
-             AS new (settlement_account_id, account_month, meter_id, registers, complete, readings)
-         ON CONFLICT (company_id, settlement_account_id, account_month, kind, number) DO UPDATE
-         SET (meter_id, registers, complete, readings, operator_id, channel_id, trace_id, written_at)
-           = (excluded.meter_id, excluded.registers, excluded.complete, excluded.readings, excluded.operator_id,
-              excluded.channel_id, excluded.trace_id, excluded.written_at)",
+             AS new (settlement_account_id, account_month, meter_id, registers, complete, readings)",
         call.tenant.id,
         NormalRetroType::Normal.stored(),
         points.iter().map(|p| p.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
@@ -140,7 +184,33 @@ pub async fn write(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) ->
         &points.iter().map(|p| p.readings.encode_to_vec()).collect::<Vec<_>>(),
     )
     .execute(tx)
-    .named("point_reading_write")
+    .named("point_reading_insert")
+    .await?;
+    Ok(())
+}
+
+async fn replace(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE point_reading r SET meter_id = own.meter_id, registers = own.registers, complete = own.complete,
+             readings = own.readings, operator_id = platform.actor('operator_id'),
+             channel_id = platform.actor('channel_id'), trace_id = platform.actor('trace_id'),
+             written_at = platform.instant()
+         FROM (SELECT k.*, '1' AS kind, 0 AS number
+               FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::integer[], $6::boolean[], $7::bytea[])
+                   AS k (company_id, settlement_account_id, account_month, meter_id, registers, complete, readings)
+               OFFSET 0) AS own
+         WHERE r.company_id = own.company_id AND r.settlement_account_id = own.settlement_account_id
+             AND r.account_month = own.account_month AND r.kind = own.kind AND r.number = own.number",
+        &vec![call.tenant.id.clone(); points.len()],
+        points.iter().map(|p| p.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
+        &points.iter().map(|p| p.account_month).collect::<Vec<_>>(),
+        points.iter().map(|p| p.snapshot.meter_id()).collect::<Vec<_>>() as _,
+        &points.iter().map(|p| p.readings.count()).collect::<Vec<_>>(),
+        &points.iter().map(|p| p.readings.are_complete(&p.snapshot)).collect::<Vec<_>>(),
+        &points.iter().map(|p| p.readings.encode_to_vec()).collect::<Vec<_>>(),
+    )
+    .execute(tx)
+    .named("point_reading_replace")
     .await?;
     Ok(())
 }
