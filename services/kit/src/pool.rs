@@ -176,6 +176,17 @@ impl Pool {
         Ok(transaction)
     }
 
+    /// Opens a read-only transaction for lookups by keys. A connection plans each of their statements once, for whatever
+    /// values: PostgreSQL would plan a statement again for each call if some values could have a cheaper plan, and planning
+    /// costs several times what a lookup of a few rows does. Where values decide which index is right, as a
+    /// range or a limited page does, a statement belongs outside.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Pool::lease`].
+    pub async fn begin_lookup(&self) -> Result<Transaction, Error> {
+        self.begin_with("BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_generic_plan").await
+    }
+
     /// Returns the most connections that calls have at once.
     #[must_use]
     pub fn places(&self) -> usize {

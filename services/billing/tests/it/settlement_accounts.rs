@@ -1,6 +1,8 @@
 //! Settlement accounts over gRPC: applications, the two lists, changes, isolation, races.
 
+use communal_proto::Coded as _;
 use communal_proto::billing::v1::*;
+use futures::future::join_all;
 
 use crate::harness::*;
 
@@ -170,6 +172,55 @@ async fn an_application_fits_its_account_and_all_or_none_are_opened() {
     assert_eq!(reason::<()>(Err(swap)), "ACCOUNT_STATE");
     let two = vec![of_account(&account, BusCategType::Change), of_account(&account, BusCategType::Close)];
     assert_eq!(fields(&refuse(caller(RETAIL), two).await), ["SETTLE_ACCOUNT[1].SETTLEMENT_AID"]);
+}
+
+/// The totals of all accounts are not counted by a scan; they have to stay right whoever adds accounts at once.
+#[tokio::test]
+async fn accounts_count_themselves_by_company_and_utility() {
+    let world = World::start_archive().await;
+    let (_, user) = world.user_account("1", "王小明").await;
+    let utilities = [NetworkType::Electricity, NetworkType::Water];
+    let many: Vec<_> = (0..40)
+        .map(|n| BusinessApplication { utility: utilities[n % 2].into(), ..connection(&user, &format!("第{n}户")) })
+        .collect();
+    for applied in join_all(many.chunks(4).map(|chunk| world.apply(caller(RETAIL), chunk.to_vec()))).await {
+        applied.unwrap();
+    }
+    let twice = vec![connection(&user, "新户"), many[0].clone()];
+    assert_eq!(reason(world.apply(caller(RETAIL), twice).await), "ACCOUNT_NAME_TAKEN");
+
+    let there = async |utility: NetworkType| {
+        let count =
+            "SELECT count(*) FROM settlement_account WHERE company_id = $1 AND ($2::text IS NULL OR utility = $2)";
+        let count = sqlx::query_scalar::<_, i64>(count).bind(RETAIL).bind(utility.stored());
+        count.fetch_one(world.pool()).await.unwrap()
+    };
+    let total = async |tenant, utility: NetworkType, asked| {
+        let filter = SettlementAccountFilter { utility: utility.into(), ..SettlementAccountFilter::default() };
+        let request = QuerySettleAccountsRequest { page: asked, filter: Some(filter) };
+        let reply =
+            world.settlement_accounts(caller(tenant)).query_settle_accounts(request).await.unwrap().into_inner();
+        (reply.settlement_accounts.len(), reply.page.unwrap().total)
+    };
+    for utility in [NetworkType::Unspecified, NetworkType::Electricity, NetworkType::Water, NetworkType::Gas] {
+        let all = there(utility).await;
+        assert_eq!(
+            total(RETAIL, utility, page(1, 3)).await,
+            (usize::try_from(all.min(3)).unwrap(), all),
+            "{utility:?}"
+        );
+        assert_eq!(total(RETAIL, utility, page(100, 10)).await, (0, all), "{utility:?}: a page beyond the end");
+    }
+    assert_eq!(there(NetworkType::Water).await, 20);
+    assert_eq!(total(OTHER_RETAIL, NetworkType::Unspecified, page(1, 10)).await, (0, 0));
+
+    let owner = sqlx::PgPool::connect(&world.database.owner_url).await.unwrap();
+    let moved = sqlx::query("UPDATE settlement_account SET utility = '3'").execute(&owner).await.unwrap_err();
+    assert_eq!(moved.as_database_error().unwrap().constraint(), Some("settlement_account_utility_kept"));
+    let removed = "SELECT platform.announce('o', 'o', 'o', 'o', 'o', now()); DELETE FROM account_accumulator;
+        DELETE FROM business_process; DELETE FROM settlement_account WHERE utility = '1'";
+    sqlx::raw_sql(removed).execute(&owner).await.unwrap();
+    assert_eq!(total(RETAIL, NetworkType::Unspecified, page(1, 1)).await, (1, 20));
 }
 
 #[tokio::test]

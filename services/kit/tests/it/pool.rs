@@ -75,6 +75,37 @@ async fn a_transaction_lasts_when_committed_and_only_then() {
     assert!((&mut *transaction).execute("INSERT INTO written VALUES (4)").await.is_err());
 }
 
+/// Each number has one row. PostgreSQL never finds one plan for all values of the array as cheap as the plan of each.
+#[tokio::test]
+async fn a_lookup_is_planned_once_a_connection_and_changes_nothing() {
+    let database = TestDatabase::create("pool", &NONE).await;
+    let pool = pool(&database, 1).await;
+    (&pool)
+        .execute(
+            "CREATE TABLE listed (number int PRIMARY KEY); INSERT INTO listed SELECT generate_series(1, 10000);
+             ANALYZE listed",
+        )
+        .await
+        .unwrap();
+    const LOOKUP: &str = "SELECT number FROM listed WHERE number = ANY($1)";
+    let plans = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement = $1";
+    let plans = async || sqlx::query_as::<_, (i64, i64)>(plans).bind(LOOKUP).fetch_one(&pool).await.unwrap();
+    for number in 1..=20 {
+        let found: Vec<i32> = sqlx::query_scalar(LOOKUP).bind([number]).fetch_all(&pool).await.unwrap();
+        assert_eq!(found, [number]);
+    }
+    assert_eq!(plans().await, (0, 20), "outside of a lookup each call is planned");
+    for number in 1..=20 {
+        let mut lookup = pool.begin_lookup().await.unwrap();
+        let found: Vec<i32> = sqlx::query_scalar(LOOKUP).bind([number]).fetch_all(&mut *lookup).await.unwrap();
+        assert_eq!(found, [number]);
+        lookup.commit().await.unwrap();
+    }
+    assert_eq!(plans().await, (20, 20));
+    let mut lookup = pool.begin_lookup().await.unwrap();
+    assert!((&mut *lookup).execute("DELETE FROM listed").await.is_err());
+}
+
 #[tokio::test]
 async fn a_call_that_is_dropped_half_way_leaves_nothing_behind() {
     let database = TestDatabase::create("pool", &NONE).await;

@@ -124,7 +124,7 @@ impl SettlementAccountService for SettlementAccountRpc {
         let person = self.person(company_id, message.filter.unwrap_or_default())?;
         let users = store::users(&self.pool, company_id, &person, false, page).await.map_err(Refusal::from)?;
         let ids: Vec<_> = users.iter().map(|user| user.user_account_id.as_str()).collect();
-        let accounts = store::accounts_of(&self.pool, company_id, &ids, false).await.map_err(Refusal::from)?;
+        let accounts = store::unverified_of(&self.pool, company_id, &ids).await.map_err(Refusal::from)?;
         let points = accounts.iter().map(shown::unverified_meter_point).collect();
         Ok(Response::new(QueryUnverifiedUserAndSettlesResponse {
             user_accounts: users.into_iter().map(shown::unverified_user_account).collect(),
@@ -143,9 +143,7 @@ impl SettlementAccountService for SettlementAccountRpc {
         let person = self.person(company_id, message.filter.unwrap_or_default())?;
         let users = store::users(&self.pool, company_id, &person, true, page).await.map_err(Refusal::from)?;
         let ids: Vec<_> = users.iter().map(|user| user.user_account_id.as_str()).collect();
-        let accounts = store::accounts_of(&self.pool, company_id, &ids, true).await.map_err(Refusal::from)?;
-        let ids: Vec<_> = accounts.iter().map(|account| account.settlement_account_id.as_str()).collect();
-        let points = store::meter_points(&self.pool, company_id, &ids).await.map_err(Refusal::from)?;
+        let (accounts, points) = store::verified_of(&self.pool, company_id, &ids).await.map_err(Refusal::from)?;
         let owed = shown::outstanding_by_user(&accounts);
         Ok(Response::new(QueryVerifiedUserAndSettlesResponse {
             user_accounts: users.into_iter().map(|user| shown::user_account(user, &owed)).collect(),

@@ -3,5 +3,5 @@
 mod search;
 mod write;
 
-pub use search::{AccountRow, MeterPointRow, Person, UserAccountRow, accounts_of, list, meter_points, users};
+pub use search::{AccountRow, MeterPointRow, Person, UserAccountRow, list, unverified_of, users, verified_of};
 pub use write::{LockedAccount, change, connect, lock, open, taken};

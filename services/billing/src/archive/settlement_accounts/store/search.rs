@@ -4,13 +4,14 @@ use chrono::NaiveDate;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
 use communal_kit::paging::Page;
+use communal_kit::pool::Pool;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::{
     AttestationType, BasicFeesType, BusCategType, BusStateType, ConnectModeType, ControlType, ForRateValidType,
     IndustryType, PurchaseSaleType,
 };
 use rust_decimal::Decimal;
-use sqlx::PgExecutor;
+use sqlx::{PgConnection, PgExecutor};
 
 use crate::vocabulary::tariff::{HeatBasis, Ladder, PropertyBasis, TimeOfUse, Utility, YesNo};
 
@@ -74,7 +75,7 @@ impl Person {
 }
 
 /// Selects a page of user accounts `u` with their customer `c`. The first condition decides by which index they are
-/// found; a subquery with a limit is a lookup for each of them, where EXISTS might read the whole table once. Addresses
+/// found, and is an equality, so that one plan fits all values, or a range, which is planned by its values. A subquery with a limit is a lookup for each of them, where EXISTS might read the whole table once. Addresses
 /// are compared from their beginning, as bytes.
 macro_rules! select_users {
     ($first:tt, $company_id:expr, $person:expr, $verified:expr, $page:expr) => {
@@ -126,7 +127,7 @@ pub async fn users(
 ) -> Result<Vec<UserAccountRow>, sqlx::Error> {
     match (person.lead(), verified) {
         (Lead::Certificate, _) => {
-            select_users!("c.certificate_hash = ANY($2)", company_id, person, verified, page)
+            select_users!("c.certificate_hash = ($2::bytea[])[1]", company_id, person, verified, page)
                 .fetch_all(executor)
                 .named("user_account_by_certificate")
                 .await
@@ -256,12 +257,41 @@ macro_rules! select_accounts {
     };
 }
 
-/// Returns settlement accounts of user accounts: those that were archived if `verified`, else those with an open process.
+/// Returns the settlement accounts of user accounts that were archived, and their meter points.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn accounts_of(
-    executor: impl PgExecutor<'_>,
+pub async fn verified_of(
+    pool: &Pool,
+    company_id: &str,
+    user_account_ids: &[&str],
+) -> Result<(Vec<AccountRow>, Vec<MeterPointRow>), sqlx::Error> {
+    let mut lookup = pool.begin_lookup().named("begin").await?;
+    let accounts = accounts_of(&mut lookup, company_id, user_account_ids, true).await?;
+    let ids: Vec<_> = accounts.iter().map(|account| account.settlement_account_id.as_str()).collect();
+    let points = meter_points(&mut lookup, company_id, &ids).await?;
+    lookup.commit().named("commit").await?;
+    Ok((accounts, points))
+}
+
+/// Returns the settlement accounts of user accounts that have an open process.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn unverified_of(
+    pool: &Pool,
+    company_id: &str,
+    user_account_ids: &[&str],
+) -> Result<Vec<AccountRow>, sqlx::Error> {
+    let mut lookup = pool.begin_lookup().named("begin").await?;
+    let accounts = accounts_of(&mut lookup, company_id, user_account_ids, false).await?;
+    lookup.commit().named("commit").await?;
+    Ok(accounts)
+}
+
+/// Returns settlement accounts of user accounts: those that were archived if `verified`, else those with an open process.
+async fn accounts_of(
+    connection: &mut PgConnection,
     company_id: &str,
     user_account_ids: &[&str],
     verified: bool,
@@ -273,7 +303,7 @@ pub async fn accounts_of(
         user_account_ids as _,
         verified,
     )
-    .fetch_all(executor)
+    .fetch_all(connection)
     .named("settlement_account_of_users")
     .await
 }
@@ -325,7 +355,7 @@ macro_rules! select_places {
 /// # Errors
 /// Returns the database's error.
 pub async fn list(
-    pool: &communal_kit::pool::Pool,
+    pool: &Pool,
     company_id: &str,
     person: &Person,
     user_account_id: &str,
@@ -341,7 +371,7 @@ pub async fn list(
                 .await?
         }
         Some(Lead::Certificate) => {
-            select_places!("c.certificate_hash = ANY($2)", company_id, person, user_account_id, utility, page)
+            select_places!("c.certificate_hash = ($2::bytea[])[1]", company_id, person, user_account_id, utility, page)
                 .fetch_all(pool)
                 .named("settlement_account_by_certificate")
                 .await?
@@ -372,37 +402,51 @@ pub async fn list(
             .named("settlement_account_by_address")
             .await?
         }
-        // Without the joins: who is whose customer does not matter.
-        Some(Lead::Nothing) => {
-            sqlx::query_as!(
-                PlaceRow,
-                r#"SELECT settlement_account_id AS "settlement_account_id!", place AS "place!", total AS "total!"
-                   FROM (SELECT settlement_account_id, count(*) OVER () AS total,
-                             row_number() OVER (ORDER BY settlement_account_id) AS place
-                         FROM settlement_account
-                         WHERE company_id = $1 AND ($2::text IS NULL OR utility = $2)) AS found
-                   WHERE place = 1 OR place BETWEEN $3 AND $4
-                   ORDER BY place"#,
-                company_id,
-                utility.stored(),
-                page.first,
-                page.last,
-            )
-            .fetch_all(pool)
-            .named("settlement_account_all")
-            .await?
-        }
+        Some(Lead::Nothing) => return shown(pool, company_id, all(pool, company_id, utility, page).await?).await,
     };
     let (places, total) = page.cut(places, |row| row.place, |row| row.total);
-    let ids: Vec<_> = places.iter().map(|row| row.settlement_account_id.as_str()).collect();
+    let ids = places.into_iter().map(|row| row.settlement_account_id).collect();
+    shown(pool, company_id, (ids, total)).await
+}
+
+/// Returns a page of all accounts, and how many there are, which is counted already. Who is whose customer does not matter.
+async fn all(pool: &Pool, company_id: &str, utility: Utility, page: Page) -> Result<(Vec<String>, i64), sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT total.accounts AS "total!", a.settlement_account_id AS "settlement_account_id?"
+           FROM (SELECT coalesce(sum(accounts), 0)::bigint AS accounts FROM counted_accounts
+                 WHERE company_id = $1 AND ($2::text IS NULL OR utility = $2)) AS total
+           LEFT JOIN (SELECT settlement_account_id FROM settlement_account
+                      WHERE company_id = $1 AND ($2::text IS NULL OR utility = $2)
+                      ORDER BY settlement_account_id OFFSET $3 LIMIT $4) AS a ON true
+           ORDER BY a.settlement_account_id"#,
+        company_id,
+        utility.stored(),
+        page.offset(),
+        page.rows(),
+    )
+    .fetch_all(pool)
+    .named("settlement_account_all")
+    .await?;
+    let total = rows.first().map_or(0, |row| row.total);
+    Ok((rows.into_iter().filter_map(|row| row.settlement_account_id).collect(), total))
+}
+
+/// Returns accounts of a page, which knows how many there are.
+async fn shown(
+    pool: &Pool,
+    company_id: &str,
+    (settlement_account_ids, total): (Vec<String>, i64),
+) -> Result<(Vec<AccountRow>, i64), sqlx::Error> {
+    let mut lookup = pool.begin_lookup().named("begin").await?;
     let accounts = select_accounts!(
         "AND a.settlement_account_id = ANY($2) ORDER BY a.settlement_account_id",
         company_id,
-        ids as _,
+        &settlement_account_ids,
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *lookup)
     .named("settlement_account_show")
     .await?;
+    lookup.commit().named("commit").await?;
     Ok((accounts, total))
 }
 
@@ -454,11 +498,8 @@ pub struct MeterPointRow {
 }
 
 /// Returns the meter points of settlement accounts.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn meter_points(
-    executor: impl PgExecutor<'_>,
+async fn meter_points(
+    connection: &mut PgConnection,
     company_id: &str,
     settlement_account_ids: &[&str],
 ) -> Result<Vec<MeterPointRow>, sqlx::Error> {
@@ -487,7 +528,7 @@ pub async fn meter_points(
         company_id,
         settlement_account_ids as _,
     )
-    .fetch_all(executor)
+    .fetch_all(connection)
     .named("meter_point_show")
     .await
 }
