@@ -14,7 +14,7 @@ use communal_proto::billing::v1::NormalRetroType::{Normal, Retro};
 const POINT: &str = "COM_METERAGE[0].SETTLEMENT_AID";
 
 /// A service with the catalogue of the network company, and electricity in March and April.
-async fn world() -> (World, Network) {
+pub(crate) async fn world() -> (World, Network) {
     let world = World::start_archive().await;
     world.register_items(NETWORK).await;
     let network = world.network().await;
@@ -22,12 +22,16 @@ async fn world() -> (World, Network) {
     (world, network)
 }
 
-fn electricity(network: &Network) -> Supply {
+pub(crate) fn electricity(network: &Network) -> Supply {
     Supply::electricity(RETAIL, &network.book_id, NODE, &network.package_id)
 }
 
 /// Puts a draft with prices on sale and returns its package.
-async fn sell(world: &World, package: NewSalePackage, rows: impl FnOnce(&str) -> Vec<SalePackagePriceRow>) -> String {
+pub(crate) async fn sell(
+    world: &World,
+    package: NewSalePackage,
+    rows: impl FnOnce(&str) -> Vec<SalePackagePriceRow>,
+) -> String {
     let id = world.draft(package).await;
     world.add_prices(rows(&id)).await;
     world.submit(&id).await;
@@ -36,16 +40,22 @@ async fn sell(world: &World, package: NewSalePackage, rows: impl FnOnce(&str) ->
 }
 
 /// The rows of a package without tiers and periods.
-fn plain_row(package_id: &str, price: &str) -> SalePackagePriceRow {
+pub(crate) fn plain_row(package_id: &str, price: &str) -> SalePackagePriceRow {
     SalePackagePriceRow { ladder: LadderType::None.into(), tier: 0, ..row(package_id, 1, price, 0, 0) }
 }
 
-fn plain(name: &str) -> NewSalePackage {
+pub(crate) fn plain(name: &str) -> NewSalePackage {
     NewSalePackage { ladder: LadderType::None.into(), ladder_tiers: 0, ..laddered(name) }
 }
 
 /// Makes the point of an account and enters its readings.
-async fn read_point(world: &World, tenant: &'static str, account: &str, meter: &str, of: &[(ReadingsType, &str)]) {
+pub(crate) async fn read_point(
+    world: &World,
+    tenant: &'static str,
+    account: &str,
+    meter: &str,
+    of: &[(ReadingsType, &str)],
+) {
     world.create_points(caller(tenant), &[account]).await.unwrap();
     let readings = of.iter().map(|(register, reading)| read(meter, *register, reading)).collect();
     world.enter(caller(tenant), readings).await.unwrap();
@@ -100,11 +110,10 @@ async fn a_year_ladder_that_crosses_a_step_is_billed_to_the_cent() {
     assert_eq!(world.point_detail(OTHER_RETAIL, &account, Normal).await, QueryCalFeesDetaillResponse::default());
 }
 
-#[tokio::test]
-async fn time_of_use_under_a_ladder_is_billed_to_the_cent() {
-    let (world, network) = world().await;
+/// Shanghai's time of use under a year ladder, with 3000 kWh billed in the year.
+pub(crate) async fn shanghai(world: &World, network: &Network) -> Supply {
     let package = NewSalePackage { time_of_use: TimeFeesType::Two.into(), ..laddered("上海居民") };
-    let shanghai = sell(&world, package, |id| {
+    let package_id = sell(world, package, |id| {
         let tiers = [(1, 0, 3120, "0.617", "0.307"), (2, 3120, 4800, "0.677", "0.337"), (3, 4800, 0, "0.977", "0.487")];
         let of_tier = |(tier, lower, upper, peak, valley): (i32, i64, i64, &'static str, &'static str)| {
             [(TimeSharingType::Peak, peak), (TimeSharingType::Valley, valley)].map(|(period, price)| {
@@ -117,7 +126,13 @@ async fn time_of_use_under_a_ladder_is_billed_to_the_cent() {
     })
     .await;
     let registers = vec![(ReadingsType::Peak, "1000"), (ReadingsType::Valley, "2000")];
-    let supply = Supply { package_id: shanghai, registers, year_quantity: "3000", ..electricity(&network) };
+    Supply { package_id, registers, year_quantity: "3000", ..electricity(network) }
+}
+
+#[tokio::test]
+async fn time_of_use_under_a_ladder_is_billed_to_the_cent() {
+    let (world, network) = world().await;
+    let supply = shanghai(&world, &network).await;
     let (account, meter) = world.bring_account(1, &supply).await;
     world.create_points(caller(RETAIL), &[&account]).await.unwrap();
     world.enter(caller(RETAIL), vec![read(&meter, ReadingsType::Peak, "1180")]).await.unwrap();
@@ -142,7 +157,7 @@ async fn time_of_use_under_a_ladder_is_billed_to_the_cent() {
 }
 
 /// The guaranteed package of water with a year ladder and two surcharges, in a company of its own accounts.
-async fn water(world: &World) -> Supply {
+pub(crate) async fn water(world: &World) -> Supply {
     let item = |category_item, name: &str, surcharge: YesNo| CategoryItem {
         category_item,
         name: name.into(),
@@ -268,9 +283,8 @@ async fn water_for_six_persons_is_billed_to_the_cent_with_its_surcharges() {
     assert_eq!(priced, ["2.07", "4.07", "1.57", "1.36"]);
 }
 
-#[tokio::test]
-async fn demand_and_power_factor_are_billed_to_the_cent() {
-    let (world, network) = world().await;
+/// A large customer with a basic fee by demand, 1000 kW approved, and the power-factor standard 0.90.
+pub(crate) async fn industry(world: &World, network: &Network) -> Supply {
     let package = NewSalePackage { basic_fee_kind: BasicFeesType::Demand.into(), ..plain("大工业") };
     let request = MaintainBasicFeePriceRequest {
         prices: vec![BasicFeePriceChange {
@@ -288,26 +302,18 @@ async fn demand_and_power_factor_are_billed_to_the_cent() {
         }],
     };
     world.catalogue_prices(caller(NETWORK)).maintain_basic_fee_price(request).await.unwrap();
-    let industry = sell(&world, package, |id| vec![plain_row(id, "0.65")]).await;
+    let industry = sell(world, package, |id| vec![plain_row(id, "0.65")]).await;
     let parameters = VerifiedMeterPoint {
         approved_demand: "1000".into(),
         power_factor_standard: ForRateValidType::P90.into(),
         ..VerifiedMeterPoint::default()
     };
     let registers = vec![(ReadingsType::Total, "0"), (ReadingsType::Reactive, "0"), (ReadingsType::Demand, "900")];
-    let supply = Supply { package_id: industry, registers, parameters, ..electricity(&network) };
-    let (account, meter) = world.bring_account(1, &supply).await;
-    let readings = [(ReadingsType::Total, "120000"), (ReadingsType::Reactive, "72000"), (ReadingsType::Demand, "1200")];
-    read_point(&world, RETAIL, &account, &meter, &readings).await;
+    Supply { package_id: industry, registers, parameters, ..electricity(network) }
+}
 
-    // What is missing is named, one after the other, and nothing takes its place.
-    let missing = async || {
-        let refusal = world.calculate_normal(caller(RETAIL), &[&account]).await.unwrap_err();
-        let words = words(&refusal);
-        assert_eq!(reason::<()>(Err(refusal)), "NOT_PRICED");
-        words
-    };
-    assert!(missing().await.contains("核定需量"));
+/// Sets how demand beyond the approved demand is billed.
+pub(crate) async fn approve_demand(world: &World) {
     let ratio = NewApprovalRatio {
         retail_company_id: RETAIL.into(),
         retail_store_id: STORE.into(),
@@ -320,7 +326,10 @@ async fn demand_and_power_factor_are_billed_to_the_cent() {
         .add_approval_ratio(AddApprovalRatioRequest { ratio: Some(ratio) })
         .await
         .unwrap();
-    assert!(missing().await.contains("力率0.86"));
+}
+
+/// Sets what a power factor of 0.86 costs.
+pub(crate) async fn assess_power_factor(world: &World) {
     let ratio = NewAdjustRatio {
         retail_store_id: STORE.into(),
         power_factor_standard: ForRateValidType::P90.into(),
@@ -331,6 +340,27 @@ async fn demand_and_power_factor_are_billed_to_the_cent() {
         stop_date: 20_250_101,
     };
     world.adjust_ratios(caller(RETAIL)).add_adjust_ratio(AddAdjustRatioRequest { ratios: vec![ratio] }).await.unwrap();
+}
+
+#[tokio::test]
+async fn demand_and_power_factor_are_billed_to_the_cent() {
+    let (world, network) = world().await;
+    let supply = industry(&world, &network).await;
+    let (account, meter) = world.bring_account(1, &supply).await;
+    let readings = [(ReadingsType::Total, "120000"), (ReadingsType::Reactive, "72000"), (ReadingsType::Demand, "1200")];
+    read_point(&world, RETAIL, &account, &meter, &readings).await;
+
+    // What is missing is named, one after the other, and nothing takes its place.
+    let missing = async || {
+        let refusal = world.calculate_normal(caller(RETAIL), &[&account]).await.unwrap_err();
+        let words = words(&refusal);
+        assert_eq!(reason::<()>(Err(refusal)), "NOT_PRICED");
+        words
+    };
+    assert!(missing().await.contains("核定需量"));
+    approve_demand(&world).await;
+    assert!(missing().await.contains("力率0.86"));
+    assess_power_factor(&world).await;
 
     world.calculate_normal(caller(RETAIL), &[&account]).await.unwrap();
     let lines = [

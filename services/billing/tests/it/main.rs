@@ -6,6 +6,7 @@ mod adjustments;
 mod approval_ratios;
 mod arrears;
 mod billing_points;
+mod bills;
 mod books;
 mod calculations;
 mod catalogue;

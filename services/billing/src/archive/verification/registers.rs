@@ -197,17 +197,29 @@ pub struct Closed {
     pub carried: Decimal,
 }
 
+/// A meter that is taken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenOff {
+    /// Digits of its registers.
+    pub digits: i32,
+    /// The multiplier from a difference of readings to a quantity.
+    pub multiplier: Decimal,
+    /// The multiplier of its demand register if the account is closed with it; `None` if another meter follows, which shows the
+    /// demand of the month.
+    pub last_demand: Option<Decimal>,
+}
+
 /// Closes the registers of a meter: each has a closing reading, which fits its digits and its movement.
 ///
-/// A demand register has no quantity, and what flows backwards is never billed.
+/// A demand register has no quantity, and what flows backwards is never billed. The last bill of a closed account has no
+/// reading: the demand that the register shows at the close is carried to it.
 ///
 /// # Errors
 /// Returns the objections to the readings.
 pub fn close(
     installed: &[Installed],
     readings: &BTreeMap<Register, Given>,
-    digits: i32,
-    multiplier: Decimal,
+    old: &TakenOff,
     meter: &FieldPath,
 ) -> Result<Vec<Closed>, Objections> {
     let mut objections = Objections::default();
@@ -225,18 +237,20 @@ pub fn close(
             objections.push(Reason::MeterUnfit, Fault::rule(meter.clone(), english, chinese));
             continue;
         };
-        if let Some(fault) = beyond(given.reading, digits, given.row) {
+        if let Some(fault) = beyond(given.reading, old.digits, given.row) {
             objections.push(Reason::MeterUnfit, fault);
             continue;
         }
-        match measured(installed, given, digits, multiplier) {
+        let outcome = measured(installed, given, old)
+            .and_then(|quantity| Ok((quantity, carried(installed, given, quantity, old.last_demand)?)));
+        match outcome {
             Err(fault) => objections.push(Reason::MeterUnfit, fault),
-            Ok(quantity) => closed.push(Closed {
+            Ok((quantity, carried)) => closed.push(Closed {
                 register: installed.register,
                 reading: given.reading,
                 turn: given.turn,
                 quantity,
-                carried: installed.old_quantity + quantity,
+                carried,
             }),
         }
     }
@@ -244,15 +258,35 @@ pub fn close(
 }
 
 /// The quantity since the last reading, rounded once.
-fn measured(installed: &Installed, given: &Given, digits: i32, multiplier: Decimal) -> Result<Decimal, Fault> {
+fn measured(installed: &Installed, given: &Given, old: &TakenOff) -> Result<Decimal, Fault> {
     let (flow, register) = installed.register;
     if register == ReadingsType::Demand || flow != EnergyFlowType::Forward {
         return Ok(Decimal::ZERO);
     }
     let (this, last) = (given.reading, installed.last_reading);
-    measured_between(last, this, given.turn, digits, multiplier)
+    measured_between(last, this, given.turn, old.digits, old.multiplier)
         .map(|quantity| round(quantity, QUANTITY_SCALE))
         .map_err(|mismeasure| mismeasured(mismeasure, READINGS.at(given.row).then(fields::TURN), last, this))
+}
+
+/// What a register that is closed leaves to the next bill.
+fn carried(
+    installed: &Installed,
+    given: &Given,
+    quantity: Decimal,
+    last_demand: Option<Decimal>,
+) -> Result<Decimal, Fault> {
+    let carried = match (installed.register, last_demand) {
+        ((EnergyFlowType::Forward, ReadingsType::Demand), Some(multiplier)) => {
+            given.reading.checked_mul(multiplier).map(|demand| round(demand, QUANTITY_SCALE))
+        }
+        _ => installed.old_quantity.checked_add(quantity),
+    };
+    let fits = |carried: &Decimal| carried.abs() < Decimal::from(99_999_999_999_999_i64);
+    carried.filter(fits).ok_or_else(|| {
+        let field = READINGS.at(given.row).then(fields::READING);
+        Fault::rule(field, "gives a quantity beyond 14 digits", "用量超出范围")
+    })
 }
 
 /// Judges a swap: what the old meter measured has a matching register on the new one.
@@ -284,6 +318,10 @@ mod tests {
         Given { row: 0, reading: decimal(reading), turn }
     }
 
+    fn old(multiplier: &str, last_demand: Option<&str>) -> TakenOff {
+        TakenOff { digits: 5, multiplier: decimal(multiplier), last_demand: last_demand.map(decimal) }
+    }
+
     fn installed(register: Register, last: &str) -> Installed {
         Installed { register, last_reading: decimal(last), old_quantity: decimal("2.50") }
     }
@@ -311,7 +349,7 @@ mod tests {
         use TurnUpsideType::{Backwards, Normal, Rollover, Unspecified};
         let quantity = |last: &str, this: &str, turn| {
             let readings = BTreeMap::from([(TOTAL, given(this, turn))]);
-            close(&[installed(TOTAL, last)], &readings, 5, decimal("20"), &"M".into())
+            close(&[installed(TOTAL, last)], &readings, &old("20", None), &"M".into())
                 .map(|closed| (closed[0].quantity.to_string(), closed[0].carried.to_string()))
                 .map_err(|objections| objections.iter().next().unwrap().fault().field.to_string())
         };
@@ -333,17 +371,31 @@ mod tests {
             [(EnergyFlowType::Forward, ReadingsType::Demand), (EnergyFlowType::Reverse, ReadingsType::Total)]
         {
             let readings = BTreeMap::from([(register, given("1", TurnUpsideType::Normal))]);
-            let closed = close(&[installed(register, "50")], &readings, 5, Decimal::ONE, &"M".into()).unwrap();
+            let closed = close(&[installed(register, "50")], &readings, &old("1", None), &"M".into()).unwrap();
             assert_eq!(closed[0].quantity, Decimal::ZERO);
         }
     }
 
     #[test]
+    fn the_demand_at_the_close_of_an_account_is_carried_to_its_last_bill() {
+        let demand = (EnergyFlowType::Forward, ReadingsType::Demand);
+        let readings = BTreeMap::from([(demand, given("12.345", TurnUpsideType::Normal))]);
+        let register = Installed { register: demand, last_reading: decimal("50"), old_quantity: Decimal::ZERO };
+        let carried = |last_demand| {
+            let closed =
+                close(std::slice::from_ref(&register), &readings, &old("20", last_demand), &"M".into()).unwrap();
+            (closed[0].quantity.to_string(), closed[0].carried.to_string())
+        };
+        assert_eq!(carried(Some("100")), ("0".to_owned(), "1234.50".to_owned()));
+        assert_eq!(carried(None), ("0".to_owned(), "0".to_owned()), "the next meter shows the demand of the month");
+    }
+
+    #[test]
     fn a_swap_loses_no_quantity() {
         let readings = BTreeMap::from([(TOTAL, given("60", TurnUpsideType::Normal))]);
-        let closed = close(&[installed(TOTAL, "50")], &readings, 5, Decimal::ONE, &"M".into()).unwrap();
+        let closed = close(&[installed(TOTAL, "50")], &readings, &old("1", None), &"M".into()).unwrap();
         assert!(judge_swap(&closed, &readings, &"M".into()).is_empty());
         assert!(!judge_swap(&closed, &BTreeMap::new(), &"M".into()).is_empty());
-        assert!(close(&[installed(TOTAL, "50")], &BTreeMap::new(), 5, Decimal::ONE, &"M".into()).is_err());
+        assert!(close(&[installed(TOTAL, "50")], &BTreeMap::new(), &old("1", None), &"M".into()).is_err());
     }
 }

@@ -26,7 +26,7 @@ use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
 use super::parameters::{self, Facts};
-use super::registers::{self, Needs, Readings, close, judge_opening, judge_swap};
+use super::registers::{self, Needs, Readings, TakenOff, close, judge_opening, judge_swap};
 use super::store;
 use crate::archive::meters::rules::counts;
 use crate::archive::meters::store::{self as meters, MeterRow};
@@ -146,7 +146,12 @@ impl VerificationService for VerificationRpc {
             if let Some(old) = old {
                 let installed = store::installed(tx, &call, id).await?;
                 let field = FieldPath::from(settle_device_verify_request::READINGS);
-                let outcome = close(&installed, of(old), old.digits.unwrap_or_default(), old.multiplier, &field);
+                let last_demand = match new {
+                    Some(_) => None,
+                    None => Some(store::demand_multiplier(tx, &call, id).await?.unwrap_or(old.multiplier)),
+                };
+                let (digits, multiplier) = (old.digits.unwrap_or_default(), old.multiplier);
+                let outcome = close(&installed, of(old), &TakenOff { digits, multiplier, last_demand }, &field);
                 closed = outcome.or_else(|objections| objections.into_result().map(|()| Vec::new()))?;
             }
             let meter_field = settle_device_verify_request::METERS.at(0).then(installed_meter::METER_ID);

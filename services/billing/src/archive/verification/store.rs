@@ -364,6 +364,26 @@ pub async fn installed(
     Ok(rows.into_iter().map(register).collect())
 }
 
+/// Returns the multiplier of the demand register of an account; `None` if it is the meter's.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn demand_multiplier(
+    tx: &mut PgConnection,
+    call: &Call,
+    settlement_account_id: &str,
+) -> Result<Option<Decimal>, sqlx::Error> {
+    let multiplier = sqlx::query_scalar!(
+        "SELECT demand_multiplier FROM meter_point WHERE company_id = $1 AND settlement_account_id = $2",
+        call.tenant.id,
+        settlement_account_id,
+    )
+    .fetch_optional(tx)
+    .named("meter_point_demand_multiplier")
+    .await?;
+    Ok(multiplier.filter(|multiplier| !multiplier.is_zero()))
+}
+
 /// Takes a meter off its account, with its closing readings.
 ///
 /// # Errors
