@@ -10,7 +10,7 @@ use crate::harness::*;
 use crate::moving_in::{bring, rows};
 
 /// Accounts that have moved in, with meters that stand at 1234.5; March of 2024 is open.
-async fn start(accounts: usize) -> (World, Network) {
+pub(crate) async fn start(accounts: usize) -> (World, Network) {
     let world = World::start_archive().await;
     world.register_items(NETWORK).await;
     let network = world.network().await;
@@ -28,7 +28,7 @@ fn account(n: usize) -> String {
 }
 
 /// Makes the points of accounts and reads their meters, all registers at a reading.
-async fn read_all(world: &World, numbers: impl Iterator<Item = usize>) {
+pub(crate) async fn read_all(world: &World, numbers: impl Iterator<Item = usize>) {
     let numbers: Vec<_> = numbers.collect();
     for some in numbers.chunks(1_000) {
         let ids: Vec<_> = some.iter().map(|n| account(*n)).collect();
@@ -39,7 +39,7 @@ async fn read_all(world: &World, numbers: impl Iterator<Item = usize>) {
     }
 }
 
-async fn run(world: &World, account_month: i32, book_id: &str) -> Result<Vec<RunBookResponse>, Status> {
+pub(crate) async fn run(world: &World, account_month: i32, book_id: &str) -> Result<Vec<RunBookResponse>, Status> {
     let request = RunBookRequest { account_month, book_id: book_id.into() };
     let mut stream = world.runs(caller(RETAIL)).run_book(request).await?.into_inner();
     let mut states = Vec::new();
