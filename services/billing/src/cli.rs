@@ -20,7 +20,7 @@ use crate::charge_off::store::proof;
 use crate::receivables::import::take_back;
 use crate::reference::catalogue::store as items;
 use crate::runs::run::Progress;
-use crate::vocabulary::dates::time_number;
+use crate::vocabulary::dates::{AccountMonth, time_number};
 use crate::vocabulary::vacancy::VacancyRatios;
 use crate::{Config, MIGRATOR, config, policy, runs, seed, serve, suppliers};
 
@@ -35,7 +35,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Service(ServiceCommand),
+    Service(ServiceCommand<CheckArguments>),
     /// Blank what is personal of a customer whose accounts are closed and paid
     ForgetCustomer {
         /// Company
@@ -57,6 +57,17 @@ enum Command {
     Batch(BatchCommand),
     /// Bill the accounts of a company for the open month. May run several times at once, and again after it was killed
     Run(Run),
+}
+
+/// What a check of the books is limited to: all companies and months by default.
+#[derive(Debug, Args)]
+struct CheckArguments {
+    /// Prove the books of this company only
+    #[arg(long)]
+    company: Option<String>,
+    /// Prove this account month only, like 202403; what concerns a whole history is left out
+    #[arg(long, value_parser = account_month)]
+    month: Option<AccountMonth>,
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +197,10 @@ struct AddAccountItem {
     category_item: i64,
 }
 
+fn account_month(number: &str) -> Result<AccountMonth, String> {
+    number.parse().ok().and_then(AccountMonth::read).ok_or_else(|| "is no account month, like 202403".to_owned())
+}
+
 fn utility(code: &str) -> Result<NetworkType, String> {
     NetworkType::from_code(code).ok_or_else(|| "is no code of a utility".to_owned())
 }
@@ -199,6 +214,7 @@ impl Service for Billing {
     const DATABASE_URL: &'static str = config::DATABASE_URL;
     const MIGRATOR: &'static Migrator = &MIGRATOR;
     type Config = Config;
+    type CheckArguments = CheckArguments;
 
     fn read(reader: &mut Reader) -> Config {
         Config::read(reader)
@@ -220,22 +236,30 @@ impl Service for Billing {
         Ok(loaded)
     }
 
-    async fn check(config: &Config) -> anyhow::Result<&'static str> {
+    async fn check(config: &Config, arguments: &CheckArguments) -> anyhow::Result<&'static str> {
         replicas::check(&config.database, &config.replicas).await?;
-        check_books(&config.database).await?;
+        check_books(&config.database, arguments).await?;
         Ok(if config.replicas.is_empty() { "" } else { ", the replicas too" })
     }
 }
 
-/// Proves that the books of all companies agree.
-async fn check_books(database: &DatabaseSettings) -> anyhow::Result<()> {
+/// Proves that the books of companies agree.
+async fn check_books(database: &DatabaseSettings, arguments: &CheckArguments) -> anyhow::Result<()> {
     let pool = Pool::new(database)?;
     let mut breaches = Vec::new();
-    for (tenant, _) in store::tenants(pool.driver()).await? {
+    let mut tenants: Vec<_> = store::tenants(pool.driver()).await?.into_iter().map(|(tenant, _)| tenant).collect();
+    if let Some(company) = &arguments.company {
+        tenants.retain(|tenant| tenant.id == *company);
+        anyhow::ensure!(!tenants.is_empty(), "there is no company {company}");
+    }
+    for tenant in tenants {
         let mut connection = pool.begin().await?;
         // The proof of a large company takes longer than a call.
         sqlx::query("SELECT set_config('statement_timeout', '0', true)").execute(&mut *connection).await?;
-        let found = proof::breaches(&mut connection, &tenant.id).await?;
+        let found = match arguments.month {
+            Some(month) => proof::breaches_of(&mut connection, &tenant.id, month).await?,
+            None => proof::breaches(&mut connection, &tenant.id).await?,
+        };
         breaches.extend(found.iter().map(|breach| format!("{}: {}: {}", tenant.id, breach.rule, breach.key)));
         connection.rollback().await?;
     }

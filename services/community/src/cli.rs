@@ -30,7 +30,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Service(ServiceCommand),
+    Service(ServiceCommand<()>),
     /// Bills
     #[command(subcommand)]
     Bills(Bills),
@@ -64,6 +64,7 @@ impl Service for Community {
     const DATABASE_URL: &'static str = config::DATABASE_URL;
     const MIGRATOR: &'static Migrator = &MIGRATOR;
     type Config = Config;
+    type CheckArguments = ();
 
     fn read(reader: &mut Reader) -> Config {
         Config::read(reader)
@@ -89,7 +90,7 @@ impl Service for Community {
         seed::demo(&database::connect(&settings)?, &sealing, &clock).await
     }
 
-    async fn check(_: &Config) -> anyhow::Result<&'static str> {
+    async fn check(_: &Config, (): &()) -> anyhow::Result<&'static str> {
         Ok("")
     }
 }

@@ -1,12 +1,12 @@
 //! The command line of a Communal process: the commands that every service has, serving, and exit
 //! codes.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::ensure;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use sqlx::migrate::Migrator;
 
 use crate::clock::Clock;
@@ -17,9 +17,9 @@ use crate::identity::{self, Policy, SealingKey};
 use crate::server;
 use crate::telemetry::{self, TelemetrySettings};
 
-/// The commands of every service, to which a service adds its own.
+/// The commands of every service, to which a service adds its own. `check` takes the arguments `C` of the service.
 #[derive(Debug, Subcommand)]
-pub enum ServiceCommand {
+pub enum ServiceCommand<C: Args> {
     /// Serve gRPC until SIGTERM or Ctrl-C
     Serve,
     /// Bring the database's schema up to date
@@ -31,7 +31,7 @@ pub enum ServiceCommand {
         demo: bool,
     },
     /// Check configuration, database and schema
-    Check,
+    Check(C),
     /// Channels, tenants and operators
     #[command(flatten)]
     Identity(IdentityCommand),
@@ -48,6 +48,8 @@ pub trait Service {
 
     /// The configuration for serving.
     type Config;
+    /// The arguments of `check`; `()` without any.
+    type CheckArguments: Args + Debug;
 
     /// Reads the configuration; faults are gathered in the reader.
     fn read(reader: &mut Reader) -> Self::Config;
@@ -71,7 +73,10 @@ pub trait Service {
     ///
     /// # Errors
     /// Returns an error that names what is wrong.
-    fn check(config: &Self::Config) -> impl Future<Output = anyhow::Result<&'static str>>;
+    fn check(
+        config: &Self::Config,
+        arguments: &Self::CheckArguments,
+    ) -> impl Future<Output = anyhow::Result<&'static str>>;
 }
 
 /// The settings for administration of credentials.
@@ -90,7 +95,7 @@ pub struct Administration {
 /// # Errors
 /// Returns [`ConfigurationFaults`] if the configuration has faults, and otherwise the error of the
 /// command.
-pub async fn run<S: Service>(command: ServiceCommand, mut reader: Reader) -> anyhow::Result<String> {
+pub async fn run<S: Service>(command: ServiceCommand<S::CheckArguments>, mut reader: Reader) -> anyhow::Result<String> {
     match command {
         ServiceCommand::Serve => {
             let (config, telemetry) = (S::read(&mut reader), TelemetrySettings::read(&mut reader));
@@ -107,14 +112,14 @@ pub async fn run<S: Service>(command: ServiceCommand, mut reader: Reader) -> any
             let loaded = S::seed(reader).await?;
             Ok(if loaded { "demo data loaded\n" } else { "demo data is there already\n" }.to_owned())
         }
-        ServiceCommand::Check => {
+        ServiceCommand::Check(arguments) => {
             let config = S::read(&mut reader);
             TelemetrySettings::read(&mut reader);
             let database = DatabaseSettings::read(&mut reader, S::DATABASE_URL);
             reader.finish()?;
             let current = database::schema_is_current(&database::connect(&database)?, S::MIGRATOR).await?;
             ensure!(current, "the schema is not up to date: run `{} migrate`", S::NAME);
-            let more = S::check(&config).await?;
+            let more = S::check(&config, &arguments).await?;
             Ok(format!("configuration, database and schema are in order{more}\n"))
         }
         ServiceCommand::Identity(command) => {

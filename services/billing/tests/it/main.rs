@@ -30,6 +30,7 @@ mod packages;
 mod plans;
 mod prices;
 mod process;
+mod proof;
 mod quotes;
 mod rating;
 mod readings;

@@ -83,6 +83,37 @@ async fn check_reports_a_schema_that_is_behind() {
 }
 
 #[tokio::test]
+async fn check_proves_the_books_of_a_company_or_of_a_month_alone() {
+    let database = TestDatabase::create("billing", &MIGRATOR).await;
+    register(&database.pool).await;
+    // An open row without its line, of the retail company, in January.
+    sqlx::raw_sql(
+        "INSERT INTO receivable_open (network_company_id, book_id, settlement_account_id, account_month, charge_off_id,
+             line_number, retail_company_id, retail_store_id, package_kind, fee, issued)
+         VALUES ('N000000000000001', 'B1', 'A1', 202401, 'E1', 1, 'S000000000000001', 'H1', '3', 1, '')",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let settings = [("COMMUNAL_BILLING_DATABASE_URL", database.url.as_str()), ("COMMUNAL_SEALING_KEY", SEALING_KEY)];
+    let check = |arguments: &[&str]| {
+        let (code, _, complaint) = ran(billing(&[&["check"], arguments].concat(), &settings));
+        (code, complaint)
+    };
+    for wrong in [&[] as &[&str], &["--company", RETAIL], &["--company", NETWORK, "--month", "202401"]] {
+        let (code, complaint) = check(wrong);
+        assert!(code == Some(1) && complaint.contains("what is open or closed is a line: A1 E1 1"), "{complaint}");
+    }
+    for right in [&["--company", OTHER_RETAIL] as &[&str], &["--month", "202402"]] {
+        assert_eq!(check(right).0, Some(0), "{right:?}");
+    }
+    let (code, complaint) = check(&["--company", "S9"]);
+    assert!(code == Some(1) && complaint.contains("there is no company S9"), "{complaint}");
+    let (code, complaint) = check(&["--month", "202413"]);
+    assert!(code == Some(2) && complaint.contains("is no account month"), "{complaint}");
+}
+
+#[tokio::test]
 async fn check_reports_a_server_that_is_no_replica() {
     let database = TestDatabase::create("billing", &MIGRATOR).await;
     let url = database.url.as_str();
