@@ -188,7 +188,7 @@ fn fingerprint(filter: &[&str]) -> String {
 
 fn unknown_token() -> Refusal {
     let text = "分页标记不正确，请从第一页重新查询";
-    let fault = Fault::rule("pageToken", "is not the token of a page of this list", text);
+    let fault = Fault::rule("page_token", "is not the token of a page of this list", text);
     Refusal::new(Common::PageInvalid, text).fault(fault)
 }
 

@@ -214,7 +214,7 @@ impl From<Refusal> for Status {
         let mut room = room.saturating_sub(DETAILS_BESIDE_FAULTS + message.len() + words.len());
         details.set_localized_message("zh-CN", words);
         for (index, fault) in refusal.faults.iter().enumerate() {
-            let field = fault.field.to_string();
+            let field = fault.field.proto_path();
             let Some(left) = room.checked_sub(field.len() + fault.description.len() + FRAME) else {
                 let left_out = [("faults", refusal.faults.len()), ("listed", index)];
                 counts.extend(left_out.map(|(name, count)| (name.to_owned(), count.to_string())));
@@ -242,7 +242,8 @@ fn message(refusal: &Refusal) -> String {
     let fits = |listed: usize, text: &str, next: &str| {
         listed < MOST_NAMED_FAULTS && as_header(text) + as_header(next) <= MOST_MESSAGE
     };
-    let listed = list(&mut text, refusal.faults.iter(), "; ", |fault| &fault.description, fits);
+    let listed =
+        list(&mut text, refusal.faults.iter(), "; ", |fault| (fault.field.proto_path(), &fault.description), fits);
     match refusal.faults.len() - listed {
         0 => {}
         more if listed == 0 => text.push_str(&format!("{more} fields are wrong")),
@@ -260,12 +261,13 @@ fn list<'f>(
     text: &mut String,
     faults: impl Iterator<Item = &'f Fault>,
     separator: &str,
-    words: impl Fn(&'f Fault) -> &'f str,
+    words: impl Fn(&'f Fault) -> (String, &'f str),
     fits: impl Fn(usize, &str, &str) -> bool,
 ) -> usize {
     let mut listed = 0;
     for fault in faults {
-        let next = format!("{}{} {}", if listed == 0 { "" } else { separator }, fault.field, words(fault));
+        let (field, words) = words(fault);
+        let next = format!("{}{field} {words}", if listed == 0 { "" } else { separator });
         if !fits(listed, text, &next) {
             break;
         }
@@ -287,7 +289,7 @@ fn words(refusal: &Refusal) -> String {
     let fits = |listed: usize, text: &str, next: &str| {
         listed == 0 || text.len() + next.len() <= MOST_WORDS - "；等共500处错误".len()
     };
-    let listed = list(&mut text, named.iter().copied(), "；", |fault| &fault.text, fits);
+    let listed = list(&mut text, named.iter().copied(), "；", |fault| (fault.field.to_string(), &fault.text), fits);
     if named.len() > listed {
         text.push_str(&format!("；等共{}处错误", named.len()));
     }
@@ -319,6 +321,21 @@ mod tests {
         assert_eq!(details.bad_request().map(|b| b.field_violations.len()), Some(2));
         let words = details.localized_message().map(|m| m.message.clone()).unwrap_or_default();
         assert!(words.contains("COM_SALES_PRICE[7].CAT_ITEM_PRICE 分类项目单价不能为空"), "{words}");
+    }
+
+    #[test]
+    fn developers_are_told_protobuf_names_and_people_documented_ones() {
+        use communal_proto::billing::v1::fields::{sale_package_price_row, update_sale_package_price_request};
+        let field = update_sale_package_price_request::ROWS.at(3).then(sale_package_price_row::PRICE);
+        let status: Status = Refusal::for_faults(vec![Fault::rule(field, "is negative", "单价不能为负数")]).into();
+        let details = status.get_error_details();
+        assert_eq!(status.message(), "FIELD_MALFORMED: rows[3].price is negative");
+        assert_eq!(
+            details.bad_request().map(|b| b.field_violations[0].field.clone()).as_deref(),
+            Some("rows[3].price")
+        );
+        let words = details.localized_message().map(|m| m.message.clone());
+        assert_eq!(words.as_deref(), Some("COM_SALES_PRICE[3].CAT_ITEM_PRICE 单价不能为负数"));
     }
 
     #[test]

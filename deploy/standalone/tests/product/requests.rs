@@ -33,11 +33,11 @@ struct Rows {
 }
 
 impl Rows {
-    /// By documented names, as a refusal names it when each message on the way is the first.
+    /// By protobuf names, as a refusal names it when each message on the way is the first.
     fn name(&self) -> String {
         let step = |(index, field): (usize, &FieldDescriptor)| {
             let row = if field.is_list() && index + 1 < self.path.len() { "[0]" } else { "" };
-            format!("{}{row}", field.json_name())
+            format!("{}{row}", field.name())
         };
         self.path.iter().enumerate().map(step).collect::<Vec<_>>().join(".")
     }

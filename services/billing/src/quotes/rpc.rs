@@ -22,7 +22,7 @@ use communal_proto::billing::v1::{
     StreamFeeQuotesResponse,
 };
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
-use communal_proto::{Checked as _, Checker, Fault};
+use communal_proto::{Checked as _, Checker, Fault, FieldPath};
 use futures::{Stream, stream};
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status, Streaming};
@@ -211,6 +211,6 @@ fn refusal(refusal: &Refusal) -> FeeQuoteRefusal {
     FeeQuoteRefusal {
         reason: refusal.reason().to_owned(),
         text: refusal.text().to_owned(),
-        fields: refusal.fields().map(ToString::to_string).collect(),
+        fields: refusal.fields().map(FieldPath::proto_path).collect(),
     }
 }

@@ -58,7 +58,7 @@ async fn items_are_registered_renamed_and_listed_by_their_company() {
     // Neither its utility nor whether it is a surcharge changes; all or nothing.
     for changed in [category_item(1001, Water, YesNo::No), category_item(1001, Electricity, YesNo::Yes)] {
         let refused = register(&world, RETAIL, vec![category_item(7, Water, YesNo::No), changed]).await.unwrap_err();
-        assert_eq!(fields(&refused), ["items[1].categoryItem"]);
+        assert_eq!(fields(&refused), ["items[1].category_item"]);
         assert_eq!(reason::<()>(Err(refused)), "IDENTIFIER_TAKEN");
     }
     assert_eq!(
@@ -68,7 +68,7 @@ async fn items_are_registered_renamed_and_listed_by_their_company() {
     // A main item is one of the company, of the same utility, and no surcharge.
     for (code, utility, main) in [("1", Electricity, 9), ("1", Water, 1001), ("1", Electricity, 1101)] {
         let refused = register_accounts(&world, RETAIL, vec![account_item(code, utility, main)]).await.unwrap_err();
-        assert_eq!(fields(&refused), ["items[0].mainCategoryItem"]);
+        assert_eq!(fields(&refused), ["items[0].main_category_item"]);
         assert_eq!(reason::<()>(Err(refused)), "CATEGORY_ITEM_NOT_FOUND");
     }
     let foreign = vec![account_item("101001", Electricity, 1001)];
@@ -83,7 +83,7 @@ async fn nodes_are_those_of_a_network_company() {
     register_nodes(&world, NETWORK, vec![given.clone()]).await.unwrap();
     assert_eq!(reason(register_nodes(&world, RETAIL, vec![node("G2", STORE, Water)]).await), "NOT_A_NETWORK_COMPANY");
     let refused = register_nodes(&world, NETWORK, vec![node("G2", STORE, Water)]).await.unwrap_err();
-    assert_eq!(fields(&refused), ["nodes[0].storeId"]);
+    assert_eq!(fields(&refused), ["nodes[0].store_id"]);
     assert_eq!(reason::<()>(Err(refused)), "SUPPLIER_NOT_FOUND");
     assert_eq!(
         reason(register_nodes(&world, NETWORK, vec![node("G1", NETWORK_STORE, Water)]).await),

@@ -27,7 +27,7 @@ async fn a_batch_is_written_once_however_often_and_in_whatever_portions_it_is_se
     let mut other = lines.clone();
     other[7].customer_id = "K999999999999999".into();
     let status = world.import_as(NETWORK, "batch-1", &other).await.unwrap_err();
-    assert_eq!(fields(&status), ["batch.batchId"]);
+    assert_eq!(fields(&status), ["batch.batch_id"]);
     assert_eq!(reason::<()>(Err(status)), "BATCH_REUSED");
     assert_eq!(reason(world.import_as(NETWORK, "batch-1", &lines[..2_499]).await), "BATCH_REUSED");
 }
@@ -56,12 +56,12 @@ async fn every_fault_is_named_by_its_row_over_the_whole_stream_and_nothing_is_wr
     assert_eq!(
         fields(&status),
         [
-            "lines[17].CALC_FEE",
-            "lines[1500].ACCU_PAID_IN_FEE",
-            "lines[1501].ACCU_PAID_IN_FEE",
-            "lines[2000].RETAIL_CO_DID",
-            "lines[2999].BOOK_AID",
-            "lines[2999].ACCOUNT_MONTH",
+            "lines[17].fee",
+            "lines[1500].paid_total",
+            "lines[1501].paid_total",
+            "lines[2000].retail_company_id",
+            "lines[2999].book_id",
+            "lines[2999].account_month",
         ]
     );
     assert!(words(&status).contains("lines[17].CALC_FEE"), "{}", words(&status));
@@ -132,7 +132,7 @@ async fn an_import_brings_its_account_months_in_whatever_order() {
     // What is not accepted makes no partition.
     let far = ReceivableLine { account_month: 202_612, ..line(1, 202_402) };
     let status = world.import_as(NETWORK, "far", &[far]).await.unwrap_err();
-    assert_eq!(fields(&status), ["lines[0].ACCOUNT_MONTH"]);
+    assert_eq!(fields(&status), ["lines[0].account_month"]);
     assert_eq!(months_of_lines(&world).await.len(), 4);
 }
 
@@ -147,7 +147,7 @@ async fn lines_that_exist_are_named_among_the_other_faults_wherever_they_stand()
     lines[6_001] = known[1].clone();
     lines[13_000] = known[2].clone();
     let status = world.import_as(NETWORK, "late", &lines).await.unwrap_err();
-    assert_eq!(fields(&status), ["lines[6000].CALC_FEE", "lines[6001]", "lines[13000]"]);
+    assert_eq!(fields(&status), ["lines[6000].fee", "lines[6001]", "lines[13000]"]);
     lines[6_000].fee = "1.23".into();
     lines[17] = known[0].clone();
     let status = world.import_as(NETWORK, "late", &lines).await.unwrap_err();
@@ -185,7 +185,7 @@ async fn the_first_message_names_the_batch_and_no_other_does() {
     let named = |status: tonic::Status| fields(&status);
     assert_eq!(named(import(vec![]).await.unwrap_err()), ["batch"]);
     assert_eq!(named(import(vec![message(None, lines.clone())]).await.unwrap_err()), ["batch"]);
-    assert_eq!(named(import(vec![message(batch(""), lines.clone())]).await.unwrap_err()), ["batch.batchId"]);
+    assert_eq!(named(import(vec![message(batch(""), lines.clone())]).await.unwrap_err()), ["batch.batch_id"]);
     assert_eq!(named(import(vec![message(batch("a"), vec![])]).await.unwrap_err()), ["lines"]);
     let again = vec![message(batch("a"), lines.clone()), message(batch("a"), vec![line(2, 202_401)])];
     assert_eq!(named(import(again).await.unwrap_err()), ["batch"]);
@@ -207,7 +207,7 @@ async fn reading_stops_after_five_hundred_faults() {
     let world = World::start().await;
     let lines: Vec<_> = (1..=4_000).map(|n| ReceivableLine { fee: String::new(), ..line(n, 202_401) }).collect();
     let status = world.import_as(NETWORK, "hopeless", &lines).await.unwrap_err();
-    assert_eq!(fields(&status).first().map(String::as_str), Some("lines[0].CALC_FEE"));
+    assert_eq!(fields(&status).first().map(String::as_str), Some("lines[0].fee"));
     assert!(status.message().contains("more"), "{}", status.message());
 }
 
@@ -366,11 +366,11 @@ async fn each_company_of_a_line_has_its_role() {
     };
     let cases: [(&str, ReceivableLine, &[&str]); 5] = [
         // A retail company may not put a line into another's arrears.
-        (RETAIL, of(OTHER_RETAIL, RETAIL), &["lines[0].NETWORK_CO_DID"]),
-        (RETAIL, of("N000000000000099", RETAIL), &["lines[0].NETWORK_CO_DID"]),
-        (RETAIL, of(RETAIL, RETAIL), &["lines[0].NETWORK_CO_DID"]),
-        (NETWORK, of(NETWORK, "S000000000000099"), &["lines[0].RETAIL_CO_DID"]),
-        (NETWORK, of(NETWORK, OTHER_NETWORK), &["lines[0].RETAIL_CO_DID"]),
+        (RETAIL, of(OTHER_RETAIL, RETAIL), &["lines[0].network_company_id"]),
+        (RETAIL, of("N000000000000099", RETAIL), &["lines[0].network_company_id"]),
+        (RETAIL, of(RETAIL, RETAIL), &["lines[0].network_company_id"]),
+        (NETWORK, of(NETWORK, "S000000000000099"), &["lines[0].retail_company_id"]),
+        (NETWORK, of(NETWORK, OTHER_NETWORK), &["lines[0].retail_company_id"]),
     ];
     for (n, (tenant, line, expected)) in cases.into_iter().enumerate() {
         let status = world.import_as(tenant, &format!("wrong-{n}"), &[line]).await.unwrap_err();
@@ -395,7 +395,7 @@ async fn stores_and_packages_are_registered_or_declared() {
     };
     let foreign = ReceivableLine { network_store_id: "old".into(), retail_store_id: "old".into(), ..line(1, 202_401) };
     let status = import("old", &foreign, false).await.unwrap_err();
-    assert_eq!(fields(&status), ["lines[0].NET_STORES_AID", "lines[0].RET_STORES_AID", "lines[0].CHARGE_PACK_DID"]);
+    assert_eq!(fields(&status), ["lines[0].network_store_id", "lines[0].retail_store_id", "lines[0].package_id"]);
     import("old", &foreign, true).await.unwrap();
 
     let package_id = world.draft(laddered("居民阶梯")).await;
@@ -404,7 +404,7 @@ async fn stores_and_packages_are_registered_or_declared() {
     let elsewhere =
         ReceivableLine { network_company_id: OTHER_NETWORK.into(), network_store_id: String::new(), ..known };
     let status = import("elsewhere", &elsewhere, false).await.unwrap_err();
-    assert_eq!(fields(&status), ["lines[0].CHARGE_PACK_DID"], "sold in the area of another network company");
+    assert_eq!(fields(&status), ["lines[0].package_id"], "sold in the area of another network company");
 }
 
 #[tokio::test]
@@ -422,33 +422,33 @@ async fn payments_add_up_and_times_follow_one_another() {
         ..settled()
     };
     let cases: [(ReceivableLine, &[&str]); 19] = [
-        (ReceivableLine { settled_month: 0, ..settled() }, &["SETTLE_ACCOUNT_MONTH"]),
-        (ReceivableLine { settled_month: 202_401, ..unpaid() }, &["SETTLE_ACCOUNT_MONTH"]),
-        (ReceivableLine { settled_month: 202_401, ..partly() }, &["SETTLE_ACCOUNT_MONTH"]),
-        (ReceivableLine { settled_month: 202_312, ..settled() }, &["SETTLE_ACCOUNT_MONTH"]),
-        (ReceivableLine { settled_month: 202_405, ..settled() }, &["SETTLE_ACCOUNT_MONTH"]),
+        (ReceivableLine { settled_month: 0, ..settled() }, &["settled_month"]),
+        (ReceivableLine { settled_month: 202_401, ..unpaid() }, &["settled_month"]),
+        (ReceivableLine { settled_month: 202_401, ..partly() }, &["settled_month"]),
+        (ReceivableLine { settled_month: 202_312, ..settled() }, &["settled_month"]),
+        (ReceivableLine { settled_month: 202_405, ..settled() }, &["settled_month"]),
         (
             ReceivableLine { latest_paid: String::new(), ..settled() },
-            &["THE_PAID_IN_FEE", "LAST_PAID_IN_DATE", "LAST_PAID_IN_SID"],
+            &["latest_paid", "previous_paid_date", "previous_payment_id"],
         ),
-        (ReceivableLine { latest_paid_date: 0, ..settled() }, &["THE_PAID_IN_DATE"]),
-        (ReceivableLine { latest_payment_id: String::new(), ..settled() }, &["THE_PAID_IN_SID"]),
+        (ReceivableLine { latest_paid_date: 0, ..settled() }, &["latest_paid_date"]),
+        (ReceivableLine { latest_payment_id: String::new(), ..settled() }, &["latest_payment_id"]),
         (
             ReceivableLine { latest_paid_date: 20_240_201, latest_payment_id: "W1".into(), ..unpaid() },
-            &["THE_PAID_IN_DATE", "THE_PAID_IN_SID"],
+            &["latest_paid_date", "latest_payment_id"],
         ),
-        (ReceivableLine { previous_paid_date: 0, ..partly() }, &["LAST_PAID_IN_DATE"]),
-        (ReceivableLine { previous_payment_id: String::new(), ..partly() }, &["LAST_PAID_IN_SID"]),
-        (ReceivableLine { latest_paid: "100".into(), ..partly() }, &["LAST_PAID_IN_DATE", "LAST_PAID_IN_SID"]),
-        (ReceivableLine { latest_paid: "100.01".into(), ..partly() }, &["THE_PAID_IN_FEE"]),
-        (ReceivableLine { previous_paid_date: 20_240_302, ..partly() }, &["LAST_PAID_IN_DATE"]),
-        (ReceivableLine { latest_paid_date: 20_240_127, ..settled() }, &["THE_PAID_IN_DATE"]),
-        (ReceivableLine { latest_paid_date: 20_240_316, ..settled() }, &["THE_PAID_IN_DATE"]),
-        (ReceivableLine { charge_off_date: 20_240_316, penalty_from: 0, ..unpaid() }, &["OPERATION_DATE"]),
-        (ReceivableLine { account_month: 202_403, ..unpaid() }, &["ACCOUNT_MONTH"]),
+        (ReceivableLine { previous_paid_date: 0, ..partly() }, &["previous_paid_date"]),
+        (ReceivableLine { previous_payment_id: String::new(), ..partly() }, &["previous_payment_id"]),
+        (ReceivableLine { latest_paid: "100".into(), ..partly() }, &["previous_paid_date", "previous_payment_id"]),
+        (ReceivableLine { latest_paid: "100.01".into(), ..partly() }, &["latest_paid"]),
+        (ReceivableLine { previous_paid_date: 20_240_302, ..partly() }, &["previous_paid_date"]),
+        (ReceivableLine { latest_paid_date: 20_240_127, ..settled() }, &["latest_paid_date"]),
+        (ReceivableLine { latest_paid_date: 20_240_316, ..settled() }, &["latest_paid_date"]),
+        (ReceivableLine { charge_off_date: 20_240_316, penalty_from: 0, ..unpaid() }, &["charge_off_date"]),
+        (ReceivableLine { account_month: 202_403, ..unpaid() }, &["account_month"]),
         (
             ReceivableLine { start_date: 20_240_129, penalty_from: 20_240_127, ..unpaid() },
-            &["STARTUP_DATE", "LIQ_DAMA_LEVY_DATE"],
+            &["start_date", "penalty_from"],
         ),
     ];
     for (n, (line, expected)) in cases.into_iter().enumerate() {
@@ -515,7 +515,7 @@ async fn a_batch_of_which_a_line_was_paid_stays() {
     world.pay_line("A000000000000008", "7.49", "W2", 3).await.unwrap();
     let status = take_back(&world, NETWORK, "paid-since").await.unwrap_err();
     assert!(words(&status).contains('2'), "{}", words(&status));
-    assert_eq!(fields(&status), ["batchId"]);
+    assert_eq!(fields(&status), ["batch_id"]);
     assert_eq!(reason::<()>(Err(status)), "BATCH_TOUCHED");
     assert_eq!(lines_stored(&world).await, 100);
     assert!(world.import_as(NETWORK, "paid-since", &lines).await.unwrap().replayed, "and it is still the batch it was");
@@ -542,7 +542,7 @@ async fn an_import_of_another_companys_lines_is_refused_and_its_lines_are_not_re
     let world = World::start().await;
     world.import_as(RETAIL, "own", &[line(1, 202_401)]).await.unwrap();
     let status = world.import_as(OTHER_RETAIL, "probe", &[line(1, 202_401)]).await.unwrap_err();
-    assert_eq!(fields(&status), ["lines[0].RETAIL_CO_DID"]);
+    assert_eq!(fields(&status), ["lines[0].retail_company_id"]);
     assert_eq!(world.arrears(OTHER_RETAIL, ArrearsFilter::default()).await.unwrap(), []);
 }
 

@@ -156,18 +156,18 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
     let refused = bring(&world, RETAIL, "b1", &wrong).await.unwrap_err();
     let named = fields(&refused);
     for field in [
-        "customers[0].CUSTOMER_DID",
-        "customers[1].ACC_CERT_INFO",
-        "userAccounts[2].account.CUSTOMER_DID",
-        "settlementAccounts[3].meterPoint.SETTLE_METERAGE.BOOK_AID",
-        "settlementAccounts[4].meterPoint.SETTLE_METERAGE.MAIN_PACK_DID",
-        "settlementAccounts[5].archivedOn",
-        "settlementAccounts[6].ACCOUNT_MONTH",
-        "meters[7].registers[0].LAST_METER_READ",
+        "customers[0].customer_id",
+        "customers[1].certificate_number",
+        "user_accounts[2].account.customer_id",
+        "settlement_accounts[3].meter_point.book_id",
+        "settlement_accounts[4].meter_point.main_package_id",
+        "settlement_accounts[5].archived_on",
+        "settlement_accounts[6].account_month",
+        "meters[7].registers[0].last_reading",
         "meters[8].registers",
-        "meters[9].meter.DEVICE_TYPE",
-        "meters[10].meter.BUSINESS_HALL_AID",
-        "meters[11].SETTLEMENT_AID",
+        "meters[9].meter.meter_kind",
+        "meters[10].meter.store_id",
+        "meters[11].settlement_account_id",
     ] {
         let rest = field.split('.').next_back().unwrap();
         let row = field.split('.').next().unwrap();
@@ -178,7 +178,7 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
     let mut without = rows(&network, 1..=2);
     without.meters.pop();
     let refused = bring(&world, RETAIL, "b1", &without).await.unwrap_err();
-    assert!(fields(&refused)[0].starts_with("settlementAccounts[1]"), "{:?}", fields(&refused));
+    assert!(fields(&refused)[0].starts_with("settlement_accounts[1]"), "{:?}", fields(&refused));
     nothing_is_written(&world).await;
 }
 
@@ -249,8 +249,7 @@ async fn what_exists_already_is_refused_and_a_company_brings_its_own() {
     // Another company has the same certificates, and none of the books and packages.
     bring(&world, OTHER_RETAIL, "b1", &brought).await.unwrap();
     let refused = fields(&bring(&world, OTHER_RETAIL, "b2", &rows(&network, 1..=1)).await.unwrap_err());
-    for field in ["customers[0]", "settlementAccounts[0].SETTLE_METERAGE.BOOK_AID", "meters[0].meter.BUSINESS_HALL_AID"]
-    {
+    for field in ["customers[0]", "settlement_accounts[0].meter_point.book_id", "meters[0].meter.store_id"] {
         assert!(refused.iter().any(|named| named == field), "{field} in {refused:?}");
     }
 }

@@ -511,7 +511,7 @@ async fn stores_are_registered_renamed_and_listed_by_their_company() {
     };
     register(vec![store(STORE, "新名"), store("H000000000000009", "新店")]).await.unwrap();
     let twice = register(vec![store("H8", "一"), store("H8", "二")]).await.unwrap_err();
-    assert_eq!(fields(&twice), ["stores[1].storeId"]);
+    assert_eq!(fields(&twice), ["stores[1].store_id"]);
     let list = |tenant| {
         let mut suppliers = world.suppliers(caller(tenant));
         async move { suppliers.list_stores(ListStoresRequest {}).await.unwrap().into_inner().stores }

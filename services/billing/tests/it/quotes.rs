@@ -379,52 +379,52 @@ async fn faults_are_named_by_their_fields() {
     };
     let retro: fn(&mut QuotedAccount) = |a| a.run_kind = NormalRetroType::Retro.into();
     let cases = [
-        (of_package(|p| p.package_kind = 0), "package.CHARGE_PACK_TYPE"),
+        (of_package(|p| p.package_kind = 0), "package.package_kind"),
         (of_package(|p| p.prices.clear()), "package.prices"),
-        (of_package(|p| p.prices[0].price.clear()), "package.prices[0].CAT_ITEM_PRICE"),
-        (of_package(|p| p.prices[0].price = "-1".into()), "package.prices[0].CAT_ITEM_PRICE"),
-        (of_package(|p| p.prices[1].period = 1), "package.prices[1].TIME_SHARING_TYPE"),
+        (of_package(|p| p.prices[0].price.clear()), "package.prices[0].price"),
+        (of_package(|p| p.prices[0].price = "-1".into()), "package.prices[0].price"),
+        (of_package(|p| p.prices[1].period = 1), "package.prices[1].period"),
         (of_package(|p| p.prices[1].period = 2), "package.prices[1]"),
-        (of_package(|p| p.prices[1].tier = 9), "package.prices[1].LADDER_LEVEL_TYPE"),
-        (of_package(|p| p.prices[1].tier = 0), "package.prices[1].LADDER_LEVEL_TYPE"),
-        (of_package(|p| p.prices[1].season = 3), "package.prices[1].ABUNDANCE_TYPE"),
-        (of_package(|p| p.prices[1].heat_basis = 2), "package.prices[1].HEAT_CHARGE_TYPE"),
-        (of_package(|p| p.prices[1].upper_limit = 3000), "package.prices[1].LADDER_UPPER_LIMIT"),
-        (of_package(|p| p.heat_basis = 4), "package.HEAT_CHARGE_TYPE"),
-        (of_package(|p| p.vacancy_ratio = "1.1".into()), "package.vacancyRatio"),
-        (of_account(|a| a.account_month = 0), "account.ACCOUNT_MONTH"),
-        (of_account(|a| a.account_month = 202_613), "account.ACCOUNT_MONTH"),
-        (of_account(|a| a.year_quantity = "1.001".into()), "account.ACCU_YEAR_CONS"),
-        (of_account(|a| a.registers[0].register = 0), "account.registers[0].READINGS_TYPE"),
-        (of_account(|a| a.registers[2].added_quantity = "1".into()), "account.registers[2].READINGS_TYPE"),
+        (of_package(|p| p.prices[1].tier = 9), "package.prices[1].tier"),
+        (of_package(|p| p.prices[1].tier = 0), "package.prices[1].tier"),
+        (of_package(|p| p.prices[1].season = 3), "package.prices[1].season"),
+        (of_package(|p| p.prices[1].heat_basis = 2), "package.prices[1].heat_basis"),
+        (of_package(|p| p.prices[1].upper_limit = 3000), "package.prices[1].upper_limit"),
+        (of_package(|p| p.heat_basis = 4), "package.heat_basis"),
+        (of_package(|p| p.vacancy_ratio = "1.1".into()), "package.vacancy_ratio"),
+        (of_account(|a| a.account_month = 0), "account.account_month"),
+        (of_account(|a| a.account_month = 202_613), "account.account_month"),
+        (of_account(|a| a.year_quantity = "1.001".into()), "account.year_quantity"),
+        (of_account(|a| a.registers[0].register = 0), "account.registers[0].register"),
+        (of_account(|a| a.registers[2].added_quantity = "1".into()), "account.registers[2].register"),
         (of_account(|a| a.registers[1].register = 1), "account.registers[1]"),
-        (of_account(|a| a.registers[1].quantity.clear()), "account.registers[1].THE_METER_READ"),
-        (of_account(|a| a.registers[1].digits = 5), "account.registers[1].THE_CHARGE_CONS"),
+        (of_account(|a| a.registers[1].quantity.clear()), "account.registers[1].reading"),
+        (of_account(|a| a.registers[1].digits = 5), "account.registers[1].quantity"),
         (
             of_account(|a| {
                 a.stopped_from = 20_260_110;
                 a.resupplied_from = 20_260_109;
             }),
-            "account.RESUPPLY_DATE",
+            "account.resupplied_from",
         ),
         (
             of_account(|a| {
                 a.supplied_from = 20_260_110;
                 a.supplied_until = 20_260_109;
             }),
-            "account.suppliedUntil",
+            "account.supplied_until",
         ),
-        (of_register(|r| r.reading = "99".into()), "account.registers[0].TURN_UPSIDE_TYPE"),
-        (of_register(|r| r.reading = "1000".into()), "account.registers[0].THE_METER_READ"),
-        (of_register(|r| r.turn = TurnUpsideType::Backwards.into()), "account.registers[0].TURN_UPSIDE_TYPE"),
+        (of_register(|r| r.reading = "99".into()), "account.registers[0].turn"),
+        (of_register(|r| r.reading = "1000".into()), "account.registers[0].reading"),
+        (of_register(|r| r.turn = TurnUpsideType::Backwards.into()), "account.registers[0].turn"),
         (
             of_register(|r| {
                 r.turn = TurnUpsideType::Rollover.into();
                 r.digits = 0;
             }),
-            "account.registers[0].METER_BIT",
+            "account.registers[0].digits",
         ),
-        (of_register(|r| r.multiplier = "0".into()), "account.registers[0].CHARGE_METER_RATE"),
+        (of_register(|r| r.multiplier = "0".into()), "account.registers[0].multiplier"),
     ];
     for ((package, account), field) in cases {
         let status = quote(&world, package, account).await.unwrap_err();
@@ -453,17 +453,17 @@ async fn tiers_that_do_not_touch_are_named() {
         package
     };
     let cases = [
-        (with(|p| p[0].lower_limit = 1), "package.prices[0].LADDER_LOWER_LIMIT"),
-        (with(|p| p[1].lower_limit = 2900), "package.prices[1].LADDER_LOWER_LIMIT"),
-        (with(|p| p[1].upper_limit = 100), "package.prices[1].LADDER_UPPER_LIMIT"),
-        (with(|p| p[1].upper_limit = 0), "package.prices[2].LADDER_UPPER_LIMIT"),
+        (with(|p| p[0].lower_limit = 1), "package.prices[0].lower_limit"),
+        (with(|p| p[1].lower_limit = 2900), "package.prices[1].lower_limit"),
+        (with(|p| p[1].upper_limit = 100), "package.prices[1].upper_limit"),
+        (with(|p| p[1].upper_limit = 0), "package.prices[2].upper_limit"),
         (with(|p| p.swap(0, 1)), ""),
         (
             with(|p| {
                 p.swap(0, 1);
                 p[1].upper_limit = 2879;
             }),
-            "package.prices[1].LADDER_UPPER_LIMIT",
+            "package.prices[1].upper_limit",
         ),
     ];
     for (package, field) in cases {
@@ -525,7 +525,7 @@ async fn a_refusal_does_not_end_a_stream() {
     let answers = streamed(&world, requests).await.unwrap();
     let refused = |row: usize| answers[row].refusal.clone().map(|refusal| (refusal.reason, refusal.fields.join(" ")));
     assert_eq!(refused(0), Some(("QUOTED_PACKAGES".into(), String::new())));
-    assert_eq!(refused(2), Some(("FIELD_MALFORMED".into(), "account.ACCU_YEAR_CONS".into())));
+    assert_eq!(refused(2), Some(("FIELD_MALFORMED".into(), "account.year_quantity".into())));
     assert_eq!(refused(5), Some(("FIELD_MISSING".into(), "package".into())));
     assert_eq!([1, 3, 4, 6, 7].map(refused), [const { None }; 5]);
     let total = |quote: &FeeQuote| match quote.outcome.clone().unwrap() {

@@ -283,7 +283,7 @@ async fn a_stream_of_readings_is_entered_all_or_none_or_what_fits_of_it() {
         vec![total(0, "120"), read("M1", ReadingsType::Total, "1"), total(2, "")],
     ];
     let refused = world.read_meters(RETAIL, of_company(), faulty.clone()).await.unwrap_err();
-    let rows = [(1, "TURN_UPSIDE_TYPE"), (2, "READINGS_TYPE"), (3, "DEVICE_DID"), (4, "THE_METER_READ")];
+    let rows = [(1, "turn"), (2, "register"), (3, "meter_id"), (4, "reading")];
     assert_eq!(fields(&refused), rows.map(|(row, field)| format!("readings[{row}].{field}")));
     assert_eq!(reason::<()>(Err(refused)), "FIELD_MALFORMED");
     assert_eq!(world.rows("point_reading").await.len(), 0);
@@ -309,7 +309,7 @@ async fn a_stream_of_readings_is_entered_all_or_none_or_what_fits_of_it() {
     let (pending, _) = world.pending(RETAIL, &network.book_id, ALL).await;
     assert!(pending.iter().all(|register| register.quantity == "30.00") && pending.len() == 4);
     let refused = world.read_meters(RETAIL, of(&other, false), all.clone()).await.unwrap_err();
-    assert_eq!(fields(&refused)[0], "readings[0].DEVICE_DID");
+    assert_eq!(fields(&refused)[0], "readings[0].meter_id");
     assert_eq!(reason(world.read_meters(RETAIL, of("B1", false), all.clone()).await), "BOOK_NOT_FOUND");
     assert_eq!(reason(world.read_meters(RETAIL, of(&"B".repeat(17), false), all.clone()).await), "FIELD_MALFORMED");
     for nothing in [vec![], vec![vec![]]] {

@@ -8,6 +8,7 @@ use communal_kit::clock::Clock;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::{begin_in_tenant, begin_stream, next};
+use communal_proto::FieldPath;
 use communal_proto::community::v1::quote_service_server::QuoteService;
 use communal_proto::community::v1::{
     QuoteFeeRequest, QuoteFeeResponse, QuoteRefusal, Reason, StreamQuotesRequest, StreamQuotesResponse,
@@ -88,7 +89,7 @@ async fn answer(
         Err(refusal) => Outcome::Refusal(QuoteRefusal {
             reason: refusal.reason().to_owned(),
             text: refusal.text().to_owned(),
-            fields: refusal.fields().map(ToString::to_string).collect(),
+            fields: refusal.fields().map(FieldPath::proto_path).collect(),
         }),
     };
     StreamQuotesResponse { row, outcome: Some(outcome) }

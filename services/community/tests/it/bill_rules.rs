@@ -130,7 +130,7 @@ async fn a_rule_is_moved_finished_and_deleted_with_its_bills() {
     assert_eq!(billed(&caller).await, four);
     assert_eq!(caller.list_pay_fee_rule(rules()).await.unwrap().data[0].cur_year_month, "2024-04-15");
     let too_early = UpdatePayFeeRuleRequest { cur_year_month: "2024-01-14".into(), ..change(&id) };
-    assert_eq!(fields(caller.update_pay_fee_rule(too_early).await), ["curYearMonth"]);
+    assert_eq!(fields(caller.update_pay_fee_rule(too_early).await), ["cur_year_month"]);
     let billed_beyond = UpdatePayFeeRuleRequest { max_time: "2024-04-13".into(), ..change(&id) };
     assert_eq!(refusal(caller.update_pay_fee_rule(billed_beyond).await).0, "BILLED_BEYOND");
     assert_eq!(

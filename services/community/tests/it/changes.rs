@@ -57,11 +57,11 @@ async fn times_move_where_no_payment_contradicts() {
     assert_eq!((fee.start_time.as_str(), fee.end_time.as_str()), ("2024-01-15 00:00:00", "2024-02-15 00:00:00"));
     // Due to 14 April: February and March periods.
     assert_eq!((fee.max_end_time.as_str(), fee.amount_owed.as_str()), ("2024-12-31 23:59:59", "500.00"));
-    assert_eq!(fields(caller.update_fee(times(&id, "2024-02-01", "2024-01-01", "2024-12-31")).await), ["endTime"]);
-    assert_eq!(fields(caller.update_fee(times(&id, "2024-01-01", "2024-03-01", "2024-02-28")).await), ["maxEndTime"]);
+    assert_eq!(fields(caller.update_fee(times(&id, "2024-02-01", "2024-01-01", "2024-12-31")).await), ["end_time"]);
+    assert_eq!(fields(caller.update_fee(times(&id, "2024-01-01", "2024-03-01", "2024-02-28")).await), ["max_end_time"]);
     // It stays within the validity of its item.
-    assert_eq!(fields(caller.update_fee(times(&id, "2051-01-01", "2051-01-01", "2051-12-31")).await), ["startTime"]);
-    assert_eq!(fields(caller.update_fee(times(&id, "2023-01-01", "2023-01-01", "2023-12-31")).await), ["maxEndTime"]);
+    assert_eq!(fields(caller.update_fee(times(&id, "2051-01-01", "2051-01-01", "2051-12-31")).await), ["start_time"]);
+    assert_eq!(fields(caller.update_fee(times(&id, "2023-01-01", "2023-01-01", "2023-12-31")).await), ["max_end_time"]);
     let unknown = caller.update_fee(times("909", "2024-01-01", "2024-01-01", "2024-12-31")).await;
     assert_eq!(refusal(unknown), refused("FEE_NOT_FOUND", "未查询到费用信息 或查询到多条"));
 
@@ -72,7 +72,7 @@ async fn times_move_where_no_payment_contradicts() {
     let unpaid = caller.update_fee(times(&id, "2024-01-01", "2024-03-01", "2024-12-31")).await;
     assert_eq!(refusal(unpaid).0, "PAYMENTS_CONTRADICT");
     let cut = caller.update_fee(times(&id, "2024-01-01", "2024-02-01", "2024-01-30")).await;
-    assert_eq!(fields(cut), ["maxEndTime"]);
+    assert_eq!(fields(cut), ["max_end_time"]);
     caller.update_fee(times(&id, "2024-01-01", "2024-02-01", "2024-06-30")).await.unwrap();
     // Cut to the last paid day, the fee is over.
     caller.update_fee(times(&id, "2024-01-01", "2024-02-01", "2024-01-31")).await.unwrap();

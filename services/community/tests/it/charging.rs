@@ -102,15 +102,15 @@ async fn a_room_is_charged_once_with_its_owner_of_the_day() {
     let nothing = caller.save_room_create_fee(charge_room("929", "R1")).await;
     assert_eq!(refusal(nothing), refused("FEE_ITEM_NOT_FOUND", "当前费用项ID不存在或存在多条929"));
     let backwards = SaveRoomCreateFeeRequest { end_time: "2023-12-31".into(), ..charge_room(&item, "R1") };
-    assert_eq!(fields(caller.save_room_create_fee(backwards).await), ["endTime"]);
+    assert_eq!(fields(caller.save_room_create_fee(backwards).await), ["end_time"]);
     let late = SaveRoomCreateFeeRequest { start_time: "2051-01-01".into(), ..charge_room(&item, "R1") };
-    assert_eq!(fields(caller.save_room_create_fee(late).await), ["startTime"]);
+    assert_eq!(fields(caller.save_room_create_fee(late).await), ["start_time"]);
     let early = SaveRoomCreateFeeRequest {
         start_time: "2023-01-01".into(),
         end_time: "2023-12-31".into(),
         ..charge_room(&item, "R1")
     };
-    assert_eq!(fields(caller.save_room_create_fee(early).await), ["endTime"]);
+    assert_eq!(fields(caller.save_room_create_fee(early).await), ["end_time"]);
 
     caller.set(&[("ALLOW_DUPLICATE_FEE", "ON")]).await.unwrap();
     caller.save_room_create_fee(charge_room(&item, "R1")).await.unwrap();

@@ -333,7 +333,7 @@ async fn lists_are_filtered_as_documented() {
     service.advance(TimeDelta::seconds(-1));
     assert_eq!(names(&|r| r.valid = "1".into()).await, format!("{third} {second} {first}"));
     let odd = ListFeeConfigsRequest { payment_cycle: "x".into(), ..list() };
-    assert_eq!(fields(caller.list(odd).await), ["paymentCycle"]);
+    assert_eq!(fields(caller.list(odd).await), ["payment_cycle"]);
 }
 
 #[tokio::test]

@@ -56,19 +56,19 @@ async fn all_rows_or_none() {
     let id = service.item("物业费").await;
     let strangers = [rooms[0].clone(), "NOBODY".into(), rooms[1].clone(), "NOBODY2".into()];
     let outcome = caller.charge(&id, &strangers).await;
-    assert_eq!(fields(outcome.clone()), ["fees[1].payerObjId", "fees[3].payerObjId"]);
+    assert_eq!(fields(outcome.clone()), ["fees[1].payer_obj_id", "fees[3].payer_obj_id"]);
     assert_eq!(refusal(outcome), refused("PAYER_OBJECT_NOT_FOUND", "付费对象NOBODY不存在"));
-    assert_eq!(fields(caller.bill(&id, &strangers).await), ["rules[1].payerObjId", "rules[3].payerObjId"]);
+    assert_eq!(fields(caller.bill(&id, &strangers).await), ["rules[1].payer_obj_id", "rules[3].payer_obj_id"]);
 
     let mut request = fees(&id, &rooms);
     request.fees[1].deadline_time = "2023-12-31".into();
-    assert_eq!(fields(caller.create_fees(request).await), ["fees[1].deadlineTime"]);
+    assert_eq!(fields(caller.create_fees(request).await), ["fees[1].deadline_time"]);
     let mut request = fees(&id, &rooms);
     request.fees[0].start_time = "2051-01-01".into();
-    assert_eq!(fields(caller.create_fees(request).await), ["fees[0].startTime"]);
+    assert_eq!(fields(caller.create_fees(request).await), ["fees[0].start_time"]);
     let mut request = fees(&id, &rooms);
     request.fees[1].start_time = "soon".into();
-    assert_eq!(fields(caller.create_fees(request).await), ["fees[1].startTime"]);
+    assert_eq!(fields(caller.create_fees(request).await), ["fees[1].start_time"]);
     assert_eq!(refusal(caller.create_fees(fees(&id, &[])).await).0, "FIELD_MISSING");
     assert_eq!(
         refusal(caller.charge("920000000000000009", &rooms).await),
@@ -115,11 +115,11 @@ async fn pages_by_key_cover_everything_once() {
     let foreign = ListFeesRequest { config_id: other.clone(), ..asked.clone() };
     assert_eq!(refusal(caller.fees(foreign).await).0, "PAGE_INVALID");
     let nonsense = ListFeesRequest { page_token: "nonsense".into(), ..list_fees(&id) };
-    assert_eq!(fields(caller.fees(nonsense).await), ["pageToken"]);
+    assert_eq!(fields(caller.fees(nonsense).await), ["page_token"]);
     let all = ListFeesRequest { page_size: 0, config_id: String::new(), ..list_fees("") };
     assert_eq!(caller.fees(all).await.unwrap().fees.len(), 51);
     let of_a_room = ListFeesRequest { payer_obj_id: rooms[0].clone(), ..list_fees("") };
     assert_eq!(caller.fees(of_a_room).await.unwrap().fees.len(), 3);
     let too_many = ListFeesRequest { page_size: 1_001, ..list_fees(&id) };
-    assert_eq!(fields(caller.fees(too_many).await), ["pageSize"]);
+    assert_eq!(fields(caller.fees(too_many).await), ["page_size"]);
 }

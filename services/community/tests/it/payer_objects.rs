@@ -33,9 +33,9 @@ async fn a_payer_object_that_exists_is_replaced() {
     assert_eq!((first.built_up_area.as_str(), first.room_rent.as_str()), ("", ""));
 
     let twice = caller.register(HOME, vec![room("R3"), room("R3")]).await;
-    assert_eq!(fields(twice), ["payerObjects[1].payerObjId"]);
+    assert_eq!(fields(twice), ["payer_objects[1].payer_obj_id"]);
     let negative = caller.register(HOME, vec![PayerObject { built_up_area: "-1".into(), ..room("R3") }]).await;
-    assert_eq!(fields(negative), ["payerObjects[0].builtUpArea"]);
+    assert_eq!(fields(negative), ["payer_objects[0].built_up_area"]);
     assert_eq!(service.count("SELECT count(*) FROM payer_object").await, 2);
 }
 
@@ -114,11 +114,11 @@ async fn everything_that_amounts_need_is_kept() {
     let stranger = caller.register(HOME, vec![contract("C2", &["R9"])]).await;
     assert_eq!(refusal(stranger), refused("PAYER_OBJECT_NOT_FOUND", "合同C2的房屋R9不存在"));
     let two_names = caller.register(HOME, vec![owned("R2", "王五"), owned("R3", "赵六")]).await;
-    assert_eq!(fields(two_names), ["payerObjects[1].ownerName"]);
+    assert_eq!(fields(two_names), ["payer_objects[1].owner_name"]);
     let nameless = PayerObject { owner_id: "O2".into(), ..room("R4") };
-    assert_eq!(fields(caller.register(HOME, vec![nameless]).await), ["payerObjects[0].ownerName"]);
+    assert_eq!(fields(caller.register(HOME, vec![nameless]).await), ["payer_objects[0].owner_name"]);
     let with_rooms = PayerObject { room_ids: vec!["R1".into()], ..room("R4") };
-    assert_eq!(fields(caller.register(HOME, vec![with_rooms]).await), ["payerObjects[0].roomIds"]);
+    assert_eq!(fields(caller.register(HOME, vec![with_rooms]).await), ["payer_objects[0].room_ids"]);
     assert_eq!(service.count("SELECT count(*) FROM payer_object").await, 3);
 }
 
@@ -145,15 +145,18 @@ async fn a_community_moves_in_whole_or_not_at_all() {
         messages
     };
     // Rows are counted over the whole stream.
-    assert_eq!(fields(caller.import(faulty(|o| o.name.clear())).await), ["payerObjects[2002].name"]);
+    assert_eq!(fields(caller.import(faulty(|o| o.name.clear())).await), ["payer_objects[2002].name"]);
     assert_eq!(
         fields(caller.import(faulty(|o| o.payer_obj_id = "R5".into())).await),
-        ["payerObjects[2002].payerObjId"]
+        ["payer_objects[2002].payer_obj_id"]
     );
-    assert_eq!(fields(caller.import(faulty(|o| o.owner_name = "赵六".into())).await), ["payerObjects[2002].ownerName"]);
+    assert_eq!(
+        fields(caller.import(faulty(|o| o.owner_name = "赵六".into())).await),
+        ["payer_objects[2002].owner_name"]
+    );
     let mut backwards = good();
     backwards[1].readings.push(reading("R1", &item, ("9", "8.5")));
-    assert_eq!(fields(caller.import(backwards).await), ["readings[1].curDegrees"]);
+    assert_eq!(fields(caller.import(backwards).await), ["readings[1].cur_degrees"]);
     let mut unknown = good();
     unknown[1].readings.push(reading("R1", "929", ("8", "9")));
     assert_eq!(refusal(caller.import(unknown).await), refused("FEE_ITEM_NOT_FOUND", "费用项929不存在"));
@@ -185,7 +188,7 @@ async fn a_reading_that_comes_again_is_replaced() {
     }
     assert_eq!(service.count("SELECT sum(cur_degrees)::int8 FROM meter_reading").await, 121);
     let twice = vec![reading("ROOM000000", &item, ("1", "2")), reading("ROOM000000", &item, ("1", "3"))];
-    assert_eq!(fields(caller.read_meters(twice).await), ["readings[1].curReadingTime"]);
+    assert_eq!(fields(caller.read_meters(twice).await), ["readings[1].cur_reading_time"]);
     let unknown = caller.read_meters(vec![reading("NOBODY", &item, ("1", "2"))]).await;
     assert_eq!(refusal(unknown), refused("PAYER_OBJECT_NOT_FOUND", "付费对象NOBODY不存在"));
 }

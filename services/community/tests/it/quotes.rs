@@ -262,28 +262,28 @@ async fn faults_are_named_by_their_fields() {
     assert_eq!(fields(caller.quote(empty).await), ["item", "payer", "fee"]);
     let span = |from: &str, to: &str| QuotedSpan { start_time: from.into(), end_time: to.into() };
     let cases = [
-        (with_item(|item| item.square_price.clear()), "item.squarePrice"),
-        (with_item(|item| item.square_price = "-1".into()), "item.squarePrice"),
-        (with_item(|item| item.additional_amount = "0.00001".into()), "item.additionalAmount"),
-        (with_item(|item| item.payment_cycle = 0), "item.paymentCycle"),
-        (with_item(|item| item.end_time = "2050-02-30".into()), "item.endTime"),
-        (with_item(|item| item.computing_formula = 0), "item.computingFormula"),
-        (with_item(|item| item.computing_formula_text.clear()), "item.computingFormulaText"),
-        (with_item(|item| item.computing_formula_text = "R*2.5+Y".into()), "item.computingFormulaText"),
-        (with_payer(|payer| payer.payer_obj_type = PayerObjectType::Listing.into()), "payer.payerObjType"),
+        (with_item(|item| item.square_price.clear()), "item.square_price"),
+        (with_item(|item| item.square_price = "-1".into()), "item.square_price"),
+        (with_item(|item| item.additional_amount = "0.00001".into()), "item.additional_amount"),
+        (with_item(|item| item.payment_cycle = 0), "item.payment_cycle"),
+        (with_item(|item| item.end_time = "2050-02-30".into()), "item.end_time"),
+        (with_item(|item| item.computing_formula = 0), "item.computing_formula"),
+        (with_item(|item| item.computing_formula_text.clear()), "item.computing_formula_text"),
+        (with_item(|item| item.computing_formula_text = "R*2.5+Y".into()), "item.computing_formula_text"),
+        (with_payer(|payer| payer.payer_obj_type = PayerObjectType::Listing.into()), "payer.payer_obj_type"),
         (with_payer(|payer| payer.rooms.clear()), "payer.rooms"),
         (with_payer(|payer| payer.payer_obj_type = PayerObjectType::Car.into()), "payer.rooms"),
         (with_payer(|payer| payer.rooms[0].layer = "1.5".into()), "payer.rooms[0].layer"),
-        (with_fee(|fee| fee.end_time = "2023-12-31".into()), "fee.endTime"),
-        (with_fee(|fee| fee.paid_spans = vec![span("2024-03-31", "2024-03-01")]), "fee.paidSpans"),
-        (with_fee(|fee| fee.bill_span = Some(span("2024-03-31", "2024-03-01"))), "fee.billSpan.endTime"),
-        (with_fee(|fee| fee.bill_span = Some(span("2023-12-01", "2024-03-01"))), "fee.billSpan.startTime"),
+        (with_fee(|fee| fee.end_time = "2023-12-31".into()), "fee.end_time"),
+        (with_fee(|fee| fee.paid_spans = vec![span("2024-03-31", "2024-03-01")]), "fee.paid_spans"),
+        (with_fee(|fee| fee.bill_span = Some(span("2024-03-31", "2024-03-01"))), "fee.bill_span.end_time"),
+        (with_fee(|fee| fee.bill_span = Some(span("2023-12-01", "2024-03-01"))), "fee.bill_span.start_time"),
         (QuoteFeeRequest { cycles: "0".into(), ..asked() }, "cycles"),
         (QuoteFeeRequest { cycles: "1.00001".into(), ..asked() }, "cycles"),
         (QuoteFeeRequest { amount: "10.001".into(), ..asked() }, "amount"),
         (QuoteFeeRequest { cycles: "1".into(), amount: "10".into(), ..asked() }, "amount"),
-        (QuoteFeeRequest { start_time: "2024-02-01".into(), ..asked() }, "endTime"),
-        (QuoteFeeRequest { start_time: "2024-02-02".into(), end_time: "2024-02-01".into(), ..asked() }, "endTime"),
+        (QuoteFeeRequest { start_time: "2024-02-01".into(), ..asked() }, "end_time"),
+        (QuoteFeeRequest { start_time: "2024-02-02".into(), end_time: "2024-02-01".into(), ..asked() }, "end_time"),
     ];
     for (request, field) in cases {
         assert_eq!(fields(caller.quote(request).await), [field]);
@@ -307,7 +307,7 @@ async fn a_stream_answers_each_request_in_its_order_and_a_refusal_does_not_end_i
     for answer in answers {
         let expected = match answer.row {
             3 => refusal_of("AMOUNT_UNKNOWN", "公式第8个字符处：X没有取值", &[]),
-            5 => refusal_of("FIELD_MALFORMED", "计费单价不能小于0", &["quote.item.squarePrice"]),
+            5 => refusal_of("FIELD_MALFORMED", "计费单价不能小于0", &["quote.item.square_price"]),
             7 => refusal_of("TENANT_REFUSED", "无权访问", &[]),
             _ => Outcome::Quote(unary.clone()),
         };

@@ -253,7 +253,7 @@ async fn a_faulty_request_names_its_fields() {
     let refused = IdentityServiceClient::new(service.channel().await).add_channel(request).await.unwrap_err();
     let fields: Vec<_> =
         refused.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
-    assert_eq!(fields, ["channelId", "name", "proof", "validDays"]);
+    assert_eq!(fields, ["channel_id", "name", "proof", "valid_days"]);
     assert_eq!(service.list(&credentials("admin", ADMIN_KEY)).await.unwrap().len(), 2);
 }
 

@@ -270,10 +270,23 @@ pub async fn one_of_32<F: Future<Output = Result<(), Status>>>(call: impl Fn(usi
     assert!(outcomes.into_iter().filter(Result::is_err).all(|outcome| reason(outcome) == refusal));
 }
 
-/// The faulty fields that a refusal names.
-pub fn fields(status: &Status) -> Vec<String> {
+/// The faulty fields that a refusal names by their protobuf names.
+pub fn proto_fields(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
     details.bad_request().map(|b| b.field_violations.iter().map(|v| v.field.clone()).collect()).unwrap_or_default()
+}
+
+/// The faulty fields that a refusal names: by the documented names that its message for people has, and by their protobuf
+/// names where no document names them.
+pub fn fields(status: &Status) -> Vec<String> {
+    let words = words(status);
+    let mut documented = words
+        .split('；')
+        .filter_map(|fault| fault.split_once(' '))
+        .map(|(field, _)| field.to_owned())
+        .filter(|field| field.starts_with(|first: char| first.is_ascii_uppercase()));
+    let named = |field: String| if field.starts_with("x-") { field } else { documented.next().unwrap_or(field) };
+    proto_fields(status).into_iter().map(named).collect()
 }
 
 /// The Chinese text of a refusal.
