@@ -42,11 +42,13 @@ impl From<IdentityError> for Refusal {
     fn from(error: IdentityError) -> Self {
         let fault = |field: &str, text: &str| Refusal::for_faults(vec![Fault::rule(field, error.to_string(), text)]);
         match &error {
-            IdentityError::ChannelExists(_) => fault("channelId", "渠道已存在"),
-            IdentityError::NoChannel(_) => fault("channelId", "渠道不存在"),
-            IdentityError::NoOperator(_) => fault("operatorId", "操作员不存在"),
-            IdentityError::NoTenant => fault("tenantIds", "租户不存在"),
+            IdentityError::ChannelExists(_) => fault("channel_id", "渠道已存在"),
+            IdentityError::NoChannel(_) => fault("channel_id", "渠道不存在"),
+            IdentityError::NoOperator(_) => fault("operator_id", "操作员不存在"),
+            IdentityError::NoTenant => fault("tenant_ids", "租户不存在"),
             IdentityError::TenantKind(_) => fault("tenant.kind", "租户已存在且类型不同"),
+            IdentityError::NoMethod(_) => fault("methods", "接口不存在"),
+            IdentityError::Identifier(_) => fault("id", "标识应为1至30个可见字符"),
             IdentityError::Proof => fault("proof", "本服务不支持该验证方式"),
             IdentityError::NoSealingKey | IdentityError::Sealing(_) => Refusal::internal(error),
             IdentityError::Storage(_) => match error {

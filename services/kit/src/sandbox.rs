@@ -17,6 +17,8 @@ use crate::config::Reader;
 
 /// The setting that names the file.
 pub const SETTING: &str = "sandbox_clock";
+/// How far a clock may be from the machine's, in years. A clock that was moved too far by mistake could not be moved back.
+const MOST_YEARS: u32 = 100;
 /// How long the file's content is used before it is read again.
 const REREAD: Duration = Duration::from_millis(200);
 
@@ -41,6 +43,9 @@ pub enum NotMoved {
     /// The time is before the present one.
     #[error("the clock stands at {} and never goes back: what was written then would lie in the future", .0.format("%Y-%m-%dT%H:%M:%S"))]
     Back(NaiveDateTime),
+    /// The time is further from the machine's than any test needs.
+    #[error("{} is more than {MOST_YEARS} years from now", .0.format("%Y-%m-%dT%H:%M:%S"))]
+    Far(NaiveDateTime),
     /// The file cannot be written.
     #[error("{0}: {1}")]
     File(PathBuf, std::io::Error),
@@ -120,7 +125,7 @@ pub fn advance(file: &Path, to: &str, zone: Tz, machine: DateTime<Utc>) -> Resul
     if instant < now - TimeDelta::seconds(1) {
         return Err(NotMoved::Back(local));
     }
-    write(file, instant.signed_duration_since(machine))?;
+    write(file, near(target, instant, machine)?)?;
     Ok(target)
 }
 
@@ -132,8 +137,17 @@ pub fn start(file: &Path, at: &str, zone: Tz, machine: DateTime<Utc>) -> Result<
     let unreadable = || NotMoved::Unreadable(at.to_owned());
     let target = moment(at).ok_or_else(unreadable)?;
     let instant = zone.from_local_datetime(&target).earliest().ok_or_else(unreadable)?;
-    write(file, instant.with_timezone(&Utc).signed_duration_since(machine))?;
+    write(file, near(target, instant.with_timezone(&Utc), machine)?)?;
     Ok(target)
+}
+
+/// Returns how far an instant is from the machine's time.
+///
+/// # Errors
+/// Returns an error if it is further than [`MOST_YEARS`].
+fn near(target: NaiveDateTime, instant: DateTime<Utc>, machine: DateTime<Utc>) -> Result<TimeDelta, NotMoved> {
+    let offset = instant.signed_duration_since(machine);
+    if offset.num_days().unsigned_abs() > u64::from(MOST_YEARS) * 366 { Err(NotMoved::Far(target)) } else { Ok(offset) }
 }
 
 fn write(file: &Path, offset: TimeDelta) -> Result<(), NotMoved> {
@@ -194,6 +208,9 @@ mod tests {
         assert!(matches!(moved("2026-03-31"), Err(NotMoved::Back(_))));
         for unreadable in ["", "mo", "1", "1y", "-1d", "2026-02-30", "tomorrow", "99999999999d"] {
             assert!(matches!(moved(unreadable), Err(NotMoved::Unreadable(_))), "{unreadable}");
+        }
+        for far in ["120000mo", "9999-01-01", "40000d"] {
+            assert!(matches!(moved(far), Err(NotMoved::Far(_))), "{far}");
         }
         assert_eq!(time(&file, machine).with_timezone(&ZONE).naive_local().to_string(), "2026-04-01 00:00:00");
     }

@@ -45,6 +45,8 @@ pub(super) const NETWORK_STORE: &str = "H000000000000005";
 /// The region of all stores.
 const REGION: &str = "110101000000";
 const CHANNEL: &str = "C000000000000001";
+/// The channel that administers credentials.
+const ADMINISTRATOR: &str = "demo-admin";
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const OPERATOR: &str = "R000000000000001";
 const OPERATOR_NAME: &str = "演示操作员";
@@ -263,19 +265,21 @@ pub(super) async fn register(pool: &Pool, clock: &Clock) -> anyhow::Result<()> {
         identity::register_tenant(&mut transaction, id, TenantKind::RetailCompany, &name).await?;
     }
     let tenant_ids: Vec<_> = std::iter::once(NETWORK).chain(RETAILERS).map(str::to_owned).collect();
-    let channel = NewChannel {
-        channel_id: CHANNEL,
-        name: "演示渠道",
-        proof: Proof::Key,
-        admin: false,
-        tenant_ids: &tenant_ids,
-        methods: &[],
-        key: Some(Secret::new(KEY)),
-        valid_for: None,
-    };
-    match identity::add_channel(&mut transaction, &channel, None, clock.machine()).await {
-        Ok(_) | Err(IdentityError::ChannelExists(_)) => {}
-        Err(error) => return Err(error.into()),
+    for (channel_id, name, admin) in [(CHANNEL, "演示渠道", false), (ADMINISTRATOR, "演示管理员", true)] {
+        let channel = NewChannel {
+            channel_id,
+            name,
+            proof: Proof::Key,
+            admin,
+            tenant_ids: if admin { &[] } else { &tenant_ids },
+            methods: &[],
+            key: Some(Secret::new(KEY)),
+            valid_for: None,
+        };
+        match identity::add_channel(&mut transaction, &channel, None, clock.machine()).await {
+            Ok(_) | Err(IdentityError::ChannelExists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     identity::register_operator(&mut transaction, OPERATOR, OPERATOR_NAME, &tenant_ids).await?;
     database::note_demo_data(&mut transaction).await?;

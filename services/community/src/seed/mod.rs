@@ -38,6 +38,8 @@ const OPERATOR_NAME: &str = "演示管理员";
 pub const SIGNING_APP: (&str, &str) = ("demo-app", "SECRET123");
 /// The app whose calls need the operator's token alone, as from HC's browser.
 pub const OPEN_APP: &str = "micro-community";
+/// The channel that administers credentials. Its secret is that of the app that signs.
+const ADMINISTRATOR: &str = "demo-admin";
 
 /// The advisory lock of loading: two loaders at once must not both find an empty database.
 const LOCK: i64 = 7_304;
@@ -84,12 +86,13 @@ async fn credentials(
     }
     let (app, secret) = SIGNING_APP;
     let apps = [
-        (app, "演示应用(签名)", Proof::Signature, Some(Secret::new(secret))),
-        (OPEN_APP, "演示应用(浏览器)", Proof::None, None),
+        (app, "演示应用(签名)", Proof::Signature, Some(Secret::new(secret)), false),
+        (OPEN_APP, "演示应用(浏览器)", Proof::None, None, false),
+        (ADMINISTRATOR, "演示管理员", Proof::Signature, Some(Secret::new(secret)), true),
     ];
-    for (channel_id, name, proof, key) in apps {
-        let new =
-            NewChannel { channel_id, name, proof, admin: false, tenant_ids: &ids, methods: &[], key, valid_for: None };
+    for (channel_id, name, proof, key, admin) in apps {
+        let tenant_ids = if admin { &[][..] } else { &ids };
+        let new = NewChannel { channel_id, name, proof, admin, tenant_ids, methods: &[], key, valid_for: None };
         store::add_channel(connection, &new, Some(sealing), now).await?;
     }
     store::register_operator(connection, OPERATOR_ID, OPERATOR_NAME, &ids).await?;

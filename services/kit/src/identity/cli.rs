@@ -2,13 +2,13 @@
 //! channel.
 
 use anyhow::Context;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use communal_proto::identity::v1::{Proof, TenantKind};
 use sqlx::PgPool;
 
 use crate::clock::Clock;
-use crate::identity::store::{self, NewChannel};
+use crate::identity::store::{self, ChannelRecord, NewChannel};
 use crate::identity::{Policy, SealingKey};
 
 /// The commands `channel`, `tenant` and `operator`.
@@ -46,7 +46,7 @@ pub enum ChannelCommand {
         /// Channel
         channel_id: String,
     },
-    /// List channels
+    /// List channels: state, proof, whether an administrator, end of the keys, tenants, methods, name
     List,
 }
 
@@ -67,7 +67,8 @@ pub struct AddChannel {
     /// Tenant it acts for; repeat for more
     #[arg(long = "tenant")]
     tenant_ids: Vec<String>,
-    /// Method it may call, or Service/*; repeat for more; all but administration if not given
+    /// Method it may call, like /communal.billing.v1.PackageService/AddSalePackage, or /…Service/*; repeat for more; all
+    /// but administration if not given
     #[arg(long = "method")]
     methods: Vec<String>,
     /// Days for which the key is valid; without end if not given
@@ -215,19 +216,34 @@ async fn channel(
         }
         ChannelCommand::List => {
             let channels = store::channels(pool).await?;
-            channels
-                .iter()
-                .map(|c| {
-                    let tenants: Vec<_> = c.tenants.iter().map(|t| t.id.as_str()).collect();
-                    let state = if c.disabled_at.is_some() { "disabled" } else { "enabled" };
-                    let proof = c.proof.as_str_name().trim_start_matches("PROOF_").to_lowercase();
-                    format!("{}\t{state}\t{proof}\t{}\t{}\n", c.channel_id, tenants.join(","), c.name)
-                })
-                .collect()
+            channels.iter().map(|channel| line_of(channel, clock.machine())).collect()
         }
     };
     transaction.commit().await?;
     Ok(printed)
+}
+
+/// Returns the line of a channel: identifier, state, proof, administrator or not, end of its keys, tenants, methods, name.
+fn line_of(channel: &ChannelRecord, now: DateTime<Utc>) -> String {
+    let tenants: Vec<_> = channel.tenants.iter().map(|tenant| tenant.id.as_str()).collect();
+    let proof = channel.proof.as_str_name().trim_start_matches("PROOF_").to_lowercase();
+    let valid: Vec<_> = channel.keys.iter().filter(|key| key.is_valid(now)).collect();
+    let state = match (channel.disabled_at, valid.is_empty() && !channel.keys.is_empty()) {
+        (Some(_), _) => "disabled",
+        (None, true) => "expired",
+        (None, false) => "enabled",
+    };
+    // A key without an end is valid longest.
+    let until = match valid.iter().map(|key| key.valid_until).collect::<Option<Vec<_>>>() {
+        Some(ends) => {
+            ends.into_iter().max().map_or_else(|| "-".to_owned(), |end| end.format("%Y-%m-%dT%H:%MZ").to_string())
+        }
+        None => "no end".to_owned(),
+    };
+    let role = if channel.admin { "administrator" } else { "-" };
+    let methods = if channel.methods.is_empty() { "all methods".to_owned() } else { channel.methods.join(",") };
+    let (id, name) = (&channel.channel_id, &channel.name);
+    format!("{id}\t{state}\t{proof}\t{role}\t{until}\t{}\t{methods}\t{name}\n", tenants.join(","))
 }
 
 async fn tenant(command: TenantCommand, pool: &PgPool, policy: &Policy) -> anyhow::Result<String> {

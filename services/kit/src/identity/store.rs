@@ -12,6 +12,9 @@ use crate::identity::keys::{self, SealingKey};
 use crate::identity::share::ChannelShare;
 use crate::secret::Secret;
 
+/// The most characters of an identifier, as the contract has it for administration over gRPC.
+const LONGEST_IDENTIFIER: usize = 30;
+
 /// A stored key.
 #[derive(Debug)]
 pub struct KeyRecord {
@@ -87,6 +90,14 @@ pub enum IdentityError {
     /// The tenant exists already and is of another kind.
     #[error("tenant {0} exists and is of another kind")]
     TenantKind(String),
+    /// A grant is no method of the contract and no service of it.
+    #[error(
+        "{0} is no method: write /communal.billing.v1.PackageService/AddSalePackage, or /communal.billing.v1.PackageService/* for a whole service"
+    )]
+    NoMethod(String),
+    /// An identifier has characters that credentials cannot have, or too many.
+    #[error("{0:?} is no identifier: 1 to 30 visible characters without spaces")]
+    Identifier(String),
     /// The service's policy does not allow channels with this proof.
     #[error("this service takes no channel with this proof")]
     Proof,
@@ -215,6 +226,7 @@ pub async fn register_tenant(
     kind: TenantKind,
     name: &str,
 ) -> Result<(), IdentityError> {
+    check_identifier(tenant_id)?;
     let done = sqlx::query!(
         "INSERT INTO platform.tenant (tenant_id, kind, name) VALUES ($1, $2, $3)
          ON CONFLICT (tenant_id) DO UPDATE SET name = excluded.name WHERE tenant.kind = excluded.kind",
@@ -271,6 +283,10 @@ pub async fn add_channel(
     sealing: Option<&SealingKey>,
     now: DateTime<Utc>,
 ) -> Result<Option<Secret>, IdentityError> {
+    check_identifier(new.channel_id)?;
+    if let Some(unknown) = new.methods.iter().find(|grant| !is_method(grant)) {
+        return Err(IdentityError::NoMethod(unknown.clone()));
+    }
     let added = sqlx::query!(
         "INSERT INTO platform.channel (channel_id, name, proof, admin, methods) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT DO NOTHING",
@@ -302,6 +318,22 @@ pub async fn add_channel(
     let until = new.valid_for.and_then(|life| now.checked_add_signed(life));
     add_key(connection, new.channel_id, new.proof, &key, sealing, now, until).await?;
     Ok(Some(key))
+}
+
+/// Returns whether a grant is the path of a method, or that of a service followed by `/*`.
+fn is_method(grant: &str) -> bool {
+    let service = grant.strip_suffix("/*");
+    communal_proto::REQUESTS.iter().any(|(method, _)| match service {
+        Some(service) => method.rsplit_once('/').is_some_and(|(of, _)| of == service),
+        None => *method == grant,
+    })
+}
+
+/// # Errors
+/// Returns [`IdentityError::Identifier`] for a text that no call could send.
+fn check_identifier(text: &str) -> Result<(), IdentityError> {
+    let fits = (1..=LONGEST_IDENTIFIER).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(()) } else { Err(IdentityError::Identifier(text.to_owned())) }
 }
 
 fn all_bound(bound: u64, tenant_ids: &[String]) -> Result<(), IdentityError> {
@@ -406,6 +438,7 @@ pub async fn register_operator(
     name: &str,
     tenant_ids: &[String],
 ) -> Result<(), IdentityError> {
+    check_identifier(operator_id)?;
     sqlx::query!(
         "INSERT INTO platform.operator (operator_id, name) VALUES ($1, $2)
          ON CONFLICT (operator_id) DO UPDATE SET name = excluded.name, disabled_at = NULL",
