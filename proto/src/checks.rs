@@ -47,6 +47,8 @@ pub enum Format {
     Digits,
     /// Visible ASCII without spaces.
     Identifier,
+    /// On one line, without invisible characters, and not blank.
+    Name,
 }
 
 /// The rules of one field, generated from its `communal.contract.v1.field` option.
@@ -213,6 +215,9 @@ impl Checker {
             if rule.required {
                 self.fault(rule, FaultKind::Missing);
             }
+        } else if rule.required && is_blank_name(rule, value) {
+            // No one could tell two of them apart.
+            self.fault(rule, FaultKind::Missing);
         } else if let Some(kind) = text_fault(rule, value) {
             self.fault(rule, kind);
         }
@@ -376,8 +381,22 @@ fn text_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
         Format::Digits => value.bytes().all(|b| b.is_ascii_digit()),
         Format::Identifier => value.bytes().all(|b| b.is_ascii_graphic()),
         Format::DateOrTime => is_date_or_time(value),
+        Format::Name => !is_blank_name(rule, value) && !value.chars().any(is_invisible),
     };
     (!fits).then_some(FaultKind::Format)
+}
+
+fn is_blank_name(rule: &Rule, value: &str) -> bool {
+    rule.format == Format::Name && value.trim().is_empty()
+}
+
+/// Returns true for controls and for characters that change how others look or are seen by nobody: two names that differ
+/// in them look the same.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn decimal_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
@@ -541,6 +560,22 @@ mod tests {
         let mut checker = Checker::default();
         check(&mut checker);
         checker.into_faults().first().map(|f| f.kind)
+    }
+
+    #[test]
+    fn a_name_is_seen_as_it_is() {
+        let rule = |required| Rule { format: Format::Name, required, ..Rule::ANY };
+        let of = |value: &str, required| kind_of(|c| c.text(&rule(required), value));
+        for good in ["一号抄表区段", "a b", " 阳光　花园 ", "Ⅲ期（东）", "é"] {
+            assert_eq!(of(good, true), None, "{good}");
+        }
+        for bad in ["a\u{200b}b", "\u{feff}a", "a\nb", "a\tb", "\u{202e}a", "a\u{7f}", "\u{3164}"] {
+            assert_eq!(of(bad, true), Some(FaultKind::Format), "{bad:?}");
+        }
+        for blank in [" ", "\u{3000}\u{a0}", "\t\n"] {
+            assert_eq!((of(blank, true), of(blank, false)), (Some(FaultKind::Missing), Some(FaultKind::Format)));
+        }
+        assert_eq!((of("", true), of("", false)), (Some(FaultKind::Missing), None));
     }
 
     #[test]

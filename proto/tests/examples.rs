@@ -24,6 +24,7 @@ fn rule(rules: &FieldRules) -> Rule {
             v1::Format::DateOrTime => Format::DateOrTime,
             v1::Format::Digits => Format::Digits,
             v1::Format::Identifier => Format::Identifier,
+            v1::Format::Name => Format::Name,
         },
         ..Rule::ANY
     }

@@ -70,17 +70,19 @@ impl PackageRpc {
         self.clock.today()
     }
 
-    /// Drafts packages; guaranteed ones are offered in `stores`.
+    /// Drafts packages; guaranteed ones are offered in `stores`. `reply` gets their identifiers.
     pub(super) async fn add<M: Message, R: Message + Default>(
         &self,
         call: &Call,
         message: &M,
         drafts: &[(FieldPath, Draft)],
         stores: &[(FieldPath, StoreId)],
+        reply: impl Fn(Vec<PackageId>) -> R + Send + Sync,
     ) -> Result<Response<R>, Status> {
-        let reply = write(&self.pool, call, message, async |tx| {
+        let written = write(&self.pool, call, message, async |tx| {
             stores_exist(tx, call, stores).await?;
             let offered: Vec<_> = stores.iter().map(|(_, store)| store.clone()).collect();
+            let mut added = Vec::with_capacity(drafts.len());
             for (place, draft) in drafts {
                 suppliers_exist(tx, call, place, draft).await?;
                 let taken = on_constraint("package_live_name", || name_taken(place, draft));
@@ -88,10 +90,11 @@ impl PackageRpc {
                 if !offered.is_empty() {
                     store::offer(tx, call, &package_id, &offered).await?;
                 }
+                added.push(package_id);
             }
-            Ok(R::default())
+            Ok(reply(added))
         });
-        Ok(reply.await?)
+        Ok(written.await?)
     }
 
     /// Replaces drafts.
@@ -207,7 +210,10 @@ impl PackageService for PackageRpc {
             let draft = message.package.as_ref()?.into();
             Some((place(), without_contradiction(PackageKind::Retail, &place(), draft, checker)))
         })?;
-        self.add(&call, &message, &[draft], &[]).await
+        let reply = |added: Vec<PackageId>| AddSalePackageResponse {
+            package_id: added.first().map(|id| id.as_str().to_owned()).unwrap_or_default(),
+        };
+        self.add(&call, &message, &[draft], &[], reply).await
     }
 
     async fn update_sale_package(

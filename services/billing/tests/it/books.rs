@@ -76,6 +76,40 @@ async fn a_name_is_taken_in_whatever_width_case_and_spacing() {
 }
 
 #[tokio::test]
+async fn what_is_added_is_answered_by_its_identifiers_in_order_also_when_it_is_repeated() {
+    let world = World::start().await;
+    let add = async || {
+        let request = AddSupplierBookRequest { books: vec![new_book("乙"), new_book("甲"), new_book("丙")] };
+        let reply = world.books(with_request_id(RETAIL, "b1")).add_supplier_book(request).await.unwrap();
+        reply.into_inner().book_ids
+    };
+    let added = add().await;
+    assert_eq!(add().await, added);
+    let listed = world.list_books(RETAIL, BookFilter::default()).await;
+    let of = |name: &str| listed.iter().find(|book| book.book_name == name).unwrap().book_id.clone();
+    assert_eq!(added, ["乙", "甲", "丙"].map(of));
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_sees_is_refused_and_named_for_developers_and_for_people() {
+    let world = World::start().await;
+    let refuse =
+        async |name: &str| world.add_books(caller(RETAIL), vec![new_book("一段"), new_book(name)]).await.unwrap_err();
+    for (name, expected) in [
+        (" ", "FIELD_MISSING"),
+        ("\u{3000}", "FIELD_MISSING"),
+        ("二\u{200b}段", "FIELD_MALFORMED"),
+        ("二\n段", "FIELD_MALFORMED"),
+    ] {
+        let refused = refuse(name).await;
+        assert_eq!(proto_fields(&refused), ["books[1].book_name"]);
+        assert_eq!(fields(&refused), ["SUP_BOOK[1].BOOK_NAME"]);
+        assert_eq!(reason::<()>(Err(refused)), expected, "{name:?}");
+    }
+    assert_eq!(names(&world, RETAIL, BookFilter::default()).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_book_belongs_to_its_company_and_store() {
     let world = World::start().await;
     let foreign = NewBook { store_id: OTHER_STORE.into(), ..new_book("一段") };

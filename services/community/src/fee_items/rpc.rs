@@ -53,8 +53,8 @@ impl FeeItemService for FeeItemRpc {
         let (call, message, terms) = begin_in_tenant(request, |m| &m.community_id)?.accept_with(rules::of_save)?;
         let reply = write(&self.pool, &call, &message, async |tx| {
             let inserted = store::insert(tx, &call, None, &terms).await;
-            inserted.map_err(on_constraint(LIVE_NAME, || rules::name_taken(&terms.fee_name)))?;
-            Ok(SaveFeeConfigResponse {})
+            let taken = on_constraint(LIVE_NAME, || rules::name_taken(&terms.fee_name));
+            Ok(SaveFeeConfigResponse { config_id: inserted.map_err(taken)? })
         });
         Ok(reply.await?)
     }

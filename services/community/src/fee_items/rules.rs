@@ -260,7 +260,6 @@ fn as_update(request: &SaveFeeConfigRequest) -> UpdateFeeConfigRequest {
 }
 
 fn terms(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<Terms> {
-    let name = fee_name(&request.fee_name, checker);
     let span = span(request, checker);
     // A malformed amount is reported by the field rules.
     let amounts = parse_decimal(&request.square_price).zip(parse_decimal(&request.additional_amount));
@@ -284,7 +283,7 @@ fn terms(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<Term
     let (formula, formula_text) = formula?;
     checker.is_clean().then_some(Terms {
         fee_type: request.fee_type_cd(),
-        fee_name: name?,
+        fee_name: request.fee_name.clone(),
         fee_flag: request.fee_flag(),
         start_time,
         end_time,
@@ -303,20 +302,6 @@ fn terms(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<Term
         units: text(&request.units),
         prepayment_window: window?,
     })
-}
-
-/// Reads the name. One of spaces alone is missing: no one could tell two of them apart.
-fn fee_name(name: &str, checker: &mut Checker) -> Option<String> {
-    if !name.is_empty() && name.trim().is_empty() {
-        checker.push(Fault {
-            field: fields::FEE_NAME.into(),
-            kind: FaultKind::Missing,
-            description: "is blank".into(),
-            text: "必填，请填写收费项目".into(),
-        });
-        return None;
-    }
-    Some(name.to_owned())
 }
 
 fn span(request: &UpdateFeeConfigRequest, checker: &mut Checker) -> Option<(NaiveDateTime, NaiveDateTime)> {

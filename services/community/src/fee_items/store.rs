@@ -23,7 +23,7 @@ pub const LIVE_NAME: &str = "pay_fee_config_live_name";
 /// The name of fee items in the change log.
 const NOUN: &str = "fee_item";
 
-/// Inserts an item. Draws an identifier if none is given.
+/// Inserts an item, and returns its identifier, which is drawn if none is given.
 ///
 /// # Errors
 /// Returns the database's error; its constraint is [`LIVE_NAME`] if the name is taken.
@@ -32,18 +32,19 @@ pub async fn insert(
     call: &Call,
     config_id: Option<&str>,
     terms: &Terms,
-) -> Result<(), sqlx::Error> {
+) -> Result<String, sqlx::Error> {
     let prepayment_period = match terms.prepayment_window {
         PrepaymentWindow::Days(days) => Some(days),
         PrepaymentWindow::Absent | PrepaymentWindow::Cleared => None,
     };
-    sqlx::query!(
+    sqlx::query_scalar!(
         "INSERT INTO pay_fee_config
              (community_id, config_id, fee_type_cd, fee_name, fee_flag, start_time, end_time, computing_formula,
               computing_formula_text, square_price, additional_amount, bill_type, payment_cd, payment_cycle, state,
               deduct_from, pay_online, scale, decimal_place, units, prepayment_period)
          VALUES ($1, coalesce($2, '92' || lpad(nextval('fee_item_number')::text, 16, '0')), $3, $4, $5, $6, $7, $8, $9,
-                 $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+                 $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+         RETURNING config_id",
         call.tenant.id,
         config_id,
         terms.fee_type.stored(),
@@ -66,10 +67,9 @@ pub async fn insert(
         terms.units,
         prepayment_period,
     )
-    .execute(connection)
+    .fetch_one(connection)
     .named("fee_item_insert")
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Reads a live item, and locks it as `$strength` says.

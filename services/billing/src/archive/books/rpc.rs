@@ -45,8 +45,8 @@ impl BookService for BookRpc {
             objections.extend(at_rows(Reason::BookNameTaken, &taken, rows, new_book::BOOK_NAME, TAKEN));
             objections.into_result()?;
             let race = || name_taken(rows.then(new_book::BOOK_NAME));
-            store::add(tx, &call, &message.books, &[]).await.map_err(on_constraint("book_name", race))?;
-            Ok(AddSupplierBookResponse {})
+            let added = store::add(tx, &call, &message.books, &[]).await;
+            Ok(AddSupplierBookResponse { book_ids: added.map_err(on_constraint("book_name", race))? })
         });
         Ok(reply.await?)
     }

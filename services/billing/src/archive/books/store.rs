@@ -57,7 +57,8 @@ pub async fn taken(tx: &mut PgConnection, call: &Call, books: &[NewBook]) -> Res
     .await
 }
 
-/// Adds books, each under the identifier at its place, or under a new one if there is none.
+/// Adds books, each under the identifier at its place, or under a new one if there is none. Returns their identifiers in this
+/// order.
 ///
 /// # Errors
 /// Returns the database's error; it violates `book_name` if a name is taken.
@@ -66,14 +67,15 @@ pub async fn add(
     call: &Call,
     books: &[NewBook],
     book_ids: &[String],
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<String>, sqlx::Error> {
     let column = |value: fn(&NewBook) -> &str| books.iter().map(value).collect::<Vec<_>>();
-    sqlx::query!(
+    sqlx::query_scalar!(
         "INSERT INTO book (company_id, book_id, store_id, utility, read, read_period, name, manager_id, meter_reader_id)
          SELECT $1, coalesce(book_id, 'B' || nextval('book_number')), store_id, utility, read, nullif(read_period, ''), name, manager_id, meter_reader_id
          FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
              WITH ORDINALITY AS new (store_id, utility, read, read_period, name, manager_id, meter_reader_id, book_id, place)
-         ORDER BY place",
+         ORDER BY place
+         RETURNING book_id",
         call.tenant.id,
         column(|b| &b.store_id) as _,
         column(|b| b.utility().code()) as _,
@@ -84,10 +86,9 @@ pub async fn add(
         column(|b| &b.meter_reader_id) as _,
         book_ids,
     )
-    .execute(tx)
+    .fetch_all(tx)
     .named("book_add")
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Selects a page of books. The first condition decides by which index they are found.

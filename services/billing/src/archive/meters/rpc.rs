@@ -53,8 +53,8 @@ impl MeterService for MeterRpc {
             objections.extend(at_rows(Reason::MeterNumberTaken, &taken, rows, new_meter::FACTORY_NUMBER, TAKEN));
             objections.into_result()?;
             let race = || refused(Reason::MeterNumberTaken, rows.then(new_meter::FACTORY_NUMBER), TAKEN);
-            store::add(tx, &call, &message.meters).await.map_err(on_constraint("meter_factory_number", race))?;
-            Ok(AddSettleMeterResponse {})
+            let added = store::add(tx, &call, &message.meters).await;
+            Ok(AddSettleMeterResponse { meter_ids: added.map_err(on_constraint("meter_factory_number", race))? })
         });
         Ok(reply.await?)
     }

@@ -90,20 +90,21 @@ pub async fn taken(tx: &mut PgConnection, call: &Call, numbers: &[&str]) -> Resu
     .await
 }
 
-/// Registers meters.
+/// Registers meters. Returns their identifiers in this order.
 ///
 /// # Errors
 /// Returns the database's error; it violates `meter_factory_number` if a number is taken.
-pub async fn add(tx: &mut PgConnection, call: &Call, meters: &[NewMeter]) -> Result<(), sqlx::Error> {
+pub async fn add(tx: &mut PgConnection, call: &Call, meters: &[NewMeter]) -> Result<Vec<String>, sqlx::Error> {
     let column = |value: fn(&NewMeter) -> &str| meters.iter().map(value).collect::<Vec<_>>();
     let digits: Vec<_> = meters.iter().map(|m| (m.digits > 0).then_some(m.digits)).collect();
     let multipliers: Vec<_> = meters.iter().map(|m| parse_decimal(&m.meter_multiplier).unwrap_or_default()).collect();
-    sqlx::query!(
+    sqlx::query_scalar!(
         "INSERT INTO meter (company_id, store_id, factory_number, utility, kind, digits, multiplier, quantity_unit)
          SELECT $1, store_id, factory_number, utility, kind, digits, multiplier, quantity_unit
          FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::int[], $7::numeric[], $8::text[])
              WITH ORDINALITY AS new (store_id, factory_number, utility, kind, digits, multiplier, quantity_unit, place)
-         ORDER BY place",
+         ORDER BY place
+         RETURNING meter_id",
         call.tenant.id,
         column(|m| &m.store_id) as _,
         column(|m| &m.factory_number) as _,
@@ -113,10 +114,9 @@ pub async fn add(tx: &mut PgConnection, call: &Call, meters: &[NewMeter]) -> Res
         &multipliers,
         column(|m| &m.quantity_unit) as _,
     )
-    .execute(tx)
+    .fetch_all(tx)
     .named("meter_add")
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Locks meters by identifier and returns those that exist.

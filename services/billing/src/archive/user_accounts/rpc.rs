@@ -42,8 +42,10 @@ impl UserAccountService for UserAccountRpc {
                 let fault = Fault::rule(field(new_user_account::USER_NAME), english, text);
                 Refusal::of(Reason::UserAccountExists).fault(fault)
             };
-            store::add(tx, &call, &new).await.map_err(on_constraint("user_account_place", exists))?;
-            Ok(CreateUserAccountResponse {})
+            let added = store::add(tx, &call, &new).await;
+            Ok(CreateUserAccountResponse {
+                user_account_id: added.map_err(on_constraint("user_account_place", exists))?,
+            })
         });
         Ok(reply.await?)
     }

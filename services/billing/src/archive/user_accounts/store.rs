@@ -15,12 +15,13 @@ use sqlx::PgConnection;
 ///
 /// # Errors
 /// Returns the database's error; it violates `user_account_place` if the customer has one of this name and address.
-pub async fn add(tx: &mut PgConnection, call: &Call, new: &NewUserAccount) -> Result<(), sqlx::Error> {
+pub async fn add(tx: &mut PgConnection, call: &Call, new: &NewUserAccount) -> Result<String, sqlx::Error> {
     let number = |text: &str| parse_decimal(text).unwrap_or_default();
-    sqlx::query!(
+    sqlx::query_scalar!(
         "INSERT INTO user_account (company_id, customer_id, using_customer_id, name, region, address, map_name, longitude,
              latitude, resident, attestation, risk_balance, margin_balance, advance_limit)
-         VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         VALUES ($1, $2, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         RETURNING user_account_id",
         call.tenant.id,
         new.customer_id,
         new.user_name,
@@ -35,10 +36,9 @@ pub async fn add(tx: &mut PgConnection, call: &Call, new: &NewUserAccount) -> Re
         number(&new.margin_balance),
         number(&new.advance_limit),
     )
-    .execute(tx)
+    .fetch_one(tx)
     .named("user_account_add")
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Locks user accounts by identifier and returns the places, from 0, of those that the company does not have.

@@ -17,6 +17,7 @@ use crate::packages::kind::PackageKind;
 use crate::packages::lifecycle::SaleStart;
 use crate::packages::rpc::{Named, PackageRpc, package_of, without_contradiction};
 use crate::packages::store::Filter;
+use crate::vocabulary::identifiers::PackageId;
 
 #[tonic::async_trait]
 impl GuaranteedPackageService for PackageRpc {
@@ -33,7 +34,10 @@ impl GuaranteedPackageService for PackageRpc {
         let field = |row| add_com_package_request::STORES.at(row).then(package_store::NETWORK_STORE_ID);
         let stores = message.stores.iter().enumerate();
         let stores: Vec<_> = stores.map(|(row, s)| (field(row), s.network_store_id.as_str().into())).collect();
-        self.add(&call, &message, &drafts, &stores).await
+        let reply = |added: Vec<PackageId>| AddComPackageResponse {
+            package_ids: added.iter().map(|id| id.as_str().to_owned()).collect(),
+        };
+        self.add(&call, &message, &drafts, &stores, reply).await
     }
 
     async fn update_com_package(

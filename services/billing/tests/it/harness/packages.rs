@@ -10,8 +10,9 @@ impl World {
     pub async fn draft(&self, package: NewSalePackage) -> String {
         let name = package.name.clone();
         let request = AddSalePackageRequest { package: Some(package) };
-        self.packages(caller(RETAIL)).add_sale_package(request).await.unwrap();
-        self.package_named(&name).await
+        let added = self.packages(caller(RETAIL)).add_sale_package(request).await.unwrap().into_inner().package_id;
+        assert_eq!(added, self.package_named(&name).await);
+        added
     }
 
     pub async fn package_named(&self, name: &str) -> String {
