@@ -143,6 +143,21 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Where the page's configuration of Swagger takes more of it, and what is added there: a call that is made again from the page is
+/// a new one, so it gets a request id and time of its own unless somebody typed one.
+const PRESETS: &str = "    presets: [";
+const NEW_ID_AND_TIME: &str = r#"    requestInterceptor: (request) => {
+      const two = (number) => String(number).padStart(2, "0");
+      if (request.headers["transaction-id"] === "1000000000202403010830000001") {
+        request.headers["transaction-id"] = `${Date.now()}${String(Math.random()).slice(2).padEnd(15, "0").slice(0, 15)}`;
+        const now = new Date(Date.now() + 8 * 3600 * 1000);
+        request.headers["req-time"] = [now.getUTCFullYear(), now.getUTCMonth() + 1, now.getUTCDate(), now.getUTCHours(),
+          now.getUTCMinutes(), now.getUTCSeconds()].map(two).join("");
+      }
+      return request;
+    },
+"#;
+
 fn files() -> anyhow::Result<HashMap<&'static str, Page>> {
     // Without a validator the page calls no other host.
     let swagger = Swagger::new(["/openapi.json"])
@@ -155,7 +170,16 @@ fn files() -> anyhow::Result<HashMap<&'static str, Page>> {
     for name in ASSETS {
         let file = utoipa_swagger_ui::serve(name, Arc::clone(&swagger)).map_err(|error| anyhow::anyhow!("{error}"))?;
         let file = file.with_context(|| format!("{name} is missing"))?;
-        files.insert(name, Page::new(&file.content_type, file.bytes.into_owned().into())?);
+        let mut bytes = file.bytes.into_owned();
+        if name == "swagger-initializer.js" {
+            let text = String::from_utf8(bytes)?;
+            anyhow::ensure!(
+                text.contains(PRESETS),
+                "{name} is not what it was: requests of the page would all have one id"
+            );
+            bytes = text.replacen(PRESETS, &format!("{NEW_ID_AND_TIME}{PRESETS}"), 1).into_bytes();
+        }
+        files.insert(name, Page::new(&file.content_type, bytes.into())?);
     }
     Ok(files)
 }

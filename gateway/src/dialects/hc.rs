@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use communal_kit::identity::signature;
 use communal_kit::identity::vouching::SIGNATURE_STATES;
+use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -18,6 +19,9 @@ use crate::refused_call::{Class, RefusedCall};
 
 /// Most characters of an unknown code that the answer repeats.
 const LONGEST_ECHO: usize = 200;
+
+/// The cookie in which HC's web page keeps the operator's token.
+const TOKEN_COOKIE: &str = "_java110_token_";
 
 /// A header that may also be a URL parameter, with its metadata key.
 struct Credential {
@@ -63,7 +67,10 @@ pub(super) fn prepare(plans: &Plans, route: &Route, head: &Parts, body: &Bytes) 
             forwarded.text(credential.metadata, &value);
         }
     }
-    forwarded.header("authorization", &head.headers)?;
+    match token_of_page(&head.headers)? {
+        Some(token) => forwarded.token(&token),
+        None => forwarded.header("authorization", &head.headers)?,
+    }
     // The id that is signed decides what is carried out once; another one beside it would not be covered.
     let of = |credential: &Credential| credential.value(&head.headers, &parameters);
     let id = of(&REQUEST)?;
@@ -109,6 +116,30 @@ impl Credential {
             Err(NotDispatched::CredentialContradicts(self.header))
         }
     }
+}
+
+/// Returns the token of HC's web page, if the call has no other. A browser sends a cookie with requests of foreign pages
+/// too, but none of them can set the headers that must come with it: an app and a request id in the URL do not count.
+///
+/// # Errors
+/// Returns `CredentialContradicts` if there are two tokens.
+fn token_of_page(headers: &HeaderMap) -> Result<Option<String>, NotDispatched> {
+    let in_header = |credential: &Credential| {
+        [credential.header, credential.underscored].iter().any(|name| headers.get(*name).is_some_and(|v| !v.is_empty()))
+    };
+    if headers.contains_key(AUTHORIZATION) || !in_header(&APP) || !in_header(&REQUEST) {
+        return Ok(None);
+    }
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut tokens = cookies
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|cookie| cookie.trim().strip_prefix(TOKEN_COOKIE)?.strip_prefix('='))
+        .filter(|token| !token.is_empty());
+    let first = tokens.next();
+    if tokens.any(|other| Some(other) != first) {
+        return Err(NotDispatched::CredentialContradicts(TOKEN_COOKIE));
+    }
+    Ok(first.map(str::to_owned))
 }
 
 type Parameter<'q> = (Cow<'q, str>, Cow<'q, str>);

@@ -47,6 +47,11 @@ impl Forwarded {
         Ok(())
     }
 
+    /// Forwards the token of an operator as the header that usually has it.
+    pub(crate) fn token(&mut self, token: &str) {
+        self.ascii("authorization", format!("Bearer {}", utf8_percent_encode(token, HIDDEN)));
+    }
+
     /// Forwards bytes. A key may have several values.
     pub(crate) fn bytes(&mut self, key: &'static str, value: &[u8]) {
         self.bytes += key.len() + value.len();

@@ -76,6 +76,33 @@ pub(crate) enum NotDispatched {
 }
 
 impl NotDispatched {
+    /// The stable names of all of them.
+    pub(crate) const REASONS: [&str; 12] = [
+        "INTERFACE_UNKNOWN",
+        "HTTP_METHOD_WRONG",
+        "BODY_MALFORMED",
+        "BODY_TOO_LARGE",
+        "BODY_TOO_SLOW",
+        "BODY_BROKEN",
+        "BODY_ENCODED",
+        "KEYS_UNKNOWN",
+        "REQUEST_ID_INVALID",
+        "TIMEOUT_MALFORMED",
+        "CREDENTIALS_TOO_LARGE",
+        "CREDENTIAL_CONTRADICTS",
+    ];
+    /// The HTTP statuses of all of them.
+    pub(crate) const STATUSES: [StatusCode; 8] = [
+        StatusCode::BAD_REQUEST,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    ];
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Unknown(_) => StatusCode::NOT_FOUND,

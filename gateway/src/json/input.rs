@@ -376,7 +376,7 @@ fn scalar_of_text<'v>(
         (Kind::Code(_), _) | (_, Strictness::Lenient) if text.is_empty() => Ok(Scalar::Absent),
         (Kind::Code(codes), _) => code(plans.codes(codes).number(text)),
         (_, Strictness::Strict) => Err(FaultKind::Type),
-        (_, Strictness::Lenient) => number(field.kind, text),
+        (_, Strictness::Lenient) => number_of(field, text),
     }
 }
 
@@ -393,7 +393,15 @@ fn scalar_of_number<'v>(
             Scalar::Bytes(plain) => code(plans.codes(codes).number(&plain)),
             _ => Err(FaultKind::Code),
         },
-        (kind, _) => number(kind, text),
+        _ => number_of(field, text),
+    }
+}
+
+/// Reads the number of a field. The message cannot tell zero from nothing, so a zero that is too low is a fault here.
+fn number_of<'v>(field: &FieldPlan, text: &'v str) -> Result<Scalar<'v>, FaultKind> {
+    match number(field.kind, text)? {
+        Scalar::Varint(0) if field.above_zero => Err(FaultKind::Range),
+        scalar => Ok(scalar),
     }
 }
 

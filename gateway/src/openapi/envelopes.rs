@@ -4,13 +4,13 @@ use communal_proto::contract::v1::Dialect;
 use serde_json::{Map, Value, json};
 
 use super::comments::Comments;
-use crate::dialects::{EPEIS_HEAD, EPEIS_HEAD_FIELDS};
+use crate::dialects::{EPEIS_HEAD, EPEIS_HEAD_FIELDS, NotDispatched};
 use crate::plan::{Contract, Owner, ReasonCodes};
 
 const HEAD_TITLES: [&str; 4] = ["渠道号", "动态请求密钥", "注册ID", "账户ID"];
 
 /// The headers of a dialect.
-pub(super) fn parameters(dialect: Dialect) -> Vec<Value> {
+pub(super) fn parameters(dialect: Dialect, stale: bool) -> Vec<Value> {
     let header = |name: &str, required: bool, description: &str, example: &str| {
         let mut parameter = json!({
             "name": name,
@@ -42,23 +42,40 @@ pub(super) fn parameters(dialect: Dialect) -> Vec<Value> {
                 "",
             ),
         ],
-        _ => vec![
-            header(
+        _ => [
+            Some(header(
                 "idempotency-key",
                 false,
                 "An id of 1 to 64 visible characters: the same request with the same id is carried out once, and gets the \
                  same answer, with the header idempotent-replayed. Queries ignore it",
                 "",
-            ),
-            header(
+            )),
+            stale.then(|| header(
                 "x-max-staleness-ms",
                 false,
                 "The greatest age of the answer in milliseconds, 1 to 86400000, which allows it to be read from a replica; \
                  the header x-data-staleness-ms of the answer gives its actual greatest age, 0 for current data",
                 "",
-            ),
-        ],
+            )),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     }
+}
+
+/// The credentials of the demo data, in the order of the fields of SYS_HEAD.
+const DEMO_HEAD: [&str; 4] = [
+    "C000000000000001",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "R000000000000001",
+    "S000000000000001",
+];
+
+/// SYS_HEAD of an example.
+pub(super) fn demo_head() -> Value {
+    let fields = EPEIS_HEAD_FIELDS.iter().zip(DEMO_HEAD);
+    fields.map(|((name, _), value)| ((*name).to_owned(), Value::from(value))).collect::<Map<_, _>>().into()
 }
 
 /// Adds SYS_HEAD to the schema of a request.
@@ -103,31 +120,85 @@ pub(super) fn hc_reply(mut message: Value) -> Value {
 }
 
 /// The answers of an operation by HTTP status.
-pub(super) fn responses(dialect: Dialect, reply: &Value) -> Value {
+pub(super) fn responses(dialect: Dialect, stale: bool, reply: &Value) -> Value {
     let (refusal, business): (&str, &str) = match dialect {
         Dialect::Hc => ("hc.Refusal", "成功, or a refusal: code and msg say why"),
         _ => ("epeis.Refusal", "成功, or a refusal: CODE and MESSAGE say why"),
     };
     let reference = json!({ "$ref": format!("#/components/schemas/{refusal}") });
-    let answer = |description: &str, schema: &Value| json!({ "description": description, "content": { "application/json": { "schema": schema } } });
+    let answer = |description: &str, headers: Vec<&str>, schema: &Value| {
+        let headers: Map<_, _> = headers
+            .into_iter()
+            .map(|name| (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
+            .collect();
+        json!({ "description": description, "headers": headers, "content": { "application/json": { "schema": schema } } })
+    };
     let mut responses = Map::new();
-    responses.insert("200".into(), answer(business, &json!({ "oneOf": [reply, reference] })));
-    let mut refused = vec![("400", "The request is not a JSON object")];
+    let mut told = vec!["x-trace-id", "x-reason", "x-ignored-keys", "idempotent-replayed", "x-sandbox-time"];
+    if stale {
+        told.push("x-data-staleness-ms");
+    }
+    responses.insert("200".into(), answer(business, told, &json!({ "oneOf": [reply, reference] })));
+    let mut refused = vec![("400", "The request is not a JSON object, or a header of it is malformed")];
     match dialect {
-        Dialect::Hc => refused.extend([("401", "The app, its signature or the token is not accepted")]),
-        _ => refused.extend([("405", "The method is not POST")]),
+        Dialect::Hc => {
+            refused.extend([("401", "The app, its signature or the token is not accepted, or is given twice")])
+        }
+        _ => refused.extend([("401", "A credential is given twice"), ("405", "The method is not POST")]),
     }
     refused.extend([
+        ("408", "The body did not arrive in time"),
         ("413", "The request is too large"),
+        ("415", "The body is encoded by something else than gzip"),
+        ("431", "The credentials are too large"),
         ("429", "Too many calls; repeat after Retry-After"),
         ("500", "An internal error"),
         ("503", "The service cannot be reached"),
         ("504", "The deadline was exceeded; a change may have been made: repeat with the same request id"),
     ]);
     for (status, description) in refused {
-        responses.insert(status.into(), answer(description, &reference));
+        let mut told = vec!["x-trace-id", "x-reason"];
+        if matches!(status, "429" | "503") {
+            told.push("retry-after");
+        }
+        responses.insert(status.into(), answer(description, told, &reference));
     }
     responses.into()
+}
+
+/// The headers of answers.
+pub(super) fn headers(contract: &Contract) -> Map<String, Value> {
+    let header = |description: &str, schema: Value| json!({ "description": description, "schema": schema });
+    let text = || json!({ "type": "string" });
+    let mut reasons: Vec<_> = [Owner::Billing, Owner::Community]
+        .into_iter()
+        .flat_map(|owner| named(contract, owner).into_iter().map(|(reason, _)| reason))
+        .chain(NotDispatched::REASONS.map(str::to_owned))
+        .collect();
+    reasons.sort();
+    reasons.dedup();
+    let headers = [
+        ("x-trace-id", header("The call in log lines and stored rows", text())),
+        (
+            "x-reason",
+            header(
+                "Of a refusal: its stable reason, by which programs tell refusals apart",
+                json!({ "type": "string", "enum": reasons }),
+            ),
+        ),
+        ("x-ignored-keys", header("The keys of the request that the interface does not have", text())),
+        (
+            "idempotent-replayed",
+            header("Of a repeated write: this is the answer of the first attempt", json!({ "const": "true" })),
+        ),
+        (
+            "x-data-staleness-ms",
+            header("The greatest age of the answer, in milliseconds", json!({ "type": "integer" })),
+        ),
+        ("x-sandbox-time", header("The business time, where it is not the machine's", text())),
+        ("retry-after", header("Seconds after which the call may be repeated", json!({ "type": "integer" }))),
+    ];
+    headers.into_iter().map(|(name, header)| (name.to_owned(), header)).collect()
 }
 
 /// The schemas that no descriptor has: the envelopes, with the table of their codes.
@@ -145,7 +216,7 @@ pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, V
         "properties": {
             "CODE": {
                 "type": "integer",
-                "not": { "const": 0 },
+                "enum": codes_of(contract, Owner::Billing, |codes| codes.epeis.into()),
                 "description": reasons(contract, comments, Owner::Billing, |codes| codes.epeis.to_string()),
             },
             "MESSAGE": { "type": "string", "description": "The error in Chinese, with every violating field" },
@@ -159,7 +230,7 @@ pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, V
         "properties": {
             "code": {
                 "type": "string",
-                "not": { "const": "0" },
+                "enum": codes_of(contract, Owner::Community, |codes| codes.hc.clone().into()),
                 "description": reasons(contract, comments, Owner::Community, |codes| codes.hc.clone()),
             },
             "msg": { "type": "string", "description": "The error in Chinese: the first violation" },
@@ -168,6 +239,34 @@ pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, V
     });
     let named = [("epeis.SYS_HEAD", head), ("epeis.Refusal", epeis), ("hc.Refusal", hc)];
     named.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// The codes of refusals, by which generated clients tell a refusal from a reply: those of reasons, and the HTTP statuses of
+/// requests that do not become a call.
+fn codes_of(contract: &Contract, owner: Owner, code: impl Fn(&ReasonCodes) -> Value) -> Vec<Value> {
+    let of_statuses = NotDispatched::STATUSES.map(|status| match owner {
+        Owner::Billing => Value::from(status.as_u16()),
+        Owner::Community => status.as_str().into(),
+    });
+    let mut codes: Vec<_> = named(contract, owner).iter().map(|(_, codes)| code(codes)).chain(of_statuses).collect();
+    codes.sort_by_key(|code| code.as_i64().map_or_else(|| code.to_string(), |number| format!("{number:08}")));
+    codes.dedup();
+    codes
+}
+
+/// The reasons of a service with their codes, those that all services share among them.
+fn named(contract: &Contract, owner: Owner) -> Vec<(String, ReasonCodes)> {
+    let mut found = Vec::new();
+    for package in [owner.package(), "communal.contract"] {
+        let Some(reasons) = contract.pool().get_enum_by_name(&format!("{package}.v1.Reason")) else { continue };
+        for value in reasons.values().filter(|value| value.number() != 0) {
+            let reason = value.name().trim_start_matches("REASON_");
+            if let Some(codes) = contract.reasons().codes(owner.domain(), reason) {
+                found.push((reason.to_owned(), codes.clone()));
+            }
+        }
+    }
+    found
 }
 
 /// The table of reasons, by code.

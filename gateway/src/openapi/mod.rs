@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use self::comments::Comments;
 use self::schemas::{Direction, Schemas};
+use crate::dialects::EPEIS_HEAD;
 use crate::plan::{Contract, ContractError, Options, Route};
 
 /// Makes the document.
@@ -49,6 +50,7 @@ pub fn document(contract: &Contract) -> Result<Value, ContractError> {
         "paths": paths,
         "components": {
             "schemas": components,
+            "headers": envelopes::headers(contract),
             "securitySchemes": {
                 "hcToken": {
                     "type": "http",
@@ -66,7 +68,9 @@ type Methods = BTreeMap<String, (ServiceDescriptor, MethodDescriptor)>;
 /// Returns what the page says above all calls.
 fn introduction(sandbox: bool) -> String {
     let text = "Billing for the place where people live and work: retail utilities (EPEIS) and community fees (HC), over REST as \
-        documented. The same calls are served over gRPC.";
+        documented. The same calls are served over gRPC.\n\nThe examples have the credentials of the demo data, which any other installation \
+        refuses. EPEIS sends them in `SYS_HEAD`. HC sends the headers `app-id`, `transaction-id` (this page makes a new one for each \
+        call) and `req-time`, and the operator's token: print it by `./dev token`, and enter it behind *Authorize*.";
     let of_sandbox = "\n\n**This is a sandbox: its business time is not the machine's.** Each answer has it in the header \
         `x-sandbox-time`, and `./dev clock` moves it. Credentials and request times keep the machine's time.";
     format!("{text}{}", if sandbox { of_sandbox } else { "" })
@@ -95,7 +99,7 @@ fn operation(
     operation.insert("summary".into(), route.title.clone().into());
     let grpc = format!("{}\n\ngRPC: `{}`", comments.of_method(method), route.method);
     operation.insert("description".into(), grpc.into());
-    let mut parameters = envelopes::parameters(route.dialect);
+    let mut parameters = envelopes::parameters(route.dialect, route.stale);
     let direction = Direction::Request(route.dialect);
     if route.verb == Method::GET {
         parameters.extend(schemas.parameters(&method.input(), direction)?);
@@ -104,7 +108,13 @@ fn operation(
         if route.dialect == Dialect::Epeis {
             envelopes::add_head(&mut body);
         }
-        let content = json!({ "application/json": { "schema": body } });
+        let mut content = json!({ "application/json": { "schema": body } });
+        if let Some(mut example) = schemas.example_of(&method.input())? {
+            if route.dialect == Dialect::Epeis {
+                example.shift_insert(0, EPEIS_HEAD.to_owned(), envelopes::demo_head());
+            }
+            content["application/json"]["example"] = example.into();
+        }
         operation.insert("requestBody".into(), json!({ "required": true, "content": content }));
     }
     operation.insert("parameters".into(), parameters.into());
@@ -115,7 +125,7 @@ fn operation(
         Dialect::Hc => envelopes::hc_reply(schemas.inline(&method.output(), Direction::Reply)?),
         _ => envelopes::epeis_reply(schemas.reference(&method.output(), Direction::Reply)?),
     };
-    operation.insert("responses".into(), envelopes::responses(route.dialect, &reply));
+    operation.insert("responses".into(), envelopes::responses(route.dialect, route.stale, &reply));
     Ok(operation.into())
 }
 

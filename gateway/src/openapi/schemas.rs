@@ -110,6 +110,36 @@ impl<'c> Schemas<'c> {
         Ok(parameters)
     }
 
+    /// A request that can be sent as it is: what is required, with documented examples, and nothing else. `None` if a
+    /// required field has no example.
+    pub(super) fn example_of(&self, message: &MessageDescriptor) -> Result<Option<Map<String, Value>>, ContractError> {
+        let mut whole = Map::new();
+        for field in declared(message) {
+            let rules = self.options.field(&field)?;
+            if rules.grpc_only || !rules.required {
+                continue;
+            }
+            let value = match field.kind() {
+                Kind::Message(inner) => self.example_of(&inner)?.map(Value::Object),
+                Kind::Enum(codes) => self.first_code(&codes)?.map(Value::String),
+                _ => example_value(&field, &rules),
+            };
+            let Some(value) = value else { return Ok(None) };
+            let value = if field.is_list() { json!([value]) } else { value };
+            whole.insert(field.json_name().to_owned(), value);
+        }
+        Ok(Some(whole))
+    }
+
+    fn first_code(&self, codes: &EnumDescriptor) -> Result<Option<String>, ContractError> {
+        for value in codes.values() {
+            if let Some(rules) = self.options.code(&value)?.filter(|rules| !rules.code.is_empty()) {
+                return Ok(Some(rules.code));
+            }
+        }
+        Ok(None)
+    }
+
     fn field(
         &mut self,
         field: &FieldDescriptor,
@@ -119,7 +149,7 @@ impl<'c> Schemas<'c> {
         let mut description = self.description(field, rules);
         let mut one = match field.kind() {
             Kind::Message(message) => self.reference(&message, direction)?,
-            Kind::Enum(codes) => self.codes(&codes, direction, &mut description)?,
+            Kind::Enum(codes) => self.codes(&codes, rules.required, direction, &mut description)?,
             Kind::String if rules.scale.is_some() => decimal(rules, direction, &mut description),
             Kind::String => text(rules, direction, &mut description),
             _ => integer(field, rules, direction, &mut description),
@@ -149,6 +179,7 @@ impl<'c> Schemas<'c> {
     fn codes(
         &self,
         codes: &EnumDescriptor,
+        required: bool,
         direction: Direction,
         description: &mut String,
     ) -> Result<Value, ContractError> {
@@ -164,8 +195,8 @@ impl<'c> Schemas<'c> {
             }
             table.push(line);
         }
-        if direction == Direction::Reply {
-            // An unset code is an empty string.
+        if direction == Direction::Reply || !required {
+            // A code that is not set is an empty text, in a request too.
             taken.push(String::new());
         }
         push(description, &format!("Codes: {}.", table.join(", ")));
@@ -182,6 +213,7 @@ fn text(rules: &FieldRules, direction: Direction, description: &mut String) -> V
         Format::DateOrTime => push(description, "yyyy-MM-dd or yyyy-MM-dd HH:mm:ss."),
         Format::Digits => schema["pattern"] = "^[0-9]*$".into(),
         Format::Identifier => schema["pattern"] = "^[!-~]*$".into(),
+        Format::Name => push(description, "On one line, without invisible characters; not blank."),
         _ => {}
     }
     schema
@@ -230,7 +262,12 @@ fn types(documented: &str, direction: Direction) -> Value {
 }
 
 fn example(field: &FieldDescriptor, rules: &FieldRules) -> Option<Value> {
-    if rules.example.is_empty() || field.is_list() {
+    if field.is_list() { None } else { example_value(field, rules) }
+}
+
+/// The example of a value of the field, or of one of its values.
+fn example_value(field: &FieldDescriptor, rules: &FieldRules) -> Option<Value> {
+    if rules.example.is_empty() {
         return None;
     }
     let text = rules.example.as_str();

@@ -90,6 +90,31 @@ fn documented_names_lengths_and_codes_are_described() {
 }
 
 #[test]
+fn a_refusal_is_told_from_a_reply_by_its_code_and_from_others_by_a_header() {
+    let document = of_this_build();
+    let code = |schema: &str, key: &str| document["components"]["schemas"][schema]["properties"][key]["enum"].clone();
+    let (epeis, hc) = (code("epeis.Refusal", "CODE"), code("hc.Refusal", "code"));
+    for (codes, known) in [(&epeis, [Value::from(3002), 415.into()]), (&hc, ["404".into(), "415".into()])] {
+        let codes = codes.as_array().unwrap();
+        assert!(known.iter().all(|code| codes.contains(code)), "{codes:?}");
+        assert!(!codes.contains(&0.into()) && !codes.contains(&"0".into()));
+    }
+    let headers = &document["components"]["headers"];
+    let reasons = headers["x-reason"]["schema"]["enum"].as_array().unwrap();
+    for reason in ["PACKAGE_STATE", "FEE_ENDED", "REQUEST_ID_REUSED", "BODY_ENCODED"] {
+        assert!(reasons.contains(&reason.into()), "{reason}");
+    }
+    let arrears = &document["paths"]["/Service/v1/QueryUserArrearages/"]["post"];
+    let books = &document["paths"]["/Service/v1/QuerySupplierBook/"]["post"];
+    let asks = |operation: &Value| operation["parameters"].to_string().contains("x-max-staleness-ms");
+    assert_eq!((asks(arrears), asks(books)), (true, false), "staleness is offered where it is supported");
+    assert_eq!(books["responses"]["415"]["headers"].as_object().unwrap().len(), 2);
+    // EPEIS queries leave out a coded filter by sending an empty text.
+    let filter = &document["components"]["schemas"]["billing.BookFilter.Request"]["properties"]["NETWORK_TYPE"];
+    assert!(filter["enum"].as_array().unwrap().contains(&"".into()), "{filter}");
+}
+
+#[test]
 fn headers_aliases_and_legacy_lists_of_hc_are_described() {
     let document = of_this_build();
     let list = &document["paths"]["/app/feeConfig.listFeeConfigs"]["get"];

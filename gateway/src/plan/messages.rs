@@ -150,6 +150,9 @@ pub struct FieldPlan {
     /// True if set to nothing differs from not set (`optional`). Such a field is left out of
     /// an answer when unset.
     pub presence: bool,
+    /// True for a number that must be given and be above zero: the message cannot tell zero from nothing, so zero is a fault
+    /// here.
+    pub above_zero: bool,
     /// Most rows that are accepted.
     pub max_rows: usize,
     /// Most bytes of a text: a longer one has more characters than are accepted, however they are encoded.
@@ -306,6 +309,10 @@ impl<'o> Compiler<'o> {
             0 => usize::MAX,
             characters => usize::try_from(characters).map_or(usize::MAX, |characters| characters.saturating_mul(4)),
         };
+        let above_zero = rules.required
+            && !presence
+            && matches!(kind, Kind::Int32 | Kind::Int64)
+            && rules.minimum.parse::<i64>().is_ok_and(|least| least > 0);
         let mut plan = FieldPlan {
             key: field.json_name().into(),
             number: field.number(),
@@ -313,6 +320,7 @@ impl<'o> Compiler<'o> {
             repeated,
             inline: rules.inline,
             presence,
+            above_zero,
             max_rows,
             longest,
             lead: lead.into(),

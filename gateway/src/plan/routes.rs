@@ -56,6 +56,8 @@ pub struct Route {
     pub verb: Method,
     /// The document's title, in Chinese.
     pub title: String,
+    /// True if its answer may be read from a replica.
+    pub stale: bool,
     /// The service that answers.
     pub owner: Owner,
     /// Full name of the method.
@@ -141,6 +143,7 @@ fn route(method: &MethodDescriptor, rules: &RouteRules, plans: &mut Compiler<'_>
         dialect,
         verb,
         title: rules.title.clone(),
+        stale: rules.stale,
         owner,
         method: name.to_owned(),
         grpc_path,

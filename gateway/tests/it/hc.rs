@@ -52,6 +52,47 @@ async fn headers_go_into_metadata_and_the_body_into_the_message() {
 }
 
 #[tokio::test]
+async fn the_cookie_of_the_web_page_is_a_token_where_no_foreign_page_can_send_it() {
+    let rig = Rig::replying(ListFeeConfigsResponse::default()).await;
+    let get = |query: &str, headers: &[(&str, &str)]| {
+        let mut request = rig.client.get(format!("{}{LIST}?page=1&row=10&communityId=1{query}", rig.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Reply::of(request)
+    };
+    let (app, id, cookie) = (("app-id", "a"), ("transaction-id", "1"), ("cookie", "x=1; _java110_token_=a.b.c; y=2"));
+    let in_url = "&app-id=a&transaction-id=1";
+    for (query, headers, token) in [
+        ("", vec![app, id, cookie], Some("Bearer a.b.c")),
+        ("", vec![app, id, cookie, ("authorization", "Bearer d.e.f")], Some("Bearer d.e.f")),
+        (in_url, vec![cookie], None),
+        ("&transaction-id=1", vec![app, cookie], None),
+        ("", vec![app, id, ("cookie", "_java110_token_x=a")], None),
+    ] {
+        assert_eq!(get(query, &headers).await.status, 200);
+        let received = rig.received();
+        assert_eq!(received.last().unwrap().header("authorization"), token, "{query} {headers:?}");
+    }
+    let before = rig.received().len();
+    let reply = get("", &[app, id, cookie, ("cookie", "_java110_token_=other")]).await;
+    assert_eq!((reply.status, reply.header("x-reason")), (401, "CREDENTIAL_CONTRADICTS"));
+    assert_eq!(rig.received().len(), before);
+}
+
+#[tokio::test]
+async fn a_page_of_zero_is_told_as_what_it_is() {
+    let rig = Rig::replying(ListFeeConfigsResponse::default()).await;
+    for (page, kind) in [("0", FaultKind::Range), ("x", FaultKind::Type)] {
+        let request = rig.client.get(format!("{}{LIST}?page={page}&row=10&communityId=1", rig.url));
+        Reply::of(request.header("app-id", "a").header("transaction-id", "1")).await;
+        assert_eq!(rig.received().last().unwrap().faults(), [("page".to_owned(), kind)], "{page}");
+    }
+    Reply::of(rig.client.get(format!("{}{LIST}?page=&row=10&communityId=1", rig.url))).await;
+    assert_eq!(rig.received().last().unwrap().faults(), [], "nothing is missing, which the service says");
+}
+
+#[tokio::test]
 async fn an_interface_has_four_paths() {
     let rig = Rig::replying(UpdateFeeConfigResponse::default()).await;
     let body = r#"{"configId":"1"}"#;
