@@ -153,8 +153,8 @@ install_command() {
     need_postgres
     need_buf
     local tool
-    # For the comparison of the contract with main, and for the scripts.
-    for tool in git shellcheck; do
+    # For the comparison of the contract with main, for the scripts, for clients in Node, and for the documentation page.
+    for tool in git shellcheck npm chromium; do
         if ! have "$tool" && may_install; then
             apt_install "$tool" || warn "$tool could not be installed: not everything will be checked"
         fi
