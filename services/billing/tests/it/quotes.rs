@@ -437,7 +437,7 @@ async fn faults_are_named_by_their_fields() {
     account.registers[0] =
         QuotedRegister { quantity: String::new(), reading: "5".into(), ..account.registers[0].clone() };
     let status = quote(&world, package, account).await.unwrap_err();
-    let places = ["[0].THE_METER_READ", "[1].READINGS_TYPE", "[2].READINGS_TYPE"];
+    let places = ["[0].reading", "[1].register", "[2].register"];
     assert_eq!(fields(&status), places.map(|place| format!("account.registers{place}")));
     let empty = QuoteFeesRequest::default();
     let status = world.quotes(caller(RETAIL)).quote_fees(empty).await.unwrap_err();
@@ -606,7 +606,7 @@ async fn a_stored_account_is_quoted_as_it_would_be_calculated_and_nothing_is_wri
     assert_eq!(world.uncharged(RETAIL, "", "", (1, 1)).await.0[0].retail_total, entered.retail_total);
 
     let falls = quote_stored(&world, RETAIL, &account, given("50")).await.unwrap_err();
-    assert_eq!(fields(&falls), ["storedAccount.readings[0].TURN_UPSIDE_TYPE"]);
+    assert_eq!(fields(&falls), ["stored_account.readings[0].turn"]);
     for (tenant, asked) in [(RETAIL, "A1"), (OTHER_RETAIL, account.as_str())] {
         assert_eq!(reason(quote_stored(&world, tenant, asked, vec![]).await), "SETTLEMENT_ACCOUNT_NOT_FOUND");
     }
