@@ -39,6 +39,11 @@ fn is_code(codes: &EnumDescriptor, text: &str) -> bool {
     })
 }
 
+fn rules_of(field: &FieldDescriptor) -> FieldRules {
+    let extension = field.parent_pool().get_extension_by_name("communal.contract.v1.field").unwrap();
+    field.options().get_extension(&extension).as_message().unwrap().transcode_to().unwrap()
+}
+
 fn check(field: &FieldDescriptor, rules: &FieldRules) {
     let (rule, example) = (rule(rules), rules.example.as_str());
     let mut checker = Checker::default();
@@ -47,6 +52,11 @@ fn check(field: &FieldDescriptor, rules: &FieldRules) {
         Kind::String if rules.scale.is_some() => checker.decimal(&rule, example),
         Kind::String => checker.text(&rule, example),
         Kind::Int32 | Kind::Int64 => checker.integer(&rule, example.parse().unwrap()),
+        Kind::Message(filter) => {
+            let shown = filter.get_field_by_name(example);
+            let shown = shown.unwrap_or_else(|| panic!("{} has no field {example}", filter.full_name()));
+            assert!(!rules_of(&shown).example.is_empty(), "{} has no example", shown.full_name());
+        }
         other => panic!("{} is {other:?} and has an example", field.full_name()),
     }
     assert_eq!(checker.into_faults(), [], "{}: {example}", field.full_name());
@@ -55,11 +65,9 @@ fn check(field: &FieldDescriptor, rules: &FieldRules) {
 #[test]
 fn every_example_passes_the_rules_of_its_field() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let extension = pool.get_extension_by_name("communal.contract.v1.field").unwrap();
     let mut examples = 0;
     for field in pool.all_messages().flat_map(|message| message.fields().collect::<Vec<_>>()) {
-        let options = field.options();
-        let rules: FieldRules = options.get_extension(&extension).as_message().unwrap().transcode_to().unwrap();
+        let rules = rules_of(&field);
         if !rules.example.is_empty() {
             check(&field, &rules);
             examples += 1;

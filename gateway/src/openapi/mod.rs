@@ -102,7 +102,7 @@ fn operation(
     let mut parameters = envelopes::parameters(route.dialect, route.stale);
     let direction = Direction::Request(route.dialect);
     if route.verb == Method::GET {
-        parameters.extend(schemas.parameters(&method.input(), direction)?);
+        parameters.extend(schemas.parameters(&method.input())?);
     } else {
         let mut body = schemas.inline(&method.input(), direction)?;
         if route.dialect == Dialect::Epeis {

@@ -14,6 +14,8 @@ use crate::plan::{ContractError, Options};
 pub(super) enum Direction {
     Request(Dialect),
     Reply,
+    /// The parameters of a URL, which are texts without a type of their own.
+    Query,
 }
 
 /// Gathers the schemas to which others refer.
@@ -88,38 +90,41 @@ impl<'c> Schemas<'c> {
     }
 
     /// The fields of a message as parameters of a query.
-    pub(super) fn parameters(
-        &mut self,
-        message: &MessageDescriptor,
-        direction: Direction,
-    ) -> Result<Vec<Value>, ContractError> {
+    pub(super) fn parameters(&mut self, message: &MessageDescriptor) -> Result<Vec<Value>, ContractError> {
         let mut parameters = Vec::new();
         for field in declared(message) {
             let rules = self.options.field(&field)?;
             if rules.grpc_only {
                 continue;
             }
-            parameters.push(json!({
+            let mut parameter = json!({
                 "name": field.json_name(),
                 "in": "query",
                 "required": rules.required,
                 "description": self.description(&field, &rules),
-                "schema": self.field(&field, &rules, direction)?,
-            }));
+                "schema": self.field(&field, &rules, Direction::Query)?,
+            });
+            // The page fills in what stands here, and not the examples of a schema.
+            if let Some(example) = example(&field, &rules).filter(|_| rules.required) {
+                parameter["example"] = example;
+            }
+            parameters.push(parameter);
         }
         Ok(parameters)
     }
 
-    /// A request that can be sent as it is: what is required, with documented examples, and nothing else. `None` if a
-    /// required field has no example.
+    /// A request that can be sent as it is: what is required, with documented examples, and a filter where all would
+    /// be too much. `None` if a required field has no example.
     pub(super) fn example_of(&self, message: &MessageDescriptor) -> Result<Option<Map<String, Value>>, ContractError> {
         let mut whole = Map::new();
         for field in declared(message) {
             let rules = self.options.field(&field)?;
-            if rules.grpc_only || !rules.required {
+            let is_filter = matches!(field.kind(), Kind::Message(_)) && !rules.example.is_empty();
+            if rules.grpc_only || !(rules.required || is_filter) {
                 continue;
             }
             let value = match field.kind() {
+                Kind::Message(filter) if is_filter => self.filter_by(&filter, &rules.example)?,
                 Kind::Message(inner) => self.example_of(&inner)?.map(Value::Object),
                 Kind::Enum(codes) => self.first_code(&codes)?.map(Value::String),
                 _ => example_value(&field, &rules),
@@ -129,6 +134,13 @@ impl<'c> Schemas<'c> {
             whole.insert(field.json_name().to_owned(), value);
         }
         Ok(Some(whole))
+    }
+
+    /// The example of a filter that has one field.
+    fn filter_by(&self, filter: &MessageDescriptor, name: &str) -> Result<Option<Value>, ContractError> {
+        let Some(field) = filter.get_field_by_name(name) else { return Ok(None) };
+        let value = example_value(&field, &self.options.field(&field)?);
+        Ok(value.map(|value| json!({ field.json_name(): value })))
     }
 
     fn first_code(&self, codes: &EnumDescriptor) -> Result<Option<String>, ContractError> {
@@ -252,7 +264,7 @@ fn bounds(schema: &mut Value, rules: &FieldRules, description: &mut String) {
     }
 }
 
-/// HC accepts numbers as strings and strings as numbers.
+/// HC accepts numbers as strings and strings as numbers. Tools do not fill in a parameter of several types.
 fn types(documented: &str, direction: Direction) -> Value {
     match (direction, documented) {
         (Direction::Request(Dialect::Hc), "string") => json!(["string", "number"]),
@@ -262,7 +274,8 @@ fn types(documented: &str, direction: Direction) -> Value {
 }
 
 fn example(field: &FieldDescriptor, rules: &FieldRules) -> Option<Value> {
-    if field.is_list() { None } else { example_value(field, rules) }
+    let has_none = field.is_list() || matches!(field.kind(), Kind::Message(_));
+    if has_none { None } else { example_value(field, rules) }
 }
 
 /// The example of a value of the field, or of one of its values.

@@ -108,6 +108,8 @@ fn a_refusal_is_told_from_a_reply_by_its_code_and_from_others_by_a_header() {
     let books = &document["paths"]["/Service/v1/QuerySupplierBook/"]["post"];
     let asks = |operation: &Value| operation["parameters"].to_string().contains("x-max-staleness-ms");
     assert_eq!((asks(arrears), asks(books)), (true, false), "staleness is offered where it is supported");
+    let example = &arrears["requestBody"]["content"]["application/json"]["example"]["ACC_VOLPRICE_OWE"];
+    assert_eq!(example, &serde_json::json!({ "BOOK_AID": "B000000000000001" }), "all arrears are no example");
     assert_eq!(books["responses"]["415"]["headers"].as_object().unwrap().len(), 2);
     // EPEIS queries leave out a coded filter by sending an empty text.
     let filter = &document["components"]["schemas"]["billing.BookFilter.Request"]["properties"]["NETWORK_TYPE"];
@@ -120,6 +122,11 @@ fn headers_aliases_and_legacy_lists_of_hc_are_described() {
     let list = &document["paths"]["/app/feeConfig.listFeeConfigs"]["get"];
     let names: Vec<_> = list["parameters"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(names[..6], ["app-id", "transaction-id", "req-time", "sign", "page", "row"]);
+    let types = list["parameters"].as_array().unwrap().iter().map(|parameter| &parameter["schema"]["type"]);
+    assert!(types.clone().all(Value::is_string), "the page fills in no other: {:?}", types.collect::<Vec<_>>());
+    let filled = list["parameters"].as_array().unwrap().iter().filter(|parameter| parameter.get("example").is_some());
+    let filled: Vec<_> = filled.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+    assert_eq!(filled, ["app-id", "transaction-id", "req-time", "page", "row", "communityId"], "and no filter");
     let reply = &list["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"][0];
     let keys: Vec<_> = reply["properties"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["code", "msg", "feeConfigs", "page", "records", "rows", "total"]);
