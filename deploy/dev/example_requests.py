@@ -11,17 +11,28 @@ import urllib.parse
 import urllib.request
 
 QUERIES = ("/Service/v1/Query", ".list", ".query")
+# A page in a browser that shows more takes long to answer its reader.
+MOST_BYTES = 2_000_000
 
 
 def send(url, headers, body=None):
     request = urllib.request.Request(url, data=body, headers=headers)
     with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.load(reply)
+        return reply.read()
+
+
+def judge(body, dialect):
+    """Returns why an answer is not one that a reader of the documentation expects."""
+    reply = json.loads(body)
+    code, text = ("CODE", "MESSAGE") if dialect == "post" else ("code", "msg")
+    if str(reply[code]) != "0":
+        return reply[text]
+    return f"{len(body)} bytes" if len(body) > MOST_BYTES else None
 
 
 def main():
     url = sys.argv[1]
-    document = send(url + "/openapi.json", {})
+    document = json.loads(send(url + "/openapi.json", {}))
     refused, without, sent = [], [], 0
     for path, operations in document["paths"].items():
         if not any(mark in path for mark in QUERIES):
@@ -32,8 +43,7 @@ def main():
             if example is None:
                 without.append(path)
                 continue
-            reply = send(url + path, {"content-type": "application/json"}, json.dumps(example).encode())
-            refusal = reply["MESSAGE"] if reply["CODE"] != 0 else None
+            body = send(url + path, {"content-type": "application/json"}, json.dumps(example).encode())
         else:
             headers = {"authorization": "Bearer " + os.environ["COMMUNAL_TOKEN"]}
             query, missing = {}, False
@@ -50,9 +60,9 @@ def main():
                 without.append(path)
                 continue
             headers["transaction-id"] = f"{time.time_ns()}"
-            reply = send(f"{url}{path}?{urllib.parse.urlencode(query)}", headers)
-            refusal = reply["msg"] if reply["code"] != "0" else None
+            body = send(f"{url}{path}?{urllib.parse.urlencode(query)}", headers)
         sent += 1
+        refusal = judge(body, verb)
         if refusal:
             refused.append(f"{path}: {refusal}")
     print(f"{sent} examples answered, {len(without)} queries without one")

@@ -164,6 +164,8 @@ fn files() -> anyhow::Result<HashMap<&'static str, Page>> {
         .validator_url("none")
         .deep_linking(true)
         .doc_expansion("none")
+        // Colouring an answer of some megabytes would keep the browser busy for minutes.
+        .with_syntax_highlight(false)
         .display_request_duration(true);
     let swagger = Arc::new(swagger);
     let mut files = HashMap::new();
