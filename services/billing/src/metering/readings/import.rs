@@ -20,6 +20,7 @@ use communal_proto::billing::v1::{
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checked as _, Checker, Fault, Reason as _};
 use futures::Stream;
+use futures::future::join;
 use sqlx::PgConnection;
 use tonic::Status;
 
@@ -200,23 +201,26 @@ pub async fn read_meters(
         return Err(Refusal::of(reason).fault(Fault::rule(field, "is no book of the calling company", reason.text())));
     }
     let most_faults = if scope.skip_faulty { MOST_SKIPPED } else { MOST_FAULTS };
-    let mut reading = Reading::default();
+    let (mut parts, mut reading) = (Parts::default(), Reading::default());
+    let mut part = parts.read(message)?;
     loop {
-        if message.scope.is_some() {
-            let fault = Fault::rule(SCOPE, "is in the first message only", "范围只能出现在第一条消息中");
-            return Err(Refusal::for_faults(vec![fault]));
-        }
-        bounded(message.readings.len(), reading.rows)?;
-        reading.take(&mut transaction, call, &message.readings, terms.at, book_id).await?;
+        let entered = reading.take(&mut transaction, call, part, terms.at, book_id);
+        // The next message arrives and is read while PostgreSQL is at work on this one.
+        let next = async {
+            let more = terms.upload.next(&mut stream, rows, BROKEN).await?;
+            more.map(|more| parts.read(more)).transpose()
+        };
+        let (entered, next) = join(entered, next).await;
+        entered?;
         if reading.refused.len() > most_faults {
             break;
         }
-        match terms.upload.next(&mut stream, rows, BROKEN).await? {
-            Some(more) => message = more,
+        match next? {
+            Some(more) => part = more,
             None => break,
         }
     }
-    if reading.rows == 0 {
+    if parts.rows == 0 {
         return Err(nothing());
     }
     if !reading.refused.is_empty() && (!scope.skip_faulty || reading.refused.len() > most_faults) {
@@ -224,7 +228,7 @@ pub async fn read_meters(
         return Err(reading.refusal());
     }
     transaction.commit().named("commit").await?;
-    Ok(reading.reply())
+    Ok(reading.reply(parts.rows))
 }
 
 fn nothing() -> Refusal {
@@ -251,11 +255,53 @@ fn bounded(rows: usize, before: usize) -> Result<(), Refusal> {
     Err(Refusal::for_faults(vec![Fault { field: READINGS.into(), kind: FaultKind::Rows, description, text }]))
 }
 
-/// The state of reading a stream.
+/// A message of a stream: its readings, those that can be entered, and the faults of the others.
+#[derive(Debug)]
+struct Part {
+    /// The row of its first reading.
+    first: usize,
+    given: Vec<RegisterReading>,
+    entered: Vec<(usize, Entered)>,
+    refused: Vec<Refused>,
+}
+
+/// Reads the messages of a stream one after another.
 #[derive(Debug, Default)]
-struct Reading {
+struct Parts {
     reader: Reader,
     rows: usize,
+}
+
+impl Parts {
+    fn read(&mut self, message: ReadMetersRequest) -> Result<Part, Refusal> {
+        let ReadMetersRequest { scope, readings: given } = message;
+        if scope.is_some() {
+            let fault = Fault::rule(SCOPE, "is in the first message only", "范围只能出现在第一条消息中");
+            return Err(Refusal::for_faults(vec![fault]));
+        }
+        bounded(given.len(), self.rows)?;
+        let first = self.rows;
+        self.rows += given.len();
+        let (mut entered, mut refused) = (Vec::with_capacity(given.len()), Vec::new());
+        for (row, given) in (first..).zip(&given) {
+            let mut checker = Checker::default();
+            given.check(&mut checker);
+            let mut faults = checker.into_faults();
+            if faults.is_empty() {
+                match self.reader.read(given) {
+                    Ok(reading) => entered.push((row, reading)),
+                    Err(fault) => faults.push(fault),
+                }
+            }
+            refused.extend(faults.into_iter().map(|fault| Refused { row, reason: None, fault }));
+        }
+        Ok(Part { first, given, entered, refused })
+    }
+}
+
+/// What became of the readings of a stream.
+#[derive(Debug, Default)]
+struct Reading {
     refused: Vec<(RegisterReading, Refused)>,
 }
 
@@ -264,27 +310,13 @@ impl Reading {
         &mut self,
         tx: &mut PgConnection,
         call: &Call,
-        given: &[RegisterReading],
+        part: Part,
         at: ReadAt,
         book_id: Option<&str>,
     ) -> Result<(), Refusal> {
-        let first = self.rows;
-        self.rows += given.len();
-        let mut readings = Vec::with_capacity(given.len());
-        for (row, given) in (first..).zip(given) {
-            let mut checker = Checker::default();
-            given.check(&mut checker);
-            let mut faults = checker.into_faults();
-            if faults.is_empty() {
-                match self.reader.read(given) {
-                    Ok(entered) => readings.push((row, entered)),
-                    Err(fault) => faults.push(fault),
-                }
-            }
-            let refused = faults.into_iter().map(|fault| (given.clone(), Refused { row, reason: None, fault }));
-            self.refused.extend(refused);
-        }
-        for refused in enter(tx, call, &readings, at, book_id).await? {
+        let Part { first, given, entered, refused } = part;
+        let also = enter(tx, call, &entered, at, book_id).await?;
+        for refused in refused.into_iter().chain(also) {
             let of_row = refused.row.checked_sub(first).and_then(|place| given.get(place));
             self.refused.push((of_row.cloned().unwrap_or_default(), refused));
         }
@@ -303,7 +335,7 @@ impl Reading {
         objections.into_result().err().unwrap_or_else(|| Refusal::internal("readings without a fault were refused"))
     }
 
-    fn reply(mut self) -> ReadMetersResponse {
+    fn reply(mut self, given: usize) -> ReadMetersResponse {
         self.refused.sort_by_key(|(_, refused)| refused.row);
         let rows: HashSet<_> = self.refused.iter().map(|(_, refused)| refused.row).collect();
         let faults = self.refused.into_iter().map(|(given, Refused { row, reason, fault })| FaultyReading {
@@ -315,7 +347,7 @@ impl Reading {
             reason: reason.map_or_else(|| reason_of(fault.kind).name(), Reason::name).to_owned(),
             message: fault.text,
         });
-        let readings = i64::try_from(self.rows - rows.len()).unwrap_or(i64::MAX);
+        let readings = i64::try_from(given - rows.len()).unwrap_or(i64::MAX);
         ReadMetersResponse { readings, faults: faults.collect() }
     }
 }

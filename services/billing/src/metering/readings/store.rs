@@ -10,6 +10,7 @@ use communal_kit::database::stored::{Stored, decoded};
 use communal_kit::paging::Page;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
+use futures::{StreamExt as _, TryStreamExt as _};
 use prost::Message as _;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -77,6 +78,7 @@ pub async fn points(
     settlement_account_ids: &[&str],
     account_months: &[i32],
 ) -> Result<Vec<ReadPoint>, sqlx::Error> {
+    let companies = vec![company_id.to_owned(); settlement_account_ids.len()];
     let rows = sqlx::query!(
         r#"SELECT p.settlement_account_id, p.account_month, p.snapshot, r.readings AS "readings?"
            FROM (SELECT k.*, '1' AS kind, 0 AS number
@@ -88,20 +90,24 @@ pub async fn points(
            LEFT JOIN point_reading r ON r.company_id = own.company_id
                AND r.settlement_account_id = own.settlement_account_id AND r.account_month = own.account_month
                AND r.kind = own.kind AND r.number = own.number"#,
-        &vec![company_id.to_owned(); settlement_account_ids.len()],
+        &companies,
         settlement_account_ids as _,
         account_months,
     )
-    .fetch_all(executor)
-    .named("billing_point_read")
-    .await?;
-    let point = |row: (String, i32, Vec<u8>, Option<Vec<u8>>)| {
-        let (settlement_account_id, account_month, snapshot, readings) = row;
-        let is_read = readings.is_some();
-        let (snapshot, readings) = decoded_point(&snapshot, readings.as_deref())?;
-        Ok(ReadPoint { settlement_account_id, account_month, snapshot, readings, is_read })
-    };
-    rows.into_iter().map(|r| point((r.settlement_account_id, r.account_month, r.snapshot, r.readings))).collect()
+    .fetch(executor);
+    // A point is decoded while PostgreSQL looks up the next ones.
+    let points = rows.map(|row| {
+        let row = row?;
+        let (snapshot, readings) = decoded_point(&row.snapshot, row.readings.as_deref())?;
+        Ok(ReadPoint {
+            settlement_account_id: row.settlement_account_id,
+            account_month: row.account_month,
+            snapshot,
+            readings,
+            is_read: row.readings.is_some(),
+        })
+    });
+    points.try_collect().named("billing_point_read").await
 }
 
 /// Returns points of either kind with their readings, those that there are.
