@@ -24,7 +24,7 @@ use crate::metering::points::snapshot::Snapshot;
 use crate::metering::points::{self, PointColumns, PointKey};
 use crate::metering::readings;
 use crate::metering::readings::stored::Readings;
-use crate::reference::month_controls;
+use crate::reference::month_controls::{self, Series};
 
 /// A point that is not charged off, with everything that decides its bill but prices. It is locked.
 #[derive(Clone, Debug)]
@@ -80,8 +80,23 @@ pub async fn lock(
     let ids: BTreeSet<_> = asked.iter().map(|(id, _)| *id).collect();
     let ids: Vec<_> = ids.into_iter().collect();
     let mut months = billable::store::open_months(tx, call, &ids, today).await?;
-    let locked = settlement_accounts::store::lock(tx, call, &ids).await?;
-    let accounts: HashSet<_> = locked.into_iter().map(|account| account.settlement_account_id).collect();
+    lock_in(tx, call, asked, today, &mut months).await
+}
+
+/// Does the same in account months that are in use already. Those of other series are added when a point needs them.
+///
+/// # Errors
+/// Returns the database's error, and an error of decoding for a point that cannot be read.
+pub async fn lock_in(
+    tx: &mut PgConnection,
+    call: &Call,
+    asked: &[(&str, NormalRetroType)],
+    today: NaiveDate,
+    months: &mut HashMap<Series, Option<i32>>,
+) -> Result<Found, sqlx::Error> {
+    let ids: BTreeSet<_> = asked.iter().map(|(id, _)| *id).collect();
+    let ids: Vec<_> = ids.into_iter().collect();
+    let accounts: HashSet<_> = settlement_accounts::store::lock_alone(tx, call, &ids).await?.into_iter().collect();
     let wanted: HashSet<_> = asked.iter().copied().collect();
     let mut open = points::store::lock_uncharged(tx, call, &ids).await?;
     open.retain(|point| wanted.contains(&(point.key.settlement_account_id.as_str(), point.key.kind)));
@@ -94,7 +109,12 @@ pub async fn lock(
     let company = &call.tenant.id;
     let of_keys = readings::store::points_by_key(&mut *tx, company, &keys).await?;
     let accumulators = accumulators::store::read(&mut *tx, company, &ids).await?;
-    let temporary = billable::store::temporary_packages(&mut *tx, company, &ids).await?;
+    let with_temporary = of_keys.iter().filter(|(_, snapshot, _)| snapshot.temporary_package.is_some());
+    let with_temporary: Vec<_> = with_temporary.map(|(key, ..)| key.settlement_account_id.as_str()).collect();
+    let temporary = match with_temporary.as_slice() {
+        [] => HashMap::new(),
+        ids => billable::store::temporary_packages(&mut *tx, company, ids).await?,
+    };
     let mut points = HashMap::with_capacity(of_keys.len());
     for (key, snapshot, readings) in of_keys {
         let series = snapshot.series();
@@ -105,9 +125,13 @@ pub async fn lock(
         }
         let id = &key.settlement_account_id;
         let accumulators = accumulators.get(id).copied().ok_or(sqlx::Error::RowNotFound)?;
-        let of_account = temporary.get(id).ok_or(sqlx::Error::RowNotFound)?;
+        let temporary_months_used = if snapshot.temporary_package.is_some() {
+            temporary_months_used(&snapshot, temporary.get(id).ok_or(sqlx::Error::RowNotFound)?)
+        } else {
+            snapshot.temporary_months_used
+        };
         let point = UnpricedPoint {
-            temporary_months_used: temporary_months_used(&snapshot, of_account),
+            temporary_months_used,
             open_month: months.get(&series).copied().flatten(),
             accumulators,
             snapshot,

@@ -4,7 +4,7 @@
 //! process that is killed leaves its chunk as it was, and another one takes it. When nothing is left to claim, a process waits
 //! for the chunks that others hold: when a run returns, every chunk is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -18,11 +18,13 @@ use rust_decimal::Decimal;
 
 use super::outcome::{billable, priceable};
 use super::store::{self, Chunk, Connection, Done};
+use crate::archive::billable;
 use crate::calculation;
 use crate::charge_off;
 use crate::charge_off::Settings;
 use crate::metering::points;
 use crate::metering::points::rules::{Making, making};
+use crate::reference::month_controls::Series;
 use crate::vocabulary::vacancy::VacancyRatios;
 
 /// How long a process waits before it looks again for chunks that others held.
@@ -48,6 +50,14 @@ pub struct Terms {
     pub workers: usize,
     /// The business day, and the time HHmmss.
     pub now: (NaiveDate, i32),
+}
+
+/// What the chunks of a run have in common.
+#[derive(Debug)]
+struct Plan {
+    run_id: i64,
+    /// The series of account months to which the accounts belonged when this process joined the run.
+    series: Vec<Series>,
 }
 
 /// How far a run is, the work of all processes together.
@@ -87,7 +97,9 @@ pub async fn run(
         return Err(Refusal::of(Reason::AccountMonthNotOpen));
     }
     let run_id = run_as(pool, call, async |tx| Ok(store::join_or_plan(tx, call, scope).await?)).await?;
-    let workers = (0..terms.workers.max(1)).map(|_| work(pool, call, run_id, scope, terms, &report));
+    let series = billable::store::series_of_book(pool, &call.tenant.id, &scope.book_id).await?;
+    let plan = Plan { run_id, series };
+    let workers = (0..terms.workers.max(1)).map(|_| work(pool, call, &plan, scope, terms, &report));
     try_join_all(workers).await?;
     Ok(store::progress(pool, &call.tenant.id, run_id).await?)
 }
@@ -96,16 +108,16 @@ pub async fn run(
 async fn work(
     pool: &Pool,
     call: &Call,
-    run_id: i64,
+    plan: &Plan,
     scope: &Scope,
     terms: &Terms,
     report: &impl Fn(Progress) -> bool,
 ) -> Result<(), Refusal> {
     loop {
         let outcome = run_as(pool, call, async |tx| {
-            let Some(chunk) = store::claim(tx, call, run_id).await? else { return Ok(None) };
-            let done = bill(tx, call, scope, terms, run_id, &chunk).await?;
-            store::finish(tx, call, run_id, &chunk, &done).await?;
+            let Some(chunk) = store::claim(tx, call, plan.run_id).await? else { return Ok(None) };
+            let done = bill(tx, call, plan, scope, terms, &chunk).await?;
+            store::finish(tx, call, plan.run_id, &chunk, &done).await?;
             Ok(Some((chunk, done)))
         });
         let outcome = outcome.await?;
@@ -118,7 +130,7 @@ async fn work(
                 store::analyze(pool, scope.account_month).await?;
             }
         }
-        let progress = store::progress(pool, &call.tenant.id, run_id).await?;
+        let progress = store::progress(pool, &call.tenant.id, plan.run_id).await?;
         if !report(progress) {
             return Ok(());
         }
@@ -131,44 +143,59 @@ async fn work(
     }
 }
 
+/// The normal points of accounts.
+fn normal<'i>(ids: &[&'i str]) -> Vec<(&'i str, NormalRetroType)> {
+    ids.iter().map(|id| (*id, NormalRetroType::Normal)).collect()
+}
+
 /// Bills the accounts of a claimed chunk.
 async fn bill(
     tx: &mut Connection,
     call: &Call,
+    plan: &Plan,
     scope: &Scope,
     terms: &Terms,
-    run_id: i64,
     chunk: &Chunk,
 ) -> Result<Done, Refusal> {
     let (today, _) = terms.now;
-    let ids = store::unbilled(tx, call, scope, chunk).await?;
+    let ids = store::accounts(tx, call, chunk).await?;
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    make_missing(tx, call, scope.account_month, today, &ids).await?;
-    let asked: Vec<_> = ids.iter().map(|id| (*id, NormalRetroType::Normal)).collect();
-    let found = calculation::store::lock(tx, call, &asked, today).await?;
-    let (points, mut parked) = priceable(found.points, scope.account_month, today);
+    let mut months = billable::store::open_in(tx, call, &plan.series, today).await?;
+    let mut points = calculation::store::lock_in(tx, call, &normal(&ids), today, &mut months).await?.points;
+    let of_month = points.values().filter(|point| point.key.account_month == scope.account_month);
+    let of_month: HashSet<_> = of_month.map(|point| point.key.settlement_account_id.as_str()).collect();
+    // Accounts without a point are billed already, or their point is still to be made.
+    let without: Vec<_> = ids.iter().copied().filter(|id| !of_month.contains(id)).collect();
+    let made = make_missing(tx, call, scope.account_month, today, &without).await?;
+    if !made.is_empty() {
+        points.extend(calculation::store::lock_in(tx, call, &normal(&made), today, &mut months).await?.points);
+    }
+    let (points, mut parked) = priceable(points, scope.account_month, today);
     let keys: BTreeSet<_> = points.iter().map(|point| point.key().clone()).collect();
     let rates = calculation::rates::store::load(tx, &call.tenant.id, &keys, &terms.vacancy).await?;
     let points = billable(points, &rates, &terms.settings, terms.now, &mut parked);
     let points: Vec<_> = points.iter().collect();
     let charged = charge_off::store::charge_off(tx, call, today, &terms.settings, &points).await?;
-    store::park(tx, call, scope.account_month, run_id, &ids, &parked).await?;
+    store::park(tx, call, scope.account_month, plan.run_id, &ids, &parked).await?;
     Ok(Done { charged, parked })
 }
 
-/// Makes the points of the month that are missing. Accounts that cannot be billed, or not in this month, have none.
-async fn make_missing(
+/// Makes the points of the month that are missing of accounts, and returns whose. Accounts that cannot be billed, or not in this
+/// month, have none.
+async fn make_missing<'i>(
     tx: &mut Connection,
     call: &Call,
     account_month: i32,
     today: NaiveDate,
-    ids: &[&str],
-) -> Result<(), Refusal> {
-    let missing = store::without_point(tx, call, account_month, ids).await?;
-    if missing.is_empty() {
-        return Ok(());
+    without: &[&'i str],
+) -> Result<Vec<&'i str>, Refusal> {
+    if without.is_empty() {
+        return Ok(Vec::new());
     }
-    let missing: Vec<_> = missing.iter().map(String::as_str).collect();
+    let missing = store::unbilled(tx, call, account_month, without).await?;
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
     let Some(basis) = points::store::basis(tx, call, &missing, today).await? else {
         return Err(Refusal::of(communal_proto::contract::v1::Reason::Conflict));
     };
@@ -182,5 +209,5 @@ async fn make_missing(
         })
         .collect();
     points::store::make(tx, call, &basis, &makings).await?;
-    Ok(())
+    Ok(makings.into_iter().map(|(id, _)| id).collect())
 }

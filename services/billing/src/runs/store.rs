@@ -152,17 +152,12 @@ pub async fn claim(tx: &mut Connection, call: &Call, run_id: i64) -> Result<Opti
     .await
 }
 
-/// Returns the accounts of a chunk that have no bill of the month, by identifier.
+/// Returns the accounts of a chunk, by identifier.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn unbilled(
-    tx: &mut Connection,
-    call: &Call,
-    scope: &Scope,
-    chunk: &Chunk,
-) -> Result<Vec<String>, sqlx::Error> {
-    let ids = sqlx::query_scalar!(
+pub async fn accounts(tx: &mut Connection, call: &Call, chunk: &Chunk) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
         "SELECT settlement_account_id FROM meter_point
          WHERE company_id = $1 AND (book_id, settlement_account_id) >= ($2, $3)
              AND (book_id, settlement_account_id) <= ($4, $5)
@@ -173,9 +168,21 @@ pub async fn unbilled(
         chunk.to_book,
         chunk.to_account,
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(tx)
     .named("run_accounts")
-    .await?;
+    .await
+}
+
+/// Returns those of the accounts that have no bill of a normal point of the month.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn unbilled<'i>(
+    tx: &mut Connection,
+    call: &Call,
+    account_month: i32,
+    ids: &[&'i str],
+) -> Result<Vec<&'i str>, sqlx::Error> {
     let billed = sqlx::query_scalar!(
         "SELECT b.settlement_account_id
          FROM (SELECT k.*, '1' AS kind, 0 AS number
@@ -185,43 +192,14 @@ pub async fn unbilled(
          JOIN bill b ON b.company_id = own.company_id AND b.settlement_account_id = own.settlement_account_id
              AND b.account_month = own.account_month AND b.kind = own.kind AND b.number = own.number",
         &vec![call.tenant.id.clone(); ids.len()],
-        &ids,
-        &vec![scope.account_month; ids.len()],
-    )
-    .fetch_all(tx)
-    .named("run_billed")
-    .await?;
-    let billed: std::collections::HashSet<_> = billed.into_iter().collect();
-    Ok(ids.into_iter().filter(|id| !billed.contains(id)).collect())
-}
-
-/// Returns those of the accounts that have no open normal point of the month.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn without_point(
-    tx: &mut Connection,
-    call: &Call,
-    account_month: i32,
-    ids: &[&str],
-) -> Result<Vec<String>, sqlx::Error> {
-    let with = sqlx::query_scalar!(
-        "SELECT o.settlement_account_id
-         FROM (SELECT k.*, '1' AS kind
-               FROM unnest($1::text[], $2::text[], $3::integer[])
-                   AS k (company_id, settlement_account_id, account_month)
-               OFFSET 0) AS own
-         JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
-             AND o.kind = own.kind AND o.account_month = own.account_month",
-        &vec![call.tenant.id.clone(); ids.len()],
         ids as _,
         &vec![account_month; ids.len()],
     )
     .fetch_all(tx)
-    .named("run_points")
+    .named("run_billed")
     .await?;
-    let with: std::collections::HashSet<_> = with.into_iter().collect();
-    Ok(ids.iter().filter(|id| !with.contains(**id)).map(|id| (*id).to_owned()).collect())
+    let billed: std::collections::HashSet<_> = billed.iter().map(String::as_str).collect();
+    Ok(ids.iter().copied().filter(|id| !billed.contains(id)).collect())
 }
 
 /// Notes which accounts of a chunk are parked; what an earlier run noted of the others is gone.

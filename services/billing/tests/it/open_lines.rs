@@ -48,7 +48,7 @@ async fn bill(world: &World, account: u32, fees: &[&str]) -> Result<(), sqlx::Er
         })
         .collect();
     let mut transaction = world.transaction().await;
-    write_billed(&mut transaction, &billed).await?;
+    write_billed(&mut transaction, &world.network_call(), &billed).await?;
     transaction.commit().await
 }
 

@@ -38,6 +38,32 @@ async fn series(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<
     Ok(months.collect())
 }
 
+/// Returns the series of account months to which the bills of a company's accounts belong, or of those in a book.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn series_of_book(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    book_id: &str,
+) -> Result<Vec<Series>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT mp.network_company_id, mp.network_store_id, a.utility AS "utility: Stored<Utility>"
+           FROM meter_point mp JOIN settlement_account a USING (company_id, settlement_account_id)
+           WHERE mp.company_id = $1 AND $2 IN ('', mp.book_id)
+           ORDER BY 1, 2, 3"#,
+        company_id,
+        book_id,
+    )
+    .fetch_all(executor)
+    .named("billable_series_of_book")
+    .await?;
+    let months = rows
+        .into_iter()
+        .map(|row| Series::of(Kind::Account, &row.network_company_id, &row.network_store_id, row.utility.0));
+    Ok(months.collect())
+}
+
 /// Returns the account month that is open on a day in each series to which the bills of accounts belong, and notes that something
 /// is created in it (`month_controls::store::use_open`).
 ///
@@ -49,10 +75,23 @@ pub async fn open_months(
     ids: &[&str],
     day: NaiveDate,
 ) -> Result<HashMap<Series, Option<i32>>, sqlx::Error> {
-    let mut months = HashMap::new();
-    for series in series(tx, call, ids).await? {
-        let month = month_controls::store::use_open(tx, call, &series, day).await?;
-        months.insert(series, month);
+    let series = series(tx, call, ids).await?;
+    open_in(tx, call, &series, day).await
+}
+
+/// Does the same for series that are known.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn open_in(
+    tx: &mut PgConnection,
+    call: &Call,
+    all: &[Series],
+    day: NaiveDate,
+) -> Result<HashMap<Series, Option<i32>>, sqlx::Error> {
+    let mut months = HashMap::with_capacity(all.len());
+    for series in all {
+        months.insert(series.clone(), month_controls::store::use_open(tx, call, series, day).await?);
     }
     Ok(months)
 }

@@ -154,7 +154,7 @@ async fn write_lines(
             });
         }
     }
-    receivables::store::write_billed(tx, &lines).await?;
+    receivables::store::write_billed(tx, call, &lines).await?;
     Ok(lines.len())
 }
 

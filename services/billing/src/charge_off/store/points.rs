@@ -44,7 +44,7 @@ pub async fn standings(
     ids.sort_unstable();
     ids.dedup();
     let months = billable::store::open_months(tx, call, &ids, today).await?;
-    settlement_accounts::store::lock(tx, call, &ids).await?;
+    settlement_accounts::store::lock_alone(tx, call, &ids).await?;
     lock(tx, call, named).await?;
     let mut found = read(tx, call, named, &months).await?;
     note_charged_off(tx, call, &mut found).await?;

@@ -1,5 +1,6 @@
 //! Lines as they come in, billed here or imported: written once, and each either open or closed.
 
+use communal_kit::call::Call;
 use communal_kit::database::copy::CopyRows;
 use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_kit::pool::Pool;
@@ -11,11 +12,12 @@ use crate::receivables::line::{BilledLine, CheckedLine, Payments};
 use crate::vocabulary::dates::AccountMonth;
 use crate::vocabulary::identifiers::BatchId;
 
-/// The columns of a line, in the order in which [`NewLines`] writes them. The actor comes from the defaults of the table.
+/// The columns of a line, in the order in which [`NewLines`] writes them. The actor is given: the defaults of
+/// the table would ask for it at every row.
 const LINES: &str = "COPY receivable_line (network_company_id, settlement_account_id, account_month, charge_off_id, \
     line_number, retail_company_id, book_id, retail_store_id, package_kind, charge_off_date, levy_date, fee, importer_id, \
-    batch_id, issued) FROM STDIN WITH (FORMAT binary)";
-const LINE_COLUMNS: i16 = 15;
+    batch_id, issued, operator_id, channel_id, trace_id, written_at) FROM STDIN WITH (FORMAT binary)";
+const LINE_COLUMNS: i16 = 19;
 
 /// The columns of what is outstanding.
 const OPEN: &str = "COPY receivable_open (network_company_id, book_id, settlement_account_id, account_month, charge_off_id, \
@@ -26,8 +28,8 @@ const OPEN_COLUMNS: i16 = 18;
 /// The columns of what closed a line.
 const CLOSINGS: &str = "COPY receivable_closing (network_company_id, settlement_account_id, account_month, charge_off_id, \
     line_number, paid_total, latest_paid, latest_paid_date, latest_payment_id, previous_paid_date, previous_payment_id, \
-    levy_date, settled_month, with_line) FROM STDIN WITH (FORMAT binary)";
-const CLOSING_COLUMNS: i16 = 14;
+    levy_date, settled_month, with_line, operator_id, channel_id, trace_id, written_at) FROM STDIN WITH (FORMAT binary)";
+const CLOSING_COLUMNS: i16 = 18;
 
 /// New lines, encoded for COPY.
 #[derive(Debug)]
@@ -52,21 +54,17 @@ impl NewLines {
     ///
     /// # Errors
     /// Returns an error if a value has no binary form.
-    pub fn push_imported(
-        &mut self,
-        importer_id: &str,
-        batch_id: &BatchId,
-        checked: &CheckedLine,
-    ) -> Result<(), BoxDynError> {
+    pub fn push_imported(&mut self, call: &Call, batch_id: &BatchId, checked: &CheckedLine) -> Result<(), BoxDynError> {
         let line = checked.billed().ok_or("a line without a day of its charge-off or its month")?;
-        self.push(&line, &checked.payments(), Some((importer_id, batch_id.as_str())))
+        self.push(call, &line, &checked.payments(), Some(batch_id.as_str()))
     }
 
     fn push(
         &mut self,
+        call: &Call,
         line: &BilledLine<'_>,
         payments: &Payments<'_>,
-        batch: Option<(&str, &str)>,
+        batch_id: Option<&str>,
     ) -> Result<(), BoxDynError> {
         let rows = &mut self.lines;
         begin_line(rows, line)?;
@@ -77,12 +75,13 @@ impl NewLines {
         rows.put(line.charge_off_date)?;
         rows.put(line.levy_date)?;
         rows.put(line.fee)?;
-        rows.put(batch.map(|(importer_id, _)| importer_id))?;
-        rows.put(batch.map(|(_, batch_id)| batch_id))?;
+        rows.put(batch_id.map(|_| call.tenant.id.as_str()))?;
+        rows.put(batch_id)?;
         rows.put(line.issued)?;
+        put_actor(rows, call)?;
         match line.closed {
             None => self.push_open(line, payments),
-            Some(settled_month) => self.push_closing(line, payments, settled_month),
+            Some(settled_month) => self.push_closing(call, line, payments, settled_month),
         }
     }
 
@@ -106,6 +105,7 @@ impl NewLines {
 
     fn push_closing(
         &mut self,
+        call: &Call,
         line: &BilledLine<'_>,
         payments: &Payments<'_>,
         settled_month: AccountMonth,
@@ -115,7 +115,8 @@ impl NewLines {
         rows.put(line.fee)?;
         put_payments(rows, payments)?;
         rows.put(settled_month.number())?;
-        rows.put(true)
+        rows.put(true)?;
+        put_actor(rows, call)
     }
 
     /// Writes the lines. Their account months are open.
@@ -127,6 +128,14 @@ impl NewLines {
         self.open.send(&mut *connection, OPEN).named("line_open_copy").await?;
         self.closings.send(connection, CLOSINGS).named("line_closing_copy").await
     }
+}
+
+/// Puts who writes a row, and when.
+fn put_actor(rows: &mut CopyRows, call: &Call) -> Result<(), BoxDynError> {
+    rows.put(call.operator_id.as_str())?;
+    rows.put(call.channel_id.as_str())?;
+    rows.put(call.trace_id.as_str())?;
+    rows.put(call.at)
 }
 
 /// Begins a row with the identity of its line.
@@ -154,11 +163,11 @@ fn put_payments(rows: &mut CopyRows, payments: &Payments<'_>) -> Result<(), BoxD
 ///
 /// # Errors
 /// Returns the database's error, and an error of encoding if a value has no binary form.
-pub async fn write_billed(tx: &mut PgConnection, lines: &[BilledLine<'_>]) -> Result<(), sqlx::Error> {
+pub async fn write_billed(tx: &mut PgConnection, call: &Call, lines: &[BilledLine<'_>]) -> Result<(), sqlx::Error> {
     let mut rows = NewLines::default();
     for line in lines {
         let payments = Payments { levy_date: line.levy_date, ..Payments::default() };
-        rows.push(line, &payments, None).map_err(sqlx::Error::Encode)?;
+        rows.push(call, line, &payments, None).map_err(sqlx::Error::Encode)?;
     }
     rows.send(tx).await
 }

@@ -45,11 +45,16 @@ impl World {
         Ok(lines)
     }
 
+    /// A call of the network company itself.
+    pub fn network_call(&self) -> Call {
+        let tenant = Tenant { id: NETWORK.into(), kind: TenantKind::NetworkCompany };
+        Call::internal(tenant, "test", self.clock.now())
+    }
+
     /// A transaction of a payment or bill.
     pub async fn transaction(&self) -> Transaction<'static, Postgres> {
         let mut transaction = self.pool().begin().await.unwrap();
-        let tenant = Tenant { id: NETWORK.into(), kind: TenantKind::NetworkCompany };
-        announce(&mut transaction, &Call::internal(tenant, "test", self.clock.now())).await.unwrap();
+        announce(&mut transaction, &self.network_call()).await.unwrap();
         look_up_by_keys(&mut transaction).await.unwrap();
         transaction
     }

@@ -40,21 +40,30 @@ impl LockedAccount {
     }
 }
 
-/// Locks accounts by identifier and returns those that exist.
+/// Locks accounts by identifier and returns the identifiers of those that exist.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn lock_alone(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT settlement_account_id FROM settlement_account
+         WHERE company_id = $1 AND settlement_account_id = ANY($2)
+         ORDER BY settlement_account_id FOR UPDATE",
+        call.tenant.id,
+        ids as _,
+    )
+    .fetch_all(tx)
+    .named("settlement_account_lock")
+    .await
+}
+
+/// Locks accounts by identifier and returns those that exist, with what decides which processes they may have.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn lock(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<LockedAccount>, sqlx::Error> {
     // Locked first, so that what is read beside it is of after the wait.
-    sqlx::query!(
-        "SELECT FROM settlement_account WHERE company_id = $1 AND settlement_account_id = ANY($2)
-         ORDER BY settlement_account_id FOR UPDATE",
-        call.tenant.id,
-        ids as _,
-    )
-    .execute(&mut *tx)
-    .named("settlement_account_lock")
-    .await?;
+    lock_alone(tx, call, ids).await?;
     sqlx::query_as!(
         LockedAccount,
         r#"SELECT a.settlement_account_id, a.user_account_id, u.customer_id, a.utility AS "utility: Stored<Utility>",
