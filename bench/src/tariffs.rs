@@ -17,7 +17,7 @@ use communal_fixtures::credentials::billing::{NETWORK, RETAIL, STORE};
 /// Price rows of a package.
 pub const ROWS_A_PACKAGE: u64 = 15;
 /// The account item.
-const ACCOUNT_ITEM: &str = "水费-居民生活用水";
+pub const ACCOUNT_ITEM: &str = "水费-居民生活用水";
 /// The upper limits of the tiers; the last one has no end.
 const UPPER: [i64; 5] = [60, 120, 240, 480, 0];
 

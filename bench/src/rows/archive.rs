@@ -22,7 +22,7 @@ use crate::grpc::{Client, drive};
 use crate::load::{open, percentiles};
 use crate::report::Measurement;
 use crate::stage::{ACTOR, CONNECTIONS, Service, Stage};
-use crate::tariffs::packages_on_sale;
+use crate::tariffs::{ACCOUNT_ITEM, packages_on_sale};
 
 const IMPORT: &str = "/communal.billing.v1.ArchiveService/ImportArchive";
 const LOOKUP: &str = "/communal.billing.v1.SettlementAccountService/QueryVerifiedUserAndSettles";
@@ -74,14 +74,18 @@ fn address(number: u64) -> String {
     format!("城东区建设路{}号院{}单元{}室", number / 100 + 1, number % 100 / 20 + 1, number % 20 + 101)
 }
 
-/// What an account refers to: a node, the stores, a book, and a package on sale.
+/// What an account refers to: a node, the stores, a book, a package on sale, and the account item of the package.
 fn reference_data() -> [String; 4] {
     let [package, prices] = packages_on_sale(15);
     let network = format!(
         "INSERT INTO store (company_id, store_id, name, region_code)
          VALUES ('{NETWORK}', '{NETWORK_STORE}', '管网营业厅', '110101000000');
          INSERT INTO node (company_id, node_id, name, store_id, utility)
-         VALUES ('{NETWORK}', 'L000000000000001', '小区总表', '{NETWORK_STORE}', '1')"
+         VALUES ('{NETWORK}', 'L000000000000001', '小区总表', '{NETWORK_STORE}', '1');
+         INSERT INTO category_item (company_id, category_item, name, utility, surcharge, kind)
+         VALUES ('{NETWORK}', 2001, '水费', '1', '1', '');
+         INSERT INTO account_item (company_id, account_item, name, utility, main_category_item)
+         VALUES ('{NETWORK}', '{ACCOUNT_ITEM}', '居民生活用水', '1', 2001)"
     );
     let book = format!(
         "INSERT INTO book (company_id, book_id, store_id, utility, read, name, manager_id, meter_reader_id)

@@ -14,6 +14,7 @@ mod memory;
 mod prices;
 mod rating;
 mod readings;
+mod run;
 mod start;
 mod table_size;
 mod transcoder;
@@ -48,6 +49,9 @@ pub struct Extent {
     /// Accounts of an archive
     #[arg(long, default_value_t = 100_000)]
     pub archive_accounts: u64,
+    /// Accounts of a month that is run
+    #[arg(long, default_value_t = 200_000)]
+    pub run_accounts: u64,
     /// Lines of the stream that must not grow the memory
     #[arg(long, default_value_t = 1_000_000)]
     pub stream_lines: u64,
@@ -65,7 +69,7 @@ pub struct Run<'r> {
 }
 
 /// The rows with their descriptions, in the order of the table.
-pub const ROWS: [(&str, &str); 18] = [
+pub const ROWS: [(&str, &str); 19] = [
     ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
     ("gateway", "the same through the gateway, compared with grpc-gateway"),
     ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
@@ -81,6 +85,7 @@ pub const ROWS: [(&str, &str); 18] = [
     ("archive-import", "an archive of accounts with meters over gRPC, compared with COPY"),
     ("user-lookup", "accounts by name, phone, certificate and address"),
     ("readings", "readings of a month over gRPC, compared with COPY"),
+    ("run", "a month of a company by RunBook, compared with bare COPY and UPDATE of the same rows"),
     ("table-size", "arrears while the table grows"),
     ("memory", "memory of each process after work, and of the stream without a cap"),
     ("start", "time from start to readiness"),
@@ -107,6 +112,7 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
         "archive-import" => archive::measure_import(run).await,
         "user-lookup" => archive::measure_lookup(run).await,
         "readings" => readings::measure(run).await,
+        "run" => run::measure(run).await,
         "table-size" => table_size::measure(run).await,
         "memory" => memory::measure(run).await,
         "start" => start::measure(run).await,

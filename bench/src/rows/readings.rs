@@ -25,20 +25,27 @@ const READ: &str = "/communal.billing.v1.ReadingService/ReadMeters";
 /// Readings in a message, and accounts in a call.
 const A_MESSAGE: u64 = 1_000;
 
-/// Opens a month and makes the billing points of all accounts in it.
-async fn create_points(service: &Service, client: &Client, accounts: u64) -> anyhow::Result<()> {
+/// Opens an account month.
+pub(super) async fn open_month(service: &Service, client: &Client, account_month: i32) -> anyhow::Result<()> {
     let month = MonthControl {
         network_company_id: NETWORK.into(),
         network_store_id: NETWORK_STORE.into(),
         utility: NetworkType::Water.into(),
-        account_month: 202_601,
+        account_month,
         part_month_rule: ChargeRuleType::ByDays.into(),
         start_date: 20_260_101,
         stop_date: 20_990_101,
     };
     let month = AddExpendMonthControlRequest { month: Some(month) };
-    let opened = client.call(OPEN_MONTH, &service.metadata_of("month"), month.encode_to_vec().into()).await;
+    let opened = client
+        .call(OPEN_MONTH, &service.metadata_of(&format!("month-{account_month}")), month.encode_to_vec().into())
+        .await;
     opened.context("the month was refused")?;
+    Ok(())
+}
+
+/// Makes the billing points of all accounts.
+pub(super) async fn create_points(service: &Service, client: &Client, accounts: u64) -> anyhow::Result<()> {
     for begin in (0..accounts).step_by(A_MESSAGE as usize) {
         let chunk = (begin..accounts.min(begin + A_MESSAGE))
             .map(|number| AccountToBill { settlement_account_id: account_id(number) });
@@ -49,14 +56,14 @@ async fn create_points(service: &Service, client: &Client, accounts: u64) -> any
     Ok(())
 }
 
-/// The messages of a month's readings, encoded before the clock starts.
-fn readings(accounts: u64) -> Vec<Bytes> {
+/// The messages of a month's readings, encoded before the clock starts: each account consumed a quantity and up to 19 more.
+pub(super) fn readings(accounts: u64, quantity: u64) -> Vec<Bytes> {
     let reading = |number: u64| RegisterReading {
         meter_id: meter_id(number),
         run_kind: NormalRetroType::Normal.into(),
         energy_flow: EnergyFlowType::Forward.into(),
         register: ReadingsType::Total.into(),
-        reading: (last_reading(number) + 10 + number % 20).to_string(),
+        reading: (last_reading(number) + quantity + number % 20).to_string(),
         turn: 0,
     };
     let message = |begin: u64| ReadMetersRequest {
@@ -66,26 +73,38 @@ fn readings(accounts: u64) -> Vec<Bytes> {
     (0..accounts).step_by(A_MESSAGE as usize).map(|begin| message(begin).encode_to_vec().into()).collect()
 }
 
+/// Enters the readings of a month, and returns the readings a second.
+pub(super) async fn enter(
+    service: &Service,
+    client: &Client,
+    accounts: u64,
+    messages: Vec<Bytes>,
+) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    let reply = client.send_stream(READ, &service.metadata, messages).await;
+    let reply = ReadMetersResponse::decode(reply.context("the readings were refused")?)?;
+    let rate = accounts as f64 / start.elapsed().as_secs_f64();
+    ensure!(reply.readings == accounts as i64 && reply.faults.is_empty(), "{} of {accounts}", reply.readings);
+    Ok(rate)
+}
+
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let (stage, accounts) = (run.stage, run.extent.archive_accounts / 2);
     let service = with_reference_data(stage, "bench_readings").await?;
     import(&service, &messages("archive", accounts), accounts).await?;
     let client = Client::connect(&service.process.address).await?;
+    open_month(&service, &client, 202_601).await?;
     create_points(&service, &client, accounts).await?;
     sqlx::raw_sql("VACUUM ANALYZE").execute(&service.pool).await?;
     let file = format!("{}/bench_point_reading.copy", stage.setting("data_directory").await?);
 
-    let messages = readings(accounts);
+    let messages = readings(accounts, 10);
     let (mut ours, mut limits, mut cpu, mut copy_cpu) = (vec![], vec![], vec![], vec![]);
     for round in 0..=run.extent.rounds.min(3) {
         sqlx::raw_sql("TRUNCATE point_reading; CHECKPOINT").execute(&service.pool).await?;
         let before = (service.process.group.read(), stage.postgres.read());
-        let start = Instant::now();
-        let reply = client.send_stream(READ, &service.metadata, messages.clone()).await;
-        let reply = ReadMetersResponse::decode(reply.context("the readings were refused")?)?;
-        let rate = accounts as f64 / start.elapsed().as_secs_f64();
+        let rate = enter(&service, &client, accounts, messages.clone()).await?;
         let used = service.process.group.since(&before.0) + stage.postgres.since(&before.1);
-        ensure!(reply.readings == accounts as i64 && reply.faults.is_empty(), "{} of {accounts}", reply.readings);
 
         let out = format!("COPY (SELECT * FROM point_reading) TO '{file}' (FORMAT binary)");
         sqlx::raw_sql(AssertSqlSafe(out)).execute(&service.pool).await?;
