@@ -1,4 +1,4 @@
-//! `Checked` for each message: one check a field, in documented order.
+//! `Checked` for each message: one check a field, in documented order, and the form of its names.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,41 @@ pub(crate) fn write(out: &mut String, message: &MessageDescriptor, options: &Opt
     }
     let checker = if body.is_empty() { "_" } else { "checker" };
     writeln!(out, "impl crate::Checked for {} {{", rust_path(message.package_name(), message.name()))?;
-    writeln!(out, "    fn check(&self, {checker}: &mut crate::Checker) {{\n{body}    }}\n}}")?;
+    writeln!(out, "    fn check(&self, {checker}: &mut crate::Checker) {{\n{body}    }}")?;
+    if has_names(message, options) {
+        writeln!(out, "    fn tidy_names(&mut self) {{")?;
+        for field in message.fields().filter(|field| is_name(field, options) || holds_names(field, options)) {
+            tidy_field(out, &field)?;
+        }
+        writeln!(out, "    }}")?;
+    }
+    writeln!(out, "}}")?;
+    Ok(())
+}
+
+/// Returns true if a message, or one inside it, has a name.
+fn has_names(message: &MessageDescriptor, options: &Options) -> bool {
+    message.fields().any(|field| is_name(&field, options) || holds_names(&field, options))
+}
+
+fn is_name(field: &FieldDescriptor, options: &Options) -> bool {
+    options.rules(field).format == "Name"
+}
+
+/// Returns true for a message that is checked field by field and has a name.
+fn holds_names(field: &FieldDescriptor, options: &Options) -> bool {
+    let rules = options.rules(field);
+    let Kind::Message(inner) = field.kind() else { return false };
+    !rules.title.is_empty() && !rules.encoded && has_names(&inner, options)
+}
+
+fn tidy_field(out: &mut String, field: &FieldDescriptor) -> Outcome<()> {
+    let name = field.name();
+    let act = if matches!(field.kind(), Kind::Message(_)) { "crate::Checked::tidy_names" } else { "crate::tidy_name" };
+    match field.is_list() || field.supports_presence() {
+        true => writeln!(out, "        self.{name}.iter_mut().for_each({act});")?,
+        false => writeln!(out, "        {act}(&mut self.{name});")?,
+    }
     Ok(())
 }
 

@@ -14,6 +14,9 @@ use crate::path::{FieldName, FieldPath};
 pub trait Checked {
     /// Reports every fault of the message to `checker`, in documented order.
     fn check(&self, checker: &mut Checker);
+
+    /// Brings every name in the message into its one form.
+    fn tidy_names(&mut self) {}
 }
 
 /// An enum whose values have documented codes.

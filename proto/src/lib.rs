@@ -19,6 +19,7 @@
 
 pub mod canonical;
 mod checks;
+mod names;
 mod path;
 pub mod raw_codec;
 mod reason;
@@ -26,6 +27,7 @@ pub mod wire;
 
 pub use checks::{Checked, Checker, Coded, Fault, Format, Rule, parse_decimal};
 pub use generated::{REQUESTS, request_of, required_role};
+pub use names::tidy_name;
 pub use path::{FieldName, FieldPath};
 pub use reason::Reason;
 

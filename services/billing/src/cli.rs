@@ -348,8 +348,9 @@ async fn call_for(pool: &Pool, clock: &Clock, company_id: String) -> anyhow::Res
 }
 
 /// Checks what an administrator gives by the rules of the contract.
-fn checked<M: Checked>(message: M) -> anyhow::Result<M> {
+fn checked<M: Checked>(mut message: M) -> anyhow::Result<M> {
     let mut checker = Checker::default();
+    message.tidy_names();
     message.check(&mut checker);
     let faults: Vec<_> = checker.into_faults().iter().map(|f| format!("{} {}", f.field, f.description)).collect();
     anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));

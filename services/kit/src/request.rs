@@ -141,8 +141,9 @@ pub fn begin_without_tenant<M: Checked>(request: Request<M>) -> Result<(Arc<Call
     if faults.is_empty() { Ok((caller, message)) } else { Err(Refusal::for_faults(faults)) }
 }
 
-fn check<M: Checked>(caller: Arc<Caller>, call: Option<Call>, metadata: &MetadataMap, message: M) -> Begun<M> {
+fn check<M: Checked>(caller: Arc<Caller>, call: Option<Call>, metadata: &MetadataMap, mut message: M) -> Begun<M> {
     let mut checker = Checker::with_transcoding_faults(transcoding_faults(metadata));
+    message.tidy_names();
     message.check(&mut checker);
     Begun { caller, call, message, checker }
 }

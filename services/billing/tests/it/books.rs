@@ -76,6 +76,13 @@ async fn a_name_is_taken_in_whatever_width_case_and_spacing() {
 }
 
 #[tokio::test]
+async fn a_name_is_kept_composed_and_with_single_spaces() {
+    let world = World::start().await;
+    world.add_books(caller(RETAIL), vec![new_book(" Cafe\u{301} \u{3000}一段 ")]).await.unwrap();
+    assert_eq!(names(&world, RETAIL, BookFilter::default()).await, ["Café 一段"]);
+}
+
+#[tokio::test]
 async fn what_is_added_is_answered_by_its_identifiers_in_order_also_when_it_is_repeated() {
     let world = World::start().await;
     let add = async || {

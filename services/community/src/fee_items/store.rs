@@ -478,7 +478,7 @@ pub async fn list(
     filter(&mut query, "config_id = ", config_id, "");
     // strpos takes the part literally, % and _ included.
     filter(&mut query, "strpos(lower(fee_name), lower(", name_part, ")) > 0");
-    filter(&mut query, "fee_name = ", name, "");
+    filter(&mut query, "folded(fee_name) = folded(", name, ")");
     filter(&mut query, "fee_type_cd = ", fee_type.map(Stored), "");
     filter(&mut query, "fee_flag = ", fee_flag.map(Stored), "");
     filter(&mut query, "bill_type = ", bill_type.map(Stored), "");

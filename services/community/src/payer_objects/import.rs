@@ -82,10 +82,11 @@ impl Reading {
         &mut self,
         stream: &mut (impl Stream<Item = Result<ImportPayerObjectsRequest, Status>> + Unpin),
     ) -> Result<(), Refusal> {
-        while let Some(message) = next(stream, BROKEN).await? {
+        while let Some(mut message) = next(stream, BROKEN).await? {
             bounded(PAYER_OBJECTS, "付费对象", message.payer_objects.len(), self.objects)?;
             bounded(READINGS, "抄表", message.readings.len(), self.readings.len())?;
-            for object in &message.payer_objects {
+            for object in &mut message.payer_objects {
+                object.tidy_names();
                 self.take_object(object);
             }
             for reading in &message.readings {

@@ -162,6 +162,25 @@ async fn a_name_is_unique_among_the_live_items_of_its_community() {
 }
 
 #[tokio::test]
+async fn no_two_names_look_alike() {
+    let service = Service::start().await;
+    let caller = service.caller();
+    caller.save(save(" A区 \u{3000}物业费 ")).await.unwrap();
+    let kept = caller.list(list()).await.unwrap().fee_configs;
+    assert_eq!(kept.iter().map(|item| item.fee_name.as_str()).collect::<Vec<_>>(), ["A区 物业费"]);
+    let other = service.item("停车费").await;
+    for same in ["A区 物业费", "a区物业费", "Ａ区　物业费", "A区  物业费"] {
+        assert_eq!(refusal(caller.save(save(same)).await).0, "FEE_ITEM_NAME_TAKEN", "{same}");
+        assert_eq!(refusal(caller.update(update(&other, same)).await).0, "FEE_ITEM_NAME_TAKEN", "{same}");
+        assert_eq!(caller.named(same).await.config_id, kept[0].config_id, "{same}");
+    }
+    for unseen in ["物\u{200b}业费", "物业费\n"] {
+        assert_eq!(refusal(caller.save(save(unseen)).await).0, "FIELD_MALFORMED", "{unseen:?}");
+    }
+    assert_eq!(refusal(caller.save(save(" ")).await).0, "FIELD_MISSING");
+}
+
+#[tokio::test]
 async fn an_update_changes_what_it_says_and_leaves_the_rest() {
     let service = Service::start().await;
     let caller = service.caller();

@@ -289,13 +289,14 @@ impl Reading {
         judge: impl Fn(&M, &mut Vec<Fault>) -> String,
     ) -> Vec<(usize, M)> {
         let mut good = Vec::with_capacity(rows.len());
-        for message in rows {
+        for mut message in rows {
             let count = self.rows.entry(block.proto).or_default();
             let row = *count;
             *count += 1;
             self.hash.update(block.number.to_be_bytes());
             self.hash.update(message.encode_length_delimited_to_vec());
             let mut checker = Checker::default();
+            message.tidy_names();
             message.check(&mut checker);
             let mut faults = checker.into_faults();
             let id = judge(&message, &mut faults);
