@@ -268,6 +268,7 @@ impl PackageService for PackageRpc {
             account_item: Some(asked.account_item.as_str()).filter(|item| !item.is_empty()),
             state: asked.state(),
             utility: asked.utility(),
+            name: Some(asked.name.as_str()).filter(|name| !name.is_empty()),
             sellable: (asked.enabled() != StateType::Unspecified).then(|| asked.enabled() == StateType::Enabled),
         };
         let packages = self.list(&call, &filter).await?;

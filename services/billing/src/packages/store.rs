@@ -343,6 +343,8 @@ pub struct Filter<'a> {
     pub state: PackStateType,
     /// Utility.
     pub utility: Utility,
+    /// Name, in whatever width, case and spacing.
+    pub name: Option<&'a str>,
     /// True for packages that can be sold on the day in question, by [`super::lifecycle::sellable`].
     pub sellable: Option<bool>,
 }
@@ -364,7 +366,7 @@ pub async fn list(
          AND ($4::text IS NULL OR utility = $4)
          AND ($5::boolean IS NULL
               OR $5 = (state = $6 AND start_date <= $7 AND (stop_date IS NULL OR stop_date > $7)))
-           AND kind = ANY($9)
+           AND kind = ANY($9) AND ($10::text IS NULL OR folded(name) = folded($10))
          ORDER BY package_id
          LIMIT $8",
         retail_company_id,
@@ -376,6 +378,7 @@ pub async fn list(
         today,
         limit,
         filter.kinds.iter().filter_map(|kind| kind.stored()).collect::<Vec<_>>() as _,
+        filter.name,
     )
     .fetch_all(executor)
     .named("package_list")

@@ -192,6 +192,7 @@ async fn a_guaranteed_package_is_of_its_company_and_shown_by_kind() {
     for narrowed in [
         GuaranteedPackageFilter { account_item: "999".into(), ..of_kind(ChargePackType::Guaranteed) },
         GuaranteedPackageFilter { state: PackStateType::OnSale.into(), ..of_kind(ChargePackType::Guaranteed) },
+        GuaranteedPackageFilter { name: "无".into(), ..of_kind(ChargePackType::Guaranteed) },
         GuaranteedPackageFilter { utility: NetworkType::Water.into(), ..of_kind(ChargePackType::Guaranteed) },
     ] {
         assert_eq!(list(&world, NETWORK, narrowed).await, []);

@@ -444,6 +444,13 @@ async fn filters_narrow_and_details_show_one() {
     assert_eq!(list(SalePackageFilter::default()).await, [electricity.clone(), water.clone()], "oldest first");
     let utility = NetworkType::Water.into();
     assert_eq!(list(SalePackageFilter { utility, ..Default::default() }).await, std::slice::from_ref(&water));
+    for name in ["水", " 水 "] {
+        let filter = SalePackageFilter { name: name.into(), ..Default::default() };
+        assert_eq!(list(filter).await, std::slice::from_ref(&water), "{name:?}");
+    }
+    let blank = QuerySalePackageRequest { filter: Some(SalePackageFilter { name: " ".into(), ..Default::default() }) };
+    let status = world.packages(caller(RETAIL)).query_sale_package(blank).await.unwrap_err();
+    assert_eq!(proto_fields(&status), ["filter.name"], "a blank name does not select everything");
     let account_item = "101001".into();
     assert_eq!(list(SalePackageFilter { account_item, ..Default::default() }).await, [electricity]);
     let state = PackStateType::OnSale.into();

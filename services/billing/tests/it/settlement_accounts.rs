@@ -224,6 +224,34 @@ async fn accounts_count_themselves_by_company_and_utility() {
 }
 
 #[tokio::test]
+async fn an_application_is_answered_by_accounts_and_processes_in_order_also_when_it_is_repeated() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (_, user) = world.user_account("1", "王小明").await;
+    let old = world.connect(&user, "旧").await;
+    world.verify(RETAIL, network.parameters(&old, BusCategType::New, YesNo::No)).await.unwrap();
+    let apply = async || {
+        let applications =
+            vec![connection(&user, "乙"), of_account(&old, BusCategType::Change), connection(&user, "甲")];
+        let request = SupApplyBusinessRequest { applications };
+        let reply = world.settlement_accounts(with_request_id(RETAIL, "a1")).sup_apply_business(request).await.unwrap();
+        reply.into_inner().processes
+    };
+    let opened = apply().await;
+    assert_eq!(apply().await, opened);
+    let stored = sqlx::query_as::<_, (String, String, String)>(
+        "SELECT a.name, settlement_account_id, process_id FROM business_process p
+         JOIN settlement_account a USING (company_id, settlement_account_id) WHERE completed_at IS NULL",
+    );
+    let stored = stored.fetch_all(world.pool()).await.unwrap();
+    let of = |wanted: &str| {
+        let (_, account, process) = stored.iter().find(|(name, id, _)| name == wanted || id == wanted).unwrap();
+        OpenedProcess { settlement_account_id: account.clone(), process_id: process.clone() }
+    };
+    assert_eq!(opened, ["乙", &old, "甲"].map(of));
+}
+
+#[tokio::test]
 async fn of_32_that_apply_for_one_account_one_does() {
     let world = World::start_archive().await;
     let network = world.network().await;

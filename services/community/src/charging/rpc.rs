@@ -10,7 +10,7 @@ use communal_kit::request::begin_in_tenant;
 use communal_kit::write::write;
 use communal_proto::community::v1::charging_service_server::ChargingService;
 use communal_proto::community::v1::{
-    ApplyDeletePayFeeBatchCmdRequest, ApplyDeletePayFeeBatchCmdResponse, BatchState, ContractCounts,
+    ApplyDeletePayFeeBatchCmdRequest, ApplyDeletePayFeeBatchCmdResponse, BatchState, Charged, ContractCounts,
     ListPayFeeBatchRequest, ListPayFeeBatchResponse, PayFeeBatch, Reason, RoomCreatePayFeeRequest,
     RoomCreatePayFeeResponse, SaveContractCreateFeeRequest, SaveContractCreateFeeResponse, SaveMeterWaterRequest,
     SaveMeterWaterResponse, SaveParkingSpaceCreateFeeRequest, SaveParkingSpaceCreateFeeResponse,
@@ -44,9 +44,9 @@ impl ChargingRpc {
         Self { pool, clock }
     }
 
-    /// Creates the fees of a charge, or its bill rules in bill mode, and returns their number. Locks: the
-    /// settings in share mode, then the item, in share mode unless bill rules may be made.
-    async fn charge(&self, tx: &mut PgConnection, call: &Call, charge: &Charge<'_>) -> Result<i32, Refusal> {
+    /// Creates the fees of a charge, or its bill rules in bill mode. Locks: the settings in share mode, then the
+    /// item, in share mode unless bill rules may be made.
+    async fn charge(&self, tx: &mut PgConnection, call: &Call, charge: &Charge<'_>) -> Result<Charged, Refusal> {
         let config_id = charge.config_id;
         let settings = settings::store::lock_shared(tx, call).await?;
         // What is made is known of the item once it is locked, and its lock must not be raised: two would wait for
@@ -83,12 +83,18 @@ impl ChargingRpc {
             let made = bill_rules::store::insert(tx, call, config_id, &batch_id, &rows).await;
             let rule_ids = made.map_err(on_constraint(bill_rules::store::ONCE, duplicate))?;
             bill_rules::run::make(tx, call, &rule_ids, self.clock.local(call.at)).await?;
+            Ok(Charged { batch_id, fee_ids: Vec::new(), rule_ids })
         } else {
             let made = fees::store::insert(tx, call, config_id, &batch_id, &rows).await;
-            made.map_err(on_constraint(fees::store::ONCE, duplicate))?;
+            let fee_ids = made.map_err(on_constraint(fees::store::ONCE, duplicate))?;
+            Ok(Charged { batch_id, fee_ids, rule_ids: Vec::new() })
         }
-        Ok(i32::try_from(spans.len()).unwrap_or(i32::MAX))
     }
+}
+
+/// The number of objects that were charged: one fee or one bill rule each.
+fn objects(charged: &Charged) -> i32 {
+    i32::try_from(charged.fee_ids.len() + charged.rule_ids.len()).unwrap_or(i32::MAX)
 }
 
 #[tonic::async_trait]
@@ -101,7 +107,13 @@ impl ChargingService for ChargingRpc {
             .accept_with(|message, checker| rules::check(&rules::of_room(message), checker))?;
         let reply = write(&self.pool, &call, &message, async |tx| {
             let charged = self.charge(tx, &call, &rules::of_room(&message)).await?;
-            Ok(SaveRoomCreateFeeResponse { total_room: charged, success_room: charged, error_room: 0 })
+            let total = objects(&charged);
+            Ok(SaveRoomCreateFeeResponse {
+                total_room: total,
+                success_room: total,
+                error_room: 0,
+                charged: Some(charged),
+            })
         });
         Ok(reply.await?)
     }
@@ -113,8 +125,8 @@ impl ChargingService for ChargingRpc {
         let (call, message, ()) = begin_in_tenant(request, |m| &m.community_id)?
             .accept_with(|message, checker| rules::check(&rules::of_rooms(message), checker))?;
         let reply = write(&self.pool, &call, &message, async |tx| {
-            self.charge(tx, &call, &rules::of_rooms(&message)).await?;
-            Ok(RoomCreatePayFeeResponse {})
+            let charged = self.charge(tx, &call, &rules::of_rooms(&message)).await?;
+            Ok(RoomCreatePayFeeResponse { charged: Some(charged) })
         });
         Ok(reply.await?)
     }
@@ -130,7 +142,13 @@ impl ChargingService for ChargingRpc {
         })?;
         let reply = write(&self.pool, &call, &message, async |tx| {
             let charged = self.charge(tx, &call, &rules::of_cars(&message)).await?;
-            Ok(SaveParkingSpaceCreateFeeResponse { total_car: charged, success_car: charged, error_car: 0 })
+            let total = objects(&charged);
+            Ok(SaveParkingSpaceCreateFeeResponse {
+                total_car: total,
+                success_car: total,
+                error_car: 0,
+                charged: Some(charged),
+            })
         });
         Ok(reply.await?)
     }
@@ -143,8 +161,9 @@ impl ChargingService for ChargingRpc {
             .accept_with(|message, checker| rules::check(&rules::of_contract(message), checker))?;
         let reply = write(&self.pool, &call, &message, async |tx| {
             let charged = self.charge(tx, &call, &rules::of_contract(&message)).await?;
-            let data = ContractCounts { total_room: charged, success_room: charged, error_room: 0 };
-            Ok(SaveContractCreateFeeResponse { data: Some(data) })
+            let total = objects(&charged);
+            let data = ContractCounts { total_room: total, success_room: total, error_room: 0 };
+            Ok(SaveContractCreateFeeResponse { data: Some(data), charged: Some(charged) })
         });
         Ok(reply.await?)
     }
@@ -172,14 +191,16 @@ impl ChargingService for ChargingRpc {
             let mut rows = admit(Some(item), known, &spans, METER_FIELDS, terms, settings.allow_duplicate_fee)?;
             let inserted = readings::store::insert(tx, &call, &reading).await;
             let exists = || Refusal::of(Reason::ReadingExists);
-            rows.reading_id = Some(inserted.map_err(on_constraint(readings::store::LIVE, exists))?);
+            let reading_id = inserted.map_err(on_constraint(readings::store::LIVE, exists))?;
+            rows.reading_id = Some(reading_id.clone());
             if !rows.repeatable {
                 none_taken(&fees::store::taken(tx, &call, id, &rows).await?, &spans, METER_FIELDS)?;
             }
             let batch_id = batches::store::create(tx, &call, &message.remark).await?;
             let made = fees::store::insert(tx, &call, id, &batch_id, &rows).await;
-            made.map_err(on_constraint(fees::store::ONCE, || Refusal::of(Reason::DuplicateFee)))?;
-            Ok(SaveMeterWaterResponse {})
+            let fee_ids = made.map_err(on_constraint(fees::store::ONCE, || Refusal::of(Reason::DuplicateFee)))?;
+            let charged = Charged { batch_id, fee_ids, rule_ids: Vec::new() };
+            Ok(SaveMeterWaterResponse { charged: Some(charged), reading_id })
         });
         Ok(reply.await?)
     }

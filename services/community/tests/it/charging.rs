@@ -1,5 +1,7 @@
 //! Charging by the documented commands: all objects or none, each refusal with its text, the same charge once.
 
+use std::collections::HashMap;
+
 use communal_proto::community::v1::*;
 use futures::future::join_all;
 
@@ -84,10 +86,12 @@ async fn a_room_is_charged_once_with_its_owner_of_the_day() {
     caller.register(HOME, vec![owned("R1", "O1"), room("R2")]).await.unwrap();
     let counts = caller.save_room_create_fee(charge_room(&item, "R1")).await.unwrap();
     assert_eq!((counts.total_room, counts.success_room, counts.error_room), (1, 1, 0));
+    let charged = counts.charged.unwrap();
 
     caller.register(HOME, vec![owned("R1", "O2")]).await.unwrap();
     let fees = caller.list_fee(everything()).await.unwrap().fees;
     let fee = &fees[0];
+    assert_eq!(charged, Charged { fee_ids: vec![fee.fee_id.clone()], ..charged.clone() });
     assert_eq!((fee.owner_id.as_str(), fee.owner_name.as_str(), fee.payer_obj_name.as_str()), ("O1", "O1先生", "R1室"));
     // 88.88 × 2.5 + 100 a month, prepaid: January to March on 20 March.
     assert_eq!((fee.fee_price.as_str(), fee.amount_owed.as_str()), ("322.2000", "966.60"));
@@ -207,12 +211,14 @@ async fn many_rooms_are_charged_all_or_none() {
     assert_eq!(service.count("SELECT count(*) FROM fee").await, 0);
 
     let sender = caller.id("one-batch");
-    for _ in 0..2 {
-        sender.room_create_pay_fee(request(&ids)).await.unwrap();
-    }
+    let charged = sender.room_create_pay_fee(request(&ids)).await.unwrap().charged.unwrap();
+    let again = sender.room_create_pay_fee(request(&ids)).await.unwrap().charged.unwrap();
+    assert_eq!(again, charged, "the answer to the first");
     assert_eq!(service.count("SELECT count(*) FROM fee").await, 300);
     assert_eq!(service.count("SELECT count(DISTINCT batch_id) FROM fee").await, 1);
     let listed = caller.list_fee(everything()).await.unwrap();
+    let objects: HashMap<_, _> = listed.fees.iter().map(|fee| (&fee.fee_id, &fee.payer_obj_id)).collect();
+    assert!(charged.fee_ids.iter().map(|fee| objects[fee]).eq(&ids), "in the order of the request");
     assert!(listed.fees.iter().all(|fee| fee.amount == "80.00" && fee.amount_owed == "240.00"), "{:?}", listed.fees[0]);
 }
 
@@ -305,9 +311,12 @@ async fn each_meter_reading_makes_a_fee_of_its_own() {
     };
     caller.save_meter_water(request(&water, 1, ("100", "156.5"))).await.unwrap();
     caller.save_meter_water(request(&water, 2, ("156.5", "160.5"))).await.unwrap();
-    caller.save_meter_water(request(&power, 1, ("0", "100"))).await.unwrap();
+    let made = caller.save_meter_water(request(&power, 1, ("0", "100"))).await.unwrap();
     let fees = caller.list_fee(everything()).await.unwrap().fees;
     let amounts: Vec<_> = fees.iter().map(|fee| (fee.cur_degrees.as_str(), fee.amount_owed.as_str())).collect();
+    assert_eq!(made.charged.unwrap().fee_ids, [fees[0].fee_id.as_str()]);
+    let of_reading = sqlx::query_scalar::<_, String>("SELECT fee_id FROM fee WHERE reading_id = $1");
+    assert_eq!(of_reading.bind(made.reading_id).fetch_one(service.pool()).await.unwrap(), fees[0].fee_id);
     // Price 2.5 and 100 on top; the price of the reading for 9009.
     assert_eq!(amounts, [("100.00", "150.00"), ("160.50", "110.00"), ("156.50", "241.25")]);
     assert_eq!(fees[2].deadline_time, "2024-02-01 09:00:00");

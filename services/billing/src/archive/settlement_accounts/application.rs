@@ -104,6 +104,16 @@ impl Applications {
         let of_connections = self.connections.iter().map(|c| (c.row, &c.user_account_id));
         of_connections.chain(self.processes.iter().filter_map(|p| Some((p.row, p.new_user_account_id.as_ref()?))))
     }
+
+    /// What was opened for the connections and for the processes, in the order of the request.
+    #[must_use]
+    pub fn in_order<T>(&self, of_connections: Vec<T>, of_processes: Vec<T>) -> Vec<T> {
+        let connections = self.connections.iter().map(|c| c.row).zip(of_connections);
+        let processes = self.processes.iter().map(|p| p.row).zip(of_processes);
+        let mut opened: Vec<_> = connections.chain(processes).collect();
+        opened.sort_by_key(|(row, _)| *row);
+        opened.into_iter().map(|(_, of)| of).collect()
+    }
 }
 
 #[cfg(test)]

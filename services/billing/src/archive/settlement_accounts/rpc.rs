@@ -105,11 +105,11 @@ impl SettlementAccountService for SettlementAccountRpc {
             objections.sort_by_row();
             objections.into_result()?;
 
-            store::connect(tx, &call, &applications.connections)
+            let connected = store::connect(tx, &call, &applications.connections)
                 .await
                 .map_err(on_constraint("settlement_account_name", || Refusal::of(Reason::AccountNameTaken)))?;
-            store::open(tx, &call, &applications.processes, &waits).await?;
-            Ok(SupApplyBusinessResponse {})
+            let opened = store::open(tx, &call, &applications.processes, &waits).await?;
+            Ok(SupApplyBusinessResponse { processes: applications.in_order(connected, opened) })
         });
         Ok(reply.await?)
     }

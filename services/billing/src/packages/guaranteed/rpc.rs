@@ -99,6 +99,7 @@ impl GuaranteedPackageService for PackageRpc {
             account_item: Some(asked.account_item.as_str()).filter(|item| !item.is_empty()),
             state: asked.state(),
             utility: asked.utility(),
+            name: Some(asked.name.as_str()).filter(|name| !name.is_empty()),
             sellable: None,
         };
         let packages = self.list(&call, &filter).await?.into_iter().map(guaranteed).collect();

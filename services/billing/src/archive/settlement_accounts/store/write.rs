@@ -7,7 +7,9 @@ use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
 use communal_proto::Coded as _;
-use communal_proto::billing::v1::{AttestationType, BusCategType, BusStateType, ChangedSettlementAccount};
+use communal_proto::billing::v1::{
+    AttestationType, BusCategType, BusStateType, ChangedSettlementAccount, OpenedProcess,
+};
 use sqlx::PgConnection;
 
 use crate::archive::settlement_accounts::application::{Connection, Process};
@@ -114,17 +116,23 @@ pub async fn taken(tx: &mut PgConnection, call: &Call, new: &[Connection]) -> Re
     .await
 }
 
-/// Makes settlement accounts with their open process, for locked user accounts.
+/// Makes settlement accounts with their open process, for locked user accounts. Returns the processes in this order.
 ///
 /// # Errors
 /// Returns the database's error; it violates `settlement_account_name` if a name is taken.
-pub async fn connect(tx: &mut PgConnection, call: &Call, new: &[Connection]) -> Result<(), sqlx::Error> {
+pub async fn connect(
+    tx: &mut PgConnection,
+    call: &Call,
+    new: &[Connection],
+) -> Result<Vec<OpenedProcess>, sqlx::Error> {
     if new.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let column = |value: fn(&Connection) -> &str| new.iter().map(value).collect::<Vec<_>>();
     let users = column(|c| c.user_account_id.as_str());
-    sqlx::query!(
+    // The identifiers of accounts ascend in the order of the request.
+    let opened = sqlx::query_as!(
+        OpenedProcess,
         "WITH made AS (
              INSERT INTO settlement_account (company_id, user_account_id, using_customer_id, utility, name, address,
                  business_kind, attestation)
@@ -138,7 +146,8 @@ pub async fn connect(tx: &mut PgConnection, call: &Call, new: &[Connection]) -> 
              INSERT INTO account_accumulator (company_id, settlement_account_id)
              SELECT $1, settlement_account_id FROM made)
          INSERT INTO business_process (company_id, settlement_account_id, kind, state)
-         SELECT $1, settlement_account_id, $6, $8 FROM made ORDER BY settlement_account_id",
+         SELECT $1, settlement_account_id, $6, $8 FROM made ORDER BY settlement_account_id
+         RETURNING settlement_account_id, process_id",
         call.tenant.id,
         users.as_slice() as _,
         column(|c| c.utility.code()) as _,
@@ -148,7 +157,7 @@ pub async fn connect(tx: &mut PgConnection, call: &Call, new: &[Connection]) -> 
         AttestationType::None.stored(),
         BusStateType::Parameters.stored(),
     )
-    .execute(&mut *tx)
+    .fetch_all(&mut *tx)
     .named("settlement_account_connect")
     .await?;
     sqlx::query!(
@@ -160,10 +169,10 @@ pub async fn connect(tx: &mut PgConnection, call: &Call, new: &[Connection]) -> 
     .execute(tx)
     .named("user_account_connect")
     .await?;
-    Ok(())
+    Ok(opened)
 }
 
-/// Opens processes of locked accounts, each in its state.
+/// Opens processes of locked accounts, each in its state. Returns them in this order.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -172,29 +181,30 @@ pub async fn open(
     call: &Call,
     processes: &[Process],
     states: &[BusStateType],
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<OpenedProcess>, sqlx::Error> {
     if processes.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let column = |value: fn(&Process) -> &str| processes.iter().map(value).collect::<Vec<_>>();
     let new_users: Vec<_> =
         processes.iter().map(|p| p.new_user_account_id.as_ref().map(|id| id.as_str().to_owned())).collect();
-    sqlx::query!(
+    sqlx::query_as!(
+        OpenedProcess,
         "INSERT INTO business_process (company_id, settlement_account_id, kind, state, new_user_account_id)
          SELECT $1, settlement_account_id, kind, state, new_user_account_id
          FROM unnest($2::text[], $3::text[], $4::text[], $5::text[])
              WITH ORDINALITY AS new (settlement_account_id, kind, state, new_user_account_id, place)
-         ORDER BY place",
+         ORDER BY place
+         RETURNING settlement_account_id, process_id",
         call.tenant.id,
         column(|p| p.settlement_account_id.as_str()) as _,
         column(|p| p.kind.code()) as _,
         states.iter().map(|state| state.code()).collect::<Vec<_>>() as _,
         new_users as _,
     )
-    .execute(tx)
+    .fetch_all(tx)
     .named("business_process_open")
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Changes what is stored of a locked account.
