@@ -200,6 +200,10 @@ impl Stage {
             .env(variable, self.url(database))
             .env("COMMUNAL_DATABASE_CONNECTIONS", CONNECTIONS.to_string())
             .env("COMMUNAL_CHANNEL_CALLS_PER_SECOND", "0")
+            // Calls at an even rate do not wait for each other: if the machine stalls, hundreds are under way, and a refused
+            // one would end the row instead of showing as the latency that it is.
+            .env("COMMUNAL_CONCURRENT_CALLS", "8192")
+            .env("COMMUNAL_CHANNEL_CONCURRENT_CALLS", "8192")
             .env("COMMUNAL_TOKEN_KEY", TOKEN_KEY)
             .env("COMMUNAL_SEALING_KEY", SEALING_KEY)
             .env("COMMUNAL_STATEMENT_TIMEOUT_MS", "600000")
