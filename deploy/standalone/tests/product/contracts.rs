@@ -123,9 +123,13 @@ fn fields(message: &MessageDescriptor) -> Vec<Field> {
         let options = field.options();
         let rules = options.get_extension(&extension);
         let rules = rules.as_message().unwrap();
+        // REST does not know it.
+        if rules.get_field_by_name("grpc_only").unwrap().as_bool().unwrap() {
+            return None;
+        }
         let text = |name: &str| rules.get_field_by_name(name).unwrap().as_str().unwrap().to_owned();
         let number = |name: &str| rules.get_field_by_name(name).unwrap().as_u32().unwrap() as usize;
-        Field {
+        Some(Field {
             name: field.json_name().to_owned(),
             title: text("title"),
             kind: field.kind(),
@@ -136,9 +140,9 @@ fn fields(message: &MessageDescriptor) -> Vec<Field> {
             example: text("example"),
             missing_text: text("missing_text"),
             is_list: field.is_list(),
-        }
+        })
     };
-    message.fields().map(of).collect()
+    message.fields().filter_map(of).collect()
 }
 
 fn input_of(pool: &DescriptorPool, path: &str) -> MessageDescriptor {
