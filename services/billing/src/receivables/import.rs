@@ -288,7 +288,7 @@ impl<'a> Reading<'a> {
                 if self.writer.is_some() {
                     if self.faults.is_empty() {
                         let rows = &mut self.ready.rows;
-                        rows.push_imported(&self.call, self.batch_id, &checked).map_err(Refusal::internal)?;
+                        rows.push_imported(self.call, self.batch_id, &checked).map_err(Refusal::internal)?;
                     }
                     self.ready.identities.push(LineIdentity::of(row, checked));
                 }
