@@ -75,68 +75,43 @@ pub(crate) enum NotDispatched {
     CredentialContradicts(&'static str),
 }
 
+/// The one table of stable names and HTTP statuses.
+macro_rules! told {
+    ($($reasons:pat => $name:literal, $status:ident;)*) => {
+        /// The stable names of all reasons, with their HTTP statuses.
+        pub(crate) const TOLD: &[(&str, StatusCode)] = &[$(($name, StatusCode::$status)),*];
+
+        fn told(&self) -> (&'static str, StatusCode) {
+            match self {
+                $($reasons => ($name, StatusCode::$status),)*
+            }
+        }
+    };
+}
+
 impl NotDispatched {
-    /// The stable names of all of them.
-    pub(crate) const REASONS: [&str; 12] = [
-        "INTERFACE_UNKNOWN",
-        "HTTP_METHOD_WRONG",
-        "BODY_MALFORMED",
-        "BODY_TOO_LARGE",
-        "BODY_TOO_SLOW",
-        "BODY_BROKEN",
-        "BODY_ENCODED",
-        "KEYS_UNKNOWN",
-        "REQUEST_ID_INVALID",
-        "TIMEOUT_MALFORMED",
-        "CREDENTIALS_TOO_LARGE",
-        "CREDENTIAL_CONTRADICTS",
-    ];
-    /// The HTTP statuses of all of them.
-    pub(crate) const STATUSES: [StatusCode; 8] = [
-        StatusCode::BAD_REQUEST,
-        StatusCode::UNAUTHORIZED,
-        StatusCode::NOT_FOUND,
-        StatusCode::METHOD_NOT_ALLOWED,
-        StatusCode::REQUEST_TIMEOUT,
-        StatusCode::PAYLOAD_TOO_LARGE,
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    ];
+    told! {
+        Self::Unknown(_) => "INTERFACE_UNKNOWN", NOT_FOUND;
+        Self::WrongMethod { .. } => "HTTP_METHOD_WRONG", METHOD_NOT_ALLOWED;
+        Self::Malformed(_) | Self::NoGzip => "BODY_MALFORMED", BAD_REQUEST;
+        Self::TooLarge(_) => "BODY_TOO_LARGE", PAYLOAD_TOO_LARGE;
+        Self::TooSlow => "BODY_TOO_SLOW", REQUEST_TIMEOUT;
+        Self::Broken => "BODY_BROKEN", BAD_REQUEST;
+        Self::Encoded(_) => "BODY_ENCODED", UNSUPPORTED_MEDIA_TYPE;
+        Self::UnknownKeys(_) => "KEYS_UNKNOWN", BAD_REQUEST;
+        Self::RequestIdContradicts(_) => "REQUEST_ID_INVALID", BAD_REQUEST;
+        Self::NoMilliseconds(_) => "TIMEOUT_MALFORMED", BAD_REQUEST;
+        Self::CredentialsTooLarge => "CREDENTIALS_TOO_LARGE", REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::CredentialContradicts(_) => "CREDENTIAL_CONTRADICTS", UNAUTHORIZED;
+    }
 
     fn status(&self) -> StatusCode {
-        match self {
-            Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Malformed(_)
-            | Self::NoGzip
-            | Self::Broken
-            | Self::UnknownKeys(_)
-            | Self::NoMilliseconds(_)
-            | Self::RequestIdContradicts(_) => StatusCode::BAD_REQUEST,
-            Self::Encoded(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::CredentialsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::CredentialContradicts(_) => StatusCode::UNAUTHORIZED,
-        }
+        self.told().1
     }
 
     /// The stable name of the reason, as a header tells it.
     fn reason(&self) -> &'static str {
-        match self {
-            Self::Unknown(_) => "INTERFACE_UNKNOWN",
-            Self::WrongMethod { .. } => "HTTP_METHOD_WRONG",
-            Self::Malformed(_) | Self::NoGzip => "BODY_MALFORMED",
-            Self::TooLarge(_) => "BODY_TOO_LARGE",
-            Self::TooSlow => "BODY_TOO_SLOW",
-            Self::Broken => "BODY_BROKEN",
-            Self::UnknownKeys(_) => "KEYS_UNKNOWN",
-            Self::RequestIdContradicts(_) => "REQUEST_ID_INVALID",
-            Self::Encoded(_) => "BODY_ENCODED",
-            Self::NoMilliseconds(_) => "TIMEOUT_MALFORMED",
-            Self::CredentialsTooLarge => "CREDENTIALS_TOO_LARGE",
-            Self::CredentialContradicts(_) => "CREDENTIAL_CONTRADICTS",
-        }
+        self.told().0
     }
 
     fn message(&self) -> String {

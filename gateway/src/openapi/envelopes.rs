@@ -1,6 +1,7 @@
 //! The parts around the messages of each dialect: credentials, envelopes and refusals.
 
 use communal_proto::contract::v1::Dialect;
+use prost_reflect::EnumValueDescriptor;
 use serde_json::{Map, Value, json};
 
 use super::comments::Comments;
@@ -172,8 +173,8 @@ pub(super) fn headers(contract: &Contract) -> Map<String, Value> {
     let text = || json!({ "type": "string" });
     let mut reasons: Vec<_> = [Owner::Billing, Owner::Community]
         .into_iter()
-        .flat_map(|owner| named(contract, owner).into_iter().map(|(reason, _)| reason))
-        .chain(NotDispatched::REASONS.map(str::to_owned))
+        .flat_map(|owner| named(contract, owner).into_iter().map(|(_, reason, _)| reason))
+        .chain(NotDispatched::TOLD.iter().map(|(reason, _)| (*reason).to_owned()))
         .collect();
     reasons.sort();
     reasons.dedup();
@@ -244,25 +245,26 @@ pub(super) fn schemas(contract: &Contract, comments: &Comments) -> Map<String, V
 /// The codes of refusals, by which generated clients tell a refusal from a reply: those of reasons, and the HTTP statuses of
 /// requests that do not become a call.
 fn codes_of(contract: &Contract, owner: Owner, code: impl Fn(&ReasonCodes) -> Value) -> Vec<Value> {
-    let of_statuses = NotDispatched::STATUSES.map(|status| match owner {
+    let of_statuses = NotDispatched::TOLD.iter().map(|(_, status)| match owner {
         Owner::Billing => Value::from(status.as_u16()),
         Owner::Community => status.as_str().into(),
     });
-    let mut codes: Vec<_> = named(contract, owner).iter().map(|(_, codes)| code(codes)).chain(of_statuses).collect();
+    let mut codes: Vec<_> = named(contract, owner).iter().map(|(.., codes)| code(codes)).chain(of_statuses).collect();
     codes.sort_by_key(|code| code.as_i64().map_or_else(|| code.to_string(), |number| format!("{number:08}")));
     codes.dedup();
     codes
 }
 
-/// The reasons of a service with their codes, those that all services share among them.
-fn named(contract: &Contract, owner: Owner) -> Vec<(String, ReasonCodes)> {
+/// The reasons of a service with their names and codes, those that all services share among them.
+fn named(contract: &Contract, owner: Owner) -> Vec<(EnumValueDescriptor, String, ReasonCodes)> {
     let mut found = Vec::new();
     for package in [owner.package(), "communal.contract"] {
         let Some(reasons) = contract.pool().get_enum_by_name(&format!("{package}.v1.Reason")) else { continue };
         for value in reasons.values().filter(|value| value.number() != 0) {
-            let reason = value.name().trim_start_matches("REASON_");
-            if let Some(codes) = contract.reasons().codes(owner.domain(), reason) {
-                found.push((reason.to_owned(), codes.clone()));
+            let reason = value.name().trim_start_matches("REASON_").to_owned();
+            if let Some(codes) = contract.reasons().codes(owner.domain(), &reason) {
+                let codes = codes.clone();
+                found.push((value, reason, codes));
             }
         }
     }
@@ -271,15 +273,10 @@ fn named(contract: &Contract, owner: Owner) -> Vec<(String, ReasonCodes)> {
 
 /// The table of reasons, by code.
 fn reasons(contract: &Contract, comments: &Comments, owner: Owner, code: impl Fn(&ReasonCodes) -> String) -> String {
-    let mut lines = Vec::new();
-    for package in [owner.package(), "communal.contract"] {
-        let Some(reasons) = contract.pool().get_enum_by_name(&format!("{package}.v1.Reason")) else { continue };
-        for value in reasons.values().filter(|value| value.number() != 0) {
-            let reason = value.name().trim_start_matches("REASON_");
-            let Some(codes) = contract.reasons().codes(owner.domain(), reason) else { continue };
-            lines.push(format!("- `{}` {reason}: {}", code(codes), comments.of_value(&value)));
-        }
-    }
+    let line = |(value, reason, codes): (EnumValueDescriptor, String, ReasonCodes)| {
+        format!("- `{}` {reason}: {}", code(&codes), comments.of_value(&value))
+    };
+    let mut lines: Vec<_> = named(contract, owner).into_iter().map(line).collect();
     lines.sort();
     lines.join("\n")
 }
