@@ -7,6 +7,7 @@ use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::copy::CopyRows;
+use communal_kit::database::errors::{all_found, broken};
 use communal_kit::database::stored::Stored;
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::FundType;
@@ -98,7 +99,7 @@ pub async fn write(
     posting: &Posting,
 ) -> Result<(), sqlx::Error> {
     if posting.sum() != Some(Decimal::ZERO) {
-        return Err(sqlx::Error::Encode(format!("posting {posting_id} does not add up to zero").into()));
+        return Err(broken(format!("posting {posting_id} does not add up to zero")));
     }
     sqlx::query!(
         "INSERT INTO posting (company_id, posting_id, operation_date, revenue, cash) VALUES ($1, $2, $3, $4, $5)",
@@ -130,9 +131,7 @@ pub async fn write(
     .execute(&mut *tx)
     .named("balance_move")
     .await?;
-    if usize::try_from(done.rows_affected()) != Ok(known.len()) {
-        return Err(sqlx::Error::Encode(format!("a balance of posting {posting_id} has no row").into()));
-    }
+    all_found("balance_move", done.rows_affected(), known.len())?;
     if !new.is_empty() {
         sqlx::query!(
             "INSERT INTO balance (company_id, customer_id, fund, entry, balance)

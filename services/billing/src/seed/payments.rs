@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::Context;
 use chrono::{Days, NaiveDate};
 use communal_kit::call::Call;
-use communal_kit::database::stored::decoded;
+use communal_kit::database::errors::{all_found, broken};
 use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_kit::money::{CENTS, round};
 use communal_kit::pool::Pool;
 use communal_kit::write::run_as;
-use communal_proto::billing::v1::ReceivableLine;
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
@@ -21,9 +20,9 @@ use crate::charge_off::draw::levy_after;
 use crate::ledger;
 use crate::ledger::chain::Posting;
 use crate::ledger::movements::Event;
-use crate::receivables::allocation::{Rank, allocate, due};
+use crate::receivables::allocation::{allocate, due};
 use crate::receivables::store::{OpenLine, Payment, lock_open_of, pay};
-use crate::vocabulary::dates::{AccountMonth, day};
+use crate::vocabulary::dates::AccountMonth;
 
 /// Payments in one transaction.
 const PAYMENTS: usize = 1_000;
@@ -109,10 +108,6 @@ async fn booked(
     Ok(serials.into_iter().collect())
 }
 
-fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Encode(error.into())
-}
-
 /// Writes off what payers owe for a month: a posting of all.
 async fn write_off(
     tx: &mut PgConnection,
@@ -139,7 +134,8 @@ async fn write_off(
     for payer in payers {
         let lines =
             of_account.get(payer.account_id.as_str()).ok_or_else(|| broken("a bill of the demo has no line"))?;
-        let ranked: Vec<_> = lines.iter().map(|line| ranked(line)).collect::<Result<_, _>>()?;
+        let ranked = |line: &&OpenLine| Ok::<_, sqlx::Error>((line.rank(&line.issued()?)?, line.outstanding()?));
+        let ranked: Vec<_> = lines.iter().map(ranked).collect::<Result<_, _>>()?;
         let whole = due(ranked.iter().map(|(_, outstanding)| *outstanding)).ok_or_else(out_of_range)?;
         let amount = match payer.paid {
             Paid::InPart => round(whole.checked_mul(Decimal::new(4, 1)).ok_or_else(out_of_range)?, CENTS),
@@ -159,20 +155,10 @@ async fn write_off(
             });
         }
     }
-    if usize::try_from(pay(tx, &payments).await?) != Ok(payments.len()) {
-        return Err(broken("a payment of the demo found no line"));
-    }
+    all_found("line_pay", pay(tx, &payments).await?, payments.len())?;
     ledger::store::write(tx, call, posting_id, paid_on, &posting).await
 }
 
 fn out_of_range() -> sqlx::Error {
     broken("a sum is out of range")
-}
-
-/// The place of a line in the order of payment, and what is outstanding of it.
-fn ranked(line: &OpenLine) -> Result<(Rank, Decimal), sqlx::Error> {
-    let issued: ReceivableLine = decoded(&line.issued)?;
-    let charged_off = day(issued.charge_off_date).ok_or_else(|| broken("a line has no day of its charge-off"))?;
-    let outstanding = line.fee.checked_sub(line.paid_total).ok_or_else(out_of_range)?;
-    Ok((Rank::of(&issued, charged_off, line.line_number), outstanding))
 }

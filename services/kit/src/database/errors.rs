@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use communal_proto::contract::v1::Reason as Common;
+use sqlx::error::BoxDynError;
 
 use crate::refusal::Refusal;
 
@@ -48,6 +49,22 @@ impl From<sqlx::Error> for Refusal {
         };
         refusal.cause(StorageFault::from(error))
     }
+}
+
+/// The error of a write whose values contradict each other, or what was read and locked before.
+pub fn broken(error: impl Into<BoxDynError>) -> sqlx::Error {
+    sqlx::Error::Encode(error.into())
+}
+
+/// Fails unless a statement found every row that was locked before.
+///
+/// # Errors
+/// Returns an error of encoding that names the statement.
+pub fn all_found(statement: &str, found: u64, wanted: usize) -> Result<(), sqlx::Error> {
+    if usize::try_from(found) == Ok(wanted) {
+        return Ok(());
+    }
+    Err(broken(format!("{statement} found {found} of {wanted} rows that were locked")))
 }
 
 /// A storage error as a text that is safe to log. PostgreSQL quotes values in the messages of some

@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::database::errors::broken;
 use communal_proto::billing::v1::FundType;
 use prost::Message as _;
 use rust_decimal::Decimal;
@@ -48,18 +49,6 @@ struct Billed<'p> {
     point: &'p Point,
     charge_off_id: String,
     bill: IssuedBill,
-}
-
-fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
-    sqlx::Error::Encode(error.into())
-}
-
-/// Fails unless a statement found every row that was locked before.
-fn all(statement: &str, found: u64, wanted: usize) -> Result<(), sqlx::Error> {
-    if usize::try_from(found) == Ok(wanted) {
-        return Ok(());
-    }
-    Err(broken(format!("{statement} found {found} of {wanted} rows that were locked")))
 }
 
 /// Charges off locked points of a month that is open, an account once. They fit their accounts (`rules`) and keep the

@@ -4,13 +4,14 @@ use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::copy::CopyRows;
+use communal_kit::database::errors::{all_found, broken};
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::CalcFeeType;
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use sqlx::error::BoxDynError;
 
-use super::{Billed, all, broken};
+use super::Billed;
 use crate::archive;
 use crate::archive::accumulators::AccountAccumulators;
 use crate::charge_off::bill::Point;
@@ -44,7 +45,7 @@ pub(super) async fn accumulators(tx: &mut PgConnection, call: &Call, points: &[&
         .map(|p| Ok((p.key.settlement_account_id.as_str(), after(p)?)))
         .collect::<Result<_, sqlx::Error>>()?;
     let found = archive::accumulators::store::move_on(tx, &call.tenant.id, &moved).await?;
-    all("accumulator_move_on", found, points.len())
+    all_found("accumulator_move_on", found, points.len())
 }
 
 /// Moves the registers of normal points on to the readings that are billed. A retro point moves none.
@@ -85,7 +86,7 @@ pub(super) async fn registers(tx: &mut PgConnection, call: &Call, points: &[&Poi
     .execute(tx)
     .named("register_move")
     .await?;
-    all("register_move", done.rows_affected(), rows.len())
+    all_found("register_move", done.rows_affected(), rows.len())
 }
 
 /// Counts the month of normal points that a temporary package priced.
@@ -108,7 +109,7 @@ pub(super) async fn temporary_months(tx: &mut PgConnection, call: &Call, points:
     .execute(tx)
     .named("temporary_month_count")
     .await?;
-    all("temporary_month_count", done.rows_affected(), counted.len())
+    all_found("temporary_month_count", done.rows_affected(), counted.len())
 }
 
 /// Takes the points off those that are open.
@@ -131,7 +132,7 @@ pub(super) async fn open_points(tx: &mut PgConnection, call: &Call, points: &[&P
     .execute(tx)
     .named("point_open_close")
     .await?;
-    all("point_open_close", done.rows_affected(), points.len())
+    all_found("point_open_close", done.rows_affected(), points.len())
 }
 
 /// Writes bills. A second one of a point violates their key.

@@ -5,22 +5,20 @@ use std::collections::HashMap;
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
-use communal_kit::database::stored::decoded;
+use communal_kit::database::errors::{all_found, broken};
 use communal_proto::billing::v1::{FundType, ReceivableLine};
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-use super::{Billed, SettledMonths, all, broken, with_funds};
+use super::{Billed, SettledMonths, with_funds};
 use crate::charge_off::Settings;
 use crate::charge_off::draw::{self, OpenLine};
 use crate::ledger::chain::Posting;
 use crate::ledger::movements::Event;
 use crate::receivables;
-use crate::receivables::allocation::Rank;
 use crate::receivables::penalty::Late;
 use crate::receivables::store::Payment;
 use crate::reference::month_controls::{Kind, Series};
-use crate::vocabulary::dates::day;
 
 /// Pays open lines of the customers of bills out of their available funds: a draw a customer. Returns what was drawn.
 pub(super) async fn draw(
@@ -43,7 +41,7 @@ pub(super) async fn draw(
     let mut of_customer = HashMap::<String, Vec<(usize, ReceivableLine)>>::new();
     // Imported lines, whose numbers are negative, were issued elsewhere and are beside the ledger.
     for (place, line) in open.iter().enumerate().filter(|(_, line)| line.line_number > 0) {
-        let issued: ReceivableLine = decoded(&line.issued)?;
+        let issued = line.issued()?;
         of_customer.entry(issued.customer_id.clone()).or_default().push((place, issued));
     }
     let (mut drawn, mut payments) = (Decimal::ZERO, Vec::new());
@@ -98,25 +96,24 @@ pub(super) async fn draw(
         })
         .collect();
     let found = receivables::store::pay(tx, &payments).await?;
-    all("line_pay", found, payments.len())?;
+    all_found("line_pay", found, payments.len())?;
     Ok(drawn)
 }
 
 /// An open line as the rules of a draw see it.
 fn open_line(line: &receivables::store::OpenLine, issued: &ReceivableLine) -> Result<OpenLine, sqlx::Error> {
-    let charge_off_date = day(issued.charge_off_date).ok_or_else(|| broken("a line has no day of its charge-off"))?;
-    let outstanding = line.fee.checked_sub(line.paid_total).ok_or_else(|| broken("a sum is out of range"))?;
+    let rank = line.rank(issued)?;
     Ok(OpenLine {
         account_month: line.account_month,
         settlement_account_id: line.settlement_account_id.clone(),
-        rank: Rank::of(issued, charge_off_date, line.line_number),
         late: Late {
             utility: issued.utility(),
             resident: issued.resident(),
-            outstanding,
-            charge_off_date,
+            outstanding: line.outstanding()?,
+            charge_off_date: rank.charge_off_date,
             levy_date: line.levy_date,
         },
+        rank,
     })
 }
 

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::database::errors::broken;
 use communal_kit::database::stored::Stored;
 use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_proto::Coded as _;
@@ -61,8 +62,7 @@ impl Basis {
     /// # Errors
     /// Returns an error of encoding if it has none, or holds too long a decimal.
     pub fn required_snapshot(&self, id: &str) -> Result<Snapshot, sqlx::Error> {
-        let snapshot = self.snapshot(id).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        snapshot.ok_or_else(|| sqlx::Error::Encode(format!("{id} has no meter point").into()))
+        self.snapshot(id).map_err(broken)?.ok_or_else(|| broken(format!("{id} has no meter point")))
     }
 }
 

@@ -2,10 +2,14 @@
 
 use chrono::NaiveDate;
 use communal_kit::database::Statement as _;
+use communal_kit::database::errors::broken;
+use communal_kit::database::stored::decoded;
+use communal_proto::billing::v1::ReceivableLine;
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
-use crate::vocabulary::dates::AccountMonth;
+use crate::receivables::allocation::Rank;
+use crate::vocabulary::dates::{AccountMonth, day};
 
 /// A line that is outstanding, locked.
 #[derive(Clone, Debug)]
@@ -23,6 +27,34 @@ pub struct OpenLine {
     pub levy_date: Option<NaiveDate>,
     /// An encoded `ReceivableLine` without the fields that payments change.
     pub issued: Vec<u8>,
+}
+
+impl OpenLine {
+    /// The line as it was billed.
+    ///
+    /// # Errors
+    /// Returns an error of decoding if it cannot be read.
+    pub fn issued(&self) -> Result<ReceivableLine, sqlx::Error> {
+        decoded(&self.issued)
+    }
+
+    /// What is outstanding of it.
+    ///
+    /// # Errors
+    /// Returns an error of encoding if it is out of range.
+    pub fn outstanding(&self) -> Result<Decimal, sqlx::Error> {
+        self.fee.checked_sub(self.paid_total).ok_or_else(|| broken("a sum is out of range"))
+    }
+
+    /// Its place in the order of payment, given the line as it was billed.
+    ///
+    /// # Errors
+    /// Returns an error of encoding if that has no day of its charge-off.
+    pub fn rank(&self, issued: &ReceivableLine) -> Result<Rank, sqlx::Error> {
+        let charge_off_date =
+            day(issued.charge_off_date).ok_or_else(|| broken("a line has no day of its charge-off"))?;
+        Ok(Rank::of(issued, charge_off_date, self.line_number))
+    }
 }
 
 /// Locks the open lines of settlement accounts of a company, which is the network or the retail company of each, and returns
