@@ -77,13 +77,16 @@ pub async fn lock(
     today: NaiveDate,
 ) -> Result<Found, sqlx::Error> {
     look_up_by_keys(tx).await?;
-    let ids: BTreeSet<_> = asked.iter().map(|(id, _)| *id).collect();
-    let ids: Vec<_> = ids.into_iter().collect();
-    let mut months = billable::store::open_months(tx, call, &ids, today).await?;
+    let mut months = billable::store::open_months(tx, call, &accounts_of(asked), today).await?;
     lock_in(tx, call, asked, today, &mut months).await
 }
 
-/// Does the same in account months that are in use already. Those of other series are added when a point needs them.
+/// The accounts of points, each once, by identifier.
+fn accounts_of<'i>(asked: &[(&'i str, NormalRetroType)]) -> Vec<&'i str> {
+    asked.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Does the same as [`lock`] in account months that are in use already. Those of other series are added when a point needs them.
 ///
 /// # Errors
 /// Returns the database's error, and an error of decoding for a point that cannot be read.
@@ -94,8 +97,7 @@ pub async fn lock_in(
     today: NaiveDate,
     months: &mut HashMap<Series, Option<i32>>,
 ) -> Result<Found, sqlx::Error> {
-    let ids: BTreeSet<_> = asked.iter().map(|(id, _)| *id).collect();
-    let ids: Vec<_> = ids.into_iter().collect();
+    let ids = accounts_of(asked);
     let accounts: HashSet<_> = settlement_accounts::store::lock_alone(tx, call, &ids).await?.into_iter().collect();
     let wanted: HashSet<_> = asked.iter().copied().collect();
     let mut open = points::store::lock_uncharged(tx, call, &ids).await?;
@@ -111,10 +113,7 @@ pub async fn lock_in(
     let accumulators = accumulators::store::read(&mut *tx, company, &ids).await?;
     let with_temporary = of_keys.iter().filter(|(_, snapshot, _)| snapshot.temporary_package.is_some());
     let with_temporary: Vec<_> = with_temporary.map(|(key, ..)| key.settlement_account_id.as_str()).collect();
-    let temporary = match with_temporary.as_slice() {
-        [] => HashMap::new(),
-        ids => billable::store::temporary_packages(&mut *tx, company, ids).await?,
-    };
+    let temporary = billable::store::temporary_packages(&mut *tx, company, &with_temporary).await?;
     let mut points = HashMap::with_capacity(of_keys.len());
     for (key, snapshot, readings) in of_keys {
         let series = snapshot.series();

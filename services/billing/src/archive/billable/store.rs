@@ -16,26 +16,33 @@ use crate::archive::settlement_accounts::lifecycle::AccountState;
 use crate::reference::month_controls::{self, Kind, Series};
 use crate::vocabulary::tariff::{Utility, YesNo};
 
-/// Returns the series of account months to which the bills of accounts belong, each once, in their order.
-///
-/// # Errors
-/// Returns the database's error.
-async fn series(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<Series>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT DISTINCT mp.network_company_id, mp.network_store_id, a.utility AS "utility: Stored<Utility>"
-           FROM meter_point mp JOIN settlement_account a USING (company_id, settlement_account_id)
-           WHERE mp.company_id = $1 AND mp.settlement_account_id = ANY($2)
-           ORDER BY 1, 2, 3"#,
-        call.tenant.id,
-        ids as _,
-    )
-    .fetch_all(tx)
-    .named("billable_series")
-    .await?;
-    let months = rows
-        .into_iter()
-        .map(|row| Series::of(Kind::Account, &row.network_company_id, &row.network_store_id, row.utility.0));
-    Ok(months.collect())
+/// A row of a series of account months.
+struct SeriesRow {
+    network_company_id: String,
+    network_store_id: String,
+    utility: Stored<Utility>,
+}
+
+impl SeriesRow {
+    fn series(self) -> Series {
+        Series::of(Kind::Account, &self.network_company_id, &self.network_store_id, self.utility.0)
+    }
+}
+
+/// Selects the series of account months to which the bills of some of a company's accounts belong, each once, in their order.
+macro_rules! select_series {
+    ($condition:tt, $company_id:expr, $value:expr) => {
+        sqlx::query_as!(
+            SeriesRow,
+            r#"SELECT DISTINCT mp.network_company_id, mp.network_store_id, a.utility AS "utility: Stored<Utility>"
+               FROM meter_point mp JOIN settlement_account a USING (company_id, settlement_account_id)
+               WHERE mp.company_id = $1 AND "#
+                + $condition
+                + " ORDER BY 1, 2, 3",
+            $company_id,
+            $value,
+        )
+    };
 }
 
 /// Returns the series of account months to which the bills of a company's accounts belong, or of those in a book.
@@ -47,21 +54,9 @@ pub async fn series_of_book(
     company_id: &str,
     book_id: &str,
 ) -> Result<Vec<Series>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT DISTINCT mp.network_company_id, mp.network_store_id, a.utility AS "utility: Stored<Utility>"
-           FROM meter_point mp JOIN settlement_account a USING (company_id, settlement_account_id)
-           WHERE mp.company_id = $1 AND $2 IN ('', mp.book_id)
-           ORDER BY 1, 2, 3"#,
-        company_id,
-        book_id,
-    )
-    .fetch_all(executor)
-    .named("billable_series_of_book")
-    .await?;
-    let months = rows
-        .into_iter()
-        .map(|row| Series::of(Kind::Account, &row.network_company_id, &row.network_store_id, row.utility.0));
-    Ok(months.collect())
+    let rows = select_series!("$2 IN ('', mp.book_id)", company_id, book_id);
+    let rows = rows.fetch_all(executor).named("billable_series_of_book").await?;
+    Ok(rows.into_iter().map(SeriesRow::series).collect())
 }
 
 /// Returns the account month that is open on a day in each series to which the bills of accounts belong, and notes that something
@@ -75,11 +70,13 @@ pub async fn open_months(
     ids: &[&str],
     day: NaiveDate,
 ) -> Result<HashMap<Series, Option<i32>>, sqlx::Error> {
-    let series = series(tx, call, ids).await?;
+    let rows = select_series!("mp.settlement_account_id = ANY($2)", call.tenant.id, ids as _);
+    let rows = rows.fetch_all(&mut *tx).named("billable_series").await?;
+    let series: Vec<_> = rows.into_iter().map(SeriesRow::series).collect();
     open_in(tx, call, &series, day).await
 }
 
-/// Does the same for series that are known.
+/// Does the same as [`open_months`] for series that are known.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -164,6 +161,9 @@ pub async fn temporary_packages(
     company_id: &str,
     ids: &[&str],
 ) -> Result<HashMap<String, TemporaryPackage>, sqlx::Error> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let rows = sqlx::query!(
         "SELECT mp.settlement_account_id, mp.temporary_company_id, mp.temporary_package_id, mp.temporary_months,
              mp.temporary_months_used

@@ -86,7 +86,7 @@ impl BillingPointService for BillingPointRpc {
         })?;
         let reply = write(&self.pool, &call, &message, async |tx| {
             let field = discard_billing_point_request::SETTLEMENT_ACCOUNT_ID;
-            if settlement_accounts::store::lock(tx, &call, &[&id]).await?.is_empty() {
+            if settlement_accounts::store::lock_alone(tx, &call, &[&id]).await?.is_empty() {
                 return Err(Refusal::of(Reason::SettlementAccountNotFound).fault(unknown_account(field)));
             }
             if !store::discard_retro(tx, &call, &id).await? {

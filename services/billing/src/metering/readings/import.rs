@@ -140,7 +140,7 @@ async fn open_points(
     };
     let outdated: Vec<_> = accounts(|meter| meter.outdated).into_iter().collect();
     if !outdated.is_empty() {
-        settlement_accounts::store::lock(tx, call, &outdated).await?;
+        settlement_accounts::store::lock_alone(tx, call, &outdated).await?;
     }
     let ids: Vec<_> = accounts(|_| true).into_iter().collect();
     let open = points::store::lock_open(tx, call, &ids).await?;
