@@ -174,7 +174,7 @@ async fn an_application_fits_its_account_and_all_or_none_are_opened() {
     assert_eq!(fields(&refuse(caller(RETAIL), two).await), ["SETTLE_ACCOUNT[1].SETTLEMENT_AID"]);
 }
 
-/// The totals of all accounts are not counted by a scan; they have to stay right whoever adds accounts at once.
+/// The total of all accounts is kept by counters: it is right however many callers add accounts at once.
 #[tokio::test]
 async fn accounts_count_themselves_by_company_and_utility() {
     let world = World::start_archive().await;

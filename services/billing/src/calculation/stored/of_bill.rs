@@ -393,15 +393,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_bill_is_read_as_it_was_taken_down() {
-        let terms = Terms {
+    fn terms() -> Terms {
+        Terms {
             calculated: (day(20_240_315).unwrap(), 235_959),
             priced_on: day(20_240_314).unwrap(),
             temporary: true,
             temporary_months_used: 2,
             accumulator_version: 5,
-        };
+        }
+    }
+
+    #[test]
+    fn a_bill_is_read_as_it_was_taken_down() {
+        let terms = terms();
         let stored = Calculation::of(&bill(), &terms).unwrap().encode_to_vec();
         let read = Calculation::decode(stored.as_slice()).unwrap();
         assert_eq!(read.bill().unwrap(), bill());
@@ -413,14 +417,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_an_error_and_no_default() {
-        let terms = Terms {
-            calculated: (day(20_240_315).unwrap(), 0),
-            priced_on: day(20_240_315).unwrap(),
-            temporary: false,
-            temporary_months_used: 0,
-            accumulator_version: 0,
-        };
-        let stored = Calculation::of(&bill(), &terms).unwrap();
+        let stored = Calculation::of(&bill(), &terms()).unwrap();
         let broken = |change: fn(&mut Calculation)| {
             let mut stored = stored.clone();
             change(&mut stored);

@@ -170,8 +170,32 @@ pub async fn write(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) ->
     Ok(())
 }
 
+/// What is written of points, as columns of their rows.
+struct ReadColumns<'p> {
+    accounts: Vec<&'p str>,
+    months: Vec<i32>,
+    meters: Vec<&'p str>,
+    registers: Vec<i32>,
+    complete: Vec<bool>,
+    readings: Vec<Vec<u8>>,
+}
+
+impl<'p> ReadColumns<'p> {
+    fn of(points: &[&'p ReadPoint]) -> Self {
+        Self {
+            accounts: points.iter().map(|p| p.settlement_account_id.as_str()).collect(),
+            months: points.iter().map(|p| p.account_month).collect(),
+            meters: points.iter().map(|p| p.snapshot.meter_id()).collect(),
+            registers: points.iter().map(|p| p.readings.count()).collect(),
+            complete: points.iter().map(|p| p.readings.are_complete(&p.snapshot)).collect(),
+            readings: points.iter().map(|p| p.readings.encode_to_vec()).collect(),
+        }
+    }
+}
+
 /// Inserts readings. The actor is asked for once, and not for each row as the defaults of the columns would.
 async fn insert(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Result<(), sqlx::Error> {
+    let columns = ReadColumns::of(points);
     sqlx::query!(
         "INSERT INTO point_reading (company_id, settlement_account_id, account_month, kind, number, meter_id, registers,
              complete, readings, operator_id, channel_id, trace_id, written_at)
@@ -182,12 +206,12 @@ async fn insert(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Re
              AS new (settlement_account_id, account_month, meter_id, registers, complete, readings)",
         call.tenant.id,
         NormalRetroType::Normal.stored(),
-        points.iter().map(|p| p.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
-        &points.iter().map(|p| p.account_month).collect::<Vec<_>>(),
-        points.iter().map(|p| p.snapshot.meter_id()).collect::<Vec<_>>() as _,
-        &points.iter().map(|p| p.readings.count()).collect::<Vec<_>>(),
-        &points.iter().map(|p| p.readings.are_complete(&p.snapshot)).collect::<Vec<_>>(),
-        &points.iter().map(|p| p.readings.encode_to_vec()).collect::<Vec<_>>(),
+        columns.accounts as _,
+        &columns.months,
+        columns.meters as _,
+        &columns.registers,
+        &columns.complete,
+        &columns.readings,
     )
     .execute(tx)
     .named("point_reading_insert")
@@ -196,6 +220,7 @@ async fn insert(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Re
 }
 
 async fn replace(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> Result<(), sqlx::Error> {
+    let columns = ReadColumns::of(points);
     sqlx::query!(
         "UPDATE point_reading r SET meter_id = own.meter_id, registers = own.registers, complete = own.complete,
              readings = own.readings, operator_id = platform.actor('operator_id'),
@@ -208,12 +233,12 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> R
          WHERE r.company_id = own.company_id AND r.settlement_account_id = own.settlement_account_id
              AND r.account_month = own.account_month AND r.kind = own.kind AND r.number = own.number",
         &vec![call.tenant.id.clone(); points.len()],
-        points.iter().map(|p| p.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
-        &points.iter().map(|p| p.account_month).collect::<Vec<_>>(),
-        points.iter().map(|p| p.snapshot.meter_id()).collect::<Vec<_>>() as _,
-        &points.iter().map(|p| p.readings.count()).collect::<Vec<_>>(),
-        &points.iter().map(|p| p.readings.are_complete(&p.snapshot)).collect::<Vec<_>>(),
-        &points.iter().map(|p| p.readings.encode_to_vec()).collect::<Vec<_>>(),
+        columns.accounts as _,
+        &columns.months,
+        columns.meters as _,
+        &columns.registers,
+        &columns.complete,
+        &columns.readings,
     )
     .execute(tx)
     .named("point_reading_replace")

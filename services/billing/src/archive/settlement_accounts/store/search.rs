@@ -75,8 +75,9 @@ impl Person {
 }
 
 /// Selects a page of user accounts `u` with their customer `c`. The first condition decides by which index they are
-/// found, and is an equality, so that one plan fits all values, or a range, which is planned by its values. A subquery with a limit is a lookup for each of them, where EXISTS might read the whole table once. Addresses
-/// are compared from their beginning, as bytes.
+/// found. It is an equality, so that one plan fits all values, or a range, which is planned by its values. A subquery with
+/// a limit is a lookup for each of them, where EXISTS might read the whole table once. Addresses are compared from their
+/// beginning, as bytes.
 macro_rules! select_users {
     ($first:tt, $company_id:expr, $person:expr, $verified:expr, $page:expr) => {
         sqlx::query_as!(
