@@ -150,9 +150,12 @@ fn near(target: NaiveDateTime, instant: DateTime<Utc>, machine: DateTime<Utc>) -
     if offset.num_days().unsigned_abs() > u64::from(MOST_YEARS) * 366 { Err(NotMoved::Far(target)) } else { Ok(offset) }
 }
 
+/// Writes an offset in whole seconds. A part of a second counts as one: a clock that was set to midnight never shows the day
+/// before.
 fn write(file: &Path, offset: TimeDelta) -> Result<(), NotMoved> {
     let beside = file.with_extension("new");
-    std::fs::write(&beside, format!("{}\n", offset.num_seconds()))
+    let seconds = offset.num_seconds() + i64::from(offset.subsec_nanos() > 0);
+    std::fs::write(&beside, format!("{seconds}\n"))
         .and_then(|()| std::fs::rename(&beside, file))
         .map_err(|error| NotMoved::File(file.to_owned(), error))
 }
@@ -213,6 +216,18 @@ mod tests {
             assert!(matches!(moved(far), Err(NotMoved::Far(_))), "{far}");
         }
         assert_eq!(time(&file, machine).with_timezone(&ZONE).naive_local().to_string(), "2026-04-01 00:00:00");
+    }
+
+    #[test]
+    fn a_clock_is_never_before_the_time_to_which_it_was_set() {
+        let file = file("fractions");
+        for day in ["2026-12-01", "2026-10-01"] {
+            let machine = Utc.with_ymd_and_hms(2026, 11, 1, 3, 0, 0).unwrap() + TimeDelta::milliseconds(10);
+            start(&file, day, ZONE, machine).unwrap();
+            let shown = time(&file, machine).with_timezone(&ZONE).naive_local();
+            assert_eq!(shown.date().to_string(), day, "{shown}");
+            assert!(advance(&file, day, ZONE, machine).is_ok(), "the same time again");
+        }
     }
 
     #[test]
