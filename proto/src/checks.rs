@@ -52,6 +52,8 @@ pub enum Format {
     Identifier,
     /// On one line, without invisible characters, and not blank.
     Name,
+    /// Twelve digits: a code of the national list of administrative divisions.
+    Region,
 }
 
 /// The rules of one field, generated from its `communal.contract.v1.field` option.
@@ -150,9 +152,11 @@ impl Checker {
         self.faults
     }
 
-    /// Adds a fault of a rule of the domain.
+    /// Adds a fault of a rule of the domain. A field whose value cannot be read, or is missing, has no rule of the domain to
+    /// break besides: it is told once.
     pub fn push(&mut self, fault: Fault) {
-        if self.faults.len() < MOST_FAULTS {
+        let is_told = |told: &Fault| told.kind != FaultKind::Rule && told.field == fault.field;
+        if self.faults.len() < MOST_FAULTS && !self.faults.iter().any(is_told) {
             self.faults.push(fault);
         }
     }
@@ -218,8 +222,8 @@ impl Checker {
             if rule.required {
                 self.fault(rule, FaultKind::Missing);
             }
-        } else if rule.required && is_blank_name(rule, value) {
-            // No one could tell two of them apart.
+        } else if rule.required && value.trim().is_empty() {
+            // White space says nothing, and no one could tell two blank names apart.
             self.fault(rule, FaultKind::Missing);
         } else if let Some(kind) = text_fault(rule, value) {
             self.fault(rule, kind);
@@ -375,22 +379,28 @@ fn text_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
     if rule.length > 0 && value.chars().count() > rule.length as usize {
         return Some(FaultKind::Length);
     }
-    if value.contains('\0') {
-        // PostgreSQL text cannot hold it, and no document means it.
-        return Some(FaultKind::Format);
-    }
     let fits = match rule.format {
-        Format::Any | Format::DateNumber | Format::MonthNumber => true,
+        // A remark may have lines, and pictures that are joined out of several characters.
+        Format::Any => !value.chars().any(|c| is_invisible(c) && !shapes_text(c)),
+        Format::DateNumber | Format::MonthNumber => true,
         Format::Digits => value.bytes().all(|b| b.is_ascii_digit()),
         Format::Identifier => value.bytes().all(|b| b.is_ascii_graphic()),
         Format::DateOrTime => is_date_or_time(value),
-        Format::Name => !is_blank_name(rule, value) && !value.chars().any(is_invisible),
+        Format::Name => !value.trim().is_empty() && !value.chars().any(is_invisible),
+        Format::Region => is_region(value),
     };
     (!fits).then_some(FaultKind::Format)
 }
 
-fn is_blank_name(rule: &Rule, value: &str) -> bool {
-    rule.format == Format::Name && value.trim().is_empty()
+/// Returns true if a text has the form of a code of an administrative division: twelve digits.
+fn is_region(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Returns true for the invisible characters that a text of several lines needs: line ends, tabs, and what joins or styles the
+/// characters beside it.
+fn shapes_text(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\t' | '\u{200c}' | '\u{200d}' | '\u{fe00}'..='\u{fe0f}')
 }
 
 /// Returns true for controls and for characters that change how others look or are seen by nobody: two names that differ
@@ -579,6 +589,39 @@ mod tests {
             assert_eq!((of(blank, true), of(blank, false)), (Some(FaultKind::Missing), Some(FaultKind::Format)));
         }
         assert_eq!((of("", true), of("", false)), (Some(FaultKind::Missing), None));
+    }
+
+    #[test]
+    fn a_text_may_have_lines_and_nothing_else_that_is_not_seen() {
+        let of = |value: &str| kind_of(|c| c.text(&Rule { required: true, ..Rule::ANY }, value));
+        for good in ["第一行\n第二行", "a\tb\r\n", "❤\u{fe0f}", "👩\u{200d}🔧", " 备注 "] {
+            assert_eq!(of(good), None, "{good:?}");
+        }
+        for bad in ["a\u{200b}b", "\u{feff}a", "\u{202e}a", "a\u{7f}", "a\u{1b}[31m", "a\0"] {
+            assert_eq!(of(bad), Some(FaultKind::Format), "{bad:?}");
+        }
+        assert_eq!(of(" \n\u{3000}"), Some(FaultKind::Missing));
+    }
+
+    #[test]
+    fn a_region_has_twelve_digits() {
+        let of = |value: &str| kind_of(|c| c.text(&Rule { format: Format::Region, ..Rule::ANY }, value));
+        assert_eq!((of("110101000000"), of("")), (None, None));
+        for bad in ["99", "1101010000001", "11010100000a", "１１０１０１００００００"] {
+            assert_eq!(of(bad), Some(FaultKind::Format), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_cannot_be_read_is_told_once() {
+        let rule =
+            Rule { field: FieldName { proto: "kind", documented: "KIND", number: 1 }, required: true, ..Rule::ANY };
+        let mut checker = Checker::default();
+        checker.text(&rule, "");
+        checker.push(Fault::rule(rule.field, "is required of a meter", "必传"));
+        checker.push(Fault::rule("OTHER", "is required of a meter", "必传"));
+        let told: Vec<_> = checker.into_faults().into_iter().map(|f| (f.field.to_string(), f.kind)).collect();
+        assert_eq!(told, [("KIND".to_owned(), FaultKind::Missing), ("OTHER".to_owned(), FaultKind::Rule)]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ fn rule(rules: &FieldRules) -> Rule {
             v1::Format::Digits => Format::Digits,
             v1::Format::Identifier => Format::Identifier,
             v1::Format::Name => Format::Name,
+            v1::Format::Region => Format::Region,
         },
         ..Rule::ANY
     }

@@ -115,7 +115,7 @@ async fn the_whole_array_is_refused_with_each_fault_by_row() {
     let network = world.network().await;
     let (good, _) = world.archived(&network, 1).await;
     let (done, _) = world.archived(&network, 2).await;
-    let (_, user) = world.user_account("3", "李四").await;
+    let (_, user) = world.user_account(3, "李四").await;
     let connecting = world.connect(&user, "用电").await;
     world.open_month(RETAIL, account_month(202_403, 20_240_301, 20_240_401)).await;
     world.create_points(caller(RETAIL), &[&done]).await.unwrap();
@@ -156,7 +156,7 @@ async fn another_meter_or_customer_makes_the_open_point_outdated() {
     world.create_points(caller(RETAIL), &[&account]).await.unwrap();
     take_for_read(&world, &account, &first).await;
     world.take_for_calculated(&account).await;
-    let (customer, user) = world.user_account("2", "李四").await;
+    let (customer, user) = world.user_account(2, "李四").await;
     let transfer = BusinessApplication { user_account_id: user, ..of_account(&account, BusCategType::Transfer) };
     world.apply(caller(RETAIL), vec![transfer]).await.unwrap();
     world.verify(RETAIL, network.parameters(&account, BusCategType::Transfer, YesNo::Yes)).await.unwrap();

@@ -32,7 +32,7 @@ async fn books_are_added_found_changed_and_deleted() {
     let unread = BookFilter { read: YesNo::No.into(), ..by_name };
     assert_eq!(names(&world, RETAIL, unread).await.len(), 1);
     for nothing in [
-        BookFilter { region_code: "no such region".into(), ..BookFilter::default() },
+        BookFilter { region_code: "659004000000".into(), ..BookFilter::default() },
         BookFilter { meter_reader_id: "R1".into(), ..BookFilter::default() },
         BookFilter { utility: NetworkType::Gas.into(), ..BookFilter::default() },
     ] {

@@ -398,7 +398,7 @@ async fn a_calculation_is_repeated_and_discarded_and_all_are_counted() {
     assert_eq!(counted(&world).await, (vec![2, 2, 2], vec![2, 2, 2]));
     world.create_points(caller(RETAIL), &[ids[1]]).await.unwrap();
     assert_eq!(counted(&world).await, (vec![1, 1, 1], vec![1, 1, 1]));
-    let (_, user) = world.user_account("2", "李四").await;
+    let (_, user) = world.user_account(2, "李四").await;
     let transfer = BusinessApplication { user_account_id: user, ..of_account(ids[2], BusCategType::Transfer) };
     world.apply(caller(RETAIL), vec![transfer]).await.unwrap();
     world.verify(RETAIL, network.parameters(ids[2], BusCategType::Transfer, YesNo::Yes)).await.unwrap();

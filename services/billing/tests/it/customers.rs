@@ -5,7 +5,7 @@ use futures::future::join_all;
 
 use crate::harness::*;
 
-const CERTIFICATE: &str = "11010119900307123X";
+const CERTIFICATE: &str = "11010519491231002X";
 
 /// Makes the channel of the tests an administrator.
 async fn administrator(world: &World) {
@@ -51,22 +51,36 @@ async fn a_certificate_has_one_customer_of_a_company() {
     let world = World::start_archive().await;
     world.customer(CERTIFICATE, "王小明").await;
     let lower = new_customer(&CERTIFICATE.to_lowercase(), "李四");
-    let refused = world.add_customers(caller(RETAIL), vec![new_customer("1", "张三"), lower]).await.unwrap_err();
+    let refused =
+        world.add_customers(caller(RETAIL), vec![new_customer(&identity_number(1), "张三"), lower]).await.unwrap_err();
     assert_eq!(fields(&refused), ["CUS_ACCOUNT[1].ACC_CERT_INFO"]);
     assert_eq!(reason::<()>(Err(refused)), "CERTIFICATE_TAKEN");
-    let twice = vec![new_customer("2", "张三"), new_customer("2", "李四")];
+    let twice = vec![new_customer(&identity_number(2), "张三"), new_customer(&identity_number(2), "李四")];
     assert_eq!(reason(world.add_customers(caller(RETAIL), twice).await), "CERTIFICATE_TAKEN");
     assert_eq!(world.rows("customer").await.len(), 1, "all or nothing");
-    // The number of another kind of certificate, and in another company, is another certificate.
+    // The certificate of a company, and the same one in another company, are others.
     let kind = AccCertType::CreditCode.into();
-    let other_kind = NewCustomer { certificate_kind: kind, ..new_customer(CERTIFICATE, "某公司") };
-    world.add_customers(caller(RETAIL), vec![other_kind]).await.unwrap();
+    let firm = NewCustomer { certificate_kind: kind, ..new_customer("91350100M000100Y43", "某公司") };
+    world.add_customers(caller(RETAIL), vec![firm]).await.unwrap();
     world.add_customers(caller(OTHER_RETAIL), vec![new_customer(CERTIFICATE, "王小明")]).await.unwrap();
     let hashes: i64 = sqlx::query_scalar("SELECT count(DISTINCT certificate_hash) FROM customer")
         .fetch_one(world.pool())
         .await
         .unwrap();
-    assert_eq!(hashes, 2, "a hash tells nothing across companies");
+    assert_eq!(hashes, 3, "a hash tells nothing across companies");
+}
+
+#[tokio::test]
+async fn a_mistyped_certificate_and_a_short_password_are_refused_by_row() {
+    let world = World::start_archive().await;
+    let short = NewCustomer { account_password: "12345".into(), ..new_customer(CERTIFICATE, "王小明") };
+    let mistyped = new_customer("110105194912310021", "李四");
+    let kind =
+        NewCustomer { certificate_kind: AccCertType::CreditCode.into(), ..new_customer(CERTIFICATE, "某公司") };
+    let refused = world.add_customers(caller(RETAIL), vec![short, mistyped, kind]).await.unwrap_err();
+    let expected = ["CUS_ACCOUNT[0].ACCOUNT_PASSWORD", "CUS_ACCOUNT[1].ACC_CERT_INFO", "CUS_ACCOUNT[2].ACC_CERT_INFO"];
+    assert_eq!(fields(&refused), expected);
+    assert_eq!(world.rows("customer").await.len(), 0);
 }
 
 #[tokio::test]
@@ -92,21 +106,21 @@ async fn a_code_proves_its_phone_once_within_five_minutes() {
         world.add_customers(caller(RETAIL), vec![with_code(certificate, code)]).await
     };
     if first != issued {
-        let refused = add("1", &first).await.unwrap_err();
+        let refused = add(&identity_number(1), &first).await.unwrap_err();
         assert_eq!(fields(&refused), ["CUS_ACCOUNT[0].VERIFY_CODE"]);
         assert_eq!(reason::<()>(Err(refused)), "VERIFY_CODE_REFUSED");
     }
     // Several customers of one request may share a phone.
-    let two = vec![with_code("1", &issued), with_code("2", &issued)];
+    let two = vec![with_code(&identity_number(1), &issued), with_code(&identity_number(2), &issued)];
     let by = || with_request_id(RETAIL, "two");
     let added = world.add_customers(by(), two.clone()).await.unwrap();
     assert_eq!(world.add_customers(by(), two).await.unwrap(), added, "the same request again needs no other code");
-    assert_eq!(reason(add("3", &issued).await), "VERIFY_CODE_REFUSED", "used");
+    assert_eq!(reason(add(&identity_number(3), &issued).await), "VERIFY_CODE_REFUSED", "used");
     let issued = code(&world, "13800138000").await.unwrap();
-    let other_phone = NewCustomer { mobile_phone: "13900139000".into(), ..with_code("3", &issued) };
+    let other_phone = NewCustomer { mobile_phone: "13900139000".into(), ..with_code(&identity_number(3), &issued) };
     assert_eq!(reason(world.add_customers(caller(RETAIL), vec![other_phone]).await), "VERIFY_CODE_REFUSED");
     world.clock.set(world.clock.now() + chrono::TimeDelta::minutes(5));
-    assert_eq!(reason(add("3", &issued).await), "VERIFY_CODE_REFUSED", "expired");
+    assert_eq!(reason(add(&identity_number(3), &issued).await), "VERIFY_CODE_REFUSED", "expired");
     let stored = world.rows("verify_code").await.concat();
     assert!(!stored.contains("13800138000") && !stored.contains(&issued), "{stored}");
 }
@@ -118,9 +132,9 @@ async fn a_code_has_five_tries_also_of_32_at_once() {
     eventually(async || code(&world, "13800138000").await.is_ok()).await;
     let issued = code(&world, "13800138000").await.unwrap();
     let wrong = if issued == "111111" { "222222" } else { "111111" };
-    let guess = |n: usize| world.add_customers(caller(RETAIL), vec![with_code(&n.to_string(), wrong)]);
+    let guess = |n: usize| world.add_customers(caller(RETAIL), vec![with_code(&identity_number(n), wrong)]);
     assert!(join_all((0..32).map(guess)).await.into_iter().all(|o| reason(o) == "VERIFY_CODE_REFUSED"));
-    let right = world.add_customers(caller(RETAIL), vec![with_code("1", &issued)]).await;
+    let right = world.add_customers(caller(RETAIL), vec![with_code(&identity_number(1), &issued)]).await;
     assert_eq!(reason(right), "VERIFY_CODE_REFUSED", "no try is left");
     assert_eq!(world.rows("customer").await.len(), 0);
 }

@@ -41,7 +41,8 @@ async fn a_forgotten_customer_leaves_identifiers_and_nothing_else() {
     for table in ["customer", "user_account", "settlement_account", "meter_point", "meter", "platform.change"] {
         left.push_str(&world.rows(table).await.concat());
     }
-    for personal in ["客户1", "13800138000", "cert-1", "长安街", "王小明", "argon2id", "楼道表箱"] {
+    for personal in ["客户1", "13800138000", &identity_number(1), "长安街", "王小明", "argon2id", "楼道表箱"]
+    {
         assert!(!left.contains(personal), "{personal} is left in {left}");
     }
     assert!(left.contains(&customer) && left.contains(&account));
@@ -49,5 +50,5 @@ async fn a_forgotten_customer_leaves_identifiers_and_nothing_else() {
     // Who is forgotten gets no new user account, and the certificate is free.
     let new = new_user_account(&customer, "某人", "某处");
     assert_eq!(reason(world.add_user_account(caller(RETAIL), new).await), "CUSTOMER_NOT_FOUND");
-    world.customer("cert-1", "另一人").await;
+    world.customer(&identity_number(1), "另一人").await;
 }

@@ -402,7 +402,11 @@ async fn an_account_is_billed_by_it_only_in_a_store_that_offers_it() {
     let book = NewBook { store_id: NETWORK_STORE.into(), ..new_book("保底段") };
     world.add_books(caller(NETWORK), vec![book]).await.unwrap();
     let book_id = world.list_books(NETWORK, BookFilter::default()).await.remove(0).book_id;
-    let customer = world.add_customers(caller(NETWORK), vec![new_customer("1", "王小明")]).await.unwrap().remove(0);
+    let customer = world
+        .add_customers(caller(NETWORK), vec![new_customer(&identity_number(1), "王小明")])
+        .await
+        .unwrap()
+        .remove(0);
     let user = new_user_account(&customer.customer_id, "王小明", "长安街 1 号");
     world.add_user_account(caller(NETWORK), user).await.unwrap();
     let unverified = world.unverified(NETWORK, PersonFilter::default()).await;
@@ -429,7 +433,7 @@ async fn an_account_is_billed_by_it_only_in_a_store_that_offers_it() {
     world.verify(NETWORK, parameters(&|_| ())).await.unwrap();
 
     // A retail company may not bill by it, wherever it is offered.
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     let account = world.connect(&user, "用电").await;
     let mut request = retail.parameters(&account, BusCategType::New, YesNo::No);
     request.meter_point.as_mut().unwrap().main_package_id = network.package_id.clone();

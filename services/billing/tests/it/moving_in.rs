@@ -19,7 +19,7 @@ pub(crate) struct Rows {
 pub(crate) fn rows(network: &Network, numbers: RangeInclusive<usize>) -> Rows {
     let customer = |n: usize| BroughtCustomer {
         customer_id: format!("K{n:015}"),
-        certificate_number: format!("cert-{n}"),
+        certificate_number: identity_number(n),
         certificate_kind: AccCertType::IdentityCard.into(),
         customer_name: format!("客户{n}"),
         mobile_phone: format!("139{n:08}"),
@@ -111,7 +111,7 @@ async fn an_archive_moves_in_once_and_is_used_like_any_other() {
     let other = Rows { customers: brought.customers[..2].to_vec(), ..rows(&network, 1..=3) };
     assert_eq!(reason(bring(&world, RETAIL, "b1", &other).await), "BATCH_REUSED");
 
-    let filter = PersonFilter { certificate_number: "CERT-2".into(), ..PersonFilter::default() };
+    let filter = PersonFilter { certificate_number: identity_number(2).to_lowercase(), ..PersonFilter::default() };
     let found = world.verified(RETAIL, filter).await;
     assert_eq!(found.settlement_accounts[0].settlement_account_id, "A000000000000002");
     assert_eq!((found.meter_points[0].population, found.meter_points[0].meter_id.as_str()), (6, "M000000000000002"));
@@ -188,7 +188,7 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
 async fn history_tells_who_brought_a_row_and_who_changed_it_since() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let (_, user_account_id) = world.user_account("cert-0", "客户0").await;
+    let (_, user_account_id) = world.user_account(0, "客户0").await;
     let logged = "SELECT noun || ' ' || operation || ' ' || coalesce(before ->> 'batch_id', '') FROM platform.change
                   WHERE noun NOT IN ('book', 'package', 'package_price') ORDER BY change_number";
     let logged = || async { sqlx::query_scalar::<_, String>(logged).fetch_all(world.pool()).await.unwrap() };
@@ -236,7 +236,7 @@ async fn a_meter_that_was_brought_along_stays() {
 async fn what_exists_already_is_refused_and_a_company_brings_its_own() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    world.customer("cert-2", "客户").await;
+    world.customer(&identity_number(2), "客户").await;
     let brought = Rows { user_accounts: vec![], settlement_accounts: vec![], meters: vec![], ..rows(&network, 1..=3) };
     let refused = bring(&world, RETAIL, "b1", &brought).await.unwrap_err();
     assert_eq!(fields(&refused), ["customers[1]"]);

@@ -155,7 +155,7 @@ async fn registers_are_paged_across_accounts_by_reading_order() {
     let registers = [ReadingsType::Total, ReadingsType::Peak, ReadingsType::Valley];
     let mut meters = Vec::new();
     for (number, order) in [(1, 3), (2, 1), (3, 2)] {
-        let (_, user) = world.user_account(&format!("c{number}"), &format!("客户{number}")).await;
+        let (_, user) = world.user_account(number, &format!("客户{number}")).await;
         let account = world.connect(&user, "用电").await;
         world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::Yes)).await.unwrap();
         let meter = world.meter(new_meter(&format!("E-{number}"))).await;

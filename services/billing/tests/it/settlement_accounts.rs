@@ -13,7 +13,7 @@ fn by_name(name: &str) -> PersonFilter {
 #[tokio::test]
 async fn a_new_user_account_waits_for_its_settlement_account_and_that_for_its_parameters() {
     let world = World::start_archive().await;
-    let (customer, user) = world.user_account("1", "王小明").await;
+    let (customer, user) = world.user_account(1, "王小明").await;
     let found = world.unverified(RETAIL, by_name("王 小明")).await;
     assert_eq!(found.user_accounts.iter().map(|u| u.user_account_id.as_str()).collect::<Vec<_>>(), [&user]);
     assert_eq!((found.settlement_accounts.len(), found.meter_points.len()), (0, 0));
@@ -64,10 +64,12 @@ async fn accounts_are_found_by_certificate_phone_name_and_the_beginning_of_the_a
     let world = World::start_archive().await;
     let network = world.network().await;
     let mut accounts = Vec::new();
+    // These end in X.
+    let [first, second, third] = [5, 13, 21].map(identity_number);
     for (certificate, phone, name, address) in [
-        ("11X", "139", "王小明", "长安街 1 号"),
-        ("22X", "138", "李四", "长安街 10 号"),
-        ("33X", "138", "李四", "和平路 1 号"),
+        (&first, "139", "王小明", "长安街 1 号"),
+        (&second, "138", "李四", "长安街 10 号"),
+        (&third, "138", "李四", "和平路 1 号"),
     ] {
         let customer = NewCustomer { mobile_phone: phone.into(), ..new_customer(certificate, name) };
         let customer = world.add_customers(caller(RETAIL), vec![customer]).await.unwrap().remove(0).customer_id;
@@ -83,10 +85,17 @@ async fn accounts_are_found_by_certificate_phone_name_and_the_beginning_of_the_a
     }
     let filter = PersonFilter::default();
     let cases = [
-        (PersonFilter { certificate_number: "11x".into(), ..filter.clone() }, vec![0]),
-        (PersonFilter { identity_number: "22X".into(), ..filter.clone() }, vec![1]),
-        (PersonFilter { identity_number: "22X".into(), certificate_number: "22x".into(), ..filter.clone() }, vec![1]),
-        (PersonFilter { identity_number: "22X".into(), certificate_number: "11X".into(), ..filter.clone() }, vec![]),
+        (PersonFilter { certificate_number: first.to_lowercase(), ..filter.clone() }, vec![0]),
+        (PersonFilter { identity_number: second.clone(), ..filter.clone() }, vec![1]),
+        (
+            PersonFilter {
+                identity_number: second.clone(),
+                certificate_number: second.to_lowercase(),
+                ..filter.clone()
+            },
+            vec![1],
+        ),
+        (PersonFilter { identity_number: second.clone(), certificate_number: first.clone(), ..filter.clone() }, vec![]),
         (PersonFilter { mobile_phone: "138".into(), ..filter.clone() }, vec![1, 2]),
         (by_name("李 四"), vec![1, 2]),
         (by_name("李"), vec![]),
@@ -135,7 +144,7 @@ async fn accounts_are_found_by_certificate_phone_name_and_the_beginning_of_the_a
 #[tokio::test]
 async fn an_application_fits_its_account_and_all_or_none_are_opened() {
     let world = World::start_archive().await;
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     let account = world.connect(&user, "用电").await;
     let refuse = async |by, applications| world.apply(by, applications).await.unwrap_err();
     let same = || connection(&user, "用 电");
@@ -178,7 +187,7 @@ async fn an_application_fits_its_account_and_all_or_none_are_opened() {
 #[tokio::test]
 async fn accounts_count_themselves_by_company_and_utility() {
     let world = World::start_archive().await;
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     let utilities = [NetworkType::Electricity, NetworkType::Water];
     let many: Vec<_> = (0..40)
         .map(|n| BusinessApplication { utility: utilities[n % 2].into(), ..connection(&user, &format!("第{n}户")) })
@@ -227,7 +236,7 @@ async fn accounts_count_themselves_by_company_and_utility() {
 async fn an_application_is_answered_by_accounts_and_processes_in_order_also_when_it_is_repeated() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     let old = world.connect(&user, "旧").await;
     world.verify(RETAIL, network.parameters(&old, BusCategType::New, YesNo::No)).await.unwrap();
     let apply = async || {
@@ -255,7 +264,7 @@ async fn an_application_is_answered_by_accounts_and_processes_in_order_also_when
 async fn of_32_that_apply_for_one_account_one_does() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     one_of_32(|n| world.apply(caller(RETAIL), vec![connection(&user, spelled(n))]), "ACCOUNT_NAME_TAKEN").await;
     let account: String = sqlx::query_scalar("SELECT settlement_account_id FROM settlement_account")
         .fetch_one(world.pool())
@@ -271,8 +280,8 @@ async fn of_32_that_apply_for_one_account_one_does() {
 #[tokio::test]
 async fn what_is_stored_of_an_account_changes_and_its_customer_does_not() {
     let world = World::start_archive().await;
-    let (customer, user) = world.user_account("1", "王小明").await;
-    let other = world.customer("2", "李四").await;
+    let (customer, user) = world.user_account(1, "王小明").await;
+    let other = world.customer(&identity_number(2), "李四").await;
     let account = world.connect(&user, "用电").await;
     world.connect(&user, "用电二").await;
     let changed = ChangedSettlementAccount {

@@ -7,7 +7,7 @@ use crate::harness::*;
 #[tokio::test]
 async fn a_customer_has_one_user_account_of_a_name_and_address() {
     let world = World::start_archive().await;
-    let customer = world.customer("1", "王小明").await;
+    let customer = world.customer(&identity_number(1), "王小明").await;
     let new = new_user_account(&customer, "王小明", "长安街 1 号");
     world.add_user_account(caller(RETAIL), new.clone()).await.unwrap();
     let same = NewUserAccount { address: "长安街１号".into(), ..new.clone() };
@@ -16,7 +16,7 @@ async fn a_customer_has_one_user_account_of_a_name_and_address() {
         .add_user_account(caller(RETAIL), NewUserAccount { address: "长安街 2 号".into(), ..new.clone() })
         .await
         .unwrap();
-    let other = world.customer("2", "李四").await;
+    let other = world.customer(&identity_number(2), "李四").await;
     world.add_user_account(caller(RETAIL), NewUserAccount { customer_id: other, ..new }).await.unwrap();
     assert_eq!(world.rows("user_account").await.len(), 3);
     let history = world.rows("platform.change").await.concat();
@@ -26,7 +26,7 @@ async fn a_customer_has_one_user_account_of_a_name_and_address() {
 #[tokio::test]
 async fn a_user_account_belongs_to_a_customer_of_its_company() {
     let world = World::start_archive().await;
-    let customer = world.customer("1", "王小明").await;
+    let customer = world.customer(&identity_number(1), "王小明").await;
     let new = new_user_account(&customer, "王小明", "长安街 1 号");
     let refused = world.add_user_account(caller(OTHER_RETAIL), new.clone()).await.unwrap_err();
     assert_eq!(fields(&refused), ["USER_ACCOUNT.CUSTOMER_DID"]);
@@ -61,7 +61,7 @@ async fn a_user_account_belongs_to_a_customer_of_its_company() {
 #[tokio::test]
 async fn of_32_that_add_one_user_account_one_does() {
     let world = World::start_archive().await;
-    let customer = world.customer("1", "王小明").await;
+    let customer = world.customer(&identity_number(1), "王小明").await;
     let new = |n: usize| new_user_account(&customer, spelled(n), spelled(n / 4));
     one_of_32(|n| world.add_user_account(caller(RETAIL), new(n)), "USER_ACCOUNT_EXISTS").await;
 }

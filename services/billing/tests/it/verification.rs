@@ -37,7 +37,7 @@ async fn an_account_is_connected_changed_swapped_transferred_and_closed() {
     }
     assert_eq!(carried(&world).await, ["1 70.00"]);
 
-    let (customer, user) = world.user_account("2", "李四").await;
+    let (customer, user) = world.user_account(2, "李四").await;
     let transfer =
         BusinessApplication { user_account_id: user.clone(), ..of_account(&account, BusCategType::Transfer) };
     world.apply(caller(RETAIL), vec![transfer]).await.unwrap();
@@ -81,7 +81,7 @@ async fn an_account_is_connected_changed_swapped_transferred_and_closed() {
 async fn parameters_fit_the_account_its_book_packages_and_network() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     let account = world.connect(&user, "用电").await;
     let water = NewBook { utility: NetworkType::Water.into(), ..new_book("水") };
     let unread = NewBook { read: YesNo::No.into(), ..new_book("不抄表") };
@@ -138,7 +138,7 @@ async fn a_meter_fits_its_account_and_its_readings_the_registers() {
     let world = World::start_archive().await;
     let network = world.network().await;
     let (busy_account, busy) = world.archived(&network, 1).await;
-    let (_, user) = world.user_account("2", "李四").await;
+    let (_, user) = world.user_account(2, "李四").await;
     let account = world.connect(&user, "用电").await;
     let meter = world.meter(new_meter("E-9")).await;
     let water = NewMeter { utility: NetworkType::Water.into(), ..new_meter("W-9") };
@@ -250,7 +250,7 @@ async fn a_swap_or_change_that_would_lose_a_register_is_refused() {
 async fn of_32_accounts_one_gets_the_meter() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     let applications = (0..32).map(|n| connection(&user, &format!("用电{n}"))).collect();
     world.apply(caller(RETAIL), applications).await.unwrap();
     let accounts: Vec<String> = sqlx::query_scalar("SELECT settlement_account_id FROM settlement_account")
@@ -283,7 +283,7 @@ async fn of_32_accounts_one_gets_the_meter() {
 async fn of_32_that_install_on_one_account_one_does() {
     let world = World::start_archive().await;
     let network = world.network().await;
-    let (_, user) = world.user_account("1", "王小明").await;
+    let (_, user) = world.user_account(1, "王小明").await;
     let account = world.connect(&user, "用电").await;
     let verified =
         join_all((0..32).map(|_| world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::Yes))))

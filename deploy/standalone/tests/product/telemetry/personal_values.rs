@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use communal_fixtures::certificates::credit_code;
 use communal_fixtures::credentials::billing::{self, RETAIL};
 use communal_fixtures::credentials::community;
 use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
@@ -46,7 +47,7 @@ fn marked_person() -> Vec<(&'static str, Value)> {
     let marked = |n: u32| format!("{MARK}{n}");
     let page = json!({"PAGE_NO": 1, "PAGE_ROWS": 10});
     let customer = json!([{
-        "ACC_CERT_INFO": marked(60), "ACC_CERT_TYPE": "1", "ACCOUNT_PASSWORD": marked(61), "CUSTOMER_NAME": marked(62),
+        "ACC_CERT_INFO": credit_code(&marked(60)), "ACC_CERT_TYPE": "2", "ACCOUNT_PASSWORD": marked(61), "CUSTOMER_NAME": marked(62),
         "MOBILE_PHONE_INFO": marked(63), "ADMIN_CODE_INFO": "110101000000", "ADDRESS": marked(64), "CUSTOMER_TYPE": "1",
         "TAX_NUMBER_INFO": marked(65), "TELEPHONE_INFO": marked(66), "BANK_ACCOUNT_INFO": marked(67),
         "BANK_NAME": marked(68), "EMAIL_INFO": marked(69), "VERIFY_CODE": marked(70),
@@ -91,8 +92,8 @@ fn marked_person() -> Vec<(&'static str, Value)> {
     ];
     let mut requests: Vec<_> = add.iter().flat_map(|request| [request.clone(), request.clone()]).collect();
     for person in [
-        json!({"CERTIFICATES_INFO": marked(60)}),
-        json!({"ACC_CERT_INFO": marked(60)}),
+        json!({"CERTIFICATES_INFO": credit_code(&marked(60))}),
+        json!({"ACC_CERT_INFO": credit_code(&marked(60))}),
         json!({"MOBILE_PHONE_INFO": marked(63)}),
         json!({"CUSTOMER_NAME": marked(62)}),
         json!({"ADDRESS": marked(72)}),
@@ -214,7 +215,7 @@ async fn nothing_of_a_request_stands_in_lines_or_spans() {
         request["SYS_HEAD"] = sys_head(RETAIL);
         // Another certificate and another place, so that the statement is reached.
         if interface == "SupCreateCustomerAccount" {
-            request["CUS_ACCOUNT"][0]["ACC_CERT_INFO"] = marked(81).into();
+            request["CUS_ACCOUNT"][0]["ACC_CERT_INFO"] = credit_code(&marked(81)).into();
         } else if interface == "CreateUserAccount" {
             request["USER_ACCOUNT"]["USER_NAME"] = marked(82).into();
         }

@@ -17,6 +17,7 @@ use communal_proto::billing::v1::{
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::certificates;
 use super::store::{self, Numbers};
 use super::verify_codes::{Brought, CODES, GOOD_FOR, digits};
 use crate::archive::rows::at_rows;
@@ -69,7 +70,13 @@ impl CustomerService for CustomerRpc {
         &self,
         request: Request<SupCreateCustomerAccountRequest>,
     ) -> Result<Response<SupCreateCustomerAccountResponse>, Status> {
-        let (call, message) = begin(request)?.accept()?;
+        let rows = sup_create_customer_account_request::CUSTOMERS;
+        let (call, message, ()) = begin(request)?.accept_with(|message, checker| {
+            for (row, customer) in message.customers.iter().enumerate() {
+                certificates::faults(customer, &rows.at(row).into()).into_iter().for_each(|fault| checker.push(fault));
+            }
+            Some(())
+        })?;
         let (customers, company_id) = (&message.customers, call.tenant.id.as_str());
         let brought = Brought::read(&self.keys, company_id, customers).map_err(Refusal::internal)?;
         let issued = match self.proofs {
@@ -77,11 +84,10 @@ impl CustomerService for CustomerRpc {
             Proofs::Any => None,
         };
         let certificate = |c: &NewCustomer| self.keys.certificate(company_id, &c.certificate_number);
-        let certificates = customers.iter().map(certificate).collect::<anyhow::Result<Vec<_>>>();
-        let certificates = certificates.map_err(Refusal::internal)?;
+        let hashes = customers.iter().map(certificate).collect::<anyhow::Result<Vec<_>>>();
+        let hashes = hashes.map_err(Refusal::internal)?;
         let passwords = self.password_hashes(customers).await?;
         let reply = write(&self.pool, &call, &message, async |tx| {
-            let rows = sup_create_customer_account_request::CUSTOMERS;
             if let Some(issued) = &issued {
                 brought.judge(issued).into_result()?;
                 if !store::use_codes(tx, &call, &brought.codes()).await? {
@@ -89,12 +95,12 @@ impl CustomerService for CustomerRpc {
                     return Err(Refusal::of(Reason::VerifyCodeRefused));
                 }
             }
-            let taken = store::taken(tx, &call, customers, &certificates).await?;
+            let taken = store::taken(tx, &call, customers, &hashes).await?;
             let english = "has a customer already";
             at_rows(Reason::CertificateTaken, &taken, rows, new_customer::CERTIFICATE_NUMBER, english).into_result()?;
             let ids = store::new_ids(tx, customers.len()).await?;
             let numbers = Numbers::seal(&self.keys, company_id, &ids, customers).map_err(Refusal::internal)?;
-            store::add(tx, &call, &ids, customers, &certificates, &numbers, &passwords)
+            store::add(tx, &call, &ids, customers, &hashes, &numbers, &passwords)
                 .await
                 .map_err(on_constraint("customer_certificate", || Refusal::of(Reason::CertificateTaken)))?;
             let added = customers.iter().zip(ids).map(|(customer, customer_id)| AddedCustomer {

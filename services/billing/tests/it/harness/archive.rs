@@ -1,5 +1,6 @@
 //! Books, customers, user accounts and meters of the tests, and the calls that make them.
 
+pub use communal_fixtures::certificates::identity_number;
 use communal_fixtures::settlement_accounts::verified_household;
 use communal_proto::billing::v1::*;
 use tonic::Status;
@@ -198,8 +199,8 @@ impl World {
     }
 
     /// A user account of a new customer; returns both.
-    pub async fn user_account(&self, certificate: &str, name: &str) -> (String, String) {
-        let customer = self.customer(certificate, name).await;
+    pub async fn user_account(&self, person: usize, name: &str) -> (String, String) {
+        let customer = self.customer(&identity_number(person), name).await;
         let new = new_user_account(&customer, name, "长安街 1 号");
         self.add_user_account(caller(RETAIL), new).await.unwrap();
         let statement = "SELECT user_account_id FROM user_account WHERE customer_id = $1";
@@ -247,7 +248,7 @@ impl World {
 
     /// An archived account with a meter whose register stands at 100; returns account and meter.
     pub async fn archived(&self, network: &Network, number: usize) -> (String, String) {
-        let (_, user) = self.user_account(&format!("cert-{number}"), &format!("客户{number}")).await;
+        let (_, user) = self.user_account(number, &format!("客户{number}")).await;
         let account = self.connect(&user, "王小明用电").await;
         self.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::Yes)).await.unwrap();
         let meter = self.meter(new_meter(&format!("E-{number}"))).await;
