@@ -15,6 +15,7 @@ mod prices;
 mod rating;
 mod readings;
 mod run;
+mod run_growth;
 mod start;
 mod table_size;
 mod transcoder;
@@ -69,7 +70,7 @@ pub struct Run<'r> {
 }
 
 /// The rows with their descriptions, in the order of the table.
-pub const ROWS: [(&str, &str); 19] = [
+pub const ROWS: [(&str, &str); 20] = [
     ("arrears", "arrears of one book over gRPC, compared with pgbench and with a struct of 61 columns"),
     ("gateway", "the same through the gateway, compared with grpc-gateway"),
     ("transcoder", "protobuf to JSON and back inside one process, compared with prost + serde_json"),
@@ -86,6 +87,7 @@ pub const ROWS: [(&str, &str); 19] = [
     ("user-lookup", "accounts by name, phone, certificate and address"),
     ("readings", "readings of a month over gRPC, compared with COPY"),
     ("run", "a month of a company by RunBook, compared with bare COPY and UPDATE of the same rows"),
+    ("run-growth", "the same as the company and its history grow, and the total of what is not charged off"),
     ("table-size", "arrears while the table grows"),
     ("memory", "memory of each process after work, and of the stream without a cap"),
     ("start", "time from start to readiness"),
@@ -113,6 +115,7 @@ pub async fn run(name: &str, run: Run<'_>) -> anyhow::Result<()> {
         "user-lookup" => archive::measure_lookup(run).await,
         "readings" => readings::measure(run).await,
         "run" => run::measure(run).await,
+        "run-growth" => run_growth::measure(run).await,
         "table-size" => table_size::measure(run).await,
         "memory" => memory::measure(run).await,
         "start" => start::measure(run).await,

@@ -1,5 +1,5 @@
 //! A month of a company that `RunBook` bills, from points that are read and tables of the month that are empty: compared with bare
-//! COPY and UPDATE of the same rows in the same transactions, with one account a transaction, and with a tenth of the accounts.
+//! COPY and UPDATE of the same rows in the same transactions, and with one account a transaction.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -18,7 +18,7 @@ use crate::report::Measurement;
 use crate::stage::{ACTOR, Stage};
 
 const RUN: &str = "/communal.billing.v1.RunService/RunBook";
-const MONTH: i32 = 202_601;
+pub(super) const MONTH: i32 = 202_601;
 /// What every account consumes at least: a bill has three tiers, and a line for each.
 const QUANTITY: u64 = 130;
 /// Connections of the contestants: chunks that the service works on at once, by default.
@@ -120,13 +120,13 @@ fn file(folder: &str, table: &str, chunk: i32) -> String {
     format!("{folder}/bench_run_{table}_{chunk}.copy")
 }
 
-async fn columns(pool: &PgPool, table: &str) -> anyhow::Result<String> {
+pub(super) async fn columns(pool: &PgPool, table: &str) -> anyhow::Result<String> {
     let columns = "SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
                    WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped";
     Ok(sqlx::query_scalar(columns).bind(table).fetch_one(pool).await?)
 }
 
-async fn execute(pool: &PgPool, statement: String) -> anyhow::Result<u64> {
+pub(super) async fn execute(pool: &PgPool, statement: String) -> anyhow::Result<u64> {
     let done = sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(pool).await;
     Ok(done.with_context(|| statement)?.rows_affected())
 }
@@ -277,14 +277,14 @@ async fn write_account(pool: &PgPool, statements: &[String], account: &str, numb
 }
 
 /// A database in which a month is read and nothing of it is billed. Nobody is connected to it.
-struct ReadMonth {
-    database: &'static str,
-    metadata: Metadata,
-    accounts: u64,
+pub(super) struct ReadMonth {
+    pub(super) database: &'static str,
+    pub(super) metadata: Metadata,
+    pub(super) accounts: u64,
 }
 
 impl ReadMonth {
-    async fn of(stage: &Stage, database: &'static str, accounts: u64) -> anyhow::Result<Self> {
+    pub(super) async fn of(stage: &Stage, database: &'static str, accounts: u64) -> anyhow::Result<Self> {
         let service = with_reference_data(stage, database).await?;
         import(&service, &messages("archive", accounts), accounts).await?;
         // The customers had bills before.
@@ -301,14 +301,20 @@ impl ReadMonth {
         Ok(Self { database, metadata: service.metadata.clone(), accounts })
     }
 
+    /// The same month in a copy of the database.
+    pub(super) async fn another(&self, stage: &Stage, database: &'static str) -> anyhow::Result<Self> {
+        stage.create_database(database, Some(self.database)).await?;
+        Ok(Self { database, metadata: self.metadata.clone(), accounts: self.accounts })
+    }
+
     /// A copy of the database, and a connection of each contestant.
-    async fn copy(&self, stage: &Stage, database: &str) -> anyhow::Result<PgPool> {
+    pub(super) async fn copy(&self, stage: &Stage, database: &str) -> anyhow::Result<PgPool> {
         stage.create_database(database, Some(self.database)).await?;
         stage.pool(database).await
     }
 
     /// Has the service bill the month in a copy, which stays.
-    async fn bill(&self, stage: &Stage, database: &str) -> anyhow::Result<(Ran, PgPool)> {
+    pub(super) async fn bill(&self, stage: &Stage, database: &str) -> anyhow::Result<(Ran, PgPool)> {
         let pool = self.copy(stage, database).await?;
         let process = stage.serve("billing", database)?;
         let client = Client::connect(&process.address).await?;
@@ -333,21 +339,21 @@ impl ReadMonth {
 }
 
 /// The cost of a run.
-struct Ran {
-    rate: f64,
+pub(super) struct Ran {
+    /// Accounts a second.
+    pub(super) rate: f64,
     /// CPU time of the service and of PostgreSQL, in microseconds an account.
-    cpu: [f64; 2],
+    pub(super) cpu: [f64; 2],
     /// The most memory of the service, in megabytes.
-    memory: f64,
+    pub(super) memory: f64,
 }
 
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let (stage, accounts) = (run.stage, run.extent.run_accounts);
     let folder = stage.setting("data_directory").await?;
     let month = ReadMonth::of(stage, "bench_run_read", accounts).await?;
-    let few = ReadMonth::of(stage, "bench_run_read_few", accounts / 10).await?;
 
-    let (mut runs, mut runs_of_few, mut bare, mut single) = (vec![], vec![], vec![], vec![]);
+    let (mut runs, mut bare, mut single) = (vec![], vec![], vec![]);
     let mut bare_cpu = vec![];
     let mut prepared = None;
     for _ in 0..run.extent.rounds.min(3) {
@@ -356,9 +362,6 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         if prepared.is_none() {
             prepared = Some(prepare(&pool, &folder).await?);
         }
-        pool.close().await;
-        let (ran, pool) = few.bill(stage, "bench_run_few").await?;
-        runs_of_few.push(ran);
         pool.close().await;
 
         let Some(prepared) = &prepared else { continue };
@@ -386,7 +389,6 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         pool.close().await;
     }
     let rate = figure(runs.iter().map(|ran| ran.rate));
-    let cpu = |runs: &[Ran]| figure(runs.iter().map(|ran| ran.cpu[0] + ran.cpu[1]));
     let memory = figure(runs.iter().map(|ran| ran.memory));
     run.report.measurements.extend([
         Measurement::alone(
@@ -400,8 +402,6 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
         Measurement::alone("run", "the same, end to end", "accounts/s", rate, Target::AtLeast(15_000.0)),
         Measurement::alone("run", "the same", "accounts/s", rate, Target::AtLeast(20.0))
             .to_limit("one account a transaction", figure(single.into_iter())),
-        Measurement::alone("run", "CPU an account", "µs", cpu(&runs), Target::AtMost(1.2))
-            .to_limit(format!("{} accounts", few.accounts), cpu(&runs_of_few)),
         Measurement::alone("run", "memory of the service, at most", "MB", memory, Target::AtMost(120.0)),
     ]);
     let part = |part: usize| figure(runs.iter().map(|ran| ran.cpu[part])).median;
