@@ -312,7 +312,7 @@ async fn a_book_stays_while_an_open_point_is_in_it() {
         let books = vec![BookId { book_id: network.book_id.clone() }];
         world.books(caller(RETAIL)).delete_supplier_book(DeleteSupplierBookRequest { books }).await.map(drop)
     };
-    assert_eq!(reason(delete().await), "BOOK_IN_USE");
+    assert_eq!(refused(delete().await), ("SUP_BOOK[0].BOOK_AID".into(), "BOOK_IN_USE".into()));
     // The next point is in the other book.
     world.create_points(caller(RETAIL), &[&account]).await.unwrap();
     delete().await.unwrap();

@@ -86,10 +86,13 @@ async fn a_mistyped_certificate_and_a_short_password_are_refused_by_row() {
 #[tokio::test]
 async fn of_32_that_open_one_customer_one_does() {
     let world = World::start_archive().await;
-    let add = |n: usize| world.add_customers(caller(RETAIL), vec![new_customer(CERTIFICATE, &format!("客户{n}"))]);
-    let outcomes = join_all((0..32).map(add)).await;
-    assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 1);
-    assert!(outcomes.into_iter().filter(Result::is_err).all(|o| reason(o) == "CERTIFICATE_TAKEN"));
+    let add = async |n: usize| {
+        let own = new_customer(&identity_number(n), "张三");
+        let added = world.add_customers(caller(RETAIL), vec![own, new_customer(CERTIFICATE, &format!("客户{n}"))]);
+        added.await.map(drop)
+    };
+    let named = one_of_32(add, "CERTIFICATE_TAKEN").await;
+    assert_eq!(named, [vec!["CUS_ACCOUNT[1].ACC_CERT_INFO".to_owned()]].into());
 }
 
 #[tokio::test]
@@ -123,6 +126,28 @@ async fn a_code_proves_its_phone_once_within_five_minutes() {
     assert_eq!(reason(add(&identity_number(3), &issued).await), "VERIFY_CODE_REFUSED", "expired");
     let stored = world.rows("verify_code").await.concat();
     assert!(!stored.contains("13800138000") && !stored.contains(&issued), "{stored}");
+}
+
+#[tokio::test]
+async fn of_five_that_use_one_code_one_does() {
+    let world = World::start().await;
+    administrator(&world).await;
+    eventually(async || code(&world, "13800138000").await.is_ok()).await;
+    for round in 0..4 {
+        let issued = code(&world, "13800138000").await.unwrap();
+        let add = |n: usize| {
+            let (world, first) = (&world, 10 * round + 2 * n);
+            let two = [first, first + 1].map(|person| with_code(&identity_number(person), &issued));
+            async move { world.add_customers(caller(RETAIL), two.into()).await }
+        };
+        let outcomes = join_all((0..5).map(add)).await;
+        let losers: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+        assert_eq!(losers.len(), 4);
+        for loser in losers {
+            assert_eq!(fields(&loser), ["CUS_ACCOUNT[0].VERIFY_CODE", "CUS_ACCOUNT[1].VERIFY_CODE"]);
+            assert_eq!(reason::<()>(Err(loser)), "VERIFY_CODE_REFUSED");
+        }
+    }
 }
 
 #[tokio::test]

@@ -89,5 +89,7 @@ async fn a_meter_has_digits_and_a_number_of_its_own_in_its_company() {
 #[tokio::test]
 async fn of_32_that_register_one_meter_one_does() {
     let world = World::start().await;
-    one_of_32(|n| world.add_meters(caller(RETAIL), vec![new_meter(spelled(n))]), "METER_NUMBER_TAKEN").await;
+    let add = |n: usize| world.add_meters(caller(RETAIL), vec![new_meter(&format!("E-{n}")), new_meter(spelled(n))]);
+    let named = one_of_32(add, "METER_NUMBER_TAKEN").await;
+    assert_eq!(named, [vec!["SETTLE_METER[1].DEVICE_FACTORY_INFO".to_owned()]].into());
 }

@@ -265,15 +265,21 @@ async fn of_32_that_apply_for_one_account_one_does() {
     let world = World::start_archive().await;
     let network = world.network().await;
     let (_, user) = world.user_account(1, "王小明").await;
-    one_of_32(|n| world.apply(caller(RETAIL), vec![connection(&user, spelled(n))]), "ACCOUNT_NAME_TAKEN").await;
-    let account: String = sqlx::query_scalar("SELECT settlement_account_id FROM settlement_account")
+    let apply = |n: usize| {
+        let own = connection(&user, &format!("第{n}户"));
+        world.apply(caller(RETAIL), vec![own, connection(&user, spelled(n))])
+    };
+    let named = one_of_32(apply, "ACCOUNT_NAME_TAKEN").await;
+    assert_eq!(named, [vec!["SETTLE_ACCOUNT[1].SETTLEMENT_NAME".to_owned()]].into());
+    let account: String = sqlx::query_scalar("SELECT settlement_account_id FROM settlement_account LIMIT 1")
         .fetch_one(world.pool())
         .await
         .unwrap();
     world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::No)).await.unwrap();
     let kinds = [BusCategType::Change, BusCategType::Close];
     one_of_32(|n| world.process(&account, kinds[n % 2]), "ACCOUNT_STATE").await;
-    let open = "SELECT count(*) FROM business_process WHERE completed_at IS NULL";
+    // The other account of the request that won waits for its parameters.
+    let open = "SELECT count(*) - 1 FROM business_process WHERE completed_at IS NULL";
     assert_eq!(sqlx::query_scalar::<_, i64>(open).fetch_one(world.pool()).await.unwrap(), 1);
 }
 

@@ -1,7 +1,8 @@
 //! The RPCs of bill rules.
 
 use communal_kit::clock::Clock;
-use communal_kit::database::{Statement as _, on_constraint};
+use communal_kit::database::Statement as _;
+use communal_kit::database::errors::lost_race;
 use communal_kit::paging::{KeyPage, Page, pages};
 use communal_kit::pool::Pool;
 use communal_kit::progress::{Answers, Teller, answers};
@@ -13,8 +14,8 @@ use communal_proto::community::v1::bill_rule_service_server::BillRuleService;
 use communal_proto::community::v1::{
     BillRule, CreateBillRulesRequest, CreateBillRulesResponse, DeletePayFeeRuleRequest, DeletePayFeeRuleResponse,
     ListBillRulesRequest, ListBillRulesResponse, ListPayFeeRuleBillRequest, ListPayFeeRuleBillResponse,
-    ListPayFeeRuleRequest, ListPayFeeRuleResponse, Reason, RunBillRulesRequest, RunBillRulesResponse,
-    UpdatePayFeeRuleRequest, UpdatePayFeeRuleResponse,
+    ListPayFeeRuleRequest, ListPayFeeRuleResponse, RunBillRulesRequest, RunBillRulesResponse, UpdatePayFeeRuleRequest,
+    UpdatePayFeeRuleResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -65,7 +66,7 @@ impl BillRuleService for BillRuleRpc {
             }
             let batch_id = fees::batches::store::create(tx, &call, "").await?;
             let inserted = store::insert(tx, &call, id, &batch_id, &rows).await;
-            let rule_ids = inserted.map_err(on_constraint(store::ONCE, || Refusal::of(Reason::DuplicateFee)))?;
+            let rule_ids = inserted.map_err(lost_race(store::ONCE))?;
             Ok(CreateBillRulesResponse { rule_ids })
         });
         Ok(reply.await?)

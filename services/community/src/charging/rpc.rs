@@ -2,6 +2,7 @@
 
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
+use communal_kit::database::errors::lost_race;
 use communal_kit::database::on_constraint;
 use communal_kit::paging::{Page, pages};
 use communal_kit::pool::Pool;
@@ -78,15 +79,14 @@ impl ChargingRpc {
             none_taken(&fees::store::taken(tx, call, config_id, &rows).await?, &spans, charge.fields)?;
         }
         let batch_id = batches::store::create(tx, call, charge.remark).await?;
-        let duplicate = || Refusal::of(Reason::DuplicateFee);
         if by_rules {
             let made = bill_rules::store::insert(tx, call, config_id, &batch_id, &rows).await;
-            let rule_ids = made.map_err(on_constraint(bill_rules::store::ONCE, duplicate))?;
+            let rule_ids = made.map_err(lost_race(bill_rules::store::ONCE))?;
             bill_rules::run::make(tx, call, &rule_ids, self.clock.local(call.at)).await?;
             Ok(Charged { batch_id, fee_ids: Vec::new(), rule_ids })
         } else {
             let made = fees::store::insert(tx, call, config_id, &batch_id, &rows).await;
-            let fee_ids = made.map_err(on_constraint(fees::store::ONCE, duplicate))?;
+            let fee_ids = made.map_err(lost_race(fees::store::ONCE))?;
             Ok(Charged { batch_id, fee_ids, rule_ids: Vec::new() })
         }
     }
@@ -198,7 +198,7 @@ impl ChargingService for ChargingRpc {
             }
             let batch_id = batches::store::create(tx, &call, &message.remark).await?;
             let made = fees::store::insert(tx, &call, id, &batch_id, &rows).await;
-            let fee_ids = made.map_err(on_constraint(fees::store::ONCE, || Refusal::of(Reason::DuplicateFee)))?;
+            let fee_ids = made.map_err(lost_race(fees::store::ONCE))?;
             let charged = Charged { batch_id, fee_ids, rule_ids: Vec::new() };
             Ok(SaveMeterWaterResponse { charged: Some(charged), reading_id })
         });

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use chrono::{NaiveDate, NaiveDateTime};
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
+use communal_kit::database::errors::lost_race;
 use communal_kit::database::{Statement as _, on_constraint};
 use communal_kit::money::{at_scale, round};
 use communal_kit::paging::{Cap, KeyPage, Page, pages};
@@ -116,7 +117,7 @@ impl FeeService for FeeRpc {
             }
             let batch_id = batches::store::create(tx, &call, "").await?;
             let inserted = store::insert(tx, &call, id, &batch_id, &rows).await;
-            let fee_ids = inserted.map_err(on_constraint(store::ONCE, || Refusal::of(Reason::DuplicateFee)))?;
+            let fee_ids = inserted.map_err(lost_race(store::ONCE))?;
             Ok(CreateFeesResponse { fee_ids })
         });
         Ok(reply.await?)

@@ -153,7 +153,11 @@ async fn of_32_that_make_the_same_charge_as_a_fee_or_a_bill_rule_one_does() {
         }));
         let outcomes = outcomes.await;
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-        assert!(outcomes.into_iter().filter(Result::is_err).all(|outcome| refusal(outcome).0 == "DUPLICATE_FEE"));
+        for outcome in outcomes.into_iter().filter(Result::is_err) {
+            let named = fields(outcome.clone());
+            assert!(matches!(named.as_slice(), [row] if row.ends_with("s[0].payer_obj_id")), "{named:?}");
+            assert_eq!(refusal(outcome).0, "DUPLICATE_FEE");
+        }
     }
     assert_eq!(service.count(STANDING).await, 1);
 }

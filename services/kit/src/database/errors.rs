@@ -8,6 +8,7 @@ use std::time::Duration;
 use communal_proto::contract::v1::Reason as Common;
 use sqlx::error::BoxDynError;
 
+use crate::database::constraint;
 use crate::refusal::Refusal;
 
 /// A channel uses all of its share of the connections, and none came back in time.
@@ -27,9 +28,7 @@ impl From<sqlx::Error> for Refusal {
         }
         let state = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
         let refusal = match (&error, state.as_deref()) {
-            (sqlx::Error::Database(_), Some("40001" | "40P01" | "55P03")) => {
-                Self::new(Common::Conflict, "数据正被其他请求修改，请重试").retry_after(Duration::from_millis(50))
-            }
+            (sqlx::Error::Database(_), Some("40001" | "40P01" | "55P03")) => conflict(),
             (sqlx::Error::Database(_), Some("57014")) => Self::new(Common::DeadlineExceeded, "请求处理超时"),
             // A broken connection, too many connections, a server that is shutting down or recovering.
             (sqlx::Error::Database(_), Some(s))
@@ -48,6 +47,21 @@ impl From<sqlx::Error> for Refusal {
             _ => return Self::internal(StorageFault::from(error)),
         };
         refusal.cause(StorageFault::from(error))
+    }
+}
+
+fn conflict() -> Refusal {
+    Refusal::new(Common::Conflict, "数据正被其他请求修改，请重试").retry_after(Duration::from_millis(50))
+}
+
+/// Converts the violation of a constraint into a conflict, and every other error into the default refusal. It is for a
+/// constraint that the work of a write checks before its statement: a row that violates it all the same was committed by
+/// another call between the check and the statement. [`crate::write::write`] then runs the work again in a new
+/// transaction, where the check finds that row. So the call that lost the race is refused as one that comes later, with
+/// each row and field.
+pub fn lost_race(name: &'static str) -> impl FnOnce(sqlx::Error) -> Refusal {
+    move |error| {
+        if constraint(&error) == Some(name) { conflict().cause(StorageFault::from(error)) } else { error.into() }
     }
 }
 

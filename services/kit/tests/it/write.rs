@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use chrono::{DateTime, TimeZone, Utc};
 use communal_fixtures::TestDatabase;
 use communal_kit::call::{Call, Tenant};
+use communal_kit::database::errors::lost_race;
 use communal_kit::database::stored::Stored;
 use communal_kit::identity::TenantKind;
 use communal_kit::pool::Pool;
@@ -124,6 +125,29 @@ async fn what_the_database_rolled_back_is_tried_again() {
     });
     assert_eq!(done.await.unwrap().into_inner(), reply("second"));
     assert_eq!(runs.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test]
+async fn a_write_that_lost_a_race_is_refused_by_its_own_check() {
+    let (database, pool) = world().await;
+    let (call, runs) = (call(Some("id-1")), AtomicU32::new(0));
+    let lost = write::<_, RotateChannelKeyResponse, _>(&pool, &call, &request("a"), async |tx: &mut PgConnection| {
+        let found = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM thing").fetch_one(&mut *tx).await?;
+        if found > 0 {
+            return Err(Refusal::of(Reason::PackageState));
+        }
+        if runs.fetch_add(1, Ordering::Relaxed) == 0 {
+            run_as(&pool, &call, async |other: &mut PgConnection| Ok(insert(other, "x", "1").await?)).await?;
+        }
+        insert(tx, "x", "2").await.map_err(lost_race("thing_pkey"))?;
+        Ok(reply(""))
+    });
+    assert_eq!(lost.await.unwrap_err().reason(), "PACKAGE_STATE");
+    assert_eq!(count(&database, "SELECT count(*) FROM thing WHERE state = '1'").await, 1);
+    let other = run_as(&pool, &call, async |tx: &mut PgConnection| {
+        insert(tx, "x", "2").await.map_err(lost_race("another_constraint"))
+    });
+    assert_eq!(other.await.unwrap_err().reason(), "INTERNAL");
 }
 
 #[tokio::test]

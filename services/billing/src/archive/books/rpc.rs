@@ -1,5 +1,6 @@
 //! The methods of `BookService`.
 
+use communal_kit::database::errors::lost_race;
 use communal_kit::database::on_constraint;
 use communal_kit::database::stored::Stored;
 use communal_kit::pool::Pool;
@@ -44,9 +45,8 @@ impl BookService for BookRpc {
             let taken = store::taken(tx, &call, &message.books).await?;
             objections.extend(at_rows(Reason::BookNameTaken, &taken, rows, new_book::BOOK_NAME, TAKEN));
             objections.into_result()?;
-            let race = || name_taken(rows.then(new_book::BOOK_NAME));
             let added = store::add(tx, &call, &message.books, &[]).await;
-            Ok(AddSupplierBookResponse { book_ids: added.map_err(on_constraint("book_name", race))? })
+            Ok(AddSupplierBookResponse { book_ids: added.map_err(lost_race("book_name"))? })
         });
         Ok(reply.await?)
     }
@@ -104,13 +104,11 @@ impl BookService for BookRpc {
             let unknown = store::unknown(tx, &call, &ids).await?;
             let rows = delete_supplier_book_request::BOOKS;
             at_rows(Reason::BookNotFound, &unknown, rows, book_id::BOOK_ID, UNKNOWN).into_result()?;
-            // No meter point comes into a locked book.
+            // Nothing comes into a locked book.
             let in_use = store::in_use(tx, &call, &ids).await?;
-            at_rows(Reason::BookInUse, &in_use, rows, book_id::BOOK_ID, "has meter points").into_result()?;
-            // Its meter points may have left for another book, and open billing points still be in it.
-            store::delete(tx, &call, &ids)
-                .await
-                .map_err(on_constraint("point_open_in_book", || Refusal::of(Reason::BookInUse)))?;
+            let english = "has meter points or open billing points";
+            at_rows(Reason::BookInUse, &in_use, rows, book_id::BOOK_ID, english).into_result()?;
+            store::delete(tx, &call, &ids).await?;
             Ok(DeleteSupplierBookResponse {})
         });
         Ok(reply.await?)

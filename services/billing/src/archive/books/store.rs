@@ -224,6 +224,7 @@ pub async fn in_use(tx: &mut PgConnection, call: &Call, book_ids: &[&str]) -> Re
     sqlx::query_scalar!(
         r#"SELECT place - 1 AS "place!" FROM unnest($2::text[]) WITH ORDINALITY AS given (book_id, place)
            WHERE EXISTS (SELECT FROM meter_point p WHERE p.company_id = $1 AND p.book_id = given.book_id)
+               OR EXISTS (SELECT FROM point_open o WHERE o.company_id = $1 AND o.book_id = given.book_id)
            ORDER BY place"#,
         call.tenant.id,
         book_ids as _,

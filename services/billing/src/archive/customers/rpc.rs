@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use communal_kit::database::on_constraint;
+use communal_kit::database::errors::lost_race;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
@@ -90,10 +90,8 @@ impl CustomerService for CustomerRpc {
         let reply = write(&self.pool, &call, &message, async |tx| {
             if let Some(issued) = &issued {
                 brought.judge(issued).into_result()?;
-                if !store::use_codes(tx, &call, &brought.codes()).await? {
-                    // Another call used one in the meantime.
-                    return Err(Refusal::of(Reason::VerifyCodeRefused));
-                }
+                // Another call may have used one in the meantime.
+                brought.judge(&store::use_codes(tx, &call, &brought.codes()).await?).into_result()?;
             }
             let taken = store::taken(tx, &call, customers, &hashes).await?;
             let english = "has a customer already";
@@ -102,7 +100,7 @@ impl CustomerService for CustomerRpc {
             let numbers = Numbers::seal(&self.keys, company_id, &ids, customers).map_err(Refusal::internal)?;
             store::add(tx, &call, &ids, customers, &hashes, &numbers, &passwords)
                 .await
-                .map_err(on_constraint("customer_certificate", || Refusal::of(Reason::CertificateTaken)))?;
+                .map_err(lost_race("customer_certificate"))?;
             let added = customers.iter().zip(ids).map(|(customer, customer_id)| AddedCustomer {
                 customer_id,
                 customer_attestation: AttestationType::Attested.into(),

@@ -87,20 +87,24 @@ pub async fn take_tries(
     Ok(codes.into_iter().map(|row| (row.phone_hash, row.code_hash)).collect())
 }
 
-/// Uses codes up, and returns whether all were still there.
+/// Uses codes up, and returns those that were still there, by phone.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn use_codes(tx: &mut PgConnection, call: &Call, code_hashes: &[Vec<u8>]) -> Result<bool, sqlx::Error> {
+pub async fn use_codes(
+    tx: &mut PgConnection,
+    call: &Call,
+    code_hashes: &[Vec<u8>],
+) -> Result<HashMap<Vec<u8>, Vec<u8>>, sqlx::Error> {
     let used = sqlx::query!(
-        "DELETE FROM verify_code WHERE company_id = $1 AND code_hash = ANY($2)",
+        "DELETE FROM verify_code WHERE company_id = $1 AND code_hash = ANY($2) RETURNING phone_hash, code_hash",
         call.tenant.id,
         code_hashes,
     )
-    .execute(tx)
+    .fetch_all(tx)
     .named("verify_code_use")
     .await?;
-    Ok(usize::try_from(used.rows_affected()).is_ok_and(|used| used == code_hashes.len()))
+    Ok(used.into_iter().map(|row| (row.phone_hash, row.code_hash)).collect())
 }
 
 /// Returns the places, from 0, of the new customers whose certificate has a customer, or comes twice.

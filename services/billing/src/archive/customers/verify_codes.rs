@@ -60,7 +60,7 @@ impl Brought {
     }
 
     /// Objects to rows whose code is not the one that was issued for their phone. `issued` are the codes that
-    /// still had a try.
+    /// still had a try, or those that nobody has used up.
     #[must_use]
     pub fn judge(&self, issued: &HashMap<Vec<u8>, Vec<u8>>) -> Objections {
         let mut objections = Objections::default();

@@ -1,5 +1,6 @@
 //! The methods of `MeterService`.
 
+use communal_kit::database::errors::lost_race;
 use communal_kit::database::on_constraint;
 use communal_kit::database::stored::Stored;
 use communal_kit::money::at_scale;
@@ -52,9 +53,8 @@ impl MeterService for MeterRpc {
             let taken = store::taken(tx, &call, &numbers).await?;
             objections.extend(at_rows(Reason::MeterNumberTaken, &taken, rows, new_meter::FACTORY_NUMBER, TAKEN));
             objections.into_result()?;
-            let race = || refused(Reason::MeterNumberTaken, rows.then(new_meter::FACTORY_NUMBER), TAKEN);
             let added = store::add(tx, &call, &message.meters).await;
-            Ok(AddSettleMeterResponse { meter_ids: added.map_err(on_constraint("meter_factory_number", race))? })
+            Ok(AddSettleMeterResponse { meter_ids: added.map_err(lost_race("meter_factory_number"))? })
         });
         Ok(reply.await?)
     }

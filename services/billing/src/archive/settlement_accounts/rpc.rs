@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use communal_kit::database::errors::lost_race;
 use communal_kit::database::on_constraint;
 use communal_kit::objections::Objections;
 use communal_kit::pool::Pool;
@@ -107,7 +108,7 @@ impl SettlementAccountService for SettlementAccountRpc {
 
             let connected = store::connect(tx, &call, &applications.connections)
                 .await
-                .map_err(on_constraint("settlement_account_name", || Refusal::of(Reason::AccountNameTaken)))?;
+                .map_err(lost_race("settlement_account_name"))?;
             let opened = store::open(tx, &call, &applications.processes, &waits).await?;
             Ok(SupApplyBusinessResponse { processes: applications.in_order(connected, opened) })
         });

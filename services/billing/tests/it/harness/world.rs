@@ -1,7 +1,7 @@
 //! A billing service over real gRPC in this process, on a PostgreSQL database of its own, with a
 //! clock that the test sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -263,11 +263,18 @@ pub fn refused<T: std::fmt::Debug>(outcome: Result<T, Status>) -> (String, Strin
     (fields(&status).join(" "), reason::<()>(Err(status)))
 }
 
-/// Checks that of 32 calls at once one succeeds, and that the others are refused for a reason.
-pub async fn one_of_32<F: Future<Output = Result<(), Status>>>(call: impl Fn(usize) -> F, refusal: &str) {
+/// Checks that of 32 calls at once one succeeds, and that the others are refused for a reason. Returns the fields that these
+/// name: one list if all name the same.
+pub async fn one_of_32<F: Future<Output = Result<(), Status>>>(
+    call: impl Fn(usize) -> F,
+    refusal: &str,
+) -> BTreeSet<Vec<String>> {
     let outcomes = futures::future::join_all((0..32).map(call)).await;
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-    assert!(outcomes.into_iter().filter(Result::is_err).all(|outcome| reason(outcome) == refusal));
+    let losers: Vec<_> = outcomes.into_iter().filter_map(Result::err).collect();
+    let named = losers.iter().map(fields).collect();
+    assert!(losers.into_iter().all(|loser| reason::<()>(Err(loser)) == refusal));
+    named
 }
 
 /// The faulty fields that a refusal names by their protobuf names.
