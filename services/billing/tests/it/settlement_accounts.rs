@@ -261,6 +261,39 @@ async fn an_application_is_answered_by_accounts_and_processes_in_order_also_when
 }
 
 #[tokio::test]
+async fn an_account_is_transferred_to_another_customer_alone() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (customer, user) = world.user_account(1, "王小明").await;
+    let (_, other) = world.user_account(2, "李四").await;
+    world.add_user_account(caller(RETAIL), new_user_account(&customer, "王小明", "长安街 2 号")).await.unwrap();
+    let statement = "SELECT user_account_id FROM user_account WHERE customer_id = $1 AND user_account_id <> $2";
+    let second: String =
+        sqlx::query_scalar(statement).bind(&customer).bind(&user).fetch_one(world.pool()).await.unwrap();
+    let account = world.connect(&user, "用电").await;
+    world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::No)).await.unwrap();
+    let transfer =
+        |to: &str| BusinessApplication { user_account_id: to.into(), ..of_account(&account, BusCategType::Transfer) };
+    // The account's own user account, and another one of the same customer.
+    for own in [&user, &second] {
+        let refused = world.apply(caller(RETAIL), vec![connection(&user, "另一户"), transfer(own)]).await.unwrap_err();
+        assert_eq!(fields(&refused), ["SETTLE_ACCOUNT[1].USER_ACCOUNT_AID"]);
+        assert_eq!(reason::<()>(Err(refused)), "ACCOUNT_STATE");
+    }
+    world.apply(caller(RETAIL), vec![transfer(&other)]).await.unwrap();
+    // The owner became the customer of the account in the meantime.
+    let meanwhile = format!(
+        "SELECT platform.announce('R', '', 'C', 't', 'test', now());
+         UPDATE user_account SET customer_id = '{customer}' WHERE user_account_id = '{other}'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(meanwhile)).execute(world.pool()).await.unwrap();
+    let request = network.parameters(&account, BusCategType::Transfer, YesNo::No);
+    let refused = world.verify(RETAIL, request).await.unwrap_err();
+    assert_eq!(fields(&refused), ["SETTLE_ACCOUNT.SETTLEMENT_AID"]);
+    assert_eq!(reason::<()>(Err(refused)), "ACCOUNT_STATE");
+}
+
+#[tokio::test]
 async fn of_32_that_apply_for_one_account_one_does() {
     let world = World::start_archive().await;
     let network = world.network().await;

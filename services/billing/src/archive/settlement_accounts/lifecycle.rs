@@ -143,6 +143,14 @@ pub fn unknown_account(field: impl Into<FieldPath>) -> Fault {
     Fault::rule(field, "is no settlement account of the calling company", Reason::SettlementAccountNotFound.text())
 }
 
+/// Returns the fault of a field by which a transfer leads to the customer who has the account already: nobody would have
+/// another account by it, and the open billing point would be outdated all the same.
+#[must_use]
+pub fn same_owner(owner: &str, new_owner: &str, field: impl Into<FieldPath>) -> Option<Fault> {
+    let english = "leads to the customer who has the account already";
+    (owner == new_owner).then(|| Fault::rule(field, english, "过户的用户账户属于结算户现有客户，无需过户"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

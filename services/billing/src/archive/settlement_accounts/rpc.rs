@@ -24,7 +24,7 @@ use communal_proto::{Fault, FieldName, Reason as _};
 use tonic::{Request, Response, Status};
 
 use super::application::Applications;
-use super::lifecycle::{AccountState, Outcome, Step, outcome, unfit, unknown_account};
+use super::lifecycle::{AccountState, Outcome, Step, outcome, same_owner, unfit, unknown_account};
 use super::shown;
 use super::store::{self, Person};
 use crate::archive::rows::at_rows;
@@ -71,28 +71,33 @@ impl SettlementAccountService for SettlementAccountRpc {
         let reply = write(&self.pool, &call, &message, async |tx| {
             let named: Vec<_> = applications.user_accounts().collect();
             let ids: Vec<_> = named.iter().map(|(_, id)| id.as_str()).collect();
-            let unknown = user_accounts::store::unknown(tx, &call, &ids).await?;
-            let place = |place: &i64| i64::try_from(named.get(usize::try_from(*place).ok()?)?.0).ok();
-            let unknown: Vec<_> = unknown.iter().filter_map(place).collect();
+            let owners = user_accounts::store::lock(tx, &call, &ids).await?;
+            let unknown = named.iter().filter(|(_, id)| !owners.contains_key(id.as_str()));
+            let unknown: Vec<_> = unknown.filter_map(|(row, _)| i64::try_from(*row).ok()).collect();
             let (field, english) = (business_application::USER_ACCOUNT_ID, "is no user account of the company");
             let mut objections = at_rows(Reason::UserAccountNotFound, &unknown, rows, field, english);
 
             let ids: Vec<_> = applications.processes.iter().map(|p| p.settlement_account_id.as_str()).collect();
             let accounts = store::lock(tx, &call, &ids).await?;
-            let standings: HashMap<_, _> =
-                accounts.iter().map(|a| (a.settlement_account_id.as_str(), a.standing())).collect();
+            let accounts: HashMap<_, _> = accounts.iter().map(|a| (a.settlement_account_id.as_str(), a)).collect();
             let mut waits = Vec::new();
             let mut seen = HashSet::<&SettlementAccountId>::new();
             for process in &applications.processes {
                 let field = rows.at(process.row).then(business_application::SETTLEMENT_ACCOUNT_ID);
-                let Some(standing) = standings.get(process.settlement_account_id.as_str()) else {
+                let Some(account) = accounts.get(process.settlement_account_id.as_str()) else {
                     objections.push(Reason::SettlementAccountNotFound, unknown_account(field));
                     continue;
                 };
-                match outcome(*standing, Step::Apply(process.kind)) {
+                let standing = account.standing();
+                match outcome(standing, Step::Apply(process.kind)) {
                     // The process before it in the request is open.
                     Some(Outcome::Waits(state)) if seen.insert(&process.settlement_account_id) => waits.push(state),
-                    _ => objections.push(Reason::AccountState, unfit(*standing, field)),
+                    _ => objections.push(Reason::AccountState, unfit(standing, field)),
+                }
+                let new_owner = process.new_user_account_id.as_ref().and_then(|id| owners.get(id.as_str()));
+                let field = rows.at(process.row).then(business_application::USER_ACCOUNT_ID);
+                if let Some(fault) = new_owner.and_then(|new| same_owner(&account.customer_id, new, field)) {
+                    objections.push(Reason::AccountState, fault);
                 }
             }
             let taken = store::taken(tx, &call, &applications.connections).await?;

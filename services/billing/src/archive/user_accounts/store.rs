@@ -2,7 +2,7 @@
 //!
 //! Lock order: the customer, then its user accounts by identifier.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
@@ -41,13 +41,13 @@ pub async fn add(tx: &mut PgConnection, call: &Call, new: &NewUserAccount) -> Re
     .await
 }
 
-/// Locks user accounts by identifier and returns the places, from 0, of those that the company does not have.
+/// Locks user accounts by identifier and returns the customers of those that the company has.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn unknown(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
-    let known = sqlx::query_scalar!(
-        "SELECT u.user_account_id
+pub async fn lock(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<HashMap<String, String>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT u.user_account_id, u.customer_id
          FROM (SELECT k.* FROM unnest($1::text[], $2::text[]) AS k (company_id, user_account_id) OFFSET 0) AS own
          JOIN user_account u ON u.company_id = own.company_id AND u.user_account_id = own.user_account_id
          ORDER BY u.user_account_id
@@ -58,8 +58,16 @@ pub async fn unknown(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result
     .fetch_all(tx)
     .named("user_account_lock")
     .await?;
-    let known: HashSet<_> = known.iter().map(String::as_str).collect();
-    Ok((0..).zip(ids).filter(|(_, id)| !known.contains(*id)).map(|(place, _)| place).collect())
+    Ok(rows.into_iter().map(|row| (row.user_account_id, row.customer_id)).collect())
+}
+
+/// Locks user accounts by identifier and returns the places, from 0, of those that the company does not have.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn unknown(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Vec<i64>, sqlx::Error> {
+    let known = lock(tx, call, ids).await?;
+    Ok((0..).zip(ids).filter(|(_, id)| !known.contains_key(**id)).map(|(place, _)| place).collect())
 }
 
 /// Changes a user account and returns whether there is one. A field that is not given stays.

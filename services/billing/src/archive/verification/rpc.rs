@@ -30,7 +30,9 @@ use super::registers::{self, Needs, Readings, TakenOff, close, judge_opening, ju
 use super::store;
 use crate::archive::meters::rules::counts;
 use crate::archive::meters::store::{self as meters, MeterRow};
-use crate::archive::settlement_accounts::lifecycle::{AccountState, Outcome, Step, outcome, unfit, unknown_account};
+use crate::archive::settlement_accounts::lifecycle::{
+    AccountState, Outcome, Step, outcome, same_owner, unfit, unknown_account,
+};
 use crate::archive::settlement_accounts::store::LockedAccount;
 use crate::suppliers;
 use crate::vocabulary::tariff::{Utility, YesNo};
@@ -68,7 +70,11 @@ impl VerificationService for VerificationRpc {
             let metered = point.metered() == YesNo::Yes;
             let step = Step::SetParameters { kind: given.business_kind(), metered };
             let id_field = account_field(verified_settlement_account::SETTLEMENT_ACCOUNT_ID);
-            let (account, leads_to) = taken(store::lock(tx, &call, id).await?, step, id_field)?;
+            let (account, leads_to) = taken(store::lock(tx, &call, id).await?, step, id_field.clone())?;
+            let new_owner = account.new_customer_id.as_deref();
+            if let Some(fault) = new_owner.and_then(|new| same_owner(&account.customer_id, new, id_field)) {
+                return Err(Refusal::of(Reason::AccountState).fault(fault));
+            }
 
             let (main, temporary) = packages(tx, &call, &point).await?;
             let network = main.as_ref().map(|main| main.network_company_id.clone()).unwrap_or_default();

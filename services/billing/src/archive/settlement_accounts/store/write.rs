@@ -29,7 +29,7 @@ pub struct LockedAccount {
     pub process_id: Option<String>,
     pub process_kind: Option<Stored<BusCategType>>,
     pub process_state: Option<Stored<BusStateType>>,
-    pub new_user_account_id: Option<String>,
+    pub new_customer_id: Option<String>,
     pub meter_id: Option<String>,
 }
 
@@ -71,11 +71,12 @@ pub async fn lock(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Ve
         r#"SELECT a.settlement_account_id, a.user_account_id, u.customer_id, a.utility AS "utility: Stored<Utility>",
                a.state AS "state: Stored<AccountState>", p.process_id AS "process_id?",
                p.kind AS "process_kind?: Stored<BusCategType>", p.state AS "process_state?: Stored<BusStateType>",
-               p.new_user_account_id AS "new_user_account_id?", m.meter_id AS "meter_id?"
+               n.customer_id AS "new_customer_id?", m.meter_id AS "meter_id?"
            FROM settlement_account a
            JOIN user_account u USING (company_id, user_account_id)
            LEFT JOIN business_process p ON p.company_id = a.company_id
                AND p.settlement_account_id = a.settlement_account_id AND p.completed_at IS NULL
+           LEFT JOIN user_account n ON n.company_id = p.company_id AND n.user_account_id = p.new_user_account_id
            LEFT JOIN meter m ON m.company_id = a.company_id AND m.settlement_account_id = a.settlement_account_id
            WHERE a.company_id = $1 AND a.settlement_account_id = ANY($2)
            ORDER BY a.settlement_account_id"#,
