@@ -116,6 +116,22 @@ async fn a_name_that_nobody_sees_is_refused_and_named_for_developers_and_for_peo
     assert_eq!(names(&world, RETAIL, BookFilter::default()).await, [""; 0]);
 }
 
+/// The documents let it be left out of a new book and of a change, and no amount depends on it.
+#[tokio::test]
+async fn a_book_that_is_read_may_get_its_cycle_later() {
+    let world = World::start().await;
+    let without = NewBook { reading_cycle: 0, ..new_book("一段") };
+    world.add_books(caller(RETAIL), vec![without]).await.unwrap();
+    let monthly = BookFilter { reading_cycle: ReadPeriodType::Monthly.into(), ..BookFilter::default() };
+    assert_eq!(world.list_books(RETAIL, monthly.clone()).await, []);
+    let book = world.list_books(RETAIL, BookFilter::default()).await.remove(0);
+    assert_eq!((book.read(), book.reading_cycle()), (YesNo::Yes, ReadPeriodType::Unspecified), "and is not guessed");
+    let cycle = ReadPeriodType::Monthly.into();
+    let by = ChangedBook { book_id: book.book_id.clone(), reading_cycle: cycle, ..ChangedBook::default() };
+    change(&world, RETAIL, by).await.unwrap();
+    assert_eq!(world.list_books(RETAIL, monthly).await, [Book { reading_cycle: cycle, ..book }]);
+}
+
 #[tokio::test]
 async fn a_book_belongs_to_its_company_and_store() {
     let world = World::start().await;
