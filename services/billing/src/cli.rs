@@ -5,21 +5,25 @@ use communal_kit::call::Call;
 use communal_kit::cli::{self, Administration, Service, ServiceCommand};
 use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
-use communal_kit::database::{DatabaseSettings, holds_demo_data};
+use communal_kit::database::{DatabaseSettings, holds_demo_data, on_constraint};
+use communal_kit::identity::cli::checked;
 use communal_kit::identity::{TenantKind, store};
 use communal_kit::pool::Pool;
 use communal_kit::replicas;
 use communal_kit::write::run_as;
-use communal_proto::billing::v1::{AccountItem, CategoryItem, NetworkType, Node, Store, YesNo};
-use communal_proto::{Checked, Checker, Coded as _};
+use communal_proto::billing::v1::fields;
+use communal_proto::billing::v1::{AccountItem, CategoryItem, NetworkType, Node, Reason, Store, YesNo};
+use communal_proto::{Coded as _, Reason as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use sqlx::migrate::Migrator;
 
 use crate::archive::customers::store as customers;
 use crate::charge_off::store::proof;
+use crate::reasons::category_item_not_found;
 use crate::receivables::import::take_back;
 use crate::reference::catalogue::store as items;
 use crate::runs::run::Progress;
+use crate::suppliers::rules::Elsewhere;
 use crate::vocabulary::dates::{AccountMonth, time_number};
 use crate::vocabulary::vacancy::VacancyRatios;
 use crate::{Config, MIGRATOR, config, policy, runs, seed, serve, suppliers};
@@ -337,7 +341,7 @@ fn database(mut reader: Reader) -> anyhow::Result<(Pool, Clock)> {
     Ok((Pool::new(&cli::database_settings::<Billing>(reader)?)?, clock))
 }
 
-/// The call by which an administrator writes data of a company.
+/// The call by which an administrator reads and writes data of a company.
 async fn call_for(pool: &Pool, clock: &Clock, company_id: String) -> anyhow::Result<Call> {
     let tenants = store::tenants(pool.driver()).await?;
     let tenant = tenants.into_iter().map(|(tenant, _)| tenant).find(|tenant| tenant.id == company_id);
@@ -347,26 +351,32 @@ async fn call_for(pool: &Pool, clock: &Clock, company_id: String) -> anyhow::Res
     Ok(Call::internal(tenant, "command-line", clock.now()))
 }
 
-/// Checks what an administrator gives by the rules of the contract.
-fn checked<M: Checked>(mut message: M) -> anyhow::Result<M> {
-    let mut checker = Checker::default();
-    message.tidy_names();
-    message.check(&mut checker);
-    let faults: Vec<_> = checker.into_faults().iter().map(|f| format!("{} {}", f.field, f.description)).collect();
-    anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
-    Ok(message)
+/// Fails if another company has an identifier.
+fn is_of_no_other(what: &str, id: &str, found: &[Elsewhere]) -> anyhow::Result<()> {
+    match found.first() {
+        None => Ok(()),
+        Some(Elsewhere { company_id, .. }) => anyhow::bail!("{what} {id} is of another company, {company_id}"),
+    }
 }
 
 async fn stores(pool: &Pool, clock: &Clock, command: StoreCommand) -> anyhow::Result<String> {
     match command {
         StoreCommand::Add(AddStore { company_id, store_id, name, region }) => {
             let call = call_for(pool, clock, company_id).await?;
-            let stores = [checked(Store { store_id, name, region_code: region })?];
-            run_as(pool, &call, async |tx| Ok(suppliers::store::register(tx, &call, &stores).await?)).await?;
+            let store = checked(Store { store_id, name, region_code: region })?;
+            let found = run_as(pool, &call, async |tx| {
+                let found = suppliers::store::stores_elsewhere(tx, &call, &[&store.store_id]).await?;
+                if found.is_empty() {
+                    suppliers::store::register(tx, &call, std::slice::from_ref(&store)).await?;
+                }
+                Ok(found)
+            });
+            is_of_no_other("store", &store.store_id, &found.await?)?;
             Ok(String::new())
         }
         StoreCommand::List { company_id } => {
-            let found = suppliers::store::list(pool, &company_id, i64::MAX).await?;
+            let call = call_for(pool, clock, company_id).await?;
+            let found = suppliers::store::list(pool, &call.tenant.id, i64::MAX).await?;
             Ok(found.iter().map(|s| format!("{}\t{}\t{}\n", s.store_id, s.region_code, s.name)).collect())
         }
     }
@@ -378,12 +388,21 @@ async fn nodes(pool: &Pool, clock: &Clock, command: NodeCommand) -> anyhow::Resu
             let call = call_for(pool, clock, company_id).await?;
             anyhow::ensure!(call.tenant.kind == TenantKind::NetworkCompany, "only a network company has nodes");
             let node = checked(Node { node_id, name, store_id: store, utility: utility.into() })?;
-            let added = run_as(pool, &call, async |tx| Ok(suppliers::store::register_node(tx, &call, &node).await?));
-            anyhow::ensure!(added.await?, "the node is of another utility");
+            let registered = run_as(pool, &call, async |tx| {
+                let found = suppliers::store::nodes_elsewhere(tx, &call, &[&node.node_id]).await?;
+                let has_store = suppliers::store::unknown(tx, &call, &[&node.store_id]).await?.is_empty();
+                let fits = found.is_empty() && has_store && suppliers::store::register_node(tx, &call, &node).await?;
+                Ok((found, has_store, fits))
+            });
+            let (found, has_store, fits) = registered.await?;
+            is_of_no_other("node", &node.node_id, &found)?;
+            anyhow::ensure!(has_store, "company {} has no store {}", call.tenant.id, node.store_id);
+            anyhow::ensure!(fits, "node {} is of another utility", node.node_id);
             Ok(String::new())
         }
         NodeCommand::List { company_id } => {
-            let found = suppliers::store::list_nodes(pool, &company_id, i64::MAX).await?;
+            let call = call_for(pool, clock, company_id).await?;
+            let found = suppliers::store::list_nodes(pool, &call.tenant.id, i64::MAX).await?;
             let line = |n: &Node| format!("{}\t{}\t{}\t{}\n", n.node_id, n.store_id, n.utility().code(), n.name);
             Ok(found.iter().map(line).collect())
         }
@@ -412,13 +431,28 @@ async fn catalogue(pool: &Pool, clock: &Clock, command: CatalogueCommand) -> any
             let item =
                 AccountItem { account_item: code, name, utility: utility.into(), main_category_item: category_item };
             let item = checked(item)?;
-            let added = run_as(pool, &call, async |tx| Ok(items::register_account_item(tx, &call, &item).await?));
-            anyhow::ensure!(added.await?, "the code is of another utility");
+            let added = run_as(pool, &call, async |tx| {
+                let no_item = || category_item_not_found(fields::account_item::MAIN_CATEGORY_ITEM);
+                let registered = items::register_account_item(tx, &call, &item).await;
+                registered.map_err(on_constraint("account_item_main", no_item))
+            });
+            let (code, main) = (&item.account_item, item.main_category_item);
+            let is_registered = match added.await {
+                Err(refusal) if refusal.reason() == Reason::CategoryItemNotFound.name() => {
+                    let company_id = &call.tenant.id;
+                    anyhow::bail!(
+                        "company {company_id} has no category item {main} of this utility that is no surcharge"
+                    )
+                }
+                outcome => outcome?,
+            };
+            anyhow::ensure!(is_registered, "account item {code} is of another utility");
             Ok(String::new())
         }
         CatalogueCommand::List { company_id } => {
-            let category_items = items::list_category_items(pool, &company_id, i64::MAX).await?;
-            let account_items = items::list_account_items(pool, &company_id, i64::MAX).await?;
+            let call = call_for(pool, clock, company_id).await?;
+            let category_items = items::list_category_items(pool, &call.tenant.id, i64::MAX).await?;
+            let account_items = items::list_account_items(pool, &call.tenant.id, i64::MAX).await?;
             let category_items = category_items.iter().map(|i| {
                 let surcharge = if i.surcharge() == YesNo::Yes { "surcharge" } else { "main" };
                 format!("category item\t{}\t{}\t{surcharge}\t{}\n", i.category_item, i.utility().code(), i.name)

@@ -46,7 +46,15 @@ impl From<IdentityError> for Refusal {
             IdentityError::NoChannel(_) => fault("channel_id", "渠道不存在"),
             IdentityError::NoOperator(_) => fault("operator_id", "操作员不存在"),
             IdentityError::NoTenant => fault("tenant_ids", "租户不存在"),
-            IdentityError::TenantKind(_) => fault("tenant.kind", "租户已存在且类型不同"),
+            IdentityError::UnknownTenant(_) => fault("tenant_id", "租户不存在"),
+            IdentityError::TenantExists { kind, name, .. } => {
+                let kind = kind.map(|_| ("tenant.kind", "租户已存在且类型不同，类型不能变更".to_owned()));
+                let name = name
+                    .as_ref()
+                    .map(|name| ("tenant.name", format!("租户已存在，名称为{name}，请用RenameTenant改名")));
+                let faults = kind.into_iter().chain(name);
+                Refusal::for_faults(faults.map(|(field, text)| Fault::rule(field, error.to_string(), text)).collect())
+            }
             IdentityError::NoMethod(_) => fault("methods", "接口不存在"),
             IdentityError::Identifier(_) => fault("id", "标识应为1至30个可见字符"),
             IdentityError::Proof => fault("proof", "本服务不支持该验证方式"),
@@ -96,6 +104,17 @@ impl IdentityService for IdentityRpc {
             .map_err(Refusal::from)?;
         connection.done();
         Ok(Response::new(pb::RegisterTenantResponse {}))
+    }
+
+    async fn rename_tenant(
+        &self,
+        request: Request<pb::RenameTenantRequest>,
+    ) -> Result<Response<pb::RenameTenantResponse>, Status> {
+        let message = administer(request)?;
+        let mut connection = self.pool.lease().await.map_err(Refusal::from)?;
+        store::rename_tenant(&mut connection, &message.tenant_id, &message.name).await.map_err(Refusal::from)?;
+        connection.done();
+        Ok(Response::new(pb::RenameTenantResponse {}))
     }
 
     async fn list_tenants(

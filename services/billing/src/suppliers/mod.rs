@@ -2,4 +2,5 @@
 //! the kit keeps.
 
 pub mod rpc;
+pub mod rules;
 pub mod store;

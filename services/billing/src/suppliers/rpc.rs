@@ -6,7 +6,7 @@ use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
 use communal_kit::write::write;
-use communal_proto::billing::v1::fields::{node, register_nodes_request};
+use communal_proto::billing::v1::fields::{self, node, register_nodes_request, register_stores_request};
 use communal_proto::billing::v1::supplier_service_server::SupplierService;
 use communal_proto::billing::v1::{
     ListNodesRequest, ListNodesResponse, ListStoresRequest, ListStoresResponse, RegisterNodesRequest,
@@ -14,6 +14,7 @@ use communal_proto::billing::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::rules::elsewhere;
 use super::store;
 use crate::reasons::{identifier_taken, store_not_found};
 
@@ -39,6 +40,9 @@ impl SupplierService for SupplierRpc {
     ) -> Result<Response<RegisterStoresResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
         let reply = write(&self.pool, &call, &message, async |tx| {
+            let ids: Vec<_> = message.stores.iter().map(|given| given.store_id.as_str()).collect();
+            let found = store::stores_elsewhere(tx, &call, &ids).await?;
+            elsewhere(&found, register_stores_request::STORES, fields::store::STORE_ID).into_result()?;
             store::register(tx, &call, &message.stores).await?;
             Ok(RegisterStoresResponse {})
         });
@@ -58,6 +62,9 @@ impl SupplierService for SupplierRpc {
     ) -> Result<Response<RegisterNodesResponse>, Status> {
         let (call, message) = begin(request)?.accept()?;
         let reply = write(&self.pool, &call, &message, async |tx| {
+            let ids: Vec<_> = message.nodes.iter().map(|given| given.node_id.as_str()).collect();
+            let found = store::nodes_elsewhere(tx, &call, &ids).await?;
+            elsewhere(&found, register_nodes_request::NODES, node::NODE_ID).into_result()?;
             for (row, given) in message.nodes.iter().enumerate() {
                 let place = |field| register_nodes_request::NODES.at(row).then(field);
                 let no_store = || store_not_found(place(node::STORE_ID));

@@ -1,4 +1,7 @@
 //! The statements of stores and network nodes. Every query is bound by the company.
+//!
+//! Lock order: the registration of all companies, by an advisory lock, because an identifier that is registered for the
+//! first time has no row yet; then stores and nodes by identifier.
 
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
@@ -8,6 +11,7 @@ use communal_proto::Coded as _;
 use communal_proto::billing::v1::{NetworkType, Node, Store};
 use sqlx::{PgConnection, PgExecutor};
 
+use super::rules::Elsewhere;
 use crate::vocabulary::identifiers::{CompanyId, StoreId};
 
 /// The suppliers of a package that exist.
@@ -174,6 +178,69 @@ pub async fn unknown(connection: &mut PgConnection, call: &Call, store_ids: &[&s
     )
     .fetch_all(connection)
     .named("store_unknown")
+    .await
+}
+
+/// The advisory lock of the registration of stores and nodes.
+const REGISTRATION: i64 = 7_310;
+
+/// Keeps others from registering stores and nodes until this transaction ends.
+async fn lock_registration(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("SELECT pg_advisory_xact_lock($1)", REGISTRATION).execute(tx).named("registration_lock").await?;
+    Ok(())
+}
+
+/// Returns those of the store identifiers that another company has. No other call takes one until this transaction ends.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn stores_elsewhere(
+    tx: &mut PgConnection,
+    call: &Call,
+    store_ids: &[&str],
+) -> Result<Vec<Elsewhere>, sqlx::Error> {
+    lock_registration(tx).await?;
+    sqlx::query_as!(
+        Elsewhere,
+        r#"SELECT own.place - 1 AS "place!", s.company_id
+           FROM (SELECT t.tenant_id AS company_id, given.store_id, given.place
+                 FROM platform.tenant t
+                 CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS given (store_id, place)
+                 WHERE t.tenant_id <> $1 OFFSET 0) AS own
+           JOIN store s ON s.company_id = own.company_id AND s.store_id = own.store_id
+           ORDER BY own.place"#,
+        call.tenant.id,
+        store_ids as _,
+    )
+    .fetch_all(tx)
+    .named("stores_elsewhere")
+    .await
+}
+
+/// Returns those of the node identifiers that another company has. No other call takes one until this transaction ends.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn nodes_elsewhere(
+    tx: &mut PgConnection,
+    call: &Call,
+    node_ids: &[&str],
+) -> Result<Vec<Elsewhere>, sqlx::Error> {
+    lock_registration(tx).await?;
+    sqlx::query_as!(
+        Elsewhere,
+        r#"SELECT own.place - 1 AS "place!", n.company_id
+           FROM (SELECT t.tenant_id AS company_id, given.node_id, given.place
+                 FROM platform.tenant t
+                 CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS given (node_id, place)
+                 WHERE t.tenant_id <> $1 OFFSET 0) AS own
+           JOIN node n ON n.company_id = own.company_id AND n.node_id = own.node_id
+           ORDER BY own.place"#,
+        call.tenant.id,
+        node_ids as _,
+    )
+    .fetch_all(tx)
+    .named("nodes_elsewhere")
     .await
 }
 

@@ -95,6 +95,15 @@ async fn nodes_are_those_of_a_network_company() {
     };
     assert_eq!(list(NETWORK).await, [given]);
     assert_eq!(list(OTHER_NETWORK).await, []);
+    // An identifier is of one company: another one's node stands at row 1.
+    let store = Store { store_id: "H8".into(), name: "营业厅".into(), region_code: "110101000000".into() };
+    let mut suppliers = world.suppliers(caller(OTHER_NETWORK));
+    suppliers.register_stores(RegisterStoresRequest { stores: vec![store] }).await.unwrap();
+    let nodes = vec![node("G3", "H8", Water), node("G1", "H8", Water)];
+    let taken = register_nodes(&world, OTHER_NETWORK, nodes).await.unwrap_err();
+    assert_eq!(fields(&taken), ["nodes[1].node_id"]);
+    assert_eq!(reason::<()>(Err(taken)), "IDENTIFIER_TAKEN");
+    assert_eq!(list(OTHER_NETWORK).await, [], "all or nothing");
 }
 
 #[tokio::test]
@@ -125,7 +134,7 @@ async fn the_command_line_registers_what_the_calls_register() {
         ("catalogue add-category-item N000000000000001 1001 --name 水费 --utility 1", "another utility"),
         ("node add S000000000000001 G1 --name 台区 --store H000000000000001 --utility 2", "only a network company"),
         ("node add N000000000000009 G1 --name 台区 --store H000000000000001 --utility 2", "there is no company"),
-        ("store add N000000000000001 H --name 店 --region 1234567890123456789012", "regionCode"),
+        ("store add N000000000000001 H --name 店 --region 1234567890123456789012", "region_code"),
     ] {
         let error = command(line).await.unwrap_err().to_string();
         assert!(error.contains(words), "{line}: {error}");

@@ -516,14 +516,18 @@ async fn stores_are_registered_renamed_and_listed_by_their_company() {
         let mut suppliers = world.suppliers(caller(RETAIL));
         async move { suppliers.register_stores(RegisterStoresRequest { stores }).await }
     };
-    register(vec![store(STORE, "新名"), store("H000000000000009", "新店")]).await.unwrap();
+    register(vec![store(STORE, "新名"), store("H000000000000008", "新店")]).await.unwrap();
+    let taken = register(vec![store(STORE, "改名"), store(OTHER_STORE, "新店")]).await.unwrap_err();
+    assert_eq!(fields(&taken), ["stores[1].store_id"], "another company has it");
+    assert!(!words(&taken).contains(OTHER_RETAIL), "{}", words(&taken));
+    assert_eq!(reason::<()>(Err(taken)), "IDENTIFIER_TAKEN");
     let twice = register(vec![store("H8", "一"), store("H8", "二")]).await.unwrap_err();
     assert_eq!(fields(&twice), ["stores[1].store_id"]);
     let list = |tenant| {
         let mut suppliers = world.suppliers(caller(tenant));
         async move { suppliers.list_stores(ListStoresRequest {}).await.unwrap().into_inner().stores }
     };
-    assert_eq!(list(RETAIL).await, [store(STORE, "新名"), store("H000000000000009", "新店")]);
+    assert_eq!(list(RETAIL).await, [store(STORE, "新名"), store("H000000000000008", "新店")]);
     assert_eq!(list(OTHER_RETAIL).await, [store(OTHER_STORE, "营业厅")]);
 }
 

@@ -68,9 +68,51 @@ async fn an_operator_sets_a_service_up_from_the_command_line() {
     run(&["store", "add", RETAIL, STORE, "--name", "一店", "--region", "110101000000"]);
     run(&["store", "add", RETAIL, STORE, "--name", "改名", "--region", "110101000000"]);
     assert_eq!(run(&["store", "list", RETAIL]), format!("{STORE}\t110101000000\t改名\n"));
-    let (code, _, complaint) =
-        ran(billing(&["store", "add", "S9", STORE, "--name", "无", "--region", "110101000000"], &settings));
-    assert!(code == Some(1) && complaint.contains("tenant add"), "{complaint}");
+    let refused = |arguments: &[&str]| {
+        let (code, printed, complaint) = ran(billing(arguments, &settings));
+        assert_eq!((code, printed.as_str()), (Some(1), ""), "{arguments:?}: {complaint}");
+        complaint
+    };
+    let names = |arguments: &[&str], named: &[&str]| {
+        let complaint = refused(arguments);
+        assert!(named.iter().all(|named| complaint.contains(named)), "{arguments:?}: {complaint}");
+    };
+    let (store, region) = (["--name", "一店"], ["--region", "110101000000"]);
+    let add_store = |company, id| [["store", "add", company, id], [store[0], store[1], region[0], region[1]]].concat();
+    names(&add_store("S9", STORE), &["S9", "tenant add"]);
+
+    // Adding a company again changes nothing; what differs is named, with the command that changes it.
+    let again = run(&["tenant", "add", RETAIL, "--kind", "retail", "--name", " 销售公司"]);
+    assert!(again.contains("exists already"), "{again}");
+    let renaming = ["tenant", "add", RETAIL, "--kind", "retail", "--name", "另一公司"];
+    names(&renaming, &[RETAIL, "销售公司", "tenant rename"]);
+    names(&["tenant", "add", RETAIL, "--kind", "network", "--name", "销售公司"], &[RETAIL, "retail_company"]);
+    assert_eq!(run(&["tenant", "list"]), format!("{RETAIL}\tretail_company\t销售公司\n"));
+    run(&["tenant", "rename", RETAIL, "--name", "新名"]);
+    assert_eq!(run(&["tenant", "list"]), format!("{RETAIL}\tretail_company\t新名\n"));
+    names(&["tenant", "rename", "S9", "--name", "新名"], &["S9"]);
+
+    // Identifiers and names are those of the wire, and are of one company.
+    names(&["tenant", "add", "S 1", "--kind", "retail", "--name", "公司"], &["tenant_id"]);
+    names(&["tenant", "add", "S1", "--kind", "retail", "--name", " "], &["name"]);
+    names(&add_store(RETAIL, "H00000000000000001"), &["store_id"]);
+    names(&["store", "add", RETAIL, STORE, "--name", "一店", "--region", "99"], &["region_code"]);
+    run(&["tenant", "add", NETWORK, "--kind", "network", "--name", "管网公司"]);
+    run(&["tenant", "add", OTHER_NETWORK, "--kind", "network", "--name", "管网公司"]);
+    names(&add_store(NETWORK, STORE), &[STORE, RETAIL]);
+    run(&add_store(NETWORK, NETWORK_STORE));
+    run(&add_store(OTHER_NETWORK, OTHER_STORE));
+    let add_node =
+        |company, id, store| ["node", "add", company, id, "--name", "台区", "--utility", "2", "--store", store];
+    names(&add_node(NETWORK, "L1", STORE), &[NETWORK, STORE]);
+    run(&add_node(NETWORK, "L1", NETWORK_STORE));
+    run(&add_node(NETWORK, "L1", NETWORK_STORE));
+    names(&add_node(OTHER_NETWORK, "L1", OTHER_STORE), &["L1", NETWORK]);
+    let item = ["catalogue", "add-account-item", NETWORK, "101001", "--name", "居民", "--utility", "2"];
+    names(&[&item as &[&str], &["--category-item", "1001"]].concat(), &[NETWORK, "1001"]);
+    for noun in ["store", "node", "catalogue"] {
+        names(&[noun, "list", "S9"], &["S9"]);
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
+use communal_proto::identity::v1 as pb;
 use communal_proto::identity::v1::{Proof, TenantKind};
+use communal_proto::{Checked, Checker};
 use sqlx::PgPool;
 
 use crate::clock::Clock;
@@ -90,7 +92,7 @@ pub enum ProofArgument {
 /// The commands `tenant …`.
 #[derive(Debug, Subcommand)]
 pub enum TenantCommand {
-    /// Register a tenant, or rename one
+    /// Register a tenant. One that exists with the same kind and name stays as it is
     Add {
         /// Identifier
         tenant_id: String,
@@ -98,6 +100,14 @@ pub enum TenantCommand {
         #[arg(long, value_enum)]
         kind: KindArgument,
         /// Name
+        #[arg(long)]
+        name: String,
+    },
+    /// Rename a tenant
+    Rename {
+        /// Tenant
+        tenant_id: String,
+        /// Its new name
         #[arg(long)]
         name: String,
     },
@@ -159,6 +169,21 @@ fn days(days: Option<u32>) -> Option<TimeDelta> {
     days.map(|d| TimeDelta::days(d.into()))
 }
 
+/// Tidies the names of what an administrator gives, and checks it by the rules of the contract, as a call over gRPC is
+/// checked.
+///
+/// # Errors
+/// Returns an error that names each field at fault.
+pub fn checked<M: Checked>(mut message: M) -> anyhow::Result<M> {
+    let mut checker = Checker::default();
+    message.tidy_names();
+    message.check(&mut checker);
+    let faults: Vec<_> =
+        checker.into_faults().iter().map(|f| format!("{} {}", f.field.proto_path(), f.description)).collect();
+    anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
+    Ok(message)
+}
+
 /// Runs a command and returns its output for standard output.
 ///
 /// # Errors
@@ -190,6 +215,16 @@ async fn channel(
         ChannelCommand::Add(add) => {
             let proof = proof_of(add.proof);
             anyhow::ensure!(policy.proofs.contains(&proof), "this service takes no channel with this proof");
+            let AddChannel { channel_id, name, proof: _, admin, tenant_ids, methods, valid_days } = add;
+            let add = checked(pb::AddChannelRequest {
+                channel_id,
+                name,
+                proof: proof.into(),
+                admin,
+                tenant_ids,
+                methods,
+                valid_days: valid_days.map(i32::try_from).transpose()?.unwrap_or_default(),
+            })?;
             let new = NewChannel {
                 channel_id: &add.channel_id,
                 name: &add.name,
@@ -198,7 +233,7 @@ async fn channel(
                 tenant_ids: &add.tenant_ids,
                 methods: &add.methods,
                 key: None,
-                valid_for: days(add.valid_days),
+                valid_for: days(valid_days),
             };
             let key = store::add_channel(&mut transaction, &new, sealing, clock.machine()).await?;
             key.map(|k| format!("{}\n", k.expose())).unwrap_or_default()
@@ -251,19 +286,22 @@ async fn tenant(command: TenantCommand, pool: &PgPool, policy: &Policy) -> anyho
         TenantCommand::Add { tenant_id, kind, name } => {
             let kind = kind_of(kind);
             anyhow::ensure!(policy.tenant_kinds.contains(&kind), "this service bills for no tenant of this kind");
+            let tenant = pb::Tenant { tenant_id, kind: kind.into(), name };
+            let tenant = checked(pb::RegisterTenantRequest { tenant: Some(tenant) })?.tenant.unwrap_or_default();
             let mut connection = pool.acquire().await.context("no database")?;
-            store::register_tenant(&mut connection, &tenant_id, kind, &name).await?;
+            let is_new = store::register_tenant(&mut connection, &tenant.tenant_id, kind, &tenant.name).await?;
+            let same = format!("tenant {} exists already with this kind and name\n", tenant.tenant_id);
+            Ok(if is_new { String::new() } else { same })
+        }
+        TenantCommand::Rename { tenant_id, name } => {
+            let pb::RenameTenantRequest { tenant_id, name } = checked(pb::RenameTenantRequest { tenant_id, name })?;
+            let mut connection = pool.acquire().await.context("no database")?;
+            store::rename_tenant(&mut connection, &tenant_id, &name).await?;
             Ok(String::new())
         }
         TenantCommand::List => {
             let tenants = store::tenants(pool).await?;
-            Ok(tenants
-                .iter()
-                .map(|(t, name)| {
-                    let kind = t.kind.as_str_name().trim_start_matches("TENANT_KIND_").to_lowercase();
-                    format!("{}\t{kind}\t{name}\n", t.id)
-                })
-                .collect())
+            Ok(tenants.iter().map(|(t, name)| format!("{}\t{}\t{name}\n", t.id, store::kind_name(t.kind))).collect())
         }
     }
 }
@@ -272,6 +310,9 @@ async fn operator(command: OperatorCommand, pool: &PgPool, clock: &Clock) -> any
     let mut transaction = pool.begin().await?;
     let printed = match command {
         OperatorCommand::Add { operator_id, name, tenant_ids } => {
+            let operator = pb::Operator { operator_id, name, tenant_ids, disabled_at: None };
+            let request = checked(pb::RegisterOperatorRequest { operator: Some(operator) })?;
+            let pb::Operator { operator_id, name, tenant_ids, .. } = request.operator.unwrap_or_default();
             store::register_operator(&mut transaction, &operator_id, &name, &tenant_ids).await?;
             String::new()
         }

@@ -87,9 +87,19 @@ pub enum IdentityError {
     /// One of the tenants does not exist.
     #[error("one of the tenants does not exist")]
     NoTenant,
-    /// The tenant exists already and is of another kind.
-    #[error("tenant {0} exists and is of another kind")]
-    TenantKind(String),
+    /// The tenant exists already with another kind or name.
+    #[error("tenant {tenant_id} exists, and is {}", facts(*kind, name.as_deref()))]
+    TenantExists {
+        /// The tenant.
+        tenant_id: String,
+        /// Its kind, if that is another one.
+        kind: Option<TenantKind>,
+        /// Its name, if that is another one.
+        name: Option<String>,
+    },
+    /// The tenant does not exist.
+    #[error("there is no tenant {0}")]
+    UnknownTenant(String),
     /// A grant is no method of the contract and no service of it.
     #[error(
         "{0} is no method: write /communal.billing.v1.PackageService/AddSalePackage, or /communal.billing.v1.PackageService/* for a whole service"
@@ -110,6 +120,19 @@ pub enum IdentityError {
     /// A statement failed.
     #[error(transparent)]
     Storage(#[from] sqlx::Error),
+}
+
+/// Says how a tenant differs from the one that was to be registered, and what changes it.
+fn facts(kind: Option<TenantKind>, name: Option<&str>) -> String {
+    let kind = kind.map(|kind| format!("of kind {}, which stays", kind_name(kind)));
+    let name =
+        name.map(|name| format!("named {name}, which RenameTenant changes (`tenant rename` of the command line)"));
+    kind.into_iter().chain(name).collect::<Vec<_>>().join(", and ")
+}
+
+/// Returns the name of a kind of tenant as the command line writes it.
+pub(crate) fn kind_name(kind: TenantKind) -> String {
+    kind.as_str_name().trim_start_matches("TENANT_KIND_").to_lowercase()
 }
 
 fn kind_of(number: i16) -> TenantKind {
@@ -216,28 +239,51 @@ async fn load_operators(pool: impl PgExecutor<'_>, only: Option<&str>) -> Result
     .await
 }
 
-/// Registers a tenant, or renames one that exists.
+/// Registers a tenant, and returns whether it is new. One that exists stays as it is.
 ///
 /// # Errors
-/// Returns [`IdentityError::TenantKind`] if it exists with another kind.
+/// Returns [`IdentityError::TenantExists`] if it exists with another kind or name.
 pub async fn register_tenant(
     connection: &mut PgConnection,
     tenant_id: &str,
     kind: TenantKind,
     name: &str,
-) -> Result<(), IdentityError> {
+) -> Result<bool, IdentityError> {
     check_identifier(tenant_id)?;
     let done = sqlx::query!(
-        "INSERT INTO platform.tenant (tenant_id, kind, name) VALUES ($1, $2, $3)
-         ON CONFLICT (tenant_id) DO UPDATE SET name = excluded.name WHERE tenant.kind = excluded.kind",
+        "INSERT INTO platform.tenant (tenant_id, kind, name) VALUES ($1, $2, $3) ON CONFLICT (tenant_id) DO NOTHING",
         tenant_id,
         stored(kind.into()),
         name,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .named("tenant_register")
     .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::TenantKind(tenant_id.to_owned())) }
+    if done.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let there = sqlx::query!("SELECT kind, name FROM platform.tenant WHERE tenant_id = $1", tenant_id)
+        .fetch_one(connection)
+        .named("tenant_load")
+        .await?;
+    let other_kind = Some(kind_of(there.kind)).filter(|there| *there != kind);
+    let other_name = Some(there.name).filter(|there| there != name);
+    if other_kind.is_none() && other_name.is_none() {
+        return Ok(false);
+    }
+    Err(IdentityError::TenantExists { tenant_id: tenant_id.to_owned(), kind: other_kind, name: other_name })
+}
+
+/// Renames a tenant.
+///
+/// # Errors
+/// Returns [`IdentityError::UnknownTenant`] if it does not exist.
+pub async fn rename_tenant(connection: &mut PgConnection, tenant_id: &str, name: &str) -> Result<(), IdentityError> {
+    let done = sqlx::query!("UPDATE platform.tenant SET name = $2 WHERE tenant_id = $1", tenant_id, name)
+        .execute(connection)
+        .named("tenant_rename")
+        .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(IdentityError::UnknownTenant(tenant_id.to_owned())) }
 }
 
 /// Returns all tenants with their names.

@@ -218,14 +218,20 @@ async fn only_an_administrator_administers_and_a_disabled_channel_is_out() {
     assert_eq!(service.list(&credentials("admin", ADMIN_KEY)).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
-#[tokio::test]
-async fn a_key_rotates_without_a_gap() {
-    let service = Service::start().await;
-    let mut request =
-        Request::new(pb::RotateChannelKeyRequest { channel_id: "admin".into(), overlap_hours: 1, valid_days: 0 });
+/// A request of the administrator.
+fn by_admin<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
     for (key, value) in credentials("admin", ADMIN_KEY) {
         request.metadata_mut().insert(key, value.parse().unwrap());
     }
+    request
+}
+
+#[tokio::test]
+async fn a_key_rotates_without_a_gap() {
+    let service = Service::start().await;
+    let request = pb::RotateChannelKeyRequest { channel_id: "admin".into(), overlap_hours: 1, valid_days: 0 };
+    let request = by_admin(request);
     let mut client = IdentityServiceClient::new(service.channel().await);
     let new_key = client.rotate_channel_key(request).await.unwrap().into_inner().key;
     assert_eq!(new_key.len(), 64);
@@ -241,21 +247,45 @@ async fn a_key_rotates_without_a_gap() {
 #[tokio::test]
 async fn a_faulty_request_names_its_fields() {
     let service = Service::start().await;
-    let mut request = Request::new(pb::AddChannelRequest {
+    let request = by_admin(pb::AddChannelRequest {
         channel_id: "has space".into(),
         name: "n".repeat(65),
         proof: pb::Proof::Unspecified.into(),
         valid_days: -1,
         ..Default::default()
     });
-    for (key, value) in credentials("admin", ADMIN_KEY) {
-        request.metadata_mut().insert(key, value.parse().unwrap());
-    }
     let refused = IdentityServiceClient::new(service.channel().await).add_channel(request).await.unwrap_err();
     let fields: Vec<_> =
         refused.get_details_bad_request().unwrap().field_violations.into_iter().map(|v| v.field).collect();
     assert_eq!(fields, ["channel_id", "name", "proof", "valid_days"]);
     assert_eq!(service.list(&credentials("admin", ADMIN_KEY)).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_registered_again_stays_and_is_renamed_by_the_call_for_it() {
+    let service = Service::start().await;
+    let mut client = IdentityServiceClient::new(service.channel().await);
+    let mut register = async |kind: TenantKind, name: &str| {
+        let tenant = pb::Tenant { tenant_id: "S1".into(), kind: kind.into(), name: name.into() };
+        let request = by_admin(pb::RegisterTenantRequest { tenant: Some(tenant) });
+        client.register_tenant(request).await.map(drop)
+    };
+    register(TenantKind::RetailCompany, "one").await.unwrap();
+    let refused = register(TenantKind::RetailCompany, "two").await.unwrap_err();
+    let details = refused.get_error_details();
+    let named: Vec<_> = details.bad_request().unwrap().field_violations.iter().map(|f| f.field.as_str()).collect();
+    assert_eq!(named, ["tenant.name"]);
+    assert!(refused.message().contains("named one") && refused.message().contains("RenameTenant"), "{refused:?}");
+    let names =
+        async || store::tenants(&service.pool).await.unwrap().into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    assert_eq!(names().await, ["one"], "nothing is renamed in passing");
+
+    let mut client = IdentityServiceClient::new(service.channel().await);
+    let rename = |id: &str| by_admin(pb::RenameTenantRequest { tenant_id: id.into(), name: "two".into() });
+    client.rename_tenant(rename("S1")).await.unwrap();
+    assert_eq!(names().await, ["two"]);
+    let unknown = client.rename_tenant(rename("S2")).await.unwrap_err();
+    assert!(unknown.message().contains("S2"), "{unknown:?}");
 }
 
 #[tokio::test]
