@@ -123,13 +123,14 @@ impl Gateway {
         let dialect = dialects::of_unknown_path(request.uri().path());
         let stall = self.limits.stall;
         let (shares, share) = (Arc::clone(&self.shares), connection.share());
-        let overloaded = RefusedCall::of(Class::Overloaded, self.contract.reasons());
+        let gateway = Arc::clone(&self);
         let (response, hold) = self.answer_of(request, share).await;
         let bytes = response.body().len();
         let hold = match hold {
             // A page, or a refusal.
             None if Body::counts(bytes) => match Shared::take(&shares.answers, &share.answers, bytes as u64) {
                 None => {
+                    let overloaded = RefusedCall::of(Class::Overloaded, gateway.contract.reasons());
                     return respond_refused(dialect, &overloaded).map(|text| Body::new(text, None, None, stall, ()));
                 }
                 hold => hold,
