@@ -107,6 +107,21 @@ async fn nodes_are_those_of_a_network_company() {
 }
 
 #[tokio::test]
+async fn of_two_companies_that_register_one_store_at_once_one_does() {
+    let world = World::start().await;
+    for number in 0..8 {
+        let register = async |tenant| {
+            let (name, region_code) = ("营业厅".into(), "110101000000".into());
+            let stores = vec![Store { store_id: format!("H{number}"), name, region_code }];
+            world.suppliers(caller(tenant)).register_stores(RegisterStoresRequest { stores }).await.map(drop)
+        };
+        let (one, other) = tokio::join!(register(RETAIL), register(OTHER_RETAIL));
+        assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+        assert_eq!(reason(one.and(other)), "IDENTIFIER_TAKEN");
+    }
+}
+
+#[tokio::test]
 async fn the_command_line_registers_what_the_calls_register() {
     let world = World::start().await;
     let command = |line: &str| {
