@@ -73,7 +73,7 @@ impl CustomerService for CustomerRpc {
         let rows = sup_create_customer_account_request::CUSTOMERS;
         let (call, message, ()) = begin(request)?.accept_with(|message, checker| {
             for (row, customer) in message.customers.iter().enumerate() {
-                certificates::faults(customer, &rows.at(row).into()).into_iter().for_each(|fault| checker.push(fault));
+                certificates::faults(customer, &rows.at(row)).into_iter().for_each(|fault| checker.push(fault));
             }
             Some(())
         })?;
