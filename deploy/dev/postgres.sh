@@ -143,7 +143,8 @@ init_server() {
     shift
     # macOS has no C.UTF-8 before 15; C sorts the same way, by code point.
     locale -a 2>/dev/null | grep -qiE '^C\.utf-?8$' || locale=C
-    as_owner "$pg_bin/initdb" --pgdata="$data" --username=postgres --encoding=UTF8 --locale="$locale" \
+    # Texts are compared by their bytes, as where Communal is deployed: C.UTF-8 has the same order, and asks the C library for it.
+    as_owner "$pg_bin/initdb" --pgdata="$data" --username=postgres --encoding=UTF8 --locale="$locale" --lc-collate=C \
         --auth-local=trust --auth-host=reject --no-instructions "$@" >/dev/null
 }
 

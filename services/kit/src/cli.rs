@@ -106,7 +106,11 @@ pub async fn run<S: Service>(command: ServiceCommand<S::CheckArguments>, mut rea
         ServiceCommand::Migrate => {
             let pool = database::connect(&database_settings::<S>(reader)?)?;
             database::migrate(&pool, S::MIGRATOR).await?;
-            Ok("the schema is up to date\n".to_owned())
+            let slow = database::slow_collation(&pool).await?;
+            let advice = slow.map(|collation| {
+                format!("texts are compared by the collation {collation}: LC_COLLATE C takes less (docs/runbook.md, Collation)\n")
+            });
+            Ok(format!("the schema is up to date\n{}", advice.unwrap_or_default()))
         }
         ServiceCommand::Seed { demo: _ } => {
             let loaded = S::seed(reader).await?;
