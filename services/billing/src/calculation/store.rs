@@ -109,7 +109,10 @@ pub async fn lock_in(
     }
     let keys: Vec<_> = open.into_iter().map(|point| point.key).collect();
     let company = &call.tenant.id;
-    let of_keys = readings::store::points_by_key(&mut *tx, company, &keys).await?;
+    let mut of_keys = Vec::with_capacity(keys.len());
+    for (month, keys) in points::by_month(&keys) {
+        of_keys.extend(readings::store::points_of_month(&mut *tx, company, month, &keys).await?);
+    }
     let accumulators = accumulators::store::read(&mut *tx, company, &ids).await?;
     let with_temporary = of_keys.iter().filter(|(_, snapshot, _)| snapshot.temporary_package.is_some());
     let with_temporary: Vec<_> = with_temporary.map(|(key, ..)| key.settlement_account_id.as_str()).collect();

@@ -183,9 +183,12 @@ impl Point {
 
 /// A bill as it is issued.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IssuedBill {
+pub struct IssuedBill<'p> {
+    /// What each of its lines says: who bills whom for what, under which package. The rest is written by
+    /// [`IssuedLine::write`].
+    pub common: ReceivableLine,
     /// Its lines, numbered from 1 by their places.
-    pub lines: Vec<IssuedLine>,
+    pub lines: Vec<IssuedLine<'p>>,
     /// Their sum.
     pub total: Decimal,
     /// The first day for which the late-payment penalty counts.
@@ -194,13 +197,28 @@ pub struct IssuedBill {
 
 /// A line of a bill.
 #[derive(Clone, Debug, PartialEq)]
-pub struct IssuedLine {
-    /// The line as it is billed.
-    pub line: ReceivableLine,
+pub struct IssuedLine<'p> {
+    calculated: &'p CalculatedLine,
     /// The fee.
     pub fee: Decimal,
     /// True if the bill itself closes it: the fee is zero, or the bill is not above zero.
     pub closed: bool,
+}
+
+impl IssuedLine<'_> {
+    /// Writes what is the line's own into a line of its bill, in the place of another line's.
+    pub fn write(&self, line: &mut ReceivableLine) {
+        let own = self.calculated;
+        line.season = own.season;
+        line.period = own.period;
+        line.tier = own.tier;
+        line.category_item = own.category_item;
+        line.surcharge_item = own.surcharge_item;
+        line.start_date = own.start;
+        line.quantity = at_scale(own.quantity(), QUANTITY_SCALE);
+        line.unit_price = at_scale(own.price(), UNIT_PRICE_SCALE);
+        line.fee = at_scale(self.fee, CENTS);
+    }
 }
 
 /// The serial and the days of a bill.
@@ -218,20 +236,20 @@ pub struct Issue<'i> {
 ///
 /// # Errors
 /// Returns an error if the package is missing, or a day is out of range.
-pub fn issued(point: &Point, issue: &Issue<'_>) -> Result<IssuedBill, Unsafe> {
+pub fn issued<'p>(point: &'p Point, issue: &Issue<'_>) -> Result<IssuedBill<'p>, Unsafe> {
     let package = point.package()?;
     let total = point.calculation.total();
     let levy_date = issue.today.checked_add_days(Days::new(issue.grace_days.into())).ok_or(Unsafe::OutOfRange)?;
     let closes = total <= Decimal::ZERO;
     let lines = point.own_lines().map(|line| {
         let fee = line.fee();
-        IssuedLine { line: receivable_line(point, package, line, issue), fee, closed: closes || fee.is_zero() }
+        IssuedLine { calculated: line, fee, closed: closes || fee.is_zero() }
     });
-    Ok(IssuedBill { lines: lines.collect(), total, levy_date })
+    Ok(IssuedBill { common: common(point, package, issue), lines: lines.collect(), total, levy_date })
 }
 
-/// A line of a bill as readers see it. The codes of package and account are the same on every line of a bill.
-fn receivable_line(point: &Point, package: &BilledPackage, line: &CalculatedLine, issue: &Issue<'_>) -> ReceivableLine {
+/// What the lines of a bill have in common: a bill is of one account and priced by one package.
+fn common(point: &Point, package: &BilledPackage, issue: &Issue<'_>) -> ReceivableLine {
     let account = &point.snapshot;
     // A guaranteed package is sold by the network company, in the store of the account.
     let retail_store_id = match package.retail_store_id.as_str() {
@@ -265,24 +283,15 @@ fn receivable_line(point: &Point, package: &BilledPackage, line: &CalculatedLine
         business_kind: account.business_kind,
         basic_fee_kind: package.basic_fee_kind,
         seasonal: package.seasonal,
-        season: line.season,
         time_of_use: package.time_of_use,
-        period: line.period,
         agreement_price: package.agreement_price,
         ladder: package.ladder,
         ladder_tiers: package.tiers,
-        tier: line.tier,
         power_factor_standard: account.power_factor_standard,
         heat_basis: package.heat_basis,
         property_basis: package.property_basis,
         account_item: package.account_item.clone(),
-        category_item: line.category_item,
-        surcharge_item: line.surcharge_item,
-        start_date: line.start,
         account_month: point.key.account_month,
-        quantity: at_scale(line.quantity(), QUANTITY_SCALE),
-        unit_price: at_scale(line.price(), UNIT_PRICE_SCALE),
-        fee: at_scale(line.fee(), CENTS),
         package_kind: package.kind,
         voltage: package.voltage,
         delivery_level: package.delivery_grade.clone(),
@@ -290,7 +299,7 @@ fn receivable_line(point: &Point, package: &BilledPackage, line: &CalculatedLine
         property_grade: package.property_grade.clone(),
         charge_off_date: to_number(issue.today),
         charge_off_id: issue.charge_off_id.to_owned(),
-        // Not known of an account, and what payments change.
+        // Not known of an account, a line's own, and what payments change.
         ..ReceivableLine::default()
     }
 }

@@ -61,14 +61,15 @@ impl Priceable {
 /// Tells points of the month that can be priced from those that are parked. Points of another month are of another run.
 #[must_use]
 pub fn priceable(
-    points: HashMap<(String, NormalRetroType), UnpricedPoint>,
+    mut points: HashMap<(String, NormalRetroType), UnpricedPoint>,
     account_month: i32,
     today: NaiveDate,
 ) -> (Vec<Priceable>, Vec<Parked>) {
     let (mut priceable, mut parked) = (Vec::with_capacity(points.len()), Vec::new());
-    let mut points: Vec<_> = points.into_values().collect();
-    points.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    for point in points {
+    // Their keys are sorted instead of them: a point is large.
+    let mut keys: Vec<_> = points.keys().cloned().collect();
+    keys.sort_unstable();
+    for point in keys.iter().filter_map(|key| points.remove(key)) {
         if point.open_month != Some(account_month) || point.key.account_month != account_month {
             continue;
         }

@@ -9,6 +9,9 @@ use sqlx::{Encode, PgConnection, Postgres};
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// The end of the format, in the place of a row's number of columns.
 const TRAILER: i16 = -1;
+/// The most bytes of a message. PostgreSQL takes the rows of one when it has all of it: with small messages it works while the
+/// next ones are on their way, and neither side keeps the rows a second time.
+const MESSAGE: usize = 64 * 1024;
 
 /// Rows that one COPY writes into a table. The types of their values are those of the columns: COPY converts nothing.
 #[derive(Debug)]
@@ -72,7 +75,9 @@ impl CopyRows {
         }
         self.bytes.extend_from_slice(&TRAILER.to_be_bytes());
         let mut copy = connection.copy_in_raw(statement).await?;
-        copy.send(self.bytes.as_slice()).await?;
+        for message in self.bytes.chunks(MESSAGE) {
+            copy.send(message).await?;
+        }
         copy.finish().await.map(drop)
     }
 }

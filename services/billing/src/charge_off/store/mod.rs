@@ -48,7 +48,7 @@ pub struct Charged {
 struct Billed<'p> {
     point: &'p Point,
     charge_off_id: String,
-    bill: IssuedBill,
+    bill: IssuedBill<'p>,
 }
 
 /// Charges off locked points of a month that is open, an account once. They fit their accounts (`rules`) and keep the
@@ -71,7 +71,7 @@ pub async fn charge_off(
     let customers: Vec<_> = customers.into_iter().collect();
     let mut posting = Posting::on(ledger::store::lock(tx, call, &customers).await?);
     let posting_id = ledger::store::posting_number(tx).await?;
-    let mut bills = Vec::with_capacity(points.len());
+    let mut bills: Vec<Billed<'_>> = Vec::with_capacity(points.len());
     for (point, number) in points.iter().zip(moves::bill_numbers(tx, points.len()).await?) {
         let charge_off_id = format!("E{number:015}");
         let grace_days = *settings.grace_days.of(point.snapshot.utility());
@@ -88,7 +88,7 @@ pub async fn charge_off(
     moves::open_points(tx, call, points).await?;
     moves::write_bills(tx, call, (posting_id, today), &bills).await?;
     let mut months = SettledMonths::new(today);
-    let lines = write_lines(tx, call, today, &bills, &mut months).await?;
+    let lines = write_lines(tx, call, today, &mut bills, &mut months).await?;
     let mut charged = Charged { bills: bills.len(), lines, total: Decimal::ZERO, drawn: Decimal::ZERO };
     for billed in &bills {
         charged.total = charged.total.checked_add(billed.bill.total).ok_or_else(|| broken("a sum is out of range"))?;
@@ -106,18 +106,21 @@ async fn write_lines(
     tx: &mut PgConnection,
     call: &Call,
     today: NaiveDate,
-    bills: &[Billed<'_>],
+    bills: &mut [Billed<'_>],
     months: &mut SettledMonths,
 ) -> Result<usize, sqlx::Error> {
     // The bytes of all lines, one after the other.
     let mut encoded = Vec::new();
     let mut ends = Vec::new();
-    for line in bills.iter().flat_map(|billed| &billed.bill.lines) {
-        line.line.encode(&mut encoded).map_err(broken)?;
-        ends.push(encoded.len());
+    for IssuedBill { common, lines, .. } in bills.iter_mut().map(|billed| &mut billed.bill) {
+        for line in lines {
+            line.write(common);
+            common.encode(&mut encoded).map_err(broken)?;
+            ends.push(encoded.len());
+        }
     }
     let (mut lines, mut from, mut ends) = (Vec::with_capacity(ends.len()), 0, ends.into_iter());
-    for Billed { point, charge_off_id, bill } in bills {
+    for Billed { point, charge_off_id, bill } in &*bills {
         let account_month =
             AccountMonth::read(point.key.account_month).ok_or_else(|| broken("a point is of no account month"))?;
         for (line, line_number) in bill.lines.iter().zip(1..) {
@@ -126,15 +129,15 @@ async fn write_lines(
             from = to;
             let closed = if line.closed { Some(months.of(tx, call, &point.snapshot.series()).await?) } else { None };
             lines.push(BilledLine {
-                network_company_id: &line.line.network_company_id,
+                network_company_id: &bill.common.network_company_id,
                 settlement_account_id: &point.key.settlement_account_id,
                 account_month,
                 charge_off_id,
                 line_number,
-                retail_company_id: &line.line.retail_company_id,
-                book_id: &line.line.book_id,
-                retail_store_id: &line.line.retail_store_id,
-                package_kind: line.line.package_kind(),
+                retail_company_id: &bill.common.retail_company_id,
+                book_id: &bill.common.book_id,
+                retail_store_id: &bill.common.retail_store_id,
+                package_kind: bill.common.package_kind(),
                 charge_off_date: today,
                 levy_date: Some(bill.levy_date),
                 fee: line.fee,

@@ -158,7 +158,6 @@ fn put_bill(
     (posting_id, today): (i64, NaiveDate),
     Billed { point, charge_off_id, bill }: &Billed<'_>,
 ) -> Result<(), BoxDynError> {
-    let retail_company_id = bill.lines.first().map_or("", |line| line.line.retail_company_id.as_str());
     rows.begin_row();
     rows.put(call.tenant.id.as_str())?;
     rows.put(point.key.settlement_account_id.as_str())?;
@@ -171,7 +170,7 @@ fn put_bill(
     rows.put(point.snapshot.customer_id.as_str())?;
     rows.put(point.snapshot.book_id.as_str())?;
     rows.put(point.snapshot.network_company_id.as_str())?;
-    rows.put(retail_company_id)?;
+    rows.put(bill.common.retail_company_id.as_str())?;
     rows.put(i32::try_from(bill.lines.len())?)?;
     rows.put(in_cents(bill.total))?;
     rows.put(in_cents(point.calculation.energy()))

@@ -2,6 +2,8 @@
 //!
 //! [`snapshot`] is what a point holds, [`rules`] decide when one may be made; both are pure.
 
+use std::collections::BTreeMap;
+
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
 
@@ -32,6 +34,15 @@ pub struct PointColumns<'k> {
     pub months: Vec<i32>,
     pub kinds: Vec<Option<&'static str>>,
     pub numbers: Vec<i32>,
+}
+
+/// The points of each account month.
+pub fn by_month<'k>(keys: impl IntoIterator<Item = &'k PointKey>) -> BTreeMap<i32, Vec<&'k PointKey>> {
+    let mut months: BTreeMap<i32, Vec<&PointKey>> = BTreeMap::new();
+    for key in keys {
+        months.entry(key.account_month).or_default().push(key);
+    }
+    months
 }
 
 impl<'k> PointColumns<'k> {

@@ -110,31 +110,34 @@ pub async fn points(
     points.try_collect().named("billing_point_read").await
 }
 
-/// Returns points of either kind with their readings, those that there are.
+/// Returns points of a month, of either kind, with their readings, those that there are. A month that is given once is one
+/// partition; beside each key it would be looked for among all of them.
 ///
 /// # Errors
 /// Returns the database's error, and an error of decoding for a point that cannot be read.
-pub async fn points_by_key(
+pub async fn points_of_month(
     executor: impl PgExecutor<'_>,
     company_id: &str,
-    keys: &[PointKey],
+    account_month: i32,
+    keys: &[&PointKey],
 ) -> Result<Vec<(PointKey, Snapshot, Readings)>, sqlx::Error> {
-    let PointColumns { companies, accounts, months, kinds, numbers } = PointColumns::of(company_id, keys);
+    let PointColumns { companies, accounts, months: _, kinds, numbers } =
+        PointColumns::of(company_id, keys.iter().copied());
     let rows = sqlx::query!(
-        r#"SELECT p.settlement_account_id, p.account_month, p.kind AS "kind: Stored<NormalRetroType>", p.number,
-               p.snapshot, r.readings AS "readings?"
-           FROM unnest($1::text[], $2::text[], $3::integer[], $4::text[], $5::integer[])
-               AS own (company_id, settlement_account_id, account_month, kind, number)
+        r#"SELECT p.settlement_account_id, p.kind AS "kind: Stored<NormalRetroType>", p.number, p.snapshot,
+               r.readings AS "readings?"
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[])
+               AS own (company_id, settlement_account_id, kind, number)
            JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
-               AND p.account_month = own.account_month AND p.kind = own.kind AND p.number = own.number
+               AND p.account_month = $5 AND p.kind = own.kind AND p.number = own.number
            LEFT JOIN point_reading r ON r.company_id = own.company_id
-               AND r.settlement_account_id = own.settlement_account_id AND r.account_month = own.account_month
+               AND r.settlement_account_id = own.settlement_account_id AND r.account_month = $5
                AND r.kind = own.kind AND r.number = own.number"#,
         companies as _,
         accounts as _,
-        &months,
         kinds as _,
         &numbers,
+        account_month,
     )
     .fetch_all(executor)
     .named("billing_point_by_key")
@@ -146,7 +149,7 @@ pub async fn points_by_key(
     let keyed = rows.into_iter().map(|row| {
         let key = PointKey {
             settlement_account_id: row.settlement_account_id,
-            account_month: row.account_month,
+            account_month,
             kind: row.kind.0,
             number: row.number,
         };
