@@ -26,6 +26,8 @@ const UNCHARGED: &str = "/communal.billing.v1.CalculationService/QueryUnChargeOf
 const HISTORY: [i32; 2] = [2024, 2025];
 /// The tables of a month's history.
 const OF_A_MONTH: [&str; 5] = ["billing_point", "point_reading", "bill", "receivable_line", "ledger"];
+/// The most accounts of the smaller company, which has the history.
+const FEW: u64 = 20_000;
 /// Calls of the query that tells the total.
 const QUERIES: usize = 100;
 
@@ -116,7 +118,7 @@ async fn total(stage: &Stage, month: &ReadMonth) -> anyhow::Result<f64> {
 pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let (stage, accounts) = (run.stage, run.extent.run_accounts);
     let folder = stage.setting("data_directory").await?;
-    let few = ReadMonth::of(stage, "bench_growth_few", accounts / 10).await?;
+    let few = ReadMonth::of(stage, "bench_growth_few", (accounts / 10).min(FEW)).await?;
     let (first, pool) = few.bill(stage, "bench_growth_first").await?;
     note(&pool, &folder).await?;
     pool.close().await;

@@ -182,8 +182,11 @@ async fn one_snapshot(transcript: &mut Transcript, databases: &Databases) -> any
                         JOIN receivable_open USING (network_company_id, settlement_account_id, account_month,
                                                     charge_off_id, line_number)
                         WHERE r.batch_id = b.batch_id))
-              + (SELECT count(*) FROM receivable_line r WHERE NOT EXISTS
+              + (SELECT count(*) FROM receivable_line r WHERE r.batch_id IS NOT NULL AND NOT EXISTS
                     (SELECT FROM receivable_batch b WHERE b.batch_id = r.batch_id))
+              + (SELECT count(*) FROM receivable_line r WHERE r.batch_id IS NULL AND NOT EXISTS
+                    (SELECT FROM bill i WHERE i.charge_off_id = r.charge_off_id AND i.account_month = r.account_month
+                         AND i.settlement_account_id = r.settlement_account_id))
               + (SELECT count(*) FROM receivable_line)
               - (SELECT count(*) FROM receivable_open) - (SELECT count(*) FROM receivable_closing)
               + (SELECT count(*) FROM package p WHERE version <>

@@ -12,13 +12,14 @@ use communal_kit::call::Call;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::write::run_as;
+use communal_proto::billing::v1::fields::run_book_request::BOOK_ID;
 use communal_proto::billing::v1::{NormalRetroType, Reason};
 use futures::future::try_join_all;
 use rust_decimal::Decimal;
 
 use super::outcome::{billable, priceable};
 use super::store::{self, Chunk, Connection, Done};
-use crate::archive::billable;
+use crate::archive::{billable, books};
 use crate::calculation;
 use crate::charge_off;
 use crate::charge_off::Settings;
@@ -84,8 +85,8 @@ pub struct Progress {
 /// Bills the accounts of a scope. `report` is told of each chunk; the run stops after the chunk for which it returns false.
 ///
 /// # Errors
-/// Returns `ACCOUNT_MONTH_NOT_OPEN` if the month is open for none of the company's series, and the refusal of a chunk; those
-/// before it stay.
+/// Returns `ACCOUNT_MONTH_NOT_OPEN` if the month is open for none of the company's series, `BOOK_NOT_FOUND` for a book that is
+/// not the company's, and the refusal of a chunk; those before it stay.
 pub async fn run(
     pool: &Pool,
     call: &Call,
@@ -96,7 +97,13 @@ pub async fn run(
     if !store::is_open(pool, &call.tenant.id, scope.account_month, terms.now.0).await? {
         return Err(Refusal::of(Reason::AccountMonthNotOpen));
     }
-    let run_id = run_as(pool, call, async |tx| Ok(store::join_or_plan(tx, call, scope).await?)).await?;
+    let run_id = run_as(pool, call, async |tx| {
+        if !scope.book_id.is_empty() {
+            books::store::require(tx, call, &scope.book_id, BOOK_ID.into()).await?;
+        }
+        Ok(store::join_or_plan(tx, call, scope).await?)
+    })
+    .await?;
     let series = billable::store::series_of_book(pool, &call.tenant.id, &scope.book_id).await?;
     let plan = Plan { run_id, series };
     let workers = (0..terms.workers.max(1)).map(|_| work(pool, call, &plan, scope, terms, &report));

@@ -55,6 +55,17 @@ async fn parked(world: &World) -> Vec<String> {
     reply.accounts.into_iter().map(|a| format!("{} {}", a.settlement_account_id, a.reason)).collect()
 }
 
+#[tokio::test]
+async fn a_book_that_is_not_the_companys_is_refused_by_name() {
+    let (world, _) = start(1).await;
+    for book in ["B499999999999999", "NO-BOOK"] {
+        let refused = run(&world, 202_403, book).await.unwrap_err();
+        assert_eq!(fields(&refused), ["BOOK_AID"]);
+        assert_eq!(reason::<()>(Err(refused)), "BOOK_NOT_FOUND");
+    }
+    assert_eq!(world.rows("billing_run").await.len(), 0);
+}
+
 async fn assert_books_agree(world: &World) {
     let mut connection = world.pool().acquire().await.unwrap();
     assert_eq!(breaches(&mut connection, RETAIL).await.unwrap(), []);

@@ -6,8 +6,9 @@ use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
 use communal_kit::paging::Page;
-use communal_proto::Coded as _;
-use communal_proto::billing::v1::{BookFilter, ChangedBook, NewBook, ReadPeriodType};
+use communal_kit::refusal::Refusal;
+use communal_proto::billing::v1::{BookFilter, ChangedBook, NewBook, ReadPeriodType, Reason};
+use communal_proto::{Coded as _, Fault, FieldPath, Reason as _};
 use sqlx::{PgConnection, PgExecutor};
 
 use crate::vocabulary::tariff::{Utility, YesNo};
@@ -214,6 +215,18 @@ pub async fn unknown(tx: &mut PgConnection, call: &Call, book_ids: &[&str]) -> R
     .fetch_all(tx)
     .named("book_unknown")
     .await
+}
+
+/// Locks a book that a field names.
+///
+/// # Errors
+/// Returns the database's error, and `BOOK_NOT_FOUND` if it is no book of the calling company.
+pub async fn require(tx: &mut PgConnection, call: &Call, book_id: &str, field: FieldPath) -> Result<(), Refusal> {
+    if unknown(tx, call, &[book_id]).await?.is_empty() {
+        return Ok(());
+    }
+    let reason = Reason::BookNotFound;
+    Err(Refusal::of(reason).fault(Fault::rule(field, "is no book of the calling company", reason.text())))
 }
 
 /// Returns the places, from 0, of the locked books that have meter points.

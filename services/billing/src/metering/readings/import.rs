@@ -193,12 +193,8 @@ pub async fn read_meters(
     let mut transaction = pool.begin().named("begin").await?;
     announce(&mut transaction, call).await?;
     let book_id = Some(scope.book_id.as_str()).filter(|book_id| !book_id.is_empty());
-    if let Some(book_id) = book_id
-        && !books::store::unknown(&mut transaction, call, &[book_id]).await?.is_empty()
-    {
-        let reason = Reason::BookNotFound;
-        let field = SCOPE.then(read_meters_scope::BOOK_ID);
-        return Err(Refusal::of(reason).fault(Fault::rule(field, "is no book of the calling company", reason.text())));
+    if let Some(book_id) = book_id {
+        books::store::require(&mut transaction, call, book_id, SCOPE.then(read_meters_scope::BOOK_ID)).await?;
     }
     let most_faults = if scope.skip_faulty { MOST_SKIPPED } else { MOST_FAULTS };
     let (mut parts, mut reading) = (Parts::default(), Reading::default());
