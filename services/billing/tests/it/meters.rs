@@ -1,5 +1,8 @@
 //! Meters over gRPC: factory numbers, digits, changes, isolation, races.
 
+use communal_kit::call::{Call, Tenant};
+use communal_kit::identity::TenantKind;
+use communal_kit::write::announce;
 use communal_proto::billing::v1::*;
 
 use crate::harness::*;
@@ -84,6 +87,29 @@ async fn a_meter_has_digits_and_a_number_of_its_own_in_its_company() {
     let by = ChangedMeter { meter_id: id.clone(), digits: 5, ..Default::default() };
     assert_eq!(reason(change(&world, OTHER_RETAIL, by).await), "METER_NOT_FOUND");
     assert_eq!(reason(delete(&world, OTHER_RETAIL, &id).await), "METER_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_meter_is_of_a_kind_that_measures_its_utility() {
+    let world = World::start().await;
+    let cold_water = NewMeter { meter_kind: DeviceType::ColdWater.into(), ..new_meter("B") };
+    let refused = world.add_meters(caller(RETAIL), vec![new_meter("A"), cold_water]).await.unwrap_err();
+    assert_eq!(fields(&refused), ["SETTLE_METER[1].DEVICE_TYPE"]);
+    assert_eq!(world.rows("meter").await.len(), 0, "all or nothing");
+
+    world.add_meters(caller(RETAIL), vec![new_meter("A")]).await.unwrap();
+    let meter_id = world.list_meters(RETAIL, MeterFilter::default()).await.remove(0).meter_id;
+    let water = ChangedMeter { meter_id, utility: NetworkType::Water.into(), ..Default::default() };
+    assert_eq!(fields(&change(&world, RETAIL, water.clone()).await.unwrap_err()), ["SETTLE_METER.DEVICE_TYPE"]);
+    let cold_water = DeviceType::ColdWater.into();
+    change(&world, RETAIL, ChangedMeter { meter_kind: cold_water, ..water.clone() }).await.unwrap();
+    // Of a meter that does not fit from before the rule, the rest may change.
+    let tenant = Tenant { id: RETAIL.into(), kind: TenantKind::RetailCompany };
+    let mut transaction = world.pool().begin().await.unwrap();
+    announce(&mut transaction, &Call::internal(tenant, "test", world.clock.now())).await.unwrap();
+    sqlx::query("UPDATE meter SET utility = '2'").execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    change(&world, RETAIL, ChangedMeter { utility: 0, digits: 5, ..water }).await.unwrap();
 }
 
 #[tokio::test]

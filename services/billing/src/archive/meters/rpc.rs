@@ -19,7 +19,7 @@ use communal_proto::billing::v1::{
 use communal_proto::{Fault, FieldPath, Reason as _};
 use tonic::{Request, Response, Status};
 
-use super::rules::digits_fault;
+use super::rules::{digits_fault, kind_fault};
 use super::store::{self, MeterRow};
 use crate::archive::rows::at_rows;
 use crate::suppliers;
@@ -39,8 +39,10 @@ impl MeterService for MeterRpc {
         let rows = add_settle_meter_request::METERS;
         let (call, message, ()) = begin(request)?.accept_with(|message, checker| {
             for (row, meter) in message.meters.iter().enumerate() {
-                let field = rows.at(row).then(new_meter::DIGITS);
-                digits_fault(meter.meter_kind(), meter.digits, field).into_iter().for_each(|f| checker.push(f));
+                let (kind, at) = (meter.meter_kind(), |field| rows.at(row).then(field));
+                let fit = kind_fault(kind, meter.utility(), at(new_meter::METER_KIND));
+                let digits = digits_fault(kind, meter.digits, at(new_meter::DIGITS));
+                fit.into_iter().chain(digits).for_each(|fault| checker.push(fault));
             }
             Some(())
         })?;
@@ -74,8 +76,17 @@ impl MeterService for MeterRpc {
                 let english = "is installed: what it measures by stays";
                 return Err(refused(Reason::MeterInUse, field(changed_meter::METER_ID), english));
             }
-            if let Some(fault) = digits_fault(measure.kind, measure.digits, field(changed_meter::DIGITS)) {
-                return Err(Refusal::for_faults(vec![fault]));
+            let digits = digits_fault(measure.kind, measure.digits, field(changed_meter::DIGITS));
+            // The rest of a meter that was brought along with another kind may change.
+            let before = meter.measure();
+            let fit = if (measure.kind, measure.utility) == (before.kind, before.utility) {
+                None
+            } else {
+                kind_fault(measure.kind, measure.utility, field(changed_meter::METER_KIND))
+            };
+            let faults: Vec<_> = fit.into_iter().chain(digits).collect();
+            if !faults.is_empty() {
+                return Err(Refusal::for_faults(faults));
             }
             let race = || refused(Reason::MeterNumberTaken, field(changed_meter::FACTORY_NUMBER), TAKEN);
             store::change(tx, &call, &changed, measure).await.map_err(on_constraint("meter_factory_number", race))?;

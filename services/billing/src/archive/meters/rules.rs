@@ -1,8 +1,10 @@
 //! The rules of meters. Pure.
 
 use communal_proto::billing::v1::{ChangedMeter, DeviceType};
-use communal_proto::{Fault, FieldPath, parse_decimal};
+use communal_proto::{Coded as _, Fault, FieldPath, parse_decimal};
 use rust_decimal::Decimal;
+
+use crate::vocabulary::tariff::Utility;
 
 /// Returns true if a device counts; a transformer only scales what its meter counts, and its ratio is part of the
 /// meter's multiplier.
@@ -22,11 +24,34 @@ pub fn digits_fault(kind: DeviceType, digits: i32, field: FieldPath) -> Option<F
     }
 }
 
+/// Returns true if a kind of device measures a utility. Hot water is sold as water or as heat, a flow meter measures what
+/// flows in a pipe, and a heat meter measures cooling by the same difference of temperatures.
+#[must_use]
+pub fn measures(kind: DeviceType, utility: Utility) -> bool {
+    use DeviceType as Kind;
+    match utility {
+        Utility::Water => matches!(kind, Kind::ColdWater | Kind::HotWater | Kind::Flow),
+        Utility::Electricity => matches!(kind, Kind::Electricity | Kind::VoltageTransformer | Kind::CurrentTransformer),
+        Utility::Gas => matches!(kind, Kind::Gas | Kind::Flow),
+        Utility::Heat => matches!(kind, Kind::Heat | Kind::HotWater | Kind::Flow),
+        Utility::Cooling => matches!(kind, Kind::Heat | Kind::Flow),
+        Utility::Property | Utility::Lease | Utility::Unspecified => false,
+    }
+}
+
+/// Judges the kind of a device: it is one that measures the utility. What is not given is no fault of this rule.
+#[must_use]
+pub fn kind_fault(kind: DeviceType, utility: Utility, field: FieldPath) -> Option<Fault> {
+    let given = kind != DeviceType::Unspecified && utility != Utility::Unspecified;
+    let chinese = || format!("{}不计量{}", kind.title(), utility.title());
+    (given && !measures(kind, utility)).then(|| Fault::rule(field, "does not measure the utility", chinese()))
+}
+
 /// What a meter measures by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Measure {
     /// Utility.
-    pub utility: crate::vocabulary::tariff::Utility,
+    pub utility: Utility,
     /// Kind.
     pub kind: DeviceType,
     /// Digits of a register; 0 for none.
@@ -70,6 +95,36 @@ mod tests {
         let fault = |kind, digits| digits_fault(kind, digits, "METER_BIT".into()).is_some();
         assert!(!fault(DeviceType::Electricity, 6) && !fault(DeviceType::CurrentTransformer, 0));
         assert!(fault(DeviceType::Electricity, 0) && fault(DeviceType::CurrentTransformer, 6));
+    }
+
+    #[test]
+    fn a_kind_of_device_measures_its_utilities() {
+        use DeviceType as Kind;
+        let kinds = [
+            Kind::HotWater,
+            Kind::ColdWater,
+            Kind::Gas,
+            Kind::Flow,
+            Kind::Electricity,
+            Kind::Heat,
+            Kind::VoltageTransformer,
+            Kind::CurrentTransformer,
+        ];
+        let fitting = |utility| {
+            let fits = |kind: &Kind| kind_fault(*kind, utility, "DEVICE_TYPE".into()).is_none();
+            kinds.into_iter().filter(fits).map(DeviceType::code).collect::<Vec<_>>()
+        };
+        assert_eq!(fitting(NetworkType::Water), ["1", "2", "4"]);
+        assert_eq!(fitting(NetworkType::Electricity), ["5", "7", "8"]);
+        assert_eq!(fitting(NetworkType::Gas), ["3", "4"]);
+        assert_eq!(fitting(NetworkType::Heat), ["1", "4", "6"]);
+        assert_eq!(fitting(NetworkType::Cooling), ["4", "6"]);
+        assert!(fitting(NetworkType::Property).is_empty() && fitting(NetworkType::Lease).is_empty());
+        // What is missing is told by the contract, once.
+        assert_eq!(fitting(NetworkType::Unspecified).len(), kinds.len());
+        assert_eq!(kind_fault(Kind::Unspecified, NetworkType::Water, "DEVICE_TYPE".into()), None);
+        let fault = kind_fault(Kind::ColdWater, NetworkType::Electricity, "DEVICE_TYPE".into()).unwrap();
+        assert_eq!((fault.field.to_string().as_str(), fault.text.as_str()), ("DEVICE_TYPE", "冷水表不计量电"));
     }
 
     #[test]
