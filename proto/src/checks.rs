@@ -54,6 +54,8 @@ pub enum Format {
     Name,
     /// Twelve digits: a code of the national list of administrative divisions.
     Region,
+    /// Digits, perhaps after a plus sign: a number that a code can be sent to.
+    Phone,
 }
 
 /// The rules of one field, generated from its `communal.contract.v1.field` option.
@@ -388,6 +390,7 @@ fn text_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
         Format::DateOrTime => is_date_or_time(value),
         Format::Name => !value.trim().is_empty() && !value.chars().any(is_invisible),
         Format::Region => is_region(value),
+        Format::Phone => is_phone(value),
     };
     (!fits).then_some(FaultKind::Format)
 }
@@ -395,6 +398,12 @@ fn text_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
 /// Returns true if a text has the form of a code of an administrative division: twelve digits.
 fn is_region(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Returns true for five digits or more, perhaps after a plus sign. One spelling of a number is one phone.
+fn is_phone(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    digits.len() >= 5 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Returns true for the invisible characters that a text of several lines needs: line ends, tabs, and what joins or styles the
@@ -409,7 +418,9 @@ fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{2800}' | '\u{fdd0}'..='\u{fdef}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+        || u32::from(c) & 0xfffe == 0xfffe
 }
 
 fn decimal_fault(rule: &Rule, value: &str) -> Option<FaultKind> {
@@ -582,7 +593,18 @@ mod tests {
         for good in ["一号抄表区段", "a b", " 阳光　花园 ", "Ⅲ期（东）", "é"] {
             assert_eq!(of(good, true), None, "{good}");
         }
-        for bad in ["a\u{200b}b", "\u{feff}a", "a\nb", "a\tb", "\u{202e}a", "a\u{7f}", "\u{3164}"] {
+        for bad in [
+            "\u{2800}",
+            "a\u{ffff}",
+            "\u{1fffe}",
+            "a\u{200b}b",
+            "\u{feff}a",
+            "a\nb",
+            "a\tb",
+            "\u{202e}a",
+            "a\u{7f}",
+            "\u{3164}",
+        ] {
             assert_eq!(of(bad, true), Some(FaultKind::Format), "{bad:?}");
         }
         for blank in [" ", "\u{3000}\u{a0}", "\t\n"] {
@@ -608,6 +630,18 @@ mod tests {
         let of = |value: &str| kind_of(|c| c.text(&Rule { format: Format::Region, ..Rule::ANY }, value));
         assert_eq!((of("110101000000"), of("")), (None, None));
         for bad in ["99", "1101010000001", "11010100000a", "１１０１０１００００００"] {
+            assert_eq!(of(bad), Some(FaultKind::Format), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_phone_has_digits_alone() {
+        let of = |value: &str| kind_of(|c| c.text(&Rule { format: Format::Phone, ..Rule::ANY }, value));
+        for good in ["13800138000", "+8613800138000", "10086", ""] {
+            assert_eq!(of(good), None, "{good}");
+        }
+        for bad in ["abc", "139 0000 0081", "１３９００００１０００", "+", "1380-0138", "13800138000x", "1234"]
+        {
             assert_eq!(of(bad), Some(FaultKind::Format), "{bad}");
         }
     }

@@ -26,6 +26,7 @@ fn rule(rules: &FieldRules) -> Rule {
             v1::Format::Identifier => Format::Identifier,
             v1::Format::Name => Format::Name,
             v1::Format::Region => Format::Region,
+            v1::Format::Phone => Format::Phone,
         },
         ..Rule::ANY
     }

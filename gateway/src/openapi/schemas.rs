@@ -226,6 +226,7 @@ fn text(rules: &FieldRules, direction: Direction, description: &mut String) -> V
         Format::Digits => schema["pattern"] = "^[0-9]*$".into(),
         Format::Identifier => schema["pattern"] = "^[!-~]*$".into(),
         Format::Name => push(description, "On one line, without invisible characters; not blank."),
+        Format::Phone => schema["pattern"] = r"^(\+?[0-9]{5,})?$".into(),
         Format::Region => schema["pattern"] = "^([0-9]{12})?$".into(),
         _ => {}
     }

@@ -470,7 +470,7 @@ async fn catalogue(pool: &Pool, clock: &Clock, command: CatalogueCommand) -> any
 async fn forget_customer(pool: &Pool, call: &Call, customer_id: &str) -> anyhow::Result<String> {
     let outcome = run_as(pool, call, async |tx| {
         let standing = customers::lock_standing(tx, call, customer_id).await?;
-        if standing.as_ref().is_some_and(|s| !s.forgotten && s.open_accounts == 0 && s.outstanding.is_zero()) {
+        if standing.as_ref().is_some_and(|s| !s.forgotten && s.against().is_none()) {
             customers::forget(tx, call, customer_id).await?;
         }
         Ok(standing)
@@ -478,15 +478,9 @@ async fn forget_customer(pool: &Pool, call: &Call, customer_id: &str) -> anyhow:
     match outcome.await? {
         None => anyhow::bail!("company {} has no customer {customer_id}", call.tenant.id),
         Some(standing) if standing.forgotten => Ok("the customer is forgotten already\n".to_owned()),
-        Some(standing) if standing.open_accounts > 0 => {
-            anyhow::bail!(
-                "customer {customer_id} has {} settlement accounts that are not closed",
-                standing.open_accounts
-            )
-        }
-        Some(standing) if !standing.outstanding.is_zero() => {
-            anyhow::bail!("the accounts of customer {customer_id} owe {}", standing.outstanding)
-        }
-        Some(_) => Ok("the customer is forgotten; backups keep its data until they are deleted\n".to_owned()),
+        Some(standing) => match standing.against() {
+            Some(against) => anyhow::bail!("customer {customer_id} {against}"),
+            None => Ok("the customer is forgotten; backups keep its data until they are deleted\n".to_owned()),
+        },
     }
 }

@@ -52,3 +52,43 @@ async fn a_forgotten_customer_leaves_identifiers_and_nothing_else() {
     assert_eq!(reason(world.add_user_account(caller(RETAIL), new).await), "CUSTOMER_NOT_FOUND");
     world.customer(&identity_number(1), "另一人").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_owes_for_an_account_that_another_has_now_is_not_forgotten() {
+    let world = World::start_archive().await;
+    let customer = world.customer(&identity_number(1), "王小明").await;
+    let owes = "INSERT INTO balance (company_id, customer_id, fund, entry, balance) VALUES ($1, $2, '2', 1, 120)";
+    sqlx::query(owes).bind(RETAIL).bind(&customer).execute(world.pool()).await.unwrap();
+    let (code, said) = forget(&world, RETAIL, &customer);
+    assert!(code == Some(1) && said.contains("120.00 in all its funds"), "{said}");
+    let pays = "UPDATE balance SET balance = 0, entry = 2 WHERE customer_id = $1";
+    sqlx::query(pays).bind(&customer).execute(world.pool()).await.unwrap();
+    assert_eq!(forget(&world, RETAIL, &customer).0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_customer_gets_no_account_again() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (gone, user) = world.user_account(1, "王小明").await;
+    let (account, _) = world.archived(&network, 2).await;
+    // A transfer that is under way leads to it.
+    let transfer = || BusinessApplication {
+        settlement_account_id: account.clone(),
+        user_account_id: user.clone(),
+        business_kind: BusCategType::Transfer.into(),
+        ..BusinessApplication::default()
+    };
+    assert_eq!(forget(&world, RETAIL, &gone).0, Some(0), "a user account without settlement accounts");
+    let outcome = world.apply(caller(RETAIL), vec![transfer()]).await;
+    assert_eq!(reason(outcome), "USER_ACCOUNT_NOT_FOUND");
+    let connection = BusinessApplication {
+        user_account_id: user.clone(),
+        business_kind: BusCategType::New.into(),
+        utility: NetworkType::Water.into(),
+        settlement_account_name: "忘".into(),
+        address: "某处".into(),
+        ..BusinessApplication::default()
+    };
+    assert_eq!(reason(world.apply(caller(RETAIL), vec![connection]).await), "USER_ACCOUNT_NOT_FOUND");
+}

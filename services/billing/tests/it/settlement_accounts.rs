@@ -67,9 +67,9 @@ async fn accounts_are_found_by_certificate_phone_name_and_the_beginning_of_the_a
     // These end in X.
     let [first, second, third] = [5, 13, 21].map(identity_number);
     for (certificate, phone, name, address) in [
-        (&first, "139", "王小明", "长安街 1 号"),
-        (&second, "138", "李四", "长安街 10 号"),
-        (&third, "138", "李四", "和平路 1 号"),
+        (&first, "13900139000", "王小明", "长安街 1 号"),
+        (&second, "13800138000", "李四", "长安街 10 号"),
+        (&third, "13800138000", "李四", "和平路 1 号"),
     ] {
         let customer = NewCustomer { mobile_phone: phone.into(), ..new_customer(certificate, name) };
         let customer = world.add_customers(caller(RETAIL), vec![customer]).await.unwrap().remove(0).customer_id;
@@ -96,13 +96,13 @@ async fn accounts_are_found_by_certificate_phone_name_and_the_beginning_of_the_a
             vec![1],
         ),
         (PersonFilter { identity_number: second.clone(), certificate_number: first.clone(), ..filter.clone() }, vec![]),
-        (PersonFilter { mobile_phone: "138".into(), ..filter.clone() }, vec![1, 2]),
+        (PersonFilter { mobile_phone: "13800138000".into(), ..filter.clone() }, vec![1, 2]),
         (by_name("李 四"), vec![1, 2]),
         (by_name("李"), vec![]),
         (PersonFilter { address: "长安街１".into(), ..filter.clone() }, vec![0, 1]),
         (PersonFilter { address: "长安街 1 号".into(), ..filter.clone() }, vec![0]),
         (PersonFilter { address: "安街".into(), ..filter.clone() }, vec![]),
-        (PersonFilter { mobile_phone: "138".into(), address: "和平".into(), ..filter.clone() }, vec![2]),
+        (PersonFilter { mobile_phone: "13800138000".into(), address: "和平".into(), ..filter.clone() }, vec![2]),
         (filter, vec![0, 1, 2]),
     ];
     for (filter, expected) in cases {

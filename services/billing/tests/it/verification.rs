@@ -141,7 +141,8 @@ async fn a_meter_fits_its_account_and_its_readings_the_registers() {
     let (_, user) = world.user_account(2, "李四").await;
     let account = world.connect(&user, "用电").await;
     let meter = world.meter(new_meter("E-9")).await;
-    let water = NewMeter { utility: NetworkType::Water.into(), ..new_meter("W-9") };
+    let water =
+        NewMeter { utility: NetworkType::Water.into(), meter_kind: DeviceType::ColdWater.into(), ..new_meter("W-9") };
     let water = world.meter(water).await;
     let new = || served(&account, BusCategType::New);
     let total = |meter: &str, value: &str| reading(meter, ReadingsType::Total, value);

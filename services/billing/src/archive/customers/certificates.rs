@@ -5,7 +5,7 @@
 //! Macao and Taiwan have it too. The unified social credit code (统一社会信用代码) has that of GB 32100. What an earlier system
 //! brings along is not judged by this: nobody can ask all its customers again.
 
-use chrono::NaiveDate;
+use chrono::{Datelike as _, NaiveDate};
 use communal_proto::billing::v1::fields::new_customer::{ACCOUNT_PASSWORD, CERTIFICATE_NUMBER};
 use communal_proto::billing::v1::{AccCertType, NewCustomer};
 use communal_proto::{Fault, FieldPath};
@@ -61,8 +61,11 @@ pub fn is_identity_number(number: &str) -> bool {
         return false;
     }
     let sum: u32 = digits.iter().zip(IDENTITY_WEIGHTS).map(|(digit, weight)| u32::from(digit - b'0') * weight).sum();
-    let is_day = number.get(6..14).is_some_and(|day| NaiveDate::parse_from_str(day, "%Y%m%d").is_ok());
-    is_day && IDENTITY_CHECKS.get(sum as usize % 11) == Some(&check)
+    let born = number.get(6..14).and_then(|day| NaiveDate::parse_from_str(day, "%Y%m%d").ok());
+    // Regions begin with 1, and nobody was born before.
+    !number.starts_with('0')
+        && born.is_some_and(|day| day.year() >= 1900)
+        && IDENTITY_CHECKS.get(sum as usize % 11) == Some(&check)
 }
 
 /// Returns true for a unified social credit code whose check character is right.
@@ -94,6 +97,8 @@ mod tests {
             "110105199002300023",
             "11010519491231002x",
             "1101051949123100２X",
+            "000000199001010018",
+            "110101100001010012",
             "110105491231002",
         ] {
             assert!(!is_identity_number(bad), "{bad}");

@@ -216,11 +216,35 @@ pub async fn exists(tx: &mut PgConnection, call: &Call, customer_id: &str) -> Re
 pub struct Standing {
     pub forgotten: bool,
     pub open_accounts: i64,
+    /// Transfers under way that lead to it.
+    pub transfers: i64,
+    /// What its accounts owe.
     pub outstanding: Decimal,
+    /// Its funds that are not at nothing: what it owes for an account that others have now, or has to its credit.
+    pub funds: Decimal,
 }
 
-/// Locks a customer and returns what stands against forgetting it: accounts that are not closed, which it pays or uses, and
-/// what they owe. `None` if the company has no such customer.
+impl Standing {
+    /// What stands against forgetting the customer, as what is said of it.
+    #[must_use]
+    pub fn against(&self) -> Option<String> {
+        let Self { forgotten: _, open_accounts, transfers, outstanding, funds } = self;
+        if *open_accounts > 0 {
+            Some(format!("has {open_accounts} settlement accounts that are not closed"))
+        } else if *transfers > 0 {
+            Some(format!("is about to get {transfers} settlement accounts by transfer"))
+        } else if !outstanding.is_zero() {
+            Some(format!("has accounts that owe {outstanding}"))
+        } else if !funds.is_zero() {
+            Some(format!("owes for accounts that it had, or has to its credit: {funds} in all its funds"))
+        } else {
+            None
+        }
+    }
+}
+
+/// Locks a customer and returns what stands against forgetting it: accounts that are not closed, which it pays or uses, what
+/// they owe, accounts that are about to be its, and money. `None` if the company has no such customer.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -246,7 +270,12 @@ pub async fn lock_standing(
            SELECT c.forgotten_at IS NOT NULL AS "forgotten!",
                (SELECT count(*) FROM accounts WHERE state <> '3') AS "open_accounts!",
                (SELECT coalesce(sum(outstanding), 0) FROM outstanding_of_accounts(
-                    $1, (SELECT array_agg(settlement_account_id) FROM accounts))) AS "outstanding!"
+                    $1, (SELECT array_agg(settlement_account_id) FROM accounts))) AS "outstanding!",
+               (SELECT count(*) FROM user_account u JOIN business_process p
+                    ON p.company_id = u.company_id AND p.new_user_account_id = u.user_account_id
+                WHERE u.company_id = $1 AND u.customer_id = $2 AND p.completed_at IS NULL) AS "transfers!",
+               (SELECT coalesce(sum(abs(b.balance)), 0) FROM balance b
+                WHERE b.company_id = $1 AND b.customer_id = $2) AS "funds!"
            FROM customer c WHERE c.company_id = $1 AND c.customer_id = $2"#,
         call.tenant.id,
         customer_id,

@@ -43,8 +43,23 @@ pub fn account_faults(brought: &BroughtSettlementAccount, today: NaiveDate) -> V
     }
     let is_given = |text: &str| parse_decimal(text).is_some_and(|quantity| !quantity.is_zero());
     let counted = is_given(&brought.year_quantity) || is_given(&brought.month_quantity);
-    if counted && AccountMonth::read(brought.account_month).is_none() {
-        faults.push(Fault::rule(account::ACCOUNT_MONTH, "is required with accumulators", "有累计用量时账务月份必传"));
+    match AccountMonth::read(brought.account_month) {
+        None if counted => {
+            faults.push(Fault::rule(
+                account::ACCOUNT_MONTH,
+                "is required with accumulators",
+                "有累计用量时账务月份必传",
+            ));
+        }
+        // A month may be billed before its last day, and not before it comes.
+        Some(month) if month > AccountMonth::of(today).next() => {
+            faults.push(Fault::rule(account::ACCOUNT_MONTH, "is later than the month to come", "账务月份晚于下月"));
+        }
+        _ => {}
+    }
+    let quantity = |text: &str| parse_decimal(text).unwrap_or_default();
+    if quantity(&brought.month_quantity) > quantity(&brought.year_quantity) {
+        faults.push(Fault::rule(account::MONTH_QUANTITY, "is more than that of its year", "月累计用量大于年累计用量"));
     }
     faults
 }
@@ -88,6 +103,12 @@ pub fn registers(meter: &BroughtMeter, today: NaiveDate, faults: &mut Vec<Fault>
             ));
         }
         let old_quantity = parse_decimal(&given.old_quantity).unwrap_or_default();
+        let multiplier = meter.meter.as_ref().and_then(|m| parse_decimal(&m.meter_multiplier)).unwrap_or(Decimal::ONE);
+        if end.and_then(|end| end.checked_mul(multiplier)).is_some_and(|end| old_quantity >= end) {
+            let english = format!("is not below 10^{digits} times the multiplier");
+            let text = format!("旧表用量超出表码位数{digits}位乘以倍率");
+            faults.push(Fault::rule(at(brought_register::OLD_QUANTITY), english, text));
+        }
         let brought = Brought { row, last_reading, last_read_on, old_quantity };
         if registers.insert((given.energy_flow(), given.register()), brought).is_some() {
             faults.push(Fault::rule(brought_meter::REGISTERS.at(row), "comes twice", "示数重复"));
@@ -98,6 +119,8 @@ pub fn registers(meter: &BroughtMeter, today: NaiveDate, faults: &mut Vec<Fault>
 
 #[cfg(test)]
 mod tests {
+    use communal_proto::billing::v1::{BroughtRegister, NewMeter};
+
     use super::*;
 
     #[test]
@@ -108,5 +131,47 @@ mod tests {
         for brought in ["K499999999999999", "k500000000000000", "K50000000000000", "5000000000000000", "", "客"] {
             assert!(!is_own(brought), "{brought}");
         }
+    }
+
+    fn today() -> NaiveDate {
+        NaiveDate::from_ymd_opt(2026, 11, 27).unwrap_or_default()
+    }
+
+    #[test]
+    fn quantities_are_of_a_month_that_is_billed_and_fit_each_other() {
+        let told = |account_month: i32, month: &str, year: &str| {
+            let brought = BroughtSettlementAccount {
+                account_month,
+                month_quantity: month.into(),
+                year_quantity: year.into(),
+                archived_on: 20_200_101,
+                ..BroughtSettlementAccount::default()
+            };
+            account_faults(&brought, today()).into_iter().map(|f| f.field.to_string()).collect::<Vec<_>>()
+        };
+        for good in [told(202_611, "20", "300"), told(202_612, "300", "300"), told(0, "", ""), told(0, "0", "0")] {
+            assert_eq!(good, [""; 0]);
+        }
+        assert_eq!(told(0, "20", "300"), ["ACCOUNT_MONTH"]);
+        assert_eq!(told(203_001, "20", "300"), ["ACCOUNT_MONTH"]);
+        assert_eq!(told(202_611, "301", "300"), ["ACCU_MONTH_CONS"]);
+    }
+
+    #[test]
+    fn what_earlier_meters_measured_is_no_more_than_the_register_shows() {
+        let told = |old_quantity: &str| {
+            let meter = NewMeter { digits: 5, meter_multiplier: "2".into(), ..NewMeter::default() };
+            let register = BroughtRegister {
+                last_reading: "1".into(),
+                last_read_date: 20_261_101,
+                old_quantity: old_quantity.into(),
+                ..BroughtRegister::default()
+            };
+            let meter = BroughtMeter { meter: Some(meter), registers: vec![register], ..BroughtMeter::default() };
+            let mut faults = Vec::new();
+            registers(&meter, today(), &mut faults);
+            faults.len()
+        };
+        assert_eq!((told("199999.99"), told("200000"), told("")), (0, 1, 0));
     }
 }

@@ -87,6 +87,13 @@ impl Applications {
                     need(!account.is_empty(), fields::SETTLEMENT_ACCOUNT_ID, "结算账户ID");
                     let is_transfer = kind == BusCategType::Transfer;
                     need(!is_transfer || !user.is_empty(), fields::USER_ACCOUNT_ID, "用户账户ID");
+                    let is_same = |process: &Process| process.settlement_account_id.as_str() == account;
+                    if let Some(former) = applications.processes.iter().find(|process| is_same(process)) {
+                        let description =
+                            format!("is that of row {}: an account has one process at a time", former.row);
+                        let field = APPLICATIONS.at(row).then(fields::SETTLEMENT_ACCOUNT_ID);
+                        checker.push(Fault::rule(field, description, format!("与第{}行的结算户相同", former.row)));
+                    }
                     applications.processes.push(Process {
                         row,
                         kind,
@@ -136,5 +143,19 @@ mod tests {
         }
         assert_eq!(faults(of(BusCategType::Transfer)), ["SETTLEMENT_AID", "USER_ACCOUNT_AID"]);
         assert_eq!(faults(of(BusCategType::Retro)), ["BUS_CATEG_TYPE"]);
+    }
+
+    #[test]
+    fn an_account_comes_once() {
+        let of = |account: &str, kind: BusCategType| BusinessApplication {
+            settlement_account_id: account.into(),
+            business_kind: kind.into(),
+            ..Default::default()
+        };
+        let rows = [of("A1", BusCategType::Change), of("A2", BusCategType::Change), of("A1", BusCategType::Close)];
+        let mut checker = Checker::default();
+        Applications::read(&rows, &mut checker);
+        let told: Vec<_> = checker.into_faults().into_iter().map(|f| f.field.to_string()).collect();
+        assert_eq!(told, ["SETTLE_ACCOUNT[2].SETTLEMENT_AID"]);
     }
 }

@@ -41,7 +41,8 @@ pub async fn add(tx: &mut PgConnection, call: &Call, new: &NewUserAccount) -> Re
     .await
 }
 
-/// Locks user accounts by identifier and returns the customers of those that the company has.
+/// Locks user accounts by identifier and returns the customers of those that the company has. Those of a forgotten customer have
+/// lost their names, and are none any more.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -50,6 +51,7 @@ pub async fn lock(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Ha
         "SELECT u.user_account_id, u.customer_id
          FROM (SELECT k.* FROM unnest($1::text[], $2::text[]) AS k (company_id, user_account_id) OFFSET 0) AS own
          JOIN user_account u ON u.company_id = own.company_id AND u.user_account_id = own.user_account_id
+             AND u.name <> ''
          ORDER BY u.user_account_id
          FOR UPDATE OF u",
         &vec![call.tenant.id.clone(); ids.len()],
@@ -70,7 +72,7 @@ pub async fn unknown(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result
     Ok((0..).zip(ids).filter(|(_, id)| !known.contains_key(**id)).map(|(place, _)| place).collect())
 }
 
-/// Changes a user account and returns whether there is one. A field that is not given stays.
+/// Changes a user account and returns whether there is one, and its customer is not forgotten. A field that is not given stays.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -81,7 +83,7 @@ pub async fn change(tx: &mut PgConnection, call: &Call, changed: &ChangedUserAcc
              margin_balance = coalesce($6, margin_balance), advance_limit = coalesce($7, advance_limit),
              map_name = coalesce(nullif($8, ''), map_name), longitude = coalesce($9, longitude),
              latitude = coalesce($10, latitude)
-         WHERE company_id = $1 AND user_account_id = $2",
+         WHERE company_id = $1 AND user_account_id = $2 AND name <> ''",
         call.tenant.id,
         changed.user_account_id,
         changed.resident().stored(),
