@@ -116,6 +116,15 @@ async fn world() -> World {
     world
 }
 
+/// Notes that a bill has used each version.
+async fn bill_all(world: &World) {
+    let mut transaction = world.pool().begin().await.unwrap();
+    let tenant = Tenant { id: NETWORK.into(), kind: TenantKind::NetworkCompany };
+    announce(&mut transaction, &Call::internal(tenant, "test", world.clock.now())).await.unwrap();
+    sqlx::query("UPDATE delivery_price SET billed = true").execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_price_is_closed_and_followed_by_another() {
     let world = world().await;
@@ -144,6 +153,30 @@ async fn a_price_is_closed_and_followed_by_another() {
     let mut operations = world.history("delivery_price").await;
     operations.sort();
     assert_eq!(operations, [["INSERT"; 4].as_slice(), ["UPDATE"; 5].as_slice()].concat());
+}
+
+/// As one of the catalogue is: the version that would begin on the day never does.
+#[tokio::test]
+async fn a_price_is_adjusted_from_the_day_on_which_it_begins() {
+    let world = world().await;
+    add(&world, NETWORK, vec![new(20_240_101)]).await.unwrap();
+    adjust(&world, NETWORK, vec![change(20_240_401, "0.2")]).await.unwrap();
+    adjust(&world, NETWORK, vec![change(20_240_401, "0.21")]).await.unwrap();
+    let mut found = versions(&world, NETWORK).await;
+    found.sort();
+    let expected = [
+        ("0.195600".to_owned(), 20_240_101, 20_240_401, true),
+        ("0.200000".to_owned(), 20_240_401, 20_240_401, true),
+        ("0.210000".to_owned(), 20_240_401, 0, true),
+    ];
+    assert_eq!(found, expected);
+    // Of two rows neither takes the place of the other.
+    let twice = vec![change(20_240_401, "0.22"), change(20_240_401, "0.23")];
+    let refusal = ("COM_DELIVERY_PRICE[1].STARTUP_DATE".to_owned(), "PRICE_EXISTS".to_owned());
+    assert_eq!(refused(adjust(&world, NETWORK, twice).await), refusal);
+    bill_all(&world).await;
+    let billed = vec![DeliveryPriceChange { stop_date: 20_240_401, ..change(20_240_101, "0.22") }];
+    assert_eq!(reason(adjust(&world, NETWORK, billed).await), "PRICE_BILLED");
 }
 
 #[tokio::test]
@@ -203,7 +236,7 @@ async fn each_refusal_has_its_reason_and_nothing_is_written() {
     }
     let no_such = refusal("STARTUP_DATE", "PRICE_NOT_FOUND");
     for (given, expected) in [
-        (change(20_240_101, "0.2"), no_such.clone()),
+        (change(20_231_231, "0.2"), no_such.clone()),
         (
             DeliveryPriceChange { region_code: "310101000000".into(), ..change(20_240_401, "0.2") },
             refusal("ADMIN_CODE_INFO", "PRICE_NOT_FOUND"),
@@ -321,11 +354,7 @@ async fn of_32_that_complete_a_ladder_none_leaves_it_broken() {
 async fn what_a_bill_has_used_does_not_change_for_days_before_today() {
     let world = world().await;
     add(&world, NETWORK, vec![new(20_240_101)]).await.unwrap();
-    let mut transaction = world.pool().begin().await.unwrap();
-    let tenant = Tenant { id: NETWORK.into(), kind: TenantKind::NetworkCompany };
-    announce(&mut transaction, &Call::internal(tenant, "test", world.clock.now())).await.unwrap();
-    sqlx::query("UPDATE delivery_price SET billed = true").execute(&mut *transaction).await.unwrap();
-    transaction.commit().await.unwrap();
+    bill_all(&world).await;
     // Today is 2024-03-15.
     assert_eq!(reason(adjust(&world, NETWORK, vec![change(20_240_314, "0.2")]).await), "PRICE_BILLED");
     assert_eq!(reason(delete(&world, NETWORK, vec![end(20_240_101, "0.1956", 20_240_314)]).await), "PRICE_BILLED");
@@ -333,13 +362,15 @@ async fn what_a_bill_has_used_does_not_change_for_days_before_today() {
 }
 
 #[tokio::test]
-async fn of_32_that_add_or_adjust_one_price_one_does() {
+async fn of_32_that_add_one_price_one_does_and_of_32_that_adjust_it_the_last_one_counts() {
     let world = world().await;
     one_of_32(|_| add(&world, NETWORK, vec![new(20_240_101)]), "PRICE_EXISTS").await;
     // Versions of days that only overlap are as far apart.
     let closed = |n| NewDeliveryPrice { stop_date: 20_240_101, ..new(20_230_101 + n) };
     one_of_32(|n| add(&world, NETWORK, vec![closed(i32::try_from(n % 28).unwrap())]), "PRICE_EXISTS").await;
-    one_of_32(|_| adjust(&world, NETWORK, vec![change(20_240_401, "0.2")]), "PRICE_NOT_FOUND").await;
-    let days: Vec<_> = versions(&world, NETWORK).await.into_iter().map(|(_, start, stop, _)| (start, stop)).collect();
-    assert_eq!(days[1..], [(20_240_101, 20_240_401), (20_240_401, 0)]);
+    let adjusted = (0..32).map(|_| adjust(&world, NETWORK, vec![change(20_240_401, "0.2")]));
+    assert!(futures::future::join_all(adjusted).await.iter().all(Result::is_ok));
+    let days = versions(&world, NETWORK).await.into_iter().map(|(_, start, stop, _)| (start, stop));
+    let in_force: Vec<_> = days.filter(|(start, stop)| start != stop).collect();
+    assert_eq!(in_force[1..], [(20_240_101, 20_240_401), (20_240_401, 0)]);
 }

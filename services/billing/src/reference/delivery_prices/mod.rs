@@ -14,7 +14,7 @@ pub mod rules;
 pub mod store;
 
 /// The name of a price, whose versions follow each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Account item.
     pub account_item: String,

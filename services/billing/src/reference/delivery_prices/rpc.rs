@@ -1,6 +1,6 @@
 //! The methods of `DeliveryPriceService`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use communal_kit::call::Call;
 use communal_kit::clock::Clock;
@@ -66,6 +66,7 @@ impl DeliveryPriceService for DeliveryPriceRpc {
             store::lock_all(tx, &call).await?;
             let region = region_of(&mut *tx, &call.tenant.id).await?.unwrap_or_default();
             let mut objections = Objections::default();
+            let mut begun = HashSet::new();
             for (row, (given, wanted)) in message.prices.iter().zip(&prices).enumerate() {
                 let before = store::lock(tx, &call, &wanted.key, None, wanted.start).await?;
                 match before {
@@ -73,6 +74,10 @@ impl DeliveryPriceService for DeliveryPriceRpc {
                         object(&mut objections, Reason::PriceNotFound, row, REGION_CODE)
                     }
                     None => object(&mut objections, Reason::PriceNotFound, row, START_DATE),
+                    // A row takes the place of a version that was there, not of an earlier row's.
+                    Some(_) if !begun.insert((&wanted.key, wanted.start)) => {
+                        object(&mut objections, Reason::PriceExists, row, START_DATE);
+                    }
                     Some(before) if before.billed && wanted.start < today => {
                         object(&mut objections, Reason::PriceBilled, row, START_DATE);
                     }

@@ -218,7 +218,7 @@ pub struct LockedVersion {
     pub billed: bool,
 }
 
-/// Locks the version of a price that is not over on a day: the one that began on `start`, or before the day.
+/// Locks the version of a price that is not over on a day: the one that began on `start`, or the one in force.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -236,7 +236,7 @@ pub async fn lock(
            WHERE company_id = $1 AND account_item = $2 AND utility = $3 AND kind = $4 AND delivery_grade = $5
              AND power_range = $6 AND time_of_use = $7 AND period = $8 AND ladder = $9 AND tiers = $10 AND tier = $11
              AND season IS NOT DISTINCT FROM $12
-             AND CASE WHEN $13::date IS NULL THEN start_date < $14 ELSE start_date = $13 END
+             AND CASE WHEN $13::date IS NULL THEN start_date <= $14 ELSE start_date = $13 END
              AND (stop_date IS NULL OR stop_date > greatest(start_date, $14))
            FOR UPDATE"#,
         call.tenant.id,
