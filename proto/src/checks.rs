@@ -131,8 +131,8 @@ pub struct Checker {
 }
 
 /// Most faults that are gathered: a person reads no more, and a hostile request must not
-/// cause a large answer.
-const MOST_FAULTS: usize = 500;
+/// cause a large answer. Whoever has as many does not know how many there are.
+pub const MOST_FAULTS: usize = 500;
 
 impl Checker {
     /// A checker with the faults that the gateway found while transcoding.

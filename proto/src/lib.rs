@@ -25,7 +25,7 @@ pub mod raw_codec;
 mod reason;
 pub mod wire;
 
-pub use checks::{Checked, Checker, Coded, Fault, Format, Rule, parse_decimal};
+pub use checks::{Checked, Checker, Coded, Fault, Format, MOST_FAULTS, Rule, parse_decimal};
 pub use generated::{REQUESTS, request_of, required_role};
 pub use names::tidy_name;
 pub use path::{FieldName, FieldPath};

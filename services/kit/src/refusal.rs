@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use communal_proto::Reason;
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
-use communal_proto::{Fault, FieldPath};
+use communal_proto::{Fault, FieldPath, MOST_FAULTS};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -244,10 +244,11 @@ fn message(refusal: &Refusal) -> String {
     };
     let listed =
         list(&mut text, refusal.faults.iter(), "; ", |fault| (fault.field.proto_path(), &fault.description), fits);
+    let at_least = if counting_stopped(&refusal.faults) { "at least " } else { "" };
     match refusal.faults.len() - listed {
         0 => {}
-        more if listed == 0 => text.push_str(&format!("{more} fields are wrong")),
-        more => text.push_str(&format!("; and {more} more")),
+        more if listed == 0 => text.push_str(&format!("{at_least}{more} fields are wrong")),
+        more => text.push_str(&format!("; and {at_least}{more} more")),
     }
     if let Some(delay) = refusal.retry_after {
         text.push_str(&format!(" Wait for {} ms.", delay.as_millis()));
@@ -287,13 +288,19 @@ fn words(refusal: &Refusal) -> String {
     }
     let mut text = String::new();
     let fits = |listed: usize, text: &str, next: &str| {
-        listed == 0 || text.len() + next.len() <= MOST_WORDS - "；等共500处错误".len()
+        listed == 0 || text.len() + next.len() <= MOST_WORDS - "；等至少500处错误".len()
     };
     let listed = list(&mut text, named.iter().copied(), "；", |fault| (fault.field.to_string(), &fault.text), fits);
     if named.len() > listed {
-        text.push_str(&format!("；等共{}处错误", named.len()));
+        let all = if counting_stopped(&refusal.faults) { "至少" } else { "共" };
+        text.push_str(&format!("；等{all}{}处错误", named.len()));
     }
     text
+}
+
+/// Returns true if there may be more faults than those gathered, so that their number is no total.
+fn counting_stopped(faults: &[Fault]) -> bool {
+    faults.len() >= MOST_FAULTS
 }
 
 fn names_its_block(field: &FieldPath) -> bool {
@@ -365,6 +372,19 @@ mod tests {
             assert_eq!(told.get("faults").cloned().zip(told.get("listed").cloned()), expected);
             assert!(details.localized_message().is_some_and(|words| words.message.len() <= MOST_WORDS));
         }
+    }
+
+    #[test]
+    fn a_number_of_faults_that_is_no_total_is_told_as_the_least() {
+        let told = |count: usize| {
+            let blank = |row| fault(&format!("COM_CLASS[{row}].CAT_ITEM_NAME"), FaultKind::Missing, "名称不能为空");
+            let status: Status = Refusal::for_faults((0..count).map(blank).collect()).into();
+            let words = status.get_error_details().localized_message().map(|m| m.message.clone()).unwrap_or_default();
+            let english = status.message().rsplit("; ").next().unwrap_or_default().to_owned();
+            (english, words.rsplit('；').next().unwrap_or_default().to_owned())
+        };
+        assert_eq!(told(MOST_FAULTS - 1), ("and 496 more".into(), "等共499处错误".into()));
+        assert_eq!(told(MOST_FAULTS), ("and at least 497 more".into(), "等至少500处错误".into()));
     }
 
     #[test]
