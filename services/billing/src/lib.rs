@@ -139,7 +139,7 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
     };
     let receivables = receivables::rpc::ReceivableRpc::new(pool.clone(), config.clock.clone(), replicas, limits);
     let prices_of_items = reference::catalogue_prices::rpc::CataloguePriceRpc::new(pool.clone(), config.clock.clone());
-    let months = reference::month_controls::rpc::MonthControlRpc(pool.clone());
+    let months = reference::month_controls::rpc::MonthControlRpc(pool.clone(), config.clock.clone());
     let adjust_ratios = reference::adjust_ratios::rpc::AdjustRatioRpc(pool.clone());
     let approval_ratios = reference::approval_ratios::rpc::ApprovalRatioRpc(pool.clone());
     let ladder_populations = reference::ladder_populations::rpc::LadderPopulationRpc(pool.clone());

@@ -61,6 +61,12 @@ impl AccountMonth {
         Self(if self.0 % 100 == 12 { self.0 + 89 } else { self.0 + 1 })
     }
 
+    /// The same month of the next year.
+    #[must_use]
+    pub fn a_year_later(self) -> Self {
+        Self(self.0 + 100)
+    }
+
     /// The calendar year.
     #[must_use]
     pub fn year(self) -> i32 {

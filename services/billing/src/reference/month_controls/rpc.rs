@@ -1,6 +1,8 @@
 //! The methods of `MonthControlService`. Both kinds of month share `open`, `change` and `delete_latest`.
 
+use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::clock::Clock;
 use communal_kit::dates::to_number;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
@@ -21,7 +23,7 @@ use communal_proto::{Fault, FieldPath, Reason as _};
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
-use super::rules::{Change, NewMonth, fits, follows};
+use super::rules::{Change, NewMonth, fits, follows, out_of_reach};
 use super::store::{self, MonthControlRow};
 use super::{Kind, Series};
 use crate::reasons::record_not_found;
@@ -30,7 +32,7 @@ use crate::vocabulary::paging::AskedPage;
 
 /// Serves the month controls of a database.
 #[derive(Clone, Debug)]
-pub struct MonthControlRpc(pub Pool);
+pub struct MonthControlRpc(pub Pool, pub Clock);
 
 #[tonic::async_trait]
 impl MonthControlService for MonthControlRpc {
@@ -40,8 +42,9 @@ impl MonthControlService for MonthControlRpc {
     ) -> Result<Response<AddExpendMonthControlResponse>, Status> {
         let (call, message, new) =
             begin(request)?.accept_with(|message, checker| NewMonth::read(message.month.as_ref()?, checker))?;
+        let today = self.1.local(call.at).date();
         let reply = write(&self.0, &call, &message, async |tx| {
-            open(tx, &call, &new).await?;
+            open(tx, &call, &new, today).await?;
             Ok(AddExpendMonthControlResponse {})
         });
         Ok(reply.await?)
@@ -91,8 +94,9 @@ impl MonthControlService for MonthControlRpc {
     ) -> Result<Response<AddSettleMonthControlResponse>, Status> {
         let (call, message, new) =
             begin(request)?.accept_with(|message, checker| NewMonth::read_settle(message.month.as_ref()?, checker))?;
+        let today = self.1.local(call.at).date();
         let reply = write(&self.0, &call, &message, async |tx| {
-            open(tx, &call, &new).await?;
+            open(tx, &call, &new, today).await?;
             Ok(AddSettleMonthControlResponse {})
         });
         Ok(reply.await?)
@@ -139,7 +143,10 @@ impl MonthControlService for MonthControlRpc {
     }
 }
 
-async fn open(tx: &mut PgConnection, call: &Call, new: &NewMonth) -> Result<(), Refusal> {
+async fn open(tx: &mut PgConnection, call: &Call, new: &NewMonth, today: NaiveDate) -> Result<(), Refusal> {
+    if let Some(fault) = out_of_reach(new, today) {
+        return Err(Refusal::for_faults(vec![fault]));
+    }
     let Series { kind, network_company_id, network_store_id, .. } = &new.series;
     if !suppliers::store::has_network_store(tx, network_company_id, network_store_id).await? {
         let field = FieldPath::from(kind.block()).then(NETWORK_STORE_ID);

@@ -6,7 +6,7 @@ use communal_proto::billing::v1::fields::month_control::{START_DATE, STOP_DATE};
 use communal_proto::billing::v1::{
     ChargeRuleType, MonthControl, MonthControlChange, Reason, SettleMonthControl, SettleMonthControlChange,
 };
-use communal_proto::contract::v1::Reason as Common;
+use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Checker, Fault, FieldName, FieldPath};
 
 use super::{Kind, Series};
@@ -63,6 +63,24 @@ fn at(kind: Kind, field: FieldName) -> FieldPath {
 fn not_forward(kind: Kind) -> Fault {
     let text = "停用日期应晚于启用日期（停用日期当天不再有效）";
     Fault::rule(at(kind, STOP_DATE), "is not after the start date", text)
+}
+
+/// The first month that a company may open. Earlier ones are mistypings.
+const FIRST: i32 = 200_001;
+
+/// Judges whether a month may be opened on a day: it is at most a year ahead. Months are opened in their order, so that one
+/// far ahead would leave no place for those before it, and its partitions would stand for nothing. Its days may lie
+/// further ahead, because a month may be open for good.
+#[must_use]
+pub fn out_of_reach(new: &NewMonth, today: NaiveDate) -> Option<Fault> {
+    let latest = AccountMonth::of(today).a_year_later().number();
+    let kind = new.series.kind;
+    (!(FIRST..=latest).contains(&new.month.number())).then(|| Fault {
+        field: at(kind, kind.month()),
+        kind: FaultKind::Range,
+        description: format!("is not between {FIRST} and {latest}, a year after the business month"),
+        text: format!("月份必须在{FIRST}到{latest}之间，最晚为业务月份之后12个月"),
+    })
 }
 
 /// The latest month of a series.
@@ -205,6 +223,20 @@ mod tests {
         };
         assert_eq!(faults(month(202_601, 20_260_101, 20_260_201)), Vec::<String>::new());
         assert_eq!(faults(month(202_601, 20_260_101, 20_260_101)), ["COM_EXPEND_CONTROL.OUTAGE_DATE"]);
+    }
+
+    #[test]
+    fn a_month_is_opened_a_year_ahead_at_most_and_may_stay_open_for_good() {
+        let today = day(20_260_315).unwrap();
+        let faults = |account_month: i32| {
+            let new = NewMonth::read(&month(account_month, 20_260_301, 20_991_231), &mut Checker::default()).unwrap();
+            out_of_reach(&new, today).map(|fault| format!("{} {}", fault.field, fault.text))
+        };
+        assert_eq!((faults(200_001), faults(202_603), faults(202_703)), (None, None, None));
+        let text = "COM_EXPEND_CONTROL.ACCOUNT_MONTH 月份必须在200001到202703之间，最晚为业务月份之后12个月";
+        for account_month in [199_912, 202_704, 999_912] {
+            assert_eq!(faults(account_month).as_deref(), Some(text), "{account_month}");
+        }
     }
 
     #[test]
