@@ -151,6 +151,7 @@ async fn a_meter_fits_its_account_and_its_readings_the_registers() {
     world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::Yes)).await.unwrap();
 
     let kind = InstalledMeter { meter_kind: DeviceType::Gas.into(), ..installed(&meter) };
+    let of_water = InstalledMeter { meter_kind: DeviceType::ColdWater.into(), ..installed(&water) };
     let rolled = BoundaryReading { turn: TurnUpsideType::Rollover.into(), ..total(&meter, "0") };
     let retro = BoundaryReading { run_kind: NormalRetroType::Retro.into(), ..total(&meter, "0") };
     let cases = [
@@ -163,7 +164,7 @@ async fn a_meter_fits_its_account_and_its_readings_the_registers() {
         ),
         (vec![installed("M1")], vec![], "SETTLE_METER[0].DEVICE_DID", "METER_NOT_FOUND"),
         (vec![installed(&busy)], vec![], "SETTLE_METER[0].DEVICE_DID", "METER_IN_USE"),
-        (vec![installed(&water)], vec![], "SETTLE_METER[0].DEVICE_DID", "METER_UNFIT"),
+        (vec![of_water], vec![], "SETTLE_METER[0].DEVICE_DID", "METER_UNFIT"),
         (vec![kind], vec![], "SETTLE_METER[0].DEVICE_TYPE", "METER_UNFIT"),
         (vec![installed(&meter)], vec![], "SETTLE_METER[0].DEVICE_DID", "METER_UNFIT"),
         (
