@@ -63,6 +63,8 @@ impl Field {
             (_, Format::MonthNumber) => json!(209_901),
             (_, Format::DateOrTime) => json!("2099-01-01"),
             (_, Format::Digits) => json!("1"),
+            (_, Format::Phone) => json!("13800138000"),
+            (_, Format::Region) => json!("110101000000"),
             _ if self.scale.is_some() => json!(1.5),
             _ if self.is_number() => json!(1),
             _ => json!("x"),
