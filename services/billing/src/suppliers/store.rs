@@ -190,6 +190,27 @@ async fn lock_registration(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Selects those of the identifiers of a table that another company has, with their places.
+macro_rules! select_elsewhere {
+    ($table:tt, $identifier:tt, $call:expr, $ids:expr) => {
+        sqlx::query_as!(
+            Elsewhere,
+            r#"SELECT own.place - 1 AS "place!", other.company_id
+               FROM (SELECT t.tenant_id AS company_id, given.id, given.place
+                     FROM platform.tenant t
+                     CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS given (id, place)
+                     WHERE t.tenant_id <> $1 OFFSET 0) AS own
+               JOIN "#
+                + $table
+                + " other ON other.company_id = own.company_id AND other."
+                + $identifier
+                + " = own.id ORDER BY own.place",
+            $call.tenant.id,
+            $ids as _,
+        )
+    };
+}
+
 /// Returns those of the store identifiers that another company has. No other call takes one until this transaction ends.
 ///
 /// # Errors
@@ -200,21 +221,7 @@ pub async fn stores_elsewhere(
     store_ids: &[&str],
 ) -> Result<Vec<Elsewhere>, sqlx::Error> {
     lock_registration(tx).await?;
-    sqlx::query_as!(
-        Elsewhere,
-        r#"SELECT own.place - 1 AS "place!", s.company_id
-           FROM (SELECT t.tenant_id AS company_id, given.store_id, given.place
-                 FROM platform.tenant t
-                 CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS given (store_id, place)
-                 WHERE t.tenant_id <> $1 OFFSET 0) AS own
-           JOIN store s ON s.company_id = own.company_id AND s.store_id = own.store_id
-           ORDER BY own.place"#,
-        call.tenant.id,
-        store_ids as _,
-    )
-    .fetch_all(tx)
-    .named("stores_elsewhere")
-    .await
+    select_elsewhere!("store", "store_id", call, store_ids).fetch_all(tx).named("stores_elsewhere").await
 }
 
 /// Returns those of the node identifiers that another company has. No other call takes one until this transaction ends.
@@ -227,21 +234,7 @@ pub async fn nodes_elsewhere(
     node_ids: &[&str],
 ) -> Result<Vec<Elsewhere>, sqlx::Error> {
     lock_registration(tx).await?;
-    sqlx::query_as!(
-        Elsewhere,
-        r#"SELECT own.place - 1 AS "place!", n.company_id
-           FROM (SELECT t.tenant_id AS company_id, given.node_id, given.place
-                 FROM platform.tenant t
-                 CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS given (node_id, place)
-                 WHERE t.tenant_id <> $1 OFFSET 0) AS own
-           JOIN node n ON n.company_id = own.company_id AND n.node_id = own.node_id
-           ORDER BY own.place"#,
-        call.tenant.id,
-        node_ids as _,
-    )
-    .fetch_all(tx)
-    .named("nodes_elsewhere")
-    .await
+    select_elsewhere!("node", "node_id", call, node_ids).fetch_all(tx).named("nodes_elsewhere").await
 }
 
 /// Registers stores of the tenant, and changes name and region of those that exist. The identifiers must differ from

@@ -2,3 +2,6 @@
 
 pub mod rpc;
 pub mod store;
+
+/// What is said of a field that names a book of another company, or none.
+pub const UNKNOWN: &str = "is no book of the calling company";

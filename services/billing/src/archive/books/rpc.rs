@@ -19,6 +19,7 @@ use communal_proto::billing::v1::{
 use communal_proto::{Fault, FieldPath, Reason as _};
 use tonic::{Request, Response, Status};
 
+use super::UNKNOWN;
 use super::store::{self, BookRow};
 use crate::archive::rows::at_rows;
 use crate::suppliers;
@@ -116,7 +117,6 @@ impl BookService for BookRpc {
 }
 
 const TAKEN: &str = "is taken by another book of the store and utility";
-const UNKNOWN: &str = "is no book of the calling company";
 
 fn name_taken(field: FieldPath) -> Refusal {
     Refusal::of(Reason::BookNameTaken).fault(Fault::rule(field, TAKEN, Reason::BookNameTaken.text()))

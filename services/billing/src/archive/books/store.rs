@@ -226,7 +226,7 @@ pub async fn require(tx: &mut PgConnection, call: &Call, book_id: &str, field: F
         return Ok(());
     }
     let reason = Reason::BookNotFound;
-    Err(Refusal::of(reason).fault(Fault::rule(field, "is no book of the calling company", reason.text())))
+    Err(Refusal::of(reason).fault(Fault::rule(field, super::UNKNOWN, reason.text())))
 }
 
 /// Returns the places, from 0, of the locked books that have meter points.

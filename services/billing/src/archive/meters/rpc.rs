@@ -19,7 +19,7 @@ use communal_proto::billing::v1::{
 use communal_proto::{Fault, FieldPath, Reason as _};
 use tonic::{Request, Response, Status};
 
-use super::rules::{digits_fault, kind_fault};
+use super::rules::{digits_fault, faults, kind_fault};
 use super::store::{self, MeterRow};
 use crate::archive::rows::at_rows;
 use crate::suppliers;
@@ -39,10 +39,7 @@ impl MeterService for MeterRpc {
         let rows = add_settle_meter_request::METERS;
         let (call, message, ()) = begin(request)?.accept_with(|message, checker| {
             for (row, meter) in message.meters.iter().enumerate() {
-                let (kind, at) = (meter.meter_kind(), |field| rows.at(row).then(field));
-                let fit = kind_fault(kind, meter.utility(), at(new_meter::METER_KIND));
-                let digits = digits_fault(kind, meter.digits, at(new_meter::DIGITS));
-                fit.into_iter().chain(digits).for_each(|fault| checker.push(fault));
+                faults(meter, |field| rows.at(row).then(field)).for_each(|fault| checker.push(fault));
             }
             Some(())
         })?;
@@ -71,14 +68,14 @@ impl MeterService for MeterRpc {
             let Some(meter) = store::lock(tx, &call, &[&changed.meter_id]).await?.pop() else {
                 return Err(refused(Reason::MeterNotFound, field(changed_meter::METER_ID), UNKNOWN));
             };
-            let measure = meter.measure().changed(&changed);
-            if meter.is_installed() && measure != meter.measure() {
+            let before = meter.measure();
+            let measure = before.changed(&changed);
+            if meter.is_installed() && measure != before {
                 let english = "is installed: what it measures by stays";
                 return Err(refused(Reason::MeterInUse, field(changed_meter::METER_ID), english));
             }
             let digits = digits_fault(measure.kind, measure.digits, field(changed_meter::DIGITS));
             // The rest of a meter that was brought along with another kind may change.
-            let before = meter.measure();
             let fit = if (measure.kind, measure.utility) == (before.kind, before.utility) {
                 None
             } else {

@@ -1,7 +1,8 @@
 //! The rules of meters. Pure.
 
-use communal_proto::billing::v1::{ChangedMeter, DeviceType};
-use communal_proto::{Coded as _, Fault, FieldPath, parse_decimal};
+use communal_proto::billing::v1::fields::new_meter;
+use communal_proto::billing::v1::{ChangedMeter, DeviceType, NewMeter};
+use communal_proto::{Coded as _, Fault, FieldName, FieldPath, parse_decimal};
 use rust_decimal::Decimal;
 
 use crate::vocabulary::tariff::Utility;
@@ -45,6 +46,12 @@ pub fn kind_fault(kind: DeviceType, utility: Utility, field: FieldPath) -> Optio
     let given = kind != DeviceType::Unspecified && utility != Utility::Unspecified;
     let chinese = || format!("{}不计量{}", kind.title(), utility.title());
     (given && !measures(kind, utility)).then(|| Fault::rule(field, "does not measure the utility", chinese()))
+}
+
+/// Judges the kind and the digits of a new meter.
+pub fn faults(meter: &NewMeter, at: impl Fn(FieldName) -> FieldPath) -> impl Iterator<Item = Fault> {
+    let kind = kind_fault(meter.meter_kind(), meter.utility(), at(new_meter::METER_KIND));
+    kind.into_iter().chain(digits_fault(meter.meter_kind(), meter.digits, at(new_meter::DIGITS)))
 }
 
 /// What a meter measures by.

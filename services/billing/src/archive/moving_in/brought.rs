@@ -41,8 +41,9 @@ pub fn account_faults(brought: &BroughtSettlementAccount, today: NaiveDate) -> V
     if day(brought.archived_on).is_some_and(|archived| archived > today) {
         faults.push(Fault::rule(account::ARCHIVED_ON, "is after today", "归档日期不能晚于今天"));
     }
-    let is_given = |text: &str| parse_decimal(text).is_some_and(|quantity| !quantity.is_zero());
-    let counted = is_given(&brought.year_quantity) || is_given(&brought.month_quantity);
+    let quantity = |text: &str| parse_decimal(text).unwrap_or_default();
+    let (of_year, of_month) = (quantity(&brought.year_quantity), quantity(&brought.month_quantity));
+    let counted = !of_year.is_zero() || !of_month.is_zero();
     match AccountMonth::read(brought.account_month) {
         None if counted => {
             faults.push(Fault::rule(
@@ -57,8 +58,7 @@ pub fn account_faults(brought: &BroughtSettlementAccount, today: NaiveDate) -> V
         }
         _ => {}
     }
-    let quantity = |text: &str| parse_decimal(text).unwrap_or_default();
-    if quantity(&brought.month_quantity) > quantity(&brought.year_quantity) {
+    if of_month > of_year {
         faults.push(Fault::rule(account::MONTH_QUANTITY, "is more than that of its year", "月累计用量大于年累计用量"));
     }
     faults

@@ -37,7 +37,8 @@ use tonic::Status;
 
 use super::brought::{Brought, account_faults, own_identifier, registers};
 use super::store::{self, Batch};
-use crate::archive::meters::rules::{counts, digits_fault, kind_fault};
+use crate::archive::meters;
+use crate::archive::meters::rules::counts;
 use crate::archive::user_accounts;
 use crate::archive::verification::parameters::{self, Book, Facts, Package};
 use crate::archive::verification::registers::{Needs, Register};
@@ -273,9 +274,7 @@ impl Reading {
         let meters = self.checked(METERS, meters, |m: &BroughtMeter, faults| {
             faults.extend(own_identifier(&m.meter_id, brought_meter::METER_ID));
             if let Some(meter) = &m.meter {
-                let (kind, at) = (meter.meter_kind(), |field| brought_meter::METER.then(field));
-                faults.extend(kind_fault(kind, meter.utility(), at(new_meter::METER_KIND)));
-                faults.extend(digits_fault(kind, meter.digits, at(new_meter::DIGITS)));
+                faults.extend(meters::rules::faults(meter, |field| brought_meter::METER.then(field)));
             }
             m.meter_id.clone()
         });

@@ -4,7 +4,7 @@ use communal_proto::billing::v1::fields::business_application as fields;
 use communal_proto::billing::v1::fields::sup_apply_business_request::APPLICATIONS;
 use communal_proto::billing::v1::{BusCategType, BusinessApplication};
 use communal_proto::contract::v1::FaultKind;
-use communal_proto::{Checker, Coded as _, Fault, FieldName};
+use communal_proto::{Checker, Coded as _, Fault, FieldName, Rule};
 
 use crate::vocabulary::identifiers::{SettlementAccountId, UserAccountId};
 use crate::vocabulary::tariff::Utility;
@@ -87,13 +87,6 @@ impl Applications {
                     need(!account.is_empty(), fields::SETTLEMENT_ACCOUNT_ID, "结算账户ID");
                     let is_transfer = kind == BusCategType::Transfer;
                     need(!is_transfer || !user.is_empty(), fields::USER_ACCOUNT_ID, "用户账户ID");
-                    let is_same = |process: &Process| process.settlement_account_id.as_str() == account;
-                    if let Some(former) = applications.processes.iter().find(|process| is_same(process)) {
-                        let description =
-                            format!("is that of row {}: an account has one process at a time", former.row);
-                        let field = APPLICATIONS.at(row).then(fields::SETTLEMENT_ACCOUNT_ID);
-                        checker.push(Fault::rule(field, description, format!("与第{}行的结算户相同", former.row)));
-                    }
                     applications.processes.push(Process {
                         row,
                         kind,
@@ -103,6 +96,14 @@ impl Applications {
                 }
             }
         }
+        // An account has one process at a time; a connection has none yet.
+        let of_process = |given: &BusinessApplication| match given.business_kind() {
+            BusCategType::New | BusCategType::Retro | BusCategType::Unspecified => String::new(),
+            _ => given.settlement_account_id.clone(),
+        };
+        let accounts: Vec<_> = given.iter().map(of_process).collect();
+        let rule = Rule { field: APPLICATIONS, ..Rule::ANY };
+        checker.unique(&rule, fields::SETTLEMENT_ACCOUNT_ID, "结算账户ID", accounts.iter());
         applications
     }
 

@@ -1,6 +1,6 @@
 //! The methods of `SettlementAccountService`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use communal_kit::database::errors::lost_race;
 use communal_kit::database::on_constraint;
@@ -29,7 +29,6 @@ use super::shown;
 use super::store::{self, Person};
 use crate::archive::rows::at_rows;
 use crate::archive::{customers, user_accounts};
-use crate::vocabulary::identifiers::SettlementAccountId;
 use crate::vocabulary::paging::AskedPage;
 use crate::vocabulary::personal::PersonalKeys;
 
@@ -81,7 +80,6 @@ impl SettlementAccountService for SettlementAccountRpc {
             let accounts = store::lock(tx, &call, &ids).await?;
             let accounts: HashMap<_, _> = accounts.iter().map(|a| (a.settlement_account_id.as_str(), a)).collect();
             let mut waits = Vec::new();
-            let mut seen = HashSet::<&SettlementAccountId>::new();
             for process in &applications.processes {
                 let field = rows.at(process.row).then(business_application::SETTLEMENT_ACCOUNT_ID);
                 let Some(account) = accounts.get(process.settlement_account_id.as_str()) else {
@@ -90,8 +88,7 @@ impl SettlementAccountService for SettlementAccountRpc {
                 };
                 let standing = account.standing();
                 match outcome(standing, Step::Apply(process.kind)) {
-                    // The process before it in the request is open.
-                    Some(Outcome::Waits(state)) if seen.insert(&process.settlement_account_id) => waits.push(state),
+                    Some(Outcome::Waits(state)) => waits.push(state),
                     _ => objections.push(Reason::AccountState, unfit(standing, field)),
                 }
                 let new_owner = process.new_user_account_id.as_ref().and_then(|id| owners.get(id.as_str()));

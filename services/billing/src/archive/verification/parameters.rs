@@ -10,6 +10,7 @@ use communal_proto::billing::v1::{
 use communal_proto::{Checker, Coded as _, Fault, FieldName, Reason as _, parse_decimal};
 use rust_decimal::Decimal;
 
+use crate::archive::books;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::tariff::{TimeOfUse, Utility, YesNo};
@@ -142,8 +143,7 @@ pub fn judge(point: &VerifiedMeterPoint, facts: &Facts) -> Objections {
     }
     match facts.book {
         None => {
-            let english = "is no book of the calling company";
-            object(Reason::BookNotFound, fields::BOOK_ID, english, Reason::BookNotFound.text());
+            object(Reason::BookNotFound, fields::BOOK_ID, books::UNKNOWN, Reason::BookNotFound.text());
         }
         Some(book) if book.utility != facts.utility => {
             object(Reason::BookUnfit, fields::BOOK_ID, "is for another utility", "抄表区段的管网类型与结算户不一致");
