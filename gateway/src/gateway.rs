@@ -121,14 +121,13 @@ impl Gateway {
         connection: &Connection<AddressShare>,
     ) -> Response<Body> {
         let dialect = dialects::of_unknown_path(request.uri().path());
-        let stall = self.limits.stall;
-        let (shares, share) = (Arc::clone(&self.shares), connection.share());
-        let gateway = Arc::clone(&self);
+        let (gateway, share) = (Arc::clone(&self), connection.share());
+        let stall = gateway.limits.stall;
         let (response, hold) = self.answer_of(request, share).await;
         let bytes = response.body().len();
         let hold = match hold {
             // A page, or a refusal.
-            None if Body::counts(bytes) => match Shared::take(&shares.answers, &share.answers, bytes as u64) {
+            None if Body::counts(bytes) => match gateway.room(share, bytes) {
                 None => {
                     let overloaded = RefusedCall::of(Class::Overloaded, gateway.contract.reasons());
                     return respond_refused(dialect, &overloaded).map(|text| Body::new(text, None, None, stall, ()));

@@ -131,7 +131,7 @@ pub struct Checker {
 }
 
 /// Most faults that are gathered: a person reads no more, and a hostile request must not
-/// cause a large answer. Whoever has as many does not know how many there are.
+/// cause a large answer. If there are so many, there may be more: their number is no total.
 pub const MOST_FAULTS: usize = 500;
 
 impl Checker {
@@ -149,7 +149,7 @@ impl Checker {
         rest.sort();
         for (field, kind) in rest {
             let (description, text) = words(kind, &field, "", None);
-            self.push(Fault { field: field.into(), kind, description, text });
+            self.add(Fault { field: field.into(), kind, description, text });
         }
         self.faults
     }
@@ -158,7 +158,13 @@ impl Checker {
     /// break besides: it is told once.
     pub fn push(&mut self, fault: Fault) {
         let is_told = |told: &Fault| told.kind != FaultKind::Rule && told.field == fault.field;
-        if self.faults.len() < MOST_FAULTS && !self.faults.iter().any(is_told) {
+        if !self.faults.iter().any(is_told) {
+            self.add(fault);
+        }
+    }
+
+    fn add(&mut self, fault: Fault) {
+        if self.faults.len() < MOST_FAULTS {
             self.faults.push(fault);
         }
     }
@@ -174,13 +180,13 @@ impl Checker {
         if kind == FaultKind::Missing && !rule.missing_text.is_empty() {
             rule.missing_text.clone_into(&mut text);
         }
-        self.push(Fault { field: self.path.clone().then(rule.field), kind, description, text });
+        self.add(Fault { field: self.path.clone().then(rule.field), kind, description, text });
     }
 
     fn fault_at_row(&mut self, rule: &Rule, row: usize, kind: FaultKind) {
         let name = rule.field.at(row);
         let (description, text) = words(kind, &name.to_string(), rule.title, Some(rule));
-        self.push(Fault { field: self.path.clone().then(name), kind, description, text });
+        self.add(Fault { field: self.path.clone().then(name), kind, description, text });
     }
 
     /// Reports the fault that the gateway found at this field. The message has no value of

@@ -119,14 +119,15 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
     let (stage, accounts) = (run.stage, run.extent.run_accounts);
     let folder = stage.setting("data_directory").await?;
     let few = ReadMonth::of(stage, "bench_growth_few", (accounts / 10).min(FEW)).await?;
-    let (first, pool) = few.bill(stage, "bench_growth_first").await?;
+    // Not counted: it meets a server that has done nothing yet.
+    let (_, pool) = few.bill(stage, "bench_growth_first").await?;
     note(&pool, &folder).await?;
     pool.close().await;
     let old = few.another(stage, "bench_growth_old").await?;
     live_through(stage, &folder, old.database).await?;
     let many = ReadMonth::of(stage, "bench_growth_many", accounts).await?;
 
-    let (mut of_few, mut of_old, mut of_many) = (vec![first], vec![], vec![]);
+    let (mut of_few, mut of_old, mut of_many) = (vec![], vec![], vec![]);
     for _ in 0..run.extent.rounds.min(3) {
         for (month, database, runs) in [
             (&few, "bench_growth_run_few", &mut of_few),
@@ -138,8 +139,6 @@ pub(super) async fn measure(run: Run<'_>) -> anyhow::Result<()> {
             pool.close().await;
         }
     }
-    // The first run met a server that had done nothing yet.
-    of_few.remove(0);
 
     let cpu = |runs: &[Ran]| figure(runs.iter().map(|ran| ran.cpu[0] + ran.cpu[1]));
     let wall = |runs: &[Ran]| figure(runs.iter().map(|ran| 1e6 / ran.rate));

@@ -184,8 +184,8 @@ impl Point {
 /// A bill as it is issued.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IssuedBill<'p> {
-    /// What each of its lines says: who bills whom for what, under which package. The rest is written by
-    /// [`IssuedLine::write`].
+    /// The fields that all its lines share, those of the account and its package. [`IssuedLine::write`] writes the
+    /// others.
     pub common: ReceivableLine,
     /// Its lines, numbered from 1 by their places.
     pub lines: Vec<IssuedLine<'p>>,
