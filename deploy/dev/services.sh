@@ -101,11 +101,11 @@ LIST
     [ -z "$busy" ] || die 1 "cannot start:$busy"
 }
 
-profile_folder() { case ${COMMUNAL_PROFILE:-release} in dev) echo debug ;; *) echo release ;; esac; }
+profile_folder() { case ${COMMUNAL_PROFILE:-dev} in dev) echo debug ;; *) echo release ;; esac; }
 
 build() {
-    local profile=${COMMUNAL_PROFILE:-release}
-    case $profile in release | dev) ;; *) die 64 "COMMUNAL_PROFILE=$profile: it is release or dev" ;; esac
+    local profile=${COMMUNAL_PROFILE:-dev}
+    case $profile in release | dev) ;; *) die 64 "COMMUNAL_PROFILE=$profile: it is dev or release" ;; esac
     say "Building ($profile; the first time takes some minutes) …"
     interruptible in_root cargo build --profile "$profile" --locked \
         -p communal-standalone -p communal-billing -p communal-community || die 1 "the build failed"
