@@ -127,6 +127,8 @@ pub struct Checker {
     path: FieldPath,
     /// The faults that the gateway found, by path; each is removed when the walk reaches it.
     transcoding: HashMap<String, FaultKind>,
+    /// The number of faults that the gateway found and did not name.
+    left_out: usize,
     faults: Vec<Fault>,
 }
 
@@ -138,8 +140,19 @@ impl Checker {
     /// A checker with the faults that the gateway found while transcoding.
     #[must_use]
     pub fn with_transcoding_faults(faults: TranscodingFaults) -> Self {
-        let transcoding = faults.faults.into_iter().take(MOST_FAULTS).map(|f| (f.field.clone(), f.kind())).collect();
-        Self { transcoding, ..Self::default() }
+        let left_out = usize::try_from(faults.left_out).unwrap_or(usize::MAX);
+        let transcoding: HashMap<_, _> =
+            faults.faults.into_iter().take(MOST_FAULTS).map(|f| (f.field.clone(), f.kind())).collect();
+        let left_out = if transcoding.is_empty() { 0 } else { left_out };
+        Self { transcoding, left_out, ..Self::default() }
+    }
+
+    /// Returns the number of faults that the gateway found beside those gathered. If there are any, a value that is not in
+    /// the message may be one of them: nothing is said to be missing, and no rule of the domain is judged, so that there may
+    /// be more.
+    #[must_use]
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// The faults in documented order; those at no known field come last.
@@ -157,6 +170,9 @@ impl Checker {
     /// Adds a fault of a rule of the domain. A field whose value cannot be read, or is missing, has no rule of the domain to
     /// break besides: it is told once.
     pub fn push(&mut self, fault: Fault) {
+        if self.left_out > 0 {
+            return;
+        }
         let is_told = |told: &Fault| told.kind != FaultKind::Rule && told.field == fault.field;
         if !self.faults.iter().any(is_told) {
             self.add(fault);
@@ -175,7 +191,18 @@ impl Checker {
         self.faults.is_empty() && self.transcoding.is_empty()
     }
 
+    /// Returns true if a value that is missing here may be one that the gateway left out without a name.
+    fn is_unsure(&self, kind: FaultKind) -> bool {
+        self.left_out > 0 && kind == FaultKind::Missing
+    }
+
     fn fault(&mut self, rule: &Rule, kind: FaultKind) {
+        if !self.is_unsure(kind) {
+            self.tell(rule, kind);
+        }
+    }
+
+    fn tell(&mut self, rule: &Rule, kind: FaultKind) {
         let (description, mut text) = words(kind, rule.field.documented, rule.title, Some(rule));
         if kind == FaultKind::Missing && !rule.missing_text.is_empty() {
             rule.missing_text.clone_into(&mut text);
@@ -198,11 +225,12 @@ impl Checker {
         match self.transcoding.remove(&self.path.clone().then(rule.field).to_string()) {
             // The gateway says that the number does not fit, and not on which side of a bound it is.
             Some(FaultKind::Range) if rule.minimum.is_none() || rule.maximum.is_none() => {
-                self.fault(&Rule { minimum: None, maximum: None, ..*rule }, FaultKind::Range);
+                self.tell(&Rule { minimum: None, maximum: None, ..*rule }, FaultKind::Range);
                 true
             }
             Some(kind) => {
-                self.fault(rule, kind);
+                // Also one that is said to be missing: a named fault refuses the call.
+                self.tell(rule, kind);
                 true
             }
             None => false,
@@ -246,7 +274,7 @@ impl Checker {
         if self.count(rule, values.len()) {
             for (index, value) in values.iter().enumerate() {
                 let fault = if value.is_empty() { Some(FaultKind::Missing) } else { text_fault(rule, value) };
-                if let Some(kind) = fault {
+                if let Some(kind) = fault.filter(|kind| !self.is_unsure(*kind)) {
                     self.fault_at_row(rule, index, kind);
                 }
             }
@@ -732,6 +760,7 @@ mod tests {
                 field: "CAT_ITEM_PRICE".into(),
                 kind: FaultKind::Type.into(),
             }],
+            left_out: 0,
         };
         let mut checker = Checker::with_transcoding_faults(met);
         checker.decimal(&PRICE, "");
@@ -741,9 +770,31 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_to_be_missing_if_the_gateway_did_not_name_all_that_it_left_out() {
+        let met = crate::contract::v1::TranscodingFault { field: "N".into(), kind: FaultKind::Type.into() };
+        let mut checker =
+            Checker::with_transcoding_faults(TranscodingFaults { faults: vec![met.clone()], left_out: 3 });
+        checker.decimal(&PRICE, "");
+        checker.decimal(&PRICE, "-1");
+        checker.push(Fault::rule("M", "is required of a meter", "必传"));
+        assert_eq!(checker.left_out(), 3);
+        let told: Vec<_> = checker.into_faults().into_iter().map(|f| (f.field.to_string(), f.kind)).collect();
+        assert_eq!(told, [("CAT_ITEM_PRICE".to_owned(), FaultKind::Range), ("N".to_owned(), FaultKind::Type)]);
+        // A caller cannot talk a fault away.
+        let mut missing = met;
+        missing.field = "CAT_ITEM_PRICE".into();
+        missing.kind = FaultKind::Missing.into();
+        let mut checker = Checker::with_transcoding_faults(TranscodingFaults { faults: vec![missing], left_out: 3 });
+        checker.decimal(&PRICE, "");
+        assert_eq!(checker.into_faults().len(), 1);
+        let none = Checker::with_transcoding_faults(TranscodingFaults { faults: Vec::new(), left_out: 3 });
+        assert!(none.is_clean() && none.left_out() == 0);
+    }
+
+    #[test]
     fn a_number_that_does_not_fit_is_not_said_to_be_too_small() {
         let met = crate::contract::v1::TranscodingFault { field: "N".into(), kind: FaultKind::Range.into() };
-        let mut checker = Checker::with_transcoding_faults(TranscodingFaults { faults: vec![met] });
+        let mut checker = Checker::with_transcoding_faults(TranscodingFaults { faults: vec![met], left_out: 0 });
         let field = FieldName { proto: "n", documented: "N", number: 1 };
         checker.integer(&Rule { field, title: "数量", minimum: Some("0"), ..Rule::ANY }, 0);
         assert_eq!(checker.into_faults()[0].text, "数量超出取值范围");

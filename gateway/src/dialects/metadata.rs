@@ -69,7 +69,7 @@ impl Forwarded {
     ///
     /// # Errors
     /// Returns `CredentialsTooLarge` if the credentials are too large to be real.
-    pub(crate) fn finish(mut self, faults: &Faults) -> Result<MetadataMap, NotDispatched> {
+    pub(crate) fn finish(mut self, faults: Faults) -> Result<MetadataMap, NotDispatched> {
         if self.bytes > MOST_BYTES {
             return Err(NotDispatched::CredentialsTooLarge);
         }

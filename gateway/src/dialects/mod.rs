@@ -32,8 +32,9 @@ pub(crate) struct Prepared {
 impl Prepared {
     fn new(input: Input<'_>, forwarded: Forwarded) -> Result<Self, NotDispatched> {
         let (message, faults, unknown) = input.finish();
-        let metadata = forwarded.finish(&faults)?;
-        Ok(Self { metadata, message: message.into(), faults: faults.count(), unknown })
+        let count = faults.count();
+        let metadata = forwarded.finish(faults)?;
+        Ok(Self { metadata, message: message.into(), faults: count, unknown })
     }
 }
 

@@ -40,9 +40,12 @@ impl Faults {
         &self.carried.faults
     }
 
-    /// Encodes the message for `x-transcoding-faults-bin`; returns `None` if there is nothing to report.
+    /// Encodes the message for `x-transcoding-faults-bin`, with the number of those left out; returns `None` if there is
+    /// nothing to report.
     #[must_use]
-    pub fn encode(&self) -> Option<Vec<u8>> {
+    pub fn encode(mut self) -> Option<Vec<u8>> {
+        let left_out = self.count - self.carried.faults.len();
+        self.carried.left_out = u32::try_from(left_out).unwrap_or(u32::MAX);
         (self.count > 0).then(|| self.carried.encode_to_vec())
     }
 }

@@ -93,6 +93,8 @@ impl UnknownKeys {
     const MOST: usize = 8;
     /// The longest key that is named whole, in characters.
     const LONGEST: usize = 64;
+    /// The most bytes of the header; proxies take 8 KB of all headers.
+    const MOST_BYTES: usize = 2 * 1024;
 
     /// Returns them as the value of a header: paths with commas between, and the number of the others.
     /// Characters that a header cannot have are percent-encoded.
@@ -101,10 +103,20 @@ impl UnknownKeys {
         if self.count == 0 {
             return None;
         }
-        let mut text = utf8_percent_encode(&self.first.join(", "), HIDDEN).to_string();
-        let more = self.count - self.first.len() as u64;
+        let mut text = String::new();
+        let mut more = self.count;
+        for path in &self.first {
+            let path = utf8_percent_encode(path, HIDDEN).to_string();
+            if text.len() + path.len() > Self::MOST_BYTES {
+                break;
+            }
+            text.push_str(if text.is_empty() { "" } else { ", " });
+            text.push_str(&path);
+            more -= 1;
+        }
         if more > 0 {
-            text.push_str(&format!(", and {more} more"));
+            text.push_str(if text.is_empty() { "" } else { ", and " });
+            text.push_str(&format!("{more} more"));
         }
         HeaderValue::try_from(text).ok()
     }

@@ -56,6 +56,8 @@ pub struct Refusal {
     grounds: Box<Grounds>,
     text: String,
     faults: Vec<Fault>,
+    /// The number of faults that were found and are not among `faults`.
+    left_out: usize,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -73,7 +75,8 @@ impl Refusal {
     }
 
     pub(crate) fn on(grounds: Grounds, text: impl Into<String>) -> Self {
-        Self { grounds: Box::new(grounds), text: text.into(), faults: Vec::new(), retry_after: None, cause: None }
+        let (grounds, text) = (Box::new(grounds), text.into());
+        Self { grounds, text, faults: Vec::new(), left_out: 0, retry_after: None, cause: None }
     }
 
     /// Creates a refusal for faults of fields. The first one, in documented order, gives the reason and
@@ -105,6 +108,13 @@ impl Refusal {
     #[must_use]
     pub fn faults(mut self, faults: Vec<Fault>) -> Self {
         self.faults.extend(faults);
+        self
+    }
+
+    /// Adds the number of faults that were found and cannot be named.
+    #[must_use]
+    pub fn left_out(mut self, count: usize) -> Self {
+        self.left_out = count;
         self
     }
 
@@ -150,6 +160,16 @@ impl Refusal {
     /// Returns the fields at fault.
     pub fn fields(&self) -> impl Iterator<Item = &FieldPath> {
         self.faults.iter().map(|fault| &fault.field)
+    }
+
+    /// The number of faults, named or not.
+    fn fault_count(&self) -> usize {
+        self.faults.len().saturating_add(self.left_out)
+    }
+
+    /// Returns true if there may be more faults than were found, so that their number is no total.
+    fn counting_stopped(&self) -> bool {
+        self.left_out > 0 || self.faults.len() >= MOST_FAULTS
     }
 
     fn log(&self) {
@@ -213,15 +233,17 @@ impl From<Refusal> for Status {
         let room = MOST_BYTES.saturating_sub(as_header(&message)) * 3 / 4;
         let mut room = room.saturating_sub(DETAILS_BESIDE_FAULTS + message.len() + words.len());
         details.set_localized_message("zh-CN", words);
-        for (index, fault) in refusal.faults.iter().enumerate() {
+        let mut listed = 0;
+        for fault in &refusal.faults {
             let field = fault.field.proto_path();
-            let Some(left) = room.checked_sub(field.len() + fault.description.len() + FRAME) else {
-                let left_out = [("faults", refusal.faults.len()), ("listed", index)];
-                counts.extend(left_out.map(|(name, count)| (name.to_owned(), count.to_string())));
-                break;
-            };
+            let Some(left) = room.checked_sub(field.len() + fault.description.len() + FRAME) else { break };
             room = left;
+            listed += 1;
             details.add_bad_request_violation(field, fault.description.clone());
+        }
+        if listed < refusal.fault_count() {
+            let told = [("faults", refusal.fault_count()), ("listed", listed)];
+            counts.extend(told.map(|(name, count)| (name.to_owned(), count.to_string())));
         }
         details.set_error_info(refusal.grounds.name, refusal.grounds.domain, counts);
         Status::with_error_details(refusal.grounds.code, message, details)
@@ -244,8 +266,8 @@ fn message(refusal: &Refusal) -> String {
     };
     let listed =
         list(&mut text, refusal.faults.iter(), "; ", |fault| (fault.field.proto_path(), &fault.description), fits);
-    let at_least = if counting_stopped(&refusal.faults) { "at least " } else { "" };
-    match refusal.faults.len() - listed {
+    let at_least = if refusal.counting_stopped() { "at least " } else { "" };
+    match refusal.fault_count() - listed {
         0 => {}
         more if listed == 0 => text.push_str(&format!("{at_least}{more} fields are wrong")),
         more => text.push_str(&format!("; and {at_least}{more} more")),
@@ -288,19 +310,15 @@ fn words(refusal: &Refusal) -> String {
     }
     let mut text = String::new();
     let fits = |listed: usize, text: &str, next: &str| {
-        listed == 0 || text.len() + next.len() <= MOST_WORDS - "；等至少500处错误".len()
+        listed == 0 || text.len() + next.len() <= MOST_WORDS - "；等至少4294967295处错误".len()
     };
     let listed = list(&mut text, named.iter().copied(), "；", |fault| (fault.field.to_string(), &fault.text), fits);
-    if named.len() > listed {
-        let all = if counting_stopped(&refusal.faults) { "至少" } else { "共" };
-        text.push_str(&format!("；等{all}{}处错误", named.len()));
+    let count = named.len().saturating_add(refusal.left_out);
+    if count > listed {
+        let all = if refusal.counting_stopped() { "至少" } else { "共" };
+        text.push_str(&format!("；等{all}{count}处错误"));
     }
     text
-}
-
-/// Returns true if there may be more faults than those gathered, so that their number is no total.
-fn counting_stopped(faults: &[Fault]) -> bool {
-    faults.len() >= MOST_FAULTS
 }
 
 fn names_its_block(field: &FieldPath) -> bool {
@@ -385,6 +403,20 @@ mod tests {
         };
         assert_eq!(told(MOST_FAULTS - 1), ("and 496 more".into(), "等共499处错误".into()));
         assert_eq!(told(MOST_FAULTS), ("and at least 497 more".into(), "等至少500处错误".into()));
+    }
+
+    #[test]
+    fn faults_that_the_gateway_did_not_name_are_counted() {
+        let of = |field, kind, text| fault(field, kind, text);
+        let faults = vec![of("COM_CLASS[0].CAT_ITEM_NAME", FaultKind::Type, "名称类型不正确")];
+        let status: Status = Refusal::for_faults(faults).left_out(4_800).into();
+        let details = status.get_error_details();
+        assert!(status.message().ends_with("is wrong; and at least 4800 more"), "{}", status.message());
+        let words = details.localized_message().map(|m| m.message.clone()).unwrap_or_default();
+        assert!(words.ends_with("；等至少4801处错误"), "{words}");
+        let told = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
+        let told = ["faults", "listed"].map(|name| told.get(name).map(String::as_str));
+        assert_eq!(told, [Some("4801"), Some("1")]);
     }
 
     #[test]

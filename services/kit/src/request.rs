@@ -61,9 +61,10 @@ impl<M> Begun<M> {
     /// Returns the errors of [`Begun::accept`].
     pub fn accept_with<T>(mut self, read: impl FnOnce(&M, &mut Checker) -> Option<T>) -> Result<(Call, M, T), Refusal> {
         let value = read(&self.message, &mut self.checker);
+        let left_out = self.checker.left_out();
         let faults = self.checker.into_faults();
         if !faults.is_empty() {
-            return Err(Refusal::for_faults(faults));
+            return Err(Refusal::for_faults(faults).left_out(left_out));
         }
         let call = self.call.ok_or_else(|| Refusal::new(Common::TenantRefused, self.caller.wording.tenant))?;
         self.caller.check_role(&call)?;
@@ -137,8 +138,9 @@ pub fn begin_without_tenant<M: Checked>(request: Request<M>) -> Result<(Arc<Call
     let (metadata, extensions, message) = request.into_parts();
     let caller = caller(&extensions)?;
     let Begun { caller, checker, message, .. } = check(caller, None, &metadata, message);
+    let left_out = checker.left_out();
     let faults = checker.into_faults();
-    if faults.is_empty() { Ok((caller, message)) } else { Err(Refusal::for_faults(faults)) }
+    if faults.is_empty() { Ok((caller, message)) } else { Err(Refusal::for_faults(faults).left_out(left_out)) }
 }
 
 fn check<M: Checked>(caller: Arc<Caller>, call: Option<Call>, metadata: &MetadataMap, mut message: M) -> Begun<M> {

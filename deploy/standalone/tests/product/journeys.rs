@@ -11,6 +11,7 @@ use communal_proto::billing::v1::{ReceivableLine, RegisterStoresRequest, Store};
 use communal_proto::community::v1 as pb;
 use communal_proto::community::v1::community_service_client::CommunityServiceClient;
 use communal_proto::community::v1::payer_object_service_client::PayerObjectServiceClient;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::harness::{Product, sys_head};
@@ -441,5 +442,23 @@ async fn a_room_is_charged_owes_and_is_billed_as_the_page_does_it() {
     let finish = json!({"ruleId": rule_id, "communityId": HOME, "state": "2009001", "oldCurYearMonth": "2024-01-15"});
     hc(&product, "POST", "payFeeRule.updatePayFeeRule", finish, "r4").await;
     hc(&product, "POST", "payFeeRule.deletePayFeeRule", json!({"ruleId": rule_id, "communityId": HOME}), "r5").await;
+    product.stop().await;
+}
+
+/// The gateway names the first faults that it finds and counts the others; the service tells them as it tells its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_wrong_values_than_a_header_names_are_counted_and_none_is_said_to_be_missing() {
+    let product = Product::start().await;
+    let row = json!({"CHARGE_PACK_DID": "P1", "ACCOUNT_ITEM_INFO": {}, "NETWORK_TYPE": "9", "CAT_ITEM_PRICE": "1"});
+    let body = json!({"SYS_HEAD": sys_head(RETAIL), "COM_SALES_PRICE": vec![row; 400]});
+    let url = format!("http://{}/Service/v1/UpdateSalePackagePrice/", product.gateway);
+    let reply = product.http.post(url).json(&body).send().await.unwrap();
+    assert_eq!((reply.status(), &reply.headers()["x-reason"]), (StatusCode::OK, &"FIELD_MALFORMED".parse().unwrap()));
+    let reply: Value = reply.json().await.unwrap();
+    let message = reply["MESSAGE"].as_str().unwrap();
+    assert_eq!(reply["CODE"], 2002, "{message}");
+    assert!(message.contains("COM_SALES_PRICE[0].NETWORK_TYPE 服务类型不在规定的代码范围内"), "{message}");
+    assert!(message.ends_with("；等至少1200处错误") && message.len() <= 1_000, "{message}");
+    assert!(!message.contains("不能为空"), "{message}");
     product.stop().await;
 }

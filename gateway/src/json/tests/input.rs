@@ -1,7 +1,8 @@
 //! Requests: values that are carried over, faults that are named, and bodies that are refused.
 
-use communal_proto::contract::v1::FaultKind;
+use communal_proto::contract::v1::{FaultKind, TranscodingFaults};
 use proptest::prelude::*;
+use prost::Message as _;
 use prost_reflect::DynamicMessage;
 
 use super::output::{random, stream};
@@ -83,6 +84,9 @@ fn unknown_keys_are_told_in_a_header_and_a_hostile_request_cannot_make_it_long()
     let many: Vec<_> = (0..500).map(|n| format!("\"{n:0>2000}\": 1")).collect();
     let told = header(&format!("{{{}}}", many.join(","))).unwrap();
     assert!(told.len() < 1_000 && told.ends_with(", and 492 more"), "{told}");
+    let wide: Vec<_> = (0..8).map(|n| format!("\"{}{n}\": 1", "电".repeat(63))).collect();
+    let told = header(&format!("{{{}}}", wide.join(","))).unwrap();
+    assert!(told.len() < 2_200 && told.ends_with(", and 5 more"), "{} {told}", told.len());
 }
 
 #[test]
@@ -267,7 +271,9 @@ fn faults_are_sent_up_to_a_limit_and_all_are_counted() {
     let (_, faults, _) = input.finish();
     assert_eq!(faults.count(), 5_000);
     assert_eq!(faults.carried().len(), 200);
-    assert!(faults.encode().unwrap().len() < 7 * 1024);
+    let sent = faults.encode().unwrap();
+    assert!(sent.len() < 7 * 1024);
+    assert_eq!(TranscodingFaults::decode(sent.as_slice()).unwrap().left_out, 4_800);
     assert!(Faults::default().encode().is_none());
 }
 
