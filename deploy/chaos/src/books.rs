@@ -24,7 +24,7 @@ use communal_proto::community::v1::{
 use serde_json::{Value, json};
 
 use crate::accounts::{book_of, lines_of};
-use crate::clients::{Clients, Item, item_id, item_update_json, new_package_json, sys_head};
+use crate::clients::{ACCOUNT_ITEM, Clients, Item, item_id, item_update_json, new_package_json, sys_head};
 use crate::deployment::{Databases, Kind, Slot};
 use crate::wire::Call;
 
@@ -106,13 +106,14 @@ async fn package(clients: &Clients, gateway: &Slot, databases: &Databases) -> an
         .await?;
     let price = |tier: i32, price: f64, lower: i64, upper: i64| {
         json!({
-            "CHARGE_PACK_DID": id, "ACCOUNT_ITEM_INFO": "1122.01", "NETWORK_TYPE": "2", "AGREE_PRICE_YESNO": "1",
+            "CHARGE_PACK_DID": id, "ACCOUNT_ITEM_INFO": ACCOUNT_ITEM, "NETWORK_TYPE": "2", "AGREE_PRICE_YESNO": "1",
             "CAT_ITEM_PRICE": price, "PRICE_UNIT_NAME": "元/千瓦时", "TIME_FEES_TYPE": "1", "LADDER_TYPE": "2",
             "LADDER_LEVEL_TYPE": tier.to_string(), "LADDER_LOWER_LIMIT": lower, "LADDER_UPPER_LIMIT": upper,
         })
     };
     let rows = json!([price(1, 0.4883, 0, 2880), price(2, 0.5383, 2880, 4800), price(3, 0.7883, 4800, 0)]);
     epeis(clients, gateway, "AddSalePackagePrice", json!({"COM_SALES_PRICE": rows})).await?;
+    clients.account_item().await?;
     epeis(clients, gateway, "ApplyPutOnSalesPackage", json!({"COM_SALES_PACK": [{"CHARGE_PACK_DID": id}]})).await?;
     let today = dates::to_number(Clock::system(DEFAULT_ZONE).today());
     let start = json!({"CHARGE_PACK_DID": id, "STARTUP_DATE": today});

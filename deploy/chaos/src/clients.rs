@@ -14,9 +14,10 @@ use anyhow::Context;
 use chrono::Utc;
 use communal_fixtures::credentials::billing::{self, NETWORK, RETAIL, STORE};
 use communal_fixtures::credentials::community::{self, APP, HOME};
-use communal_fixtures::{fee_items, receivables};
+use communal_fixtures::{fee_items, packages, receivables};
 use communal_kit::delivery::undelivered;
 use communal_proto::Coded;
+use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
 use communal_proto::billing::v1::{
@@ -31,6 +32,9 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 use crate::deployment::{Databases, Kind, Slot, readiness};
+
+/// The account item of the packages, which [`Clients::account_item`] registers.
+pub(crate) const ACCOUNT_ITEM: &str = "1122.01";
 
 /// The answer that a client of either kind got.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +151,15 @@ impl Clients {
             vec![Store { store_id: STORE.into(), name: "营业厅".into(), region_code: "110101000000".into() }];
         let request = self.of_billing(RegisterStoresRequest { stores }, company)?;
         SupplierServiceClient::new(self.channel(Kind::Billing)?).register_stores(request).await?;
+        Ok(())
+    }
+
+    /// Registers the account item of the packages with the network company.
+    pub(crate) async fn account_item(&self) -> anyhow::Result<()> {
+        let (categories, items) = packages::electricity_item(ACCOUNT_ITEM);
+        let mut client = CatalogueServiceClient::new(self.channel(Kind::Billing)?);
+        client.register_category_items(self.of_billing(categories, NETWORK)?).await?;
+        client.register_account_items(self.of_billing(items, NETWORK)?).await?;
         Ok(())
     }
 
@@ -332,7 +345,7 @@ pub(crate) fn sys_head(company: &str) -> Value {
 pub(crate) fn new_package_json(name: &str) -> Value {
     json!({
         "NETWORK_CO_DID": NETWORK, "RET_STORES_AID": STORE, "CHARGE_PACK_NAME": name, "PACK_REMARK": "演练",
-        "ACCOUNT_ITEM_INFO": "1122.01", "NETWORK_TYPE": "2", "COMP_DEVIATION_YESNO": "1",
+        "ACCOUNT_ITEM_INFO": ACCOUNT_ITEM, "NETWORK_TYPE": "2", "COMP_DEVIATION_YESNO": "1",
         "AGREE_PRICE_YESNO": "1", "TIME_FEES_TYPE": "1", "LADDER_TYPE": "2", "LADDER_NUM_TYPE": "3",
         "ALLOW_CANCELL_YESNO": "2", "RETAIL_VOLTAGE_GRADE_TYPE": "1", "TRANS_VOLTAGE_TYPE": "9",
     })

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use communal_fixtures::credentials::billing::{self, NETWORK, OTHER_RETAIL, RETAIL, STORE};
 use communal_fixtures::credentials::community::{self, HOME, OPERATOR_NAME};
-use communal_fixtures::{fee_items, receivables};
+use communal_fixtures::{fee_items, packages, receivables};
+use communal_proto::billing::v1::catalogue_service_client::CatalogueServiceClient;
 use communal_proto::billing::v1::receivable_service_client::ReceivableServiceClient;
 use communal_proto::billing::v1::supplier_service_client::SupplierServiceClient;
 use communal_proto::billing::v1::{ReceivableLine, RegisterStoresRequest, Store};
@@ -56,6 +57,10 @@ async fn a_package_from_draft_to_a_second_price() {
         .register_stores(billing::request(RETAIL, RegisterStoresRequest { stores: vec![store] }))
         .await
         .unwrap();
+    let (categories, items) = packages::electricity_item("1122.01");
+    let mut catalogue = CatalogueServiceClient::new(product.billing().await);
+    catalogue.register_category_items(billing::request(NETWORK, categories)).await.unwrap();
+    catalogue.register_account_items(billing::request(NETWORK, items)).await.unwrap();
     let package = json!({
         "NETWORK_CO_DID": NETWORK, "RET_STORES_AID": STORE, "CHARGE_PACK_NAME": "居民阶梯",
         "PACK_REMARK": "北京居民年阶梯", "ACCOUNT_ITEM_INFO": "1122.01", "NETWORK_TYPE": "2",

@@ -7,6 +7,7 @@
 //! | stores           | one, which sells it             | those of the network company that offer it |
 //! | prices           | rows of its own (`prices/`)     | the catalogue's (`catalogue_prices`)     |
 //! | prices are whole | when it is submitted            | on the day of submission or planned start, and on the first day of sale |
+//! | account item     | registered by the network company for the utility, when it is submitted and put on sale | the same |
 //! | basic fee        | the network company's catalogue, looked up by each bill | the catalogue's, whole with the other prices |
 //! | methods          | `PackageService`, one a call    | `GuaranteedPackageService`, many a call  |
 //!

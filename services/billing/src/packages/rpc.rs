@@ -38,6 +38,7 @@ use super::lifecycle::{SaleStart, Step, cancelled, judge, sellable};
 use super::prices;
 use super::store::{self, Filter, PackageRow};
 use crate::reasons::package_not_found;
+use crate::reference::catalogue;
 use crate::reference::catalogue_prices::{self, Part};
 use crate::suppliers;
 use crate::vocabulary::dates::day_number;
@@ -130,6 +131,7 @@ impl PackageRpc {
         let reply = write(&self.pool, call, message, async |tx| {
             let packages = lock(tx, call, kind, Step::Submit, named).await?;
             let on_day = |package: &PackageRow| package.start_date.map_or(today, |start| start.max(today));
+            account_items_known(tx, named, &packages).await?;
             match kind.prices() {
                 PriceSource::OwnRows => own_prices_complete(tx, call, named, &packages).await?,
                 PriceSource::Catalogue => catalogue_complete(tx, call, named, &packages, on_day).await?,
@@ -153,6 +155,7 @@ impl PackageRpc {
         let today = self.clock.today();
         let reply = write(&self.pool, call, message, async |tx| {
             let packages = lock(tx, call, kind, Step::PutOnSale, &named).await?;
+            account_items_known(tx, &named, &packages).await?;
             if kind.prices() == PriceSource::Catalogue {
                 let on_day = |p: &PackageRow| first_days.get(p.package_id.as_str()).copied().flatten().unwrap_or(today);
                 catalogue_complete(tx, call, &named, &packages, on_day).await?;
@@ -333,6 +336,22 @@ async fn lock(
     let states: HashMap<_, _> = packages.iter().map(|p| (p.package_id.as_str(), p.state.0)).collect();
     judge(step, named, &states).into_result()?;
     Ok(packages)
+}
+
+/// Refuses packages whose account item the network company has not registered for their utility: no line of theirs could be
+/// booked. Account items are never deleted and keep their utility, so that what is on sale stays so.
+async fn account_items_known(tx: &mut PgConnection, named: &[Named], packages: &[PackageRow]) -> Result<(), Refusal> {
+    let named: Vec<_> = in_order(named, packages).collect();
+    let asked: Vec<_> = named.iter().map(|(_, package)| package.booked_by()).collect();
+    let known = catalogue::store::main_items(tx, &asked).await?;
+    let mut objections = Objections::default();
+    for ((field, package), _) in named.into_iter().zip(known).filter(|(_, main_item)| main_item.is_none()) {
+        let PackageRow { package_id: id, account_item: item, network_company_id: network, .. } = package;
+        let english = format!("{id} has account item {item}, which {network} has not registered for this utility");
+        let chinese = format!("套餐{id}的会计科目{item}未在管网公司{network}的本类管网目录中登记");
+        objections.push(Reason::AccountItemNotFound, Fault::rule(field.clone(), english, chinese));
+    }
+    objections.into_result()
 }
 
 /// Refuses packages whose own price rows are no complete matrix.

@@ -64,6 +64,12 @@ impl PackageRow {
         Lifetime { start: self.start_date, stop: self.stop_date }
     }
 
+    /// What names the account item that books its lines: network company, code and utility.
+    #[must_use]
+    pub fn booked_by(&self) -> (&str, &str, Utility) {
+        (&self.network_company_id, &self.account_item, self.utility.0)
+    }
+
     /// The codes by which the catalogue prices it.
     #[must_use]
     pub fn tariff(&self) -> Tariff {

@@ -2,6 +2,7 @@
 //! calculation, and what waits for its charge-off.
 
 use communal_billing::calculation::stored::Calculation;
+use communal_kit::write::announce;
 use communal_proto::billing::v1::*;
 use futures::future::join_all;
 use prost::Message as _;
@@ -506,6 +507,12 @@ async fn what_the_catalogue_does_not_have_is_no_guess() {
     world.open_spring(RETAIL).await;
     let (account, meter) = world.bring_account(1, &electricity(&network)).await;
     read_point(&world, RETAIL, &account, &meter, &[(ReadingsType::Total, "150")]).await;
+    // No call takes an account item away from a package on sale. A package of before that was so may lack one.
+    let owner = sqlx::PgPool::connect(&world.database.owner_url).await.unwrap();
+    let mut transaction = owner.begin().await.unwrap();
+    announce(&mut transaction, &world.network_call()).await.unwrap();
+    sqlx::query("DELETE FROM account_item").execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
     let refusal: Result<(), Status> = world.calculate_normal(caller(RETAIL), &[&account]).await;
     assert_eq!(refused(refusal), (POINT.into(), "NOT_PRICED".into()));
     world.register_items(NETWORK).await;

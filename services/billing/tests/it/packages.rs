@@ -295,6 +295,36 @@ async fn a_package_is_submitted_only_with_complete_prices() {
     assert_eq!(world.package(&whole).await.state(), PackStateType::Draft, "all or none");
 }
 
+/// Without its account item, no line of a package could be booked: it is refused before anybody is billed by it.
+#[tokio::test]
+async fn a_package_is_submitted_only_if_the_network_company_registered_its_account_item() {
+    let world = World::start().await;
+    // Electricity by an account item that is nobody's yet, and by one of water.
+    let mut drafts = vec![world.draft(laddered("登记")).await];
+    for item in ["909001", "201001"] {
+        let draft = NewSalePackage { account_item: item.into(), ..laddered(item) };
+        let id = world.draft(draft).await;
+        let of_item = |row| SalePackagePriceRow { account_item: item.into(), ..row };
+        world.add_prices(ladder_rows(&id).into_iter().map(of_item).collect()).await;
+        drafts.push(id);
+    }
+    world.add_prices(ladder_rows(&drafts[0])).await;
+    let submit = || async {
+        let packages = drafts.iter().map(|id| named(id)).collect();
+        let request = ApplyPutOnSalesPackageRequest { packages };
+        world.packages(caller(RETAIL)).apply_put_on_sales_package(request).await.map(drop)
+    };
+    let status = submit().await.unwrap_err();
+    assert_eq!(fields(&status), ["COM_SALES_PACK[1].CHARGE_PACK_DID", "COM_SALES_PACK[2].CHARGE_PACK_DID"]);
+    assert!(words(&status).contains("909001") && words(&status).contains("201001"), "{}", words(&status));
+    assert_eq!(reason::<()>(Err(status)), "ACCOUNT_ITEM_NOT_FOUND");
+    for id in &drafts {
+        assert_eq!(world.package(id).await.state(), PackStateType::Draft);
+    }
+    world.register_item(NETWORK, "909001", NetworkType::Electricity, 9001).await;
+    world.submit(&drafts[1]).await;
+}
+
 #[tokio::test]
 async fn prices_of_another_item_and_uneven_limits_are_refused_when_submitted() {
     let world = World::start().await;
@@ -343,6 +373,7 @@ async fn prices_of_another_item_and_uneven_limits_are_refused_when_submitted() {
 #[tokio::test]
 async fn a_two_part_heat_package_is_submitted_with_both_its_prices() {
     let world = World::start().await;
+    world.register_item(NETWORK, "401001", NetworkType::Heat, 4001).await;
     let package = NewSalePackage {
         account_item: "401001".into(),
         utility: NetworkType::Heat.into(),

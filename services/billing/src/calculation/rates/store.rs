@@ -63,13 +63,10 @@ async fn read(
     vacancy: &VacancyRatios,
     found: &mut RatesByKey,
 ) -> Result<(), sqlx::Error> {
-    let network = |(_, package): &(&PriceKey, &PackageRow)| package.network_company_id.as_str().to_owned();
-    let networks: Vec<_> = asked.iter().map(network).collect();
-    let items: Vec<_> = asked.iter().map(|(_, package)| package.account_item.as_str()).collect();
     let days: Vec<_> = asked.iter().map(|(key, _)| key.day).collect();
-    let of_item: Vec<_> = networks.iter().map(String::as_str).zip(items.iter().copied()).collect();
+    let of_item: Vec<_> = asked.iter().map(|(_, package)| package.booked_by()).collect();
     let of_item_on_day: Vec<_> =
-        of_item.iter().zip(&days).map(|((company, item), day)| (*company, *item, *day)).collect();
+        of_item.iter().zip(&days).map(|((company, item, _), day)| (*company, *item, *day)).collect();
     let stores: Vec<_> = asked.iter().map(store_of).collect();
     let of_store: Vec<_> =
         stores.iter().zip(asked).map(|((company, store), (key, _))| (*company, *store, key.utility)).collect();

@@ -64,20 +64,23 @@ pub async fn register_account_item(
     Ok(done.execute(tx).named("account_item_register").await?.rows_affected() == 1)
 }
 
-/// Returns the main category items of account items, each given with its company, where there is one.
+/// Returns the main category items of account items, each given with its company and utility, where there is one.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn main_items(
     executor: impl PgExecutor<'_>,
-    asked: &[(&str, &str)],
+    asked: &[(&str, &str, Utility)],
 ) -> Result<Vec<Option<i64>>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT own.place AS "place!", i.main_category_item
-           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS own (company_id, account_item, place)
-           JOIN account_item i ON i.company_id = own.company_id AND i.account_item = own.account_item"#,
-        asked.iter().map(|(company, _)| *company).collect::<Vec<_>>() as _,
-        asked.iter().map(|(_, item)| *item).collect::<Vec<_>>() as _,
+           FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+               AS own (company_id, account_item, utility, place)
+           JOIN account_item i ON i.company_id = own.company_id AND i.account_item = own.account_item
+               AND i.utility = own.utility"#,
+        asked.iter().map(|(company, ..)| *company).collect::<Vec<_>>() as _,
+        asked.iter().map(|(_, item, _)| *item).collect::<Vec<_>>() as _,
+        asked.iter().map(|(.., utility)| utility.stored()).collect::<Vec<_>>() as _,
     )
     .fetch_all(executor)
     .named("account_item_main")

@@ -33,6 +33,26 @@ impl World {
         catalogue.register_account_items(RegisterAccountItemsRequest { items }).await.unwrap();
     }
 
+    /// Registers an account item with a main category item of its own.
+    pub async fn register_item(&self, tenant: &'static str, code: &str, utility: NetworkType, number: i64) {
+        let category = CategoryItem {
+            category_item: number,
+            name: format!("分类{number}"),
+            utility: utility.into(),
+            surcharge: YesNo::No.into(),
+            kind: String::new(),
+        };
+        let item = AccountItem {
+            account_item: code.into(),
+            name: format!("科目{code}"),
+            utility: utility.into(),
+            main_category_item: number,
+        };
+        let mut catalogue = self.catalogue(caller(tenant));
+        catalogue.register_category_items(RegisterCategoryItemsRequest { items: vec![category] }).await.unwrap();
+        catalogue.register_account_items(RegisterAccountItemsRequest { items: vec![item] }).await.unwrap();
+    }
+
     /// Adds main prices of the network company.
     pub async fn add_main_prices(&self, tenant: &'static str, prices: Vec<MainPrice>) {
         self.catalogue_prices(caller(tenant)).add_main_price(AddMainPriceRequest { prices }).await.unwrap();

@@ -3,11 +3,12 @@
 pub use communal_fixtures::packages::{ladder_rows, laddered, row};
 use communal_proto::billing::v1::*;
 
-use super::{RETAIL, World, caller};
+use super::{NETWORK, RETAIL, World, caller};
 
 impl World {
-    /// Drafts a package and returns its identifier.
+    /// Drafts a package whose account item is registered, and returns its identifier.
     pub async fn draft(&self, package: NewSalePackage) -> String {
+        self.register_items(NETWORK).await;
         let name = package.name.clone();
         let request = AddSalePackageRequest { package: Some(package) };
         let added = self.packages(caller(RETAIL)).add_sale_package(request).await.unwrap().into_inner().package_id;
