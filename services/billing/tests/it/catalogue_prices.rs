@@ -206,6 +206,10 @@ async fn a_surcharge_is_added_changed_corrected_and_closed() {
     one(surcharge(Delete, "", 0, later)).await.unwrap();
     assert_eq!(surcharges(&world).await[1], ("0.200000".into(), today, later));
     assert_eq!(refused(one(surcharge(Change, "", 0, today)).await), at("FIELD_MALFORMED", "OUTAGE_DATE"));
+    for never in [20_240_101, 20_231_231] {
+        let closed = one(surcharge(Delete, "", 0, never)).await;
+        assert_eq!(refused(closed), at("FIELD_MALFORMED", "OUTAGE_DATE"), "it would have no day");
+    }
     one(surcharge(Delete, "", 0, 0)).await.expect("and earlier still: today, on which it never was in force");
     assert_eq!(surcharges(&world).await, [("0.200000".into(), 20_240_101, today)]);
     let reply = world.catalogue_prices(caller(NETWORK)).query_attach_price(QueryAttachPriceRequest::default()).await;

@@ -142,13 +142,10 @@ async fn a_price_is_closed_and_followed_by_another() {
     // Closed today, by the day given, and before it begins.
     delete(&world, NETWORK, vec![end(20_240_101, "0.1956", 0)]).await.unwrap();
     delete(&world, NETWORK, vec![end(20_240_401, "0.2", 20_240_501), end(20_240_601, "0.21", 0)]).await.unwrap();
-    let expected = [
-        ("0.195600".to_owned(), 20_240_101, 20_240_315, false),
-        ("0.200000".to_owned(), 20_240_401, 20_240_501, true),
-        ("0.210000".to_owned(), 20_240_601, 20_240_601, true),
-    ];
+    let expected =
+        [("0.195600".to_owned(), 20_240_101, 20_240_315, false), ("0.200000".to_owned(), 20_240_401, 20_240_501, true)];
     assert_eq!(versions(&world, NETWORK).await, expected);
-    // The days of a version that never begins are free.
+    // A version that never begins is not shown, and its days are free.
     add(&world, NETWORK, vec![new(20_240_601)]).await.unwrap();
     let mut operations = world.history("delivery_price").await;
     operations.sort();
@@ -164,11 +161,8 @@ async fn a_price_is_adjusted_from_the_day_on_which_it_begins() {
     adjust(&world, NETWORK, vec![change(20_240_401, "0.21")]).await.unwrap();
     let mut found = versions(&world, NETWORK).await;
     found.sort();
-    let expected = [
-        ("0.195600".to_owned(), 20_240_101, 20_240_401, true),
-        ("0.200000".to_owned(), 20_240_401, 20_240_401, true),
-        ("0.210000".to_owned(), 20_240_401, 0, true),
-    ];
+    let expected =
+        [("0.195600".to_owned(), 20_240_101, 20_240_401, true), ("0.210000".to_owned(), 20_240_401, 0, true)];
     assert_eq!(found, expected);
     // Of two rows neither takes the place of the other.
     let twice = vec![change(20_240_401, "0.22"), change(20_240_401, "0.23")];
@@ -241,13 +235,20 @@ async fn each_refusal_has_its_reason_and_nothing_is_written() {
             DeliveryPriceChange { region_code: "310101000000".into(), ..change(20_240_401, "0.2") },
             refusal("ADMIN_CODE_INFO", "PRICE_NOT_FOUND"),
         ),
-        (DeliveryPriceChange { delivery_grade: "2".into(), ..change(20_240_401, "0.2") }, no_such.clone()),
+        (
+            DeliveryPriceChange { delivery_grade: "2".into(), ..change(20_240_401, "0.2") },
+            refusal("ACCOUNT_ITEM_INFO", "PRICE_NOT_FOUND"),
+        ),
     ] {
         assert_eq!(refused(adjust(&world, NETWORK, vec![given]).await), expected);
     }
     for (given, expected) in [
         (end(20_240_102, "0.1956", 0), no_such.clone()),
-        (end(20_240_101, "0.1957", 0), no_such),
+        (end(20_231_231, "0.1956", 0), no_such),
+        (end(20_240_101, "0.1957", 0), refusal("CAT_ITEM_PRICE", "PRICE_NOT_FOUND")),
+        // A version that began is not taken off the days that it had.
+        (end(20_240_101, "0.1956", 20_231_231), refusal("OUTAGE_DATE", "FIELD_MALFORMED")),
+        (end(20_240_101, "0.1956", 20_240_101), refusal("OUTAGE_DATE", "FIELD_MALFORMED")),
         (
             DeliveryPriceEnd { region_code: "310101000000".into(), ..end(20_240_101, "0.1956", 0) },
             refusal("ADMIN_CODE_INFO", "PRICE_NOT_FOUND"),
@@ -262,6 +263,22 @@ async fn each_refusal_has_its_reason_and_nothing_is_written() {
     assert_eq!(reason(adjust(&world, RETAIL, vec![change(20_240_401, "0.2")]).await), "NOT_A_NETWORK_COMPANY");
     assert_eq!(reason(delete(&world, RETAIL, vec![end(20_240_101, "0.1956", 0)]).await), "NOT_A_NETWORK_COMPANY");
     assert_eq!(versions(&world, NETWORK).await, [("0.195600".to_owned(), 20_240_101, 0, true)]);
+}
+
+/// One field is refused for several causes, and the text tells them apart.
+#[tokio::test]
+async fn the_refusal_of_a_start_date_says_why() {
+    let world = world().await;
+    add(&world, NETWORK, vec![NewDeliveryPrice { stop_date: 20_240_601, ..new(20_240_101) }]).await.unwrap();
+    let add_words = |price| async { words(&add(&world, NETWORK, vec![price]).await.unwrap_err()) };
+    let adjust_words = |price| async { words(&adjust(&world, NETWORK, vec![price]).await.unwrap_err()) };
+    assert!(add_words(new(20_240_501)).await.contains("20240101起、20240601停用的版本重叠"));
+    let other_split = add_words(split(20_240_501, TimeSharingType::Peak)).await;
+    assert!(other_split.contains("20240101起、20240601停用的分时、阶梯、丰枯设置不一致"), "{other_split}");
+    assert!(adjust_words(change(20_231_231, "0.2")).await.contains("早于该配送价的最早启用日期20240101"));
+    assert!(adjust_words(change(20_240_601, "0.2")).await.contains("该日没有生效的配送价"));
+    bill_all(&world).await;
+    assert!(adjust_words(change(20_240_301, "0.2")).await.contains("价格已用于账单"));
 }
 
 /// A price of a tier of a monthly ladder of three.

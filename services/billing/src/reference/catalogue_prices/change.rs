@@ -129,6 +129,12 @@ fn carry_out(versions: &mut Vec<Version>, asked: &AskedPrice, today: NaiveDate) 
         }
         PriceOperation::Close => {
             let day = asked.stop.unwrap_or(today);
+            // Without a stop date, a row that has not begun today never begins. A stop date that is given leaves it a day.
+            let first = of_key(versions, &asked.key).filter_map(|version| version.span.start).min();
+            if asked.stop.is_some() && first.is_some_and(|first| day <= first) {
+                let english = "is not after the start date of the first version";
+                return Err(asked.objection(Common::FieldMalformed, fields::STOP_DATE, english));
+            }
             let mut closed = false;
             for version in of_key(versions, &asked.key).filter(|version| !version.span.ended(day)) {
                 let version = asked.of_its_item(Some(version))?;

@@ -13,20 +13,19 @@ use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
 use communal_kit::write::write;
 use communal_proto::billing::v1::delivery_price_service_server::DeliveryPriceService;
-use communal_proto::billing::v1::fields::delivery_price::REGION_CODE;
-use communal_proto::billing::v1::fields::new_delivery_price::{ACCOUNT_ITEM, START_DATE};
+use communal_proto::billing::v1::fields::new_delivery_price::ACCOUNT_ITEM;
 use communal_proto::billing::v1::{
     AddDeliveryPriceRequest, AddDeliveryPriceResponse, AdjustDeliveryPriceRequest, AdjustDeliveryPriceResponse,
     DeleteDeliveryPriceRequest, DeleteDeliveryPriceResponse, QueryDeliveryPriceRequest, QueryDeliveryPriceResponse,
     Reason,
 };
-use communal_proto::{Fault, FieldName, Reason as _};
+use communal_proto::{Fault, Reason as _};
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
 use super::Version;
-use super::rules::{adjusted, broken_ladders, ended, opened, place, read};
-use super::store;
+use super::rules::{Cause, adjusted, broken_ladders, ended, opened, place, read};
+use super::store::{self, Standing};
 use crate::suppliers::store::region_of;
 use crate::vocabulary::tariff::Ladder;
 
@@ -69,25 +68,25 @@ impl DeliveryPriceService for DeliveryPriceRpc {
             let mut begun = HashSet::new();
             for (row, (given, wanted)) in message.prices.iter().zip(&prices).enumerate() {
                 let before = store::lock(tx, &call, &wanted.key, None, wanted.start).await?;
-                match before {
-                    _ if given.region_code != region => {
-                        object(&mut objections, Reason::PriceNotFound, row, REGION_CODE)
-                    }
-                    None => object(&mut objections, Reason::PriceNotFound, row, START_DATE),
+                let cause = match before {
+                    _ if given.region_code != region => Cause::OtherRegion,
+                    None => match store::first_day(tx, &call, &wanted.key).await? {
+                        None => Cause::NoSuchPrice,
+                        Some(first) if wanted.start < first => Cause::BeforeFirst(first),
+                        Some(_) => Cause::NotInForce,
+                    },
                     // A row takes the place of a version that was there, not of an earlier row's.
-                    Some(_) if !begun.insert((&wanted.key, wanted.start)) => {
-                        object(&mut objections, Reason::PriceExists, row, START_DATE);
-                    }
-                    Some(before) if before.billed && wanted.start < today => {
-                        object(&mut objections, Reason::PriceBilled, row, START_DATE);
-                    }
+                    Some(_) if !begun.insert((&wanted.key, wanted.start)) => Cause::TwiceInRequest,
+                    Some(before) if before.billed && wanted.start < today => Cause::Billed,
                     Some(before) => {
                         store::close(tx, &call, before.price_id, wanted.start).await?;
                         // The request has no field for it.
                         let agreement_price = Stored::given(before.agreement_price);
                         open(tx, &call, row, &Version { agreement_price, ..wanted.clone() }, &mut objections).await?;
+                        continue;
                     }
-                }
+                };
+                cause.object(row, &mut objections);
             }
             objections.into_result()?;
             ladders_fit(tx, &call, &prices).await?;
@@ -109,17 +108,21 @@ impl DeliveryPriceService for DeliveryPriceRpc {
             let mut objections = Objections::default();
             for (row, (given, ended)) in message.prices.iter().zip(&prices).enumerate() {
                 let day = ended.stop.unwrap_or(today);
-                let version = store::lock(tx, &call, &ended.key, Some(ended.start), day).await?;
-                match version.filter(|version| version.price == ended.price) {
-                    _ if given.region_code != region => {
-                        object(&mut objections, Reason::PriceNotFound, row, REGION_CODE)
+                let cause = match store::lock(tx, &call, &ended.key, Some(ended.start), day).await? {
+                    _ if given.region_code != region => Cause::OtherRegion,
+                    None => match store::first_day(tx, &call, &ended.key).await? {
+                        None => Cause::NoSuchPrice,
+                        Some(first) if ended.start < first => Cause::BeforeFirst(first),
+                        Some(_) => Cause::NoneBegins,
+                    },
+                    Some(version) if version.price != ended.price => Cause::OtherPrice,
+                    Some(version) if version.billed && day < today => Cause::Billed,
+                    Some(version) => {
+                        store::close(tx, &call, version.price_id, day).await?;
+                        continue;
                     }
-                    None => object(&mut objections, Reason::PriceNotFound, row, START_DATE),
-                    Some(version) if version.billed && day < today => {
-                        object(&mut objections, Reason::PriceBilled, row, START_DATE);
-                    }
-                    Some(version) => store::close(tx, &call, version.price_id, day).await?,
-                }
+                };
+                cause.object(row, &mut objections);
             }
             objections.into_result()?;
             Ok(DeleteDeliveryPriceResponse {})
@@ -155,7 +158,11 @@ async fn open(
     };
     let added = store::add(tx, call, new).await;
     if !added.map_err(on_constraint("delivery_price_account_item", unknown))? {
-        object(objections, Reason::PriceExists, row, START_DATE);
+        let cause = match store::standing_against(tx, call, new).await? {
+            Standing { same_split: true, days } => Cause::Overlaps(days),
+            Standing { same_split: false, days } => Cause::SplitOtherwise(days),
+        };
+        cause.object(row, objections);
     }
     Ok(())
 }
@@ -169,16 +176,4 @@ async fn ladders_fit(tx: &mut PgConnection, call: &Call, opened: &[Version]) -> 
     }
     let versions = store::in_tiers(tx, call, &account_items.into_iter().collect::<Vec<_>>()).await?;
     broken_ladders(&versions, opened).into_result()
-}
-
-fn object(objections: &mut Objections, reason: Reason, row: usize, field: FieldName) {
-    let (english, chinese) = match reason {
-        Reason::PriceExists => (
-            "is a day of another version of the price, or of a tariff that is split otherwise",
-            "启用期间已有该价格，或同一资费的分时、阶梯、丰枯设置不一致",
-        ),
-        Reason::PriceBilled => ("would change what a bill has used", reason.text()),
-        _ => ("is of no version of the price", "没有相应的配送价"),
-    };
-    objections.push(reason, Fault::rule(place(row, field), english, chinese));
 }

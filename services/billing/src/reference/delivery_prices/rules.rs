@@ -3,16 +3,19 @@
 
 use std::collections::HashSet;
 
+use chrono::NaiveDate;
 use communal_kit::objections::Objections;
 use communal_proto::billing::v1::fields::add_delivery_price_request::PRICES;
+use communal_proto::billing::v1::fields::delivery_price::REGION_CODE;
 use communal_proto::billing::v1::fields::new_delivery_price as fields;
 use communal_proto::billing::v1::{
     AbundanceType as Season, DeliveryPriceChange, DeliveryPriceEnd, LadderNumType, NewDeliveryPrice, Reason,
 };
-use communal_proto::{Checker, Fault, FieldName, FieldPath};
+use communal_proto::{Checker, Fault, FieldName, FieldPath, Reason as _};
 
 use super::{Key, Version};
-use crate::vocabulary::dates::day;
+use crate::vocabulary::dates::{day, day_number};
+use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::matrix::ladder_gaps;
 use crate::vocabulary::position::Given;
 use crate::vocabulary::quantity::{checked_decimal, unit_price};
@@ -87,7 +90,7 @@ pub fn new(row: usize, given: &NewDeliveryPrice, checker: &mut Checker) -> Optio
     Some(version)
 }
 
-/// Reads a price to add or adjust, whose days must run forward.
+/// Reads a price whose days must run forward.
 pub fn opened(row: usize, given: &NewDeliveryPrice, checker: &mut Checker) -> Option<Version> {
     let version = new(row, given, checker)?;
     if !version.days().is_forward() {
@@ -132,9 +135,98 @@ pub fn adjusted(row: usize, given: &DeliveryPriceChange, checker: &mut Checker) 
     opened(row, &as_new!(given, 0), checker)
 }
 
-/// Reads a version to close; its stop date may lie before its start, and then it never begins.
+/// Reads a version to close; a stop date that is given comes after its start. Without one, a version that has not begun today
+/// never begins.
 pub fn ended(row: usize, given: &DeliveryPriceEnd, checker: &mut Checker) -> Option<Version> {
-    new(row, &as_new!(given, given.agreement_price), checker)
+    opened(row, &as_new!(given, given.agreement_price), checker)
+}
+
+/// Why a row is refused by the versions that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The row names a region that is not the company's.
+    OtherRegion,
+    /// The company has no price with the codes of the row.
+    NoSuchPrice,
+    /// The day is before the first version, which begins on this one.
+    BeforeFirst(NaiveDate),
+    /// On the day no version is in force.
+    NotInForce,
+    /// No version begins on the day, or it is over already.
+    NoneBegins,
+    /// The version has another price.
+    OtherPrice,
+    /// A version of the price is in force on some of the days.
+    Overlaps(Lifetime),
+    /// The tariff is split another way on some of the days.
+    SplitOtherwise(Lifetime),
+    /// An earlier row of the request begins a version of the price on the day.
+    TwiceInRequest,
+    /// A bill has used the version for a day that would change.
+    Billed,
+}
+
+impl Cause {
+    /// Objects to a row.
+    pub fn object(self, row: usize, objections: &mut Objections) {
+        let reason = match self {
+            Self::Overlaps(_) | Self::SplitOtherwise(_) | Self::TwiceInRequest => Reason::PriceExists,
+            Self::Billed => Reason::PriceBilled,
+            _ => Reason::PriceNotFound,
+        };
+        let field = match self {
+            Self::OtherRegion => REGION_CODE,
+            Self::NoSuchPrice => fields::ACCOUNT_ITEM,
+            Self::OtherPrice => fields::PRICE,
+            _ => fields::START_DATE,
+        };
+        let (english, chinese) = self.texts();
+        objections.push(reason, Fault::rule(place(row, field), english, chinese));
+    }
+
+    fn texts(self) -> (String, String) {
+        let (english, chinese) = match self {
+            Self::OtherRegion => ("is not the region of the company", "不是本公司的行政区划"),
+            Self::NoSuchPrice => ("and the codes of the row are those of no price", "没有相应的配送价"),
+            Self::BeforeFirst(first) => {
+                let first = first.format("%Y%m%d");
+                let english = format!("is before the first version of the price, which begins on {first}");
+                return (english, format!("早于该配送价的最早启用日期{first}"));
+            }
+            Self::NotInForce => ("is a day on which no version of the price is in force", "该日没有生效的配送价"),
+            Self::NoneBegins => {
+                ("is the first day of no version that is still to be closed", "没有于该日启用且尚未停用的配送价")
+            }
+            Self::OtherPrice => ("is not the price of the version", "与该配送价的单价不同"),
+            Self::Overlaps(days) => {
+                let (english, chinese) = span(days);
+                let begun = format!("begins a version on days of another one of this price, {english}");
+                return (begun, format!("与该配送价{chinese}的版本重叠"));
+            }
+            Self::SplitOtherwise(days) => {
+                let (english, chinese) = span(days);
+                let begun = format!("begins another split by period, tier or season than its tariff has {english}");
+                return (begun, format!("与同一资费{chinese}的分时、阶梯、丰枯设置不一致"));
+            }
+            Self::TwiceInRequest => {
+                ("is that of an earlier row for this price", "与前面的行是同一配送价的同一启用日期")
+            }
+            Self::Billed => ("would change what a bill has used", Reason::PriceBilled.text()),
+        };
+        (english.to_owned(), chinese.to_owned())
+    }
+}
+
+/// The days of a version, for people.
+fn span(days: Lifetime) -> (String, String) {
+    let number = |day: Option<NaiveDate>| day_number(day).to_string();
+    match days.stop {
+        Some(_) => {
+            let (start, stop) = (number(days.start), number(days.stop));
+            (format!("from {start} to before {stop}"), format!("{start}起、{stop}停用"))
+        }
+        None => (format!("from {}", number(days.start)), format!("{}起", number(days.start))),
+    }
 }
 
 /// Objects to tariffs whose tiers do not fit each other on a day on which a request opens a version. Tiers that are not

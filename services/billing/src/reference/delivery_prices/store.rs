@@ -19,6 +19,7 @@ use sqlx::{PgConnection, PgExecutor};
 use super::{Key, Version};
 use crate::reference::store::place_of;
 use crate::vocabulary::dates::day_number;
+use crate::vocabulary::lifetime::Lifetime;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
 use crate::vocabulary::tariff::{Ladder, Period, Season, Tier, TierLimits, TimeOfUse, Utility, YesNo};
 
@@ -205,6 +206,78 @@ pub async fn add(tx: &mut PgConnection, call: &Call, new: &Version) -> Result<bo
     Ok(done.execute(tx).named("delivery_price_add").await?.rows_affected() == 1)
 }
 
+/// A version in force on some day of a new one, which therefore cannot begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// True if it is of the same price, false if its tariff is split another way.
+    pub same_split: bool,
+    /// Its days.
+    pub days: Lifetime,
+}
+
+/// Returns the version that a new one was not added for. The prices of the company are locked.
+///
+/// # Errors
+/// Returns the database's error; `RowNotFound` if no version stands against it.
+pub async fn standing_against(tx: &mut PgConnection, call: &Call, new: &Version) -> Result<Standing, sqlx::Error> {
+    let key = &new.key;
+    let row = sqlx::query!(
+        r#"SELECT same_split AS "same_split!", start_date, stop_date
+           FROM (SELECT time_of_use = $6 AND ladder = $7 AND tiers = $8 AND (season IS NULL) = ($9::text IS NULL)
+                     AS same_split, season IS NOT DISTINCT FROM $9 AND period = $10 AND tier = $11 AS same_row,
+                     start_date, stop_date
+                 FROM delivery_price
+                 WHERE company_id = $1 AND account_item = $2 AND kind = $3 AND delivery_grade = $4 AND power_range = $5
+                   AND daterange(start_date, stop_date) && daterange($12, $13)) AS other
+           WHERE same_row OR NOT same_split
+           ORDER BY same_split, start_date LIMIT 1"#,
+        call.tenant.id,
+        key.account_item,
+        key.kind.stored(),
+        key.delivery_grade,
+        key.power_range,
+        key.time_of_use.stored(),
+        key.ladder.stored(),
+        key.tiers.stored(),
+        key.season.stored(),
+        key.period.stored(),
+        key.tier.stored(),
+        new.start,
+        new.stop,
+    );
+    let row = row.fetch_one(tx).named("delivery_price_standing").await?;
+    let days = Lifetime { start: Some(row.start_date), stop: row.stop_date };
+    Ok(Standing { same_split: row.same_split, days })
+}
+
+/// Returns the first day on which a version of a price is in force, if there is one.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn first_day(tx: &mut PgConnection, call: &Call, key: &Key) -> Result<Option<NaiveDate>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT min(start_date) FROM delivery_price
+         WHERE company_id = $1 AND account_item = $2 AND utility = $3 AND kind = $4 AND delivery_grade = $5
+           AND power_range = $6 AND time_of_use = $7 AND period = $8 AND ladder = $9 AND tiers = $10 AND tier = $11
+           AND season IS NOT DISTINCT FROM $12 AND stop_date IS DISTINCT FROM start_date",
+        call.tenant.id,
+        key.account_item,
+        key.utility.stored(),
+        key.kind.stored(),
+        key.delivery_grade,
+        key.power_range,
+        key.time_of_use.stored(),
+        key.period.stored(),
+        key.ladder.stored(),
+        key.tiers.stored(),
+        key.tier.stored(),
+        key.season.stored(),
+    )
+    .fetch_one(tx)
+    .named("delivery_price_first_day")
+    .await
+}
+
 /// A locked version.
 #[derive(Clone, Copy, Debug)]
 pub struct LockedVersion {
@@ -276,7 +349,8 @@ pub async fn close(tx: &mut PgConnection, call: &Call, price_id: i64, day: Naive
     Ok(())
 }
 
-/// Returns the versions of a company's prices that any of the filters names, or all without a filter, at most `limit`.
+/// Returns the versions of a company's prices that any of the filters names, or all without a filter, at most `limit`. Versions
+/// that are in force on no day are left out.
 /// `region` is that of the company.
 ///
 /// # Errors
@@ -301,6 +375,7 @@ pub async fn list(
                agreement_price AS "agreement_price: Stored<YesNo>", season AS "season: Stored<Season>"
            FROM delivery_price p JOIN account_item i USING (company_id, account_item)
            WHERE company_id = $1 AND ($2 OR '' = ANY($3) OR account_item = ANY($3))
+             AND p.stop_date IS DISTINCT FROM p.start_date
            ORDER BY account_item, kind, delivery_grade, power_range, position, start_date, price_id LIMIT $4"#,
         company_id,
         filters.is_empty(),
