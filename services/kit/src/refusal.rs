@@ -26,7 +26,7 @@ const MOST_NAMED_FAULTS: usize = 3;
 /// The most bytes of the message for people that names fields.
 const MOST_WORDS: usize = 1_000;
 /// The bytes of the details beside faults and message: types, reason, domain, counts, time to wait.
-const DETAILS_BESIDE_FAULTS: usize = 350;
+const DETAILS_BESIDE_FAULTS: usize = 400;
 /// The bytes that a fault takes in the details beside its texts.
 const FRAME: usize = 10;
 
@@ -58,6 +58,8 @@ pub struct Refusal {
     faults: Vec<Fault>,
     /// The number of faults that were found and are not among `faults`.
     left_out: usize,
+    /// Rows that were not judged.
+    dependent_rows: usize,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -75,8 +77,15 @@ impl Refusal {
     }
 
     pub(crate) fn on(grounds: Grounds, text: impl Into<String>) -> Self {
-        let (grounds, text) = (Box::new(grounds), text.into());
-        Self { grounds, text, faults: Vec::new(), left_out: 0, retry_after: None, cause: None }
+        Self {
+            grounds: Box::new(grounds),
+            text: text.into(),
+            faults: Vec::new(),
+            left_out: 0,
+            dependent_rows: 0,
+            retry_after: None,
+            cause: None,
+        }
     }
 
     /// Creates a refusal for faults of fields. The first one, in documented order, gives the reason and
@@ -115,6 +124,13 @@ impl Refusal {
     #[must_use]
     pub fn left_out(mut self, count: usize) -> Self {
         self.left_out = count;
+        self
+    }
+
+    /// Adds the number of rows that were not judged, because rows that they refer to are at fault.
+    #[must_use]
+    pub fn dependent_rows(mut self, rows: usize) -> Self {
+        self.dependent_rows = rows;
         self
     }
 
@@ -245,6 +261,9 @@ impl From<Refusal> for Status {
             let told = [("faults", refusal.fault_count()), ("listed", listed)];
             counts.extend(told.map(|(name, count)| (name.to_owned(), count.to_string())));
         }
+        if refusal.dependent_rows > 0 {
+            counts.insert("dependent_rows".to_owned(), refusal.dependent_rows.to_string());
+        }
         details.set_error_info(refusal.grounds.name, refusal.grounds.domain, counts);
         Status::with_error_details(refusal.grounds.code, message, details)
     }
@@ -271,6 +290,9 @@ fn message(refusal: &Refusal) -> String {
         0 => {}
         more if listed == 0 => text.push_str(&format!("{at_least}{more} fields are wrong")),
         more => text.push_str(&format!("; and {at_least}{more} more")),
+    }
+    if refusal.dependent_rows > 0 {
+        text.push_str(&format!("; not judged: {} rows that refer to refused ones", refusal.dependent_rows));
     }
     if let Some(delay) = refusal.retry_after {
         text.push_str(&format!(" Wait for {} ms.", delay.as_millis()));
@@ -304,6 +326,14 @@ fn list<'f>(
 /// with its field and row in the message; those with a documented text for each field expect that text
 /// alone.
 fn words(refusal: &Refusal) -> String {
+    let mut text = words_of_faults(refusal);
+    if refusal.dependent_rows > 0 {
+        text.push_str(&format!("；另有{}行引用了有错误的行，未检查", refusal.dependent_rows));
+    }
+    text
+}
+
+fn words_of_faults(refusal: &Refusal) -> String {
     let named: Vec<_> = refusal.faults.iter().filter(|f| names_its_block(&f.field)).collect();
     if named.is_empty() {
         return refusal.text.clone();
@@ -417,6 +447,19 @@ mod tests {
         let told = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
         let told = ["faults", "listed"].map(|name| told.get(name).map(String::as_str));
         assert_eq!(told, [Some("4801"), Some("1")]);
+    }
+
+    #[test]
+    fn rows_that_depend_on_refused_ones_are_counted_and_not_listed() {
+        let refused = vec![fault("customers[0].certificate_number", FaultKind::Missing, "证件号码不能为空")];
+        let status: Status = Refusal::for_faults(refused).dependent_rows(3).into();
+        let details = status.get_error_details();
+        assert_eq!(details.bad_request().map(|b| b.field_violations.len()), Some(1));
+        let counted = details.error_info().and_then(|info| info.metadata.get("dependent_rows").cloned());
+        assert_eq!(counted.as_deref(), Some("3"));
+        let words = details.localized_message().map(|m| m.message.clone()).unwrap_or_default();
+        assert_eq!(words, "证件号码不能为空；另有3行引用了有错误的行，未检查");
+        assert!(status.message().ends_with("not judged: 3 rows that refer to refused ones"), "{}", status.message());
     }
 
     #[test]

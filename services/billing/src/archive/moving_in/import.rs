@@ -2,7 +2,8 @@
 //! a message is written, the next one is read and judged by itself.
 //!
 //! A row with a fault is not written, and everything after it is still judged, so that the sender gets all faults at
-//! once (up to a limit), each with its row over the whole stream. With a fault the transaction is rolled back at the end.
+//! once (up to a limit), each with its row over the whole stream. A row that refers to one that is not written has no fault of
+//! its own: such rows are only counted. With a fault the transaction is rolled back at the end.
 //! What a stream refers to is read once and remembered: books, packages, stores and nodes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -195,7 +196,12 @@ struct Portion {
     user_accounts: Vec<(usize, BroughtUserAccount)>,
     settlement_accounts: Vec<(usize, BroughtSettlementAccount)>,
     meters: Vec<(usize, BroughtMeter)>,
+    /// The rows that do.
+    refused: Vec<RowKey>,
 }
+
+/// A row by its kind and its identifier.
+type RowKey = (&'static str, String);
 
 /// The state of reading a stream: rows are counted, and judged by themselves.
 struct Reading {
@@ -204,6 +210,8 @@ struct Reading {
     rows: HashMap<&'static str, usize>,
     ids: HashSet<String>,
     faults: Vec<Fault>,
+    /// The rows at fault since the last portion.
+    refused: Vec<RowKey>,
     /// True if a row comes twice.
     exists: bool,
 }
@@ -211,7 +219,7 @@ struct Reading {
 impl Reading {
     fn new(today: NaiveDate) -> Self {
         let (rows, ids) = (HashMap::new(), HashSet::new());
-        Self { today, hash: Sha256::new(), rows, ids, faults: Vec::new(), exists: false }
+        Self { today, hash: Sha256::new(), rows, ids, faults: Vec::new(), refused: Vec::new(), exists: false }
     }
 
     /// Reads the stream to its end, or until there are too many faults, its own or those of the receiver.
@@ -265,7 +273,7 @@ impl Reading {
         let today = self.today;
         let settlement_accounts =
             self.checked(SETTLEMENT_ACCOUNTS, settlement_accounts, |a: &BroughtSettlementAccount, faults| {
-                let id = a.account.as_ref().map(|account| account.settlement_account_id.clone()).unwrap_or_default();
+                let id = settlement_account_id(a);
                 let field = verified_settlement_account::SETTLEMENT_ACCOUNT_ID;
                 faults.extend(own_identifier(&id, brought_settlement_account::ACCOUNT.then(field)));
                 faults.extend(account_faults(a, today));
@@ -278,7 +286,8 @@ impl Reading {
             }
             m.meter_id.clone()
         });
-        Ok(Portion { customers, user_accounts, settlement_accounts, meters })
+        let refused = std::mem::take(&mut self.refused);
+        Ok(Portion { customers, user_accounts, settlement_accounts, meters, refused })
     }
 
     /// Returns the rows that break no rule of their own, each with its place in the stream.
@@ -300,12 +309,13 @@ impl Reading {
             message.check(&mut checker);
             let mut faults = checker.into_faults();
             let id = judge(&message, &mut faults);
-            if faults.is_empty() && !self.ids.insert(format!("{} {id}", block.proto)) {
+            if !faults.is_empty() {
+                self.refused.push((block.proto, id));
+            } else if self.ids.insert(format!("{} {id}", block.proto)) {
+                good.push((row, message));
+            } else {
                 self.exists = true;
                 faults.push(Fault::rule(FieldPath::default(), "comes twice", "编号重复"));
-            }
-            if faults.is_empty() {
-                good.push((row, message));
             }
             self.faults.extend(faults.into_iter().map(|fault| at(block, row, fault)));
         }
@@ -326,6 +336,10 @@ struct Writing<'a> {
     accounts: HashMap<String, Account>,
     known: Known,
     faults: Vec<Fault>,
+    /// The rows that are not written, by a fault of their own or of a row that they refer to.
+    refused: HashSet<RowKey>,
+    /// How many are not written by a fault of another row alone.
+    dependent: usize,
     /// True if a row exists already.
     exists: bool,
 }
@@ -343,12 +357,15 @@ impl<'a> Writing<'a> {
             accounts: HashMap::new(),
             known: Known::default(),
             faults: Vec::new(),
+            refused: HashSet::new(),
+            dependent: 0,
             exists: false,
         }
     }
 
     async fn write(&mut self, tx: &mut PgConnection, portion: Portion) -> Result<(), Refusal> {
-        let Portion { customers, user_accounts, settlement_accounts, meters } = portion;
+        let Portion { customers, user_accounts, settlement_accounts, meters, refused } = portion;
+        self.refused.extend(refused);
         let connected = settlement_accounts.iter().map(|(_, account)| account.user_account_id.clone()).collect();
         self.write_customers(tx, customers).await?;
         self.write_users(tx, user_accounts, &connected).await?;
@@ -373,10 +390,39 @@ impl<'a> Writing<'a> {
     }
 
     /// Notes that rows were not written because they exist.
-    fn not_written(&mut self, block: FieldName, rows: &[usize]) {
+    fn not_written(&mut self, block: FieldName, rows: Vec<(usize, String)>) {
         self.exists |= !rows.is_empty();
         let english = "exists already, by its identifier or by what is unique of it";
-        self.object(block, rows, FieldPath::default, Reason::ArchiveRowExists, english);
+        let (rows, ids): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        self.object(block, &rows, FieldPath::default, Reason::ArchiveRowExists, english);
+        self.refused.extend(ids.into_iter().map(|id| (block.proto, id)));
+    }
+
+    /// Takes the rows out that refer to what is not there. They are refused; but one that refers to a row of the batch that is
+    /// refused itself has no fault of its own, and is counted. Returns the rows that are left, and the numbers of those at fault.
+    fn without_strangers<M>(
+        &mut self,
+        block: FieldName,
+        of: FieldName,
+        rows: Vec<(usize, M)>,
+        unknown: &HashSet<String>,
+        (id, refers_to): (impl Fn(&M) -> String, impl Fn(&M) -> String),
+    ) -> (Vec<(usize, M)>, Vec<usize>) {
+        let (mut kept, mut strangers) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (row, message) in rows {
+            let other = refers_to(&message);
+            if !unknown.contains(&other) {
+                kept.push((row, message));
+                continue;
+            }
+            if self.refused.contains(&(of.proto, other)) {
+                self.dependent += 1;
+            } else {
+                strangers.push(row);
+            }
+            self.refused.insert((block.proto, id(&message)));
+        }
+        (kept, strangers)
     }
 
     async fn write_customers(
@@ -389,8 +435,8 @@ impl<'a> Writing<'a> {
         }
         let customers: Vec<_> = rows.iter().map(|(_, customer)| customer).collect();
         let written = store::add_customers(tx, self.call, self.keys, &customers).await?;
-        let missing = |(row, c): &(usize, BroughtCustomer)| (!written.contains(&c.customer_id)).then_some(*row);
-        self.not_written(CUSTOMERS, &rows.iter().filter_map(missing).collect::<Vec<_>>());
+        let missing = rows.iter().filter(|(_, c)| !written.contains(&c.customer_id));
+        self.not_written(CUSTOMERS, missing.map(|(row, c)| (*row, c.customer_id.clone())).collect());
         self.customers.extend(written);
         Ok(())
     }
@@ -404,19 +450,20 @@ impl<'a> Writing<'a> {
         if rows.is_empty() {
             return Ok(());
         }
-        let customer = |(_, u): &'_ (usize, BroughtUserAccount)| {
-            u.account.as_ref().map(|account| account.customer_id.clone()).unwrap_or_default()
-        };
-        let asked: BTreeSet<_> = rows.iter().map(customer).filter(|id| !self.customers.contains(id)).collect();
+        let customer =
+            |u: &BroughtUserAccount| u.account.as_ref().map(|account| account.customer_id.clone()).unwrap_or_default();
+        let asked = rows.iter().map(|(_, user)| customer(user)).filter(|id| !self.customers.contains(id));
+        let asked: BTreeSet<_> = asked.collect();
         let unknown = store::unknown_customers(tx, self.call, &texts(&asked)).await?;
         let unknown = at_places(asked, &unknown);
-        let (rows, strangers) = without(rows, |user| unknown.contains(&customer(user)));
+        let ids = (|user: &BroughtUserAccount| user.user_account_id.clone(), customer);
+        let (rows, strangers) = self.without_strangers(USER_ACCOUNTS, CUSTOMERS, rows, &unknown, ids);
         let field = || brought_user_account::ACCOUNT.then(new_user_account::CUSTOMER_ID);
         self.object(USER_ACCOUNTS, &strangers, field, Reason::CustomerNotFound, "is no customer of the company");
         let users: Vec<_> = rows.iter().map(|(_, user)| user).collect();
         let written = store::add_users(tx, self.call, &users, connected).await?;
-        let missing = |(row, u): &(usize, BroughtUserAccount)| (!written.contains(&u.user_account_id)).then_some(*row);
-        self.not_written(USER_ACCOUNTS, &rows.iter().filter_map(missing).collect::<Vec<_>>());
+        let missing = rows.iter().filter(|(_, u)| !written.contains(&u.user_account_id));
+        self.not_written(USER_ACCOUNTS, missing.map(|(row, u)| (*row, u.user_account_id.clone())).collect());
         self.connected.extend(connected.intersection(&written).cloned());
         self.users.extend(written);
         Ok(())
@@ -430,16 +477,19 @@ impl<'a> Writing<'a> {
         if rows.is_empty() {
             return Ok(());
         }
-        let user = |(_, account): &'_ (usize, BroughtSettlementAccount)| account.user_account_id.clone();
-        let asked: BTreeSet<_> = rows.iter().map(user).filter(|id| !self.users.contains(id)).collect();
+        let user = |account: &BroughtSettlementAccount| account.user_account_id.clone();
+        let asked = rows.iter().map(|(_, account)| user(account)).filter(|id| !self.users.contains(id));
+        let asked: BTreeSet<_> = asked.collect();
         let unknown = user_accounts::store::unknown(tx, self.call, &texts(&asked)).await?;
         let unknown = at_places(asked, &unknown);
-        let (rows, strangers) = without(rows, |account| unknown.contains(&account.1.user_account_id));
+        let (rows, strangers) =
+            self.without_strangers(SETTLEMENT_ACCOUNTS, USER_ACCOUNTS, rows, &unknown, (settlement_account_id, user));
         let (field, english) =
             (|| brought_settlement_account::USER_ACCOUNT_ID.into(), "is no user account of the company");
         self.object(SETTLEMENT_ACCOUNTS, &strangers, field, Reason::UserAccountNotFound, english);
         let mut fitting = Vec::new();
         for (row, mut brought) in rows {
+            let id = settlement_account_id(&brought);
             let request = UserSettleVerifyRequest {
                 settlement_account: brought.account.take(),
                 meter_point: brought.meter_point.take(),
@@ -454,14 +504,19 @@ impl<'a> Writing<'a> {
                 let known = Account { row, utility: point.utility(), metered, needs, has_meter: false };
                 self.accounts.insert(account.settlement_account_id.clone(), known);
                 fitting.push((row, store::NewAccount { brought, account, point, main, temporary }));
+            } else {
+                self.refused.insert((SETTLEMENT_ACCOUNTS.proto, id));
             }
         }
         let accounts: Vec<_> = fitting.iter().map(|(_, account)| account).collect();
         let written = store::add_accounts(tx, self.call, &accounts, &self.connected).await?;
-        let missing = |(row, a): &(usize, store::NewAccount)| {
-            (!written.contains(&a.account.settlement_account_id)).then_some(*row)
-        };
-        self.not_written(SETTLEMENT_ACCOUNTS, &fitting.iter().filter_map(missing).collect::<Vec<_>>());
+        let missing = fitting.iter().map(|(row, new)| (*row, &new.account.settlement_account_id));
+        let missing = missing.filter(|(_, id)| !written.contains(*id)).map(|(row, id)| (row, id.clone()));
+        let missing: Vec<_> = missing.collect();
+        for (_, id) in &missing {
+            self.accounts.remove(id);
+        }
+        self.not_written(SETTLEMENT_ACCOUNTS, missing);
         Ok(())
     }
 
@@ -504,16 +559,21 @@ impl<'a> Writing<'a> {
         for (row, meter) in rows {
             let mut faults = Vec::new();
             let registers = registers(&meter, self.today, &mut faults);
-            faults.extend(self.meter_faults(&meter, &registers));
-            if faults.is_empty() {
-                fitting.push((row, meter, registers));
+            let account = (SETTLEMENT_ACCOUNTS.proto, meter.settlement_account_id.clone());
+            if !self.accounts.contains_key(&account.1) && self.refused.contains(&account) {
+                self.dependent += usize::from(faults.is_empty());
+            } else {
+                faults.extend(self.meter_faults(&meter, &registers));
+                if faults.is_empty() {
+                    fitting.push((row, meter, registers));
+                }
             }
             self.faults.extend(faults.into_iter().map(|fault| at(METERS, row, fault)));
         }
         let meters: Vec<_> = fitting.iter().map(|(_, meter, registers)| (meter, registers)).collect();
         let written = store::add_meters(tx, self.call, self.batch_id, &meters).await?;
-        let missing = |(row, m, _): &(usize, BroughtMeter, _)| (!written.contains(&m.meter_id)).then_some(*row);
-        self.not_written(METERS, &fitting.iter().filter_map(missing).collect::<Vec<_>>());
+        let missing = fitting.iter().filter(|(_, meter, _)| !written.contains(&meter.meter_id));
+        self.not_written(METERS, missing.map(|(row, meter, _)| (*row, meter.meter_id.clone())).collect());
         Ok(())
     }
 
@@ -553,6 +613,7 @@ impl<'a> Writing<'a> {
 fn refusal(reading: Reading, writing: Writing<'_>) -> Option<Refusal> {
     let without_meter = writing.without_meter();
     let Reading { rows, mut faults, .. } = reading;
+    let dependent = writing.dependent;
     faults.extend(writing.faults);
     if rows.is_empty() {
         faults.push(missing(CUSTOMERS, "导入内容"));
@@ -569,11 +630,12 @@ fn refusal(reading: Reading, writing: Writing<'_>) -> Option<Refusal> {
     faults.truncate(MOST_FAULTS);
     let first = faults.first()?;
     let whole = faults.iter().all(|fault| fault.kind == FaultKind::Rule && fault.field.is_whole_row());
-    Some(if (reading.exists || writing.exists) && whole {
+    let refusal = if (reading.exists || writing.exists) && whole {
         Refusal::new(Reason::ArchiveRowExists, first.text.clone()).faults(faults)
     } else {
         Refusal::for_faults(faults)
-    })
+    };
+    Some(refusal.dependent_rows(dependent))
 }
 
 /// Returns what a stream has, as it is recorded.
@@ -631,6 +693,10 @@ impl Known {
             today,
         })
     }
+}
+
+fn settlement_account_id(brought: &BroughtSettlementAccount) -> String {
+    brought.account.as_ref().map(|account| account.settlement_account_id.clone()).unwrap_or_default()
 }
 
 fn texts(ids: &BTreeSet<String>) -> Vec<&str> {
