@@ -8,6 +8,7 @@ mod bill_rules;
 mod changes;
 mod charging;
 mod credentials;
+mod earlier_names;
 mod fee_items;
 mod fees;
 mod least_right;
