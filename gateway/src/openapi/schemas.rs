@@ -105,7 +105,7 @@ impl<'c> Schemas<'c> {
                 "schema": self.field(&field, &rules, Direction::Query)?,
             });
             // The page fills in what stands here, and not the examples of a schema.
-            if let Some(example) = example(&field, &rules).filter(|_| rules.required) {
+            if let Some(example) = example(&field, &rules).filter(|_| rules.required || rules.in_examples) {
                 parameter["example"] = example;
             }
             parameters.push(parameter);
@@ -120,7 +120,7 @@ impl<'c> Schemas<'c> {
         for field in declared(message) {
             let rules = self.options.field(&field)?;
             let is_filter = matches!(field.kind(), Kind::Message(_)) && !rules.example.is_empty();
-            if rules.grpc_only || !(rules.required || is_filter) {
+            if rules.grpc_only || !(rules.required || rules.in_examples || is_filter) {
                 continue;
             }
             let value = match field.kind() {

@@ -142,6 +142,29 @@ fn headers_aliases_and_legacy_lists_of_hc_are_described() {
     assert!(!item["required"].as_array().unwrap().contains(&"prepaymentPeriod".into()));
 }
 
+/// Queries of EPEIS are POST, those of HC are GET.
+#[test]
+fn each_query_has_an_example_that_can_be_sent() {
+    let document = of_this_build();
+    let mut queries = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let get = &operations["get"];
+        if get.is_object() {
+            let required =
+                get["parameters"].as_array().unwrap().iter().filter(|parameter| parameter["required"] == true);
+            let without: Vec<_> = required.filter(|parameter| parameter.get("example").is_none()).collect();
+            assert!(without.is_empty(), "{path}: {without:?}");
+        } else if path.starts_with("/Service/v1/Query") {
+            let body = &operations["post"]["requestBody"]["content"]["application/json"];
+            assert!(body["example"].is_object(), "{path}");
+        } else {
+            continue;
+        }
+        queries += 1;
+    }
+    assert!(queries > 40, "{queries}");
+}
+
 #[test]
 fn the_keys_of_an_inline_message_stand_beside_the_others() {
     let document = of_this_build();
