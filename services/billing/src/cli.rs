@@ -325,10 +325,11 @@ async fn run_month(mut reader: Reader, run: Run) -> anyhow::Result<String> {
     let scope = runs::run::Scope { account_month: run.month, book_id: run.book };
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} accounts, {msg} {elapsed}")?;
     let bar = ProgressBar::new(0).with_style(style);
-    let done = runs::run::run(&pool, &call, &scope, &terms, |progress| {
-        bar.set_length(u64::try_from(progress.accounts).unwrap_or_default());
-        bar.set_position(u64::try_from(progress.accounts_done).unwrap_or_default());
-        bar.set_message(format!("{} bills, {} parked", progress.bills, progress.parked));
+    let shown = bar.clone();
+    let done = runs::run::run(&pool, &call, &scope, &terms, move |progress| {
+        shown.set_length(u64::try_from(progress.accounts).unwrap_or_default());
+        shown.set_position(u64::try_from(progress.accounts_done).unwrap_or_default());
+        shown.set_message(format!("{} bills, {} parked", progress.bills, progress.parked));
         true
     });
     let Progress { accounts, bills, parked, total, drawn, .. } = done.await?;

@@ -1,4 +1,5 @@
-//! Long work that is answered by a stream: how far it is after each step, and last of all what it did.
+//! Long work: answered by a stream of how far it is after each step and last of all what it did, and done by several workers
+//! at once.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,6 +7,7 @@ use std::task::Poll;
 
 use futures::channel::mpsc;
 use futures::{FutureExt as _, Stream, StreamExt as _, stream};
+use tokio::task::JoinSet;
 use tonic::Status;
 
 use crate::refusal::Refusal;
@@ -49,4 +51,20 @@ where
             Some(outcome.map(&message).map_err(Status::from))
         })
     }))
+}
+
+/// Does the same work by several workers at once, each a task of its own, so that they use as many processors. The first one that
+/// fails ends the others, and so does who drops this.
+///
+/// # Errors
+/// Returns the first refusal.
+pub async fn at_once<W>(workers: usize, work: impl Fn() -> W) -> Result<(), Refusal>
+where
+    W: Future<Output = Result<(), Refusal>> + Send + 'static,
+{
+    let mut running: JoinSet<_> = (0..workers).map(|_| belonging(work())).collect();
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(Refusal::internal)??;
+    }
+    Ok(())
 }

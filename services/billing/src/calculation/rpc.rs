@@ -73,11 +73,11 @@ impl CalculationRpc {
     /// The points with their readings and meters.
     async fn shown(&self, call: &Call, points: Vec<CalculatedPoint>) -> Result<Vec<ShownPoint>, Refusal> {
         let company = &call.tenant.id;
-        let mut read = HashMap::with_capacity(points.len());
-        for (month, keys) in points::by_month(points.iter().map(|point| &point.key)) {
-            let of_month = readings::store::points_of_month(&self.pool, company, month, &keys).await?;
-            read.extend(of_month.into_iter().map(|(key, _, readings)| (key, readings)));
-        }
+        let keys: Vec<_> = points.iter().map(|point| point.key.clone()).collect();
+        let mut lookup = self.pool.begin_lookup().named("begin").await?;
+        let read = readings::store::points(&mut lookup, company, &keys).await?;
+        lookup.commit().named("commit").await?;
+        let mut read: HashMap<_, _> = read.into_iter().map(|point| (point.key, point.readings)).collect();
         let ids: Vec<_> = points.iter().map(|point| point.snapshot.meter_id()).collect();
         let meters = meters::store::read(&self.pool, company, &ids).await?;
         let shown = points.into_iter().map(|CalculatedPoint { key, snapshot, calculation }| ShownPoint {

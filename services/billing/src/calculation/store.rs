@@ -17,12 +17,12 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::facts::{PointFacts, temporary_months_used};
 use super::stored::Calculation;
-use crate::archive::accumulators;
 use crate::archive::accumulators::AccountAccumulators;
 use crate::archive::{billable, settlement_accounts};
 use crate::metering::points::snapshot::Snapshot;
 use crate::metering::points::{self, PointColumns, PointKey};
 use crate::metering::readings;
+use crate::metering::readings::store::ReadPoint;
 use crate::metering::readings::stored::Readings;
 use crate::reference::month_controls::{self, Series};
 
@@ -62,9 +62,12 @@ impl UnpricedPoint {
 pub struct Found {
     /// The accounts that the company has.
     pub accounts: HashSet<String>,
-    /// Their points that are not charged off, by account and kind.
-    pub points: HashMap<(String, NormalRetroType), UnpricedPoint>,
+    /// Their points that are not charged off.
+    pub points: Points,
 }
+
+/// Points that are not charged off, by account and kind.
+pub type Points = HashMap<(String, NormalRetroType), UnpricedPoint>;
 
 /// Locks accounts with the points of them that are not charged off, makes outdated points again, and reads what is asked for.
 ///
@@ -77,8 +80,11 @@ pub async fn lock(
     today: NaiveDate,
 ) -> Result<Found, sqlx::Error> {
     look_up_by_keys(tx).await?;
-    let mut months = billable::store::open_months(tx, call, &accounts_of(asked), today).await?;
-    lock_in(tx, call, asked, today, &mut months).await
+    let ids = accounts_of(asked);
+    let mut months = billable::store::open_months(tx, call, &ids, today).await?;
+    let accounts = settlement_accounts::store::lock_alone(tx, call, &ids).await?.into_iter().collect();
+    let points = lock_points(tx, call, asked, today, &mut months).await?;
+    Ok(Found { accounts, points })
 }
 
 /// The accounts of points, each once, by identifier.
@@ -86,19 +92,19 @@ fn accounts_of<'i>(asked: &[(&'i str, NormalRetroType)]) -> Vec<&'i str> {
     asked.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Does the same as [`lock`] in account months that are in use already. Those of other series are added when a point needs them.
+/// Locks the points of locked accounts that are not charged off, makes outdated ones again, and reads what is asked for, in
+/// account months that are in use already. Those of other series are added when a point needs them.
 ///
 /// # Errors
 /// Returns the database's error, and an error of decoding for a point that cannot be read.
-pub async fn lock_in(
+pub async fn lock_points(
     tx: &mut PgConnection,
     call: &Call,
     asked: &[(&str, NormalRetroType)],
     today: NaiveDate,
     months: &mut HashMap<Series, Option<i32>>,
-) -> Result<Found, sqlx::Error> {
+) -> Result<Points, sqlx::Error> {
     let ids = accounts_of(asked);
-    let accounts: HashSet<_> = settlement_accounts::store::lock_alone(tx, call, &ids).await?.into_iter().collect();
     let wanted: HashSet<_> = asked.iter().copied().collect();
     let mut open = points::store::lock_uncharged(tx, call, &ids).await?;
     open.retain(|point| wanted.contains(&(point.key.settlement_account_id.as_str(), point.key.kind)));
@@ -107,25 +113,23 @@ pub async fn lock_in(
     if !outdated.is_empty() {
         points::store::remake(tx, call, &outdated).await?;
     }
-    let keys: Vec<_> = open.into_iter().map(|point| point.key).collect();
+    let (keys, accumulators): (Vec<_>, Vec<_>) = open.into_iter().map(|point| (point.key, point.accumulators)).unzip();
     let company = &call.tenant.id;
-    let mut of_keys = Vec::with_capacity(keys.len());
-    for (month, keys) in points::by_month(&keys) {
-        of_keys.extend(readings::store::points_of_month(&mut *tx, company, month, &keys).await?);
-    }
-    let accumulators = accumulators::store::read(&mut *tx, company, &ids).await?;
-    let with_temporary = of_keys.iter().filter(|(_, snapshot, _)| snapshot.temporary_package.is_some());
-    let with_temporary: Vec<_> = with_temporary.map(|(key, ..)| key.settlement_account_id.as_str()).collect();
+    let of_keys = readings::store::points(&mut *tx, company, &keys).await?;
+    let accumulators: HashMap<_, _> =
+        keys.iter().map(|key| key.settlement_account_id.as_str()).zip(accumulators).collect();
+    let with_temporary = of_keys.iter().filter(|point| point.snapshot.temporary_package.is_some());
+    let with_temporary: Vec<_> = with_temporary.map(|point| point.key.settlement_account_id.as_str()).collect();
     let temporary = billable::store::temporary_packages(&mut *tx, company, &with_temporary).await?;
     let mut points = HashMap::with_capacity(of_keys.len());
-    for (key, snapshot, readings) in of_keys {
+    for ReadPoint { key, snapshot, readings, is_read: _ } in of_keys {
         let series = snapshot.series();
         // An account that moved to another store keeps the month of its point until that is made again.
         if !months.contains_key(&series) {
             let month = month_controls::store::use_open(tx, call, &series, today).await?;
             months.insert(series.clone(), month);
         }
-        let id = &key.settlement_account_id;
+        let id = key.settlement_account_id.as_str();
         let accumulators = accumulators.get(id).copied().ok_or(sqlx::Error::RowNotFound)?;
         let temporary_months_used = if snapshot.temporary_package.is_some() {
             temporary_months_used(&snapshot, temporary.get(id).ok_or(sqlx::Error::RowNotFound)?)
@@ -142,7 +146,7 @@ pub async fn lock_in(
         };
         points.insert((point.key.settlement_account_id.clone(), point.key.kind), point);
     }
-    Ok(Found { accounts, points })
+    Ok(points)
 }
 
 /// Writes the calculations of locked points, in the place of those before.

@@ -122,7 +122,7 @@ pub async fn write(
                    AS k (company_id, customer_id, fund, entry, balance)
                OFFSET 0) AS own
          WHERE b.company_id = own.company_id AND b.customer_id = own.customer_id AND b.fund = own.fund",
-        &vec![call.tenant.id.clone(); known.len()],
+        vec![call.tenant.id.as_str(); known.len()] as _,
         known.iter().map(|(id, ..)| *id).collect::<Vec<_>>() as _,
         known.iter().map(|(_, fund, _)| fund.code()).collect::<Vec<_>>() as _,
         &known.iter().map(|(.., balance)| balance.entry).collect::<Vec<_>>(),

@@ -61,7 +61,7 @@ impl RunService for RunRpc {
         };
         let pool = self.pool.clone();
         let work = |teller: Teller<Progress>| async move {
-            run(&pool, &call, &scope, &terms, |state| teller.tell(state)).await
+            run(&pool, &call, &scope, &terms, move |state| teller.tell(state)).await
         };
         Ok(Response::new(answers(work, progress)))
     }

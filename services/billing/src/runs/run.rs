@@ -5,16 +5,17 @@
 //! for the chunks that others hold: when a run returns, every chunk is done.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::pool::Pool;
+use communal_kit::progress::at_once;
 use communal_kit::refusal::Refusal;
 use communal_kit::write::run_as;
 use communal_proto::billing::v1::fields::run_book_request::BOOK_ID;
 use communal_proto::billing::v1::{NormalRetroType, Reason};
-use futures::future::try_join_all;
 use rust_decimal::Decimal;
 
 use super::outcome::{billable, priceable};
@@ -57,6 +58,8 @@ pub struct Terms {
 #[derive(Debug)]
 struct Plan {
     run_id: i64,
+    scope: Scope,
+    terms: Terms,
     /// The series of account months to which the accounts belonged when this process joined the run.
     series: Vec<Series>,
 }
@@ -92,7 +95,7 @@ pub async fn run(
     call: &Call,
     scope: &Scope,
     terms: &Terms,
-    report: impl Fn(Progress) -> bool,
+    report: impl Fn(Progress) -> bool + Send + Sync + 'static,
 ) -> Result<Progress, Refusal> {
     if !store::is_open(pool, &call.tenant.id, scope.account_month, terms.now.0).await? {
         return Err(Refusal::of(Reason::AccountMonthNotOpen));
@@ -105,26 +108,20 @@ pub async fn run(
     })
     .await?;
     let series = billable::store::series_of_book(pool, &call.tenant.id, &scope.book_id).await?;
-    let plan = Plan { run_id, series };
-    let workers = (0..terms.workers.max(1)).map(|_| work(pool, call, &plan, scope, terms, &report));
-    try_join_all(workers).await?;
+    let plan = Arc::new(Plan { run_id, scope: scope.clone(), terms: terms.clone(), series });
+    let report = Arc::new(report);
+    let worker = || work(pool.clone(), call.clone(), Arc::clone(&plan), Arc::clone(&report));
+    at_once(terms.workers.max(1), worker).await?;
     Ok(store::progress(pool, &call.tenant.id, run_id).await?)
 }
 
 /// Works on chunks of a run until none is left, or the caller went away.
-async fn work(
-    pool: &Pool,
-    call: &Call,
-    plan: &Plan,
-    scope: &Scope,
-    terms: &Terms,
-    report: &impl Fn(Progress) -> bool,
-) -> Result<(), Refusal> {
+async fn work(pool: Pool, call: Call, plan: Arc<Plan>, report: Arc<impl Fn(Progress) -> bool>) -> Result<(), Refusal> {
     loop {
-        let outcome = run_as(pool, call, async |tx| {
-            let Some(chunk) = store::claim(tx, call, plan.run_id).await? else { return Ok(None) };
-            let done = bill(tx, call, plan, scope, terms, &chunk).await?;
-            store::finish(tx, call, plan.run_id, &chunk, &done).await?;
+        let outcome = run_as(&pool, &call, async |tx| {
+            let Some(chunk) = store::claim(tx, &call, plan.run_id).await? else { return Ok(None) };
+            let done = bill(tx, &call, &plan, &chunk).await?;
+            store::finish(tx, &call, plan.run_id, &chunk, &done).await?;
             Ok(Some((chunk, done)))
         });
         let outcome = outcome.await?;
@@ -134,10 +131,10 @@ async fn work(
             metrics::counter!("communal_billing_run_parked_total").increment(count(done.parked.len()));
             // The first chunks of a month are what its partitions have their first statistics of.
             if chunk.chunk == 1 {
-                store::analyze(pool, scope.account_month).await?;
+                store::analyze(&pool, plan.scope.account_month).await?;
             }
         }
-        let progress = store::progress(pool, &call.tenant.id, plan.run_id).await?;
+        let progress = store::progress(&pool, &call.tenant.id, plan.run_id).await?;
         if !report(progress) {
             return Ok(());
         }
@@ -159,23 +156,21 @@ fn normal<'i>(ids: &[&'i str]) -> Vec<(&'i str, NormalRetroType)> {
 async fn bill(
     tx: &mut Connection,
     call: &Call,
-    plan: &Plan,
-    scope: &Scope,
-    terms: &Terms,
+    Plan { run_id, scope, terms, series }: &Plan,
     chunk: &Chunk,
 ) -> Result<Done, Refusal> {
     let (today, _) = terms.now;
-    let ids = store::accounts(tx, call, chunk).await?;
+    let mut months = billable::store::open_in(tx, call, series, today).await?;
+    let ids = store::lock_accounts(tx, call, chunk).await?;
     let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-    let mut months = billable::store::open_in(tx, call, &plan.series, today).await?;
-    let mut points = calculation::store::lock_in(tx, call, &normal(&ids), today, &mut months).await?.points;
+    let mut points = calculation::store::lock_points(tx, call, &normal(&ids), today, &mut months).await?;
     let of_month = points.values().filter(|point| point.key.account_month == scope.account_month);
     let of_month: HashSet<_> = of_month.map(|point| point.key.settlement_account_id.as_str()).collect();
     // Accounts without a point are billed already, or their point is still to be made.
     let without: Vec<_> = ids.iter().copied().filter(|id| !of_month.contains(id)).collect();
     let made = make_missing(tx, call, scope.account_month, today, &without).await?;
     if !made.is_empty() {
-        points.extend(calculation::store::lock_in(tx, call, &normal(&made), today, &mut months).await?.points);
+        points.extend(calculation::store::lock_points(tx, call, &normal(&made), today, &mut months).await?);
     }
     let (points, mut parked) = priceable(points, scope.account_month, today);
     let keys: BTreeSet<_> = points.iter().map(|point| point.key().clone()).collect();
@@ -183,7 +178,7 @@ async fn bill(
     let points = billable(points, &rates, &terms.settings, terms.now, &mut parked);
     let points: Vec<_> = points.iter().collect();
     let charged = charge_off::store::charge_off(tx, call, today, &terms.settings, &points).await?;
-    store::park(tx, call, scope.account_month, plan.run_id, &ids, &parked).await?;
+    store::park(tx, call, scope.account_month, *run_id, &ids, &parked).await?;
     Ok(Done { charged, parked })
 }
 

@@ -152,16 +152,19 @@ pub async fn claim(tx: &mut Connection, call: &Call, run_id: i64) -> Result<Opti
     .await
 }
 
-/// Returns the accounts of a chunk, by identifier.
+/// Locks the accounts of a chunk and returns them, by identifier.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn accounts(tx: &mut Connection, call: &Call, chunk: &Chunk) -> Result<Vec<String>, sqlx::Error> {
+pub async fn lock_accounts(tx: &mut Connection, call: &Call, chunk: &Chunk) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar!(
-        "SELECT settlement_account_id FROM meter_point
-         WHERE company_id = $1 AND (book_id, settlement_account_id) >= ($2, $3)
-             AND (book_id, settlement_account_id) <= ($4, $5)
-         ORDER BY settlement_account_id",
+        "SELECT a.settlement_account_id
+         FROM meter_point mp
+         JOIN settlement_account a ON a.company_id = mp.company_id AND a.settlement_account_id = mp.settlement_account_id
+         WHERE mp.company_id = $1 AND (mp.book_id, mp.settlement_account_id) >= ($2, $3)
+             AND (mp.book_id, mp.settlement_account_id) <= ($4, $5)
+         ORDER BY a.settlement_account_id
+         FOR UPDATE OF a",
         call.tenant.id,
         chunk.from_book,
         chunk.from_account,
@@ -191,7 +194,7 @@ pub async fn unbilled<'i>(
                OFFSET 0) AS own
          JOIN bill b ON b.company_id = own.company_id AND b.settlement_account_id = own.settlement_account_id
              AND b.account_month = own.account_month AND b.kind = own.kind AND b.number = own.number",
-        &vec![call.tenant.id.clone(); ids.len()],
+        vec![call.tenant.id.as_str(); ids.len()] as _,
         ids as _,
         &vec![account_month; ids.len()],
     )
@@ -202,7 +205,7 @@ pub async fn unbilled<'i>(
     Ok(ids.iter().copied().filter(|id| !billed.contains(id)).collect())
 }
 
-/// Notes which accounts of a chunk are parked; what an earlier run noted of the others is gone.
+/// Notes which accounts of a chunk are parked; what an earlier run noted of the others is gone. The accounts are by identifier.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -214,20 +217,18 @@ pub async fn park(
     ids: &[&str],
     parked: &[Parked],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "DELETE FROM parked_account p
-         USING (SELECT k.* FROM unnest($1::text[], $2::integer[], $3::text[])
-                    AS k (company_id, account_month, settlement_account_id)
-                OFFSET 0) AS own
-         WHERE p.company_id = own.company_id AND p.account_month = own.account_month
-             AND p.settlement_account_id = own.settlement_account_id",
-        &vec![call.tenant.id.clone(); ids.len()],
-        &vec![account_month; ids.len()],
-        ids as _,
-    )
-    .execute(&mut *tx)
-    .named("parked_forget")
-    .await?;
+    if were_parked(tx, call, account_month, ids).await? {
+        sqlx::query!(
+            "DELETE FROM parked_account
+             WHERE company_id = $1 AND account_month = $2 AND settlement_account_id = ANY($3)",
+            call.tenant.id,
+            account_month,
+            ids as _,
+        )
+        .execute(&mut *tx)
+        .named("parked_forget")
+        .await?;
+    }
     if parked.is_empty() {
         return Ok(());
     }
@@ -251,6 +252,22 @@ pub async fn park(
     .named("parked_note")
     .await?;
     Ok(())
+}
+
+/// Returns false if no account between the first and the last one is parked, which is so of most chunks.
+async fn were_parked(tx: &mut Connection, call: &Call, account_month: i32, ids: &[&str]) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM parked_account
+               WHERE company_id = $1 AND account_month = $2 AND settlement_account_id BETWEEN $3 AND $4) AS "were!""#,
+        call.tenant.id,
+        account_month,
+        ids.first().copied().unwrap_or_default(),
+        ids.last().copied().unwrap_or_default(),
+    )
+    .fetch_one(tx)
+    .named("parked_between")
+    .await
 }
 
 /// Notes a claimed chunk as done.

@@ -97,7 +97,7 @@ async fn booked(
                OFFSET 0) AS own
          JOIN ledger l ON l.company_id = own.company_id AND l.customer_id = own.customer_id AND l.fund = own.fund
              AND l.account_month = own.account_month AND l.serial = own.serial",
-        &vec![company_id.to_owned(); payers.len()],
+        vec![company_id; payers.len()] as _,
         payers.iter().map(|payer| payer.customer_id.as_str()).collect::<Vec<_>>() as _,
         &vec![AccountMonth::of(paid_on).number(); payers.len()],
         payers.iter().map(|payer| payer.payment_id.as_str()).collect::<Vec<_>>() as _,

@@ -49,7 +49,7 @@ pub async fn read(
          FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
          JOIN account_accumulator a ON a.company_id = own.company_id
              AND a.settlement_account_id = own.settlement_account_id",
-        &vec![company_id.to_owned(); ids.len()],
+        vec![company_id; ids.len()] as _,
         ids as _,
     )
     .fetch_all(executor)
@@ -85,7 +85,7 @@ pub async fn move_on(
              AS own (company_id, settlement_account_id, account_month, year_quantity, month_quantity, version)
          WHERE a.company_id = own.company_id AND a.settlement_account_id = own.settlement_account_id
              AND a.version = own.version",
-        &vec![company_id.to_owned(); accounts.len()],
+        vec![company_id; accounts.len()] as _,
         accounts.iter().map(|(id, _)| *id).collect::<Vec<_>>() as _,
         accounts.iter().map(|(_, of_account)| of_account.account_month).collect::<Vec<_>>() as _,
         &accounts.iter().map(|(_, of_account)| of_account.year_quantity).collect::<Vec<_>>(),

@@ -170,7 +170,7 @@ pub async fn temporary_packages(
          FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
          JOIN meter_point mp ON mp.company_id = own.company_id
              AND mp.settlement_account_id = own.settlement_account_id",
-        &vec![company_id.to_owned(); ids.len()],
+        vec![company_id; ids.len()] as _,
         ids as _,
     )
     .fetch_all(executor)

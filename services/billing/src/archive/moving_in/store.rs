@@ -310,7 +310,7 @@ pub async fn add_accounts(
             "UPDATE user_account u SET connected = true
              FROM (SELECT k.* FROM unnest($1::text[], $2::text[]) AS k (company_id, user_account_id) OFFSET 0) AS own
              WHERE u.company_id = own.company_id AND u.user_account_id = own.user_account_id AND NOT u.connected",
-            &vec![call.tenant.id.clone(); unconnected.len()],
+            vec![call.tenant.id.as_str(); unconnected.len()] as _,
             unconnected as _,
         )
         .execute(&mut *tx)

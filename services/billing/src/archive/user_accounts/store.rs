@@ -54,7 +54,7 @@ pub async fn lock(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<Ha
              AND u.name <> ''
          ORDER BY u.user_account_id
          FOR UPDATE OF u",
-        &vec![call.tenant.id.clone(); ids.len()],
+        vec![call.tenant.id.as_str(); ids.len()] as _,
         ids as _,
     )
     .fetch_all(tx)

@@ -72,7 +72,7 @@ pub(super) async fn registers(tx: &mut PgConnection, call: &Call, points: &[&Poi
                OFFSET 0) AS own
          WHERE r.company_id = own.company_id AND r.settlement_account_id = own.settlement_account_id
              AND r.flow = own.flow AND r.register = own.register",
-        &vec![call.tenant.id.clone(); rows.len()],
+        vec![call.tenant.id.as_str(); rows.len()] as _,
         rows.iter().map(|(id, _)| *id).collect::<Vec<_>>() as _,
         rows.iter().map(|(_, r)| r.flow.code()).collect::<Vec<_>>() as _,
         rows.iter().map(|(_, r)| r.register.code()).collect::<Vec<_>>() as _,
@@ -103,7 +103,7 @@ pub(super) async fn temporary_months(tx: &mut PgConnection, call: &Call, points:
         "UPDATE meter_point mp SET temporary_months_used = temporary_months_used + 1
          FROM (SELECT k.* FROM unnest($1::text[], $2::text[]) AS k (company_id, settlement_account_id) OFFSET 0) AS own
          WHERE mp.company_id = own.company_id AND mp.settlement_account_id = own.settlement_account_id",
-        &vec![call.tenant.id.clone(); counted.len()],
+        vec![call.tenant.id.as_str(); counted.len()] as _,
         counted.as_slice() as _,
     )
     .execute(tx)

@@ -125,7 +125,7 @@ async fn accounts_of(tx: &mut PgConnection, call: &Call, customer_ids: &[&str]) 
          JOIN user_account u ON u.company_id = own.company_id AND u.customer_id = own.customer_id
          JOIN settlement_account a ON a.company_id = u.company_id AND a.user_account_id = u.user_account_id
          ORDER BY a.settlement_account_id",
-        &vec![call.tenant.id.clone(); customer_ids.len()],
+        vec![call.tenant.id.as_str(); customer_ids.len()] as _,
         customer_ids as _,
     )
     .fetch_all(tx)

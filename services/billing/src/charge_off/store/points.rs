@@ -61,7 +61,7 @@ async fn lock(tx: &mut PgConnection, call: &Call, named: &[NamedPoint]) -> Resul
              AND o.kind = own.kind
          ORDER BY o.settlement_account_id, o.kind
          FOR UPDATE OF o",
-        &vec![call.tenant.id.clone(); named.len()],
+        vec![call.tenant.id.as_str(); named.len()] as _,
         named.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>() as _,
         named.iter().map(|(_, kind)| kind.code()).collect::<Vec<_>>() as _,
     )
@@ -105,7 +105,7 @@ async fn read(
            LEFT JOIN point_calculation c ON c.company_id = o.company_id
                AND c.settlement_account_id = o.settlement_account_id AND c.account_month = o.account_month
                AND c.kind = o.kind AND c.number = o.number"#,
-        &vec![call.tenant.id.clone(); named.len()],
+        vec![call.tenant.id.as_str(); named.len()] as _,
         named.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>() as _,
         named.iter().map(|(_, kind)| kind.code()).collect::<Vec<_>>() as _,
     )
@@ -173,7 +173,7 @@ async fn note_charged_off(tx: &mut PgConnection, call: &Call, found: &mut Standi
                  OFFSET 0) AS own
            JOIN bill b ON b.company_id = own.company_id AND b.settlement_account_id = own.settlement_account_id
                AND b.account_month = own.account_month AND b.kind = own.kind"#,
-        &vec![call.tenant.id.clone(); asked.len()],
+        vec![call.tenant.id.as_str(); asked.len()] as _,
         asked.iter().map(|((id, _), _)| id.as_str()).collect::<Vec<_>>() as _,
         &asked.iter().map(|(_, month)| *month).collect::<Vec<_>>(),
         asked.iter().map(|((_, kind), _)| kind.code()).collect::<Vec<_>>() as _,

@@ -25,6 +25,15 @@ pub struct PointKey {
     pub number: i32,
 }
 
+impl PointKey {
+    /// The key of the normal point of an account and month.
+    #[must_use]
+    pub fn normal(settlement_account_id: &str, account_month: i32) -> Self {
+        let settlement_account_id = settlement_account_id.to_owned();
+        Self { settlement_account_id, account_month, kind: NormalRetroType::Normal, number: 0 }
+    }
+}
+
 /// The keys of points as columns, the tenant among them: no part of a key is a constant to the planner.
 #[derive(Debug, Default)]
 #[allow(missing_docs)] // the columns of the tables, documented there

@@ -15,11 +15,13 @@ use communal_kit::database::{Statement as _, look_up_by_keys};
 use communal_proto::Coded as _;
 use communal_proto::billing::v1::NormalRetroType;
 use prost::Message as _;
+use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
 
 use super::PointKey;
 use super::rules::{Making, Standing};
 use super::snapshot::{BeyondDigits, Snapshot};
+use crate::archive::accumulators::AccountAccumulators;
 use crate::archive::billable::{self, BillableAccount, BillableRegister};
 use crate::archive::settlement_accounts;
 use crate::archive::settlement_accounts::lifecycle::AccountState;
@@ -161,6 +163,14 @@ pub struct OpenPoint {
     pub lines: i32,
 }
 
+impl OpenPoint {
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> PointKey {
+        PointKey::normal(&self.settlement_account_id, self.account_month)
+    }
+}
+
 /// Locks the open normal points of accounts and returns them, by account.
 ///
 /// # Errors
@@ -177,7 +187,7 @@ pub async fn lock_open(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Resu
              AND o.kind = own.kind
          ORDER BY o.settlement_account_id
          FOR UPDATE OF o",
-        &vec![call.tenant.id.clone(); ids.len()],
+        vec![call.tenant.id.as_str(); ids.len()] as _,
         ids as _,
     )
     .fetch_all(tx)
@@ -196,9 +206,27 @@ pub struct UnchargedPoint {
     pub outdated: bool,
     /// The fee lines of its calculation; 0 if it is not calculated.
     pub lines: i32,
+    /// The accumulators of the account.
+    pub accumulators: AccountAccumulators,
 }
 
-/// Locks the points of accounts that are not charged off, normal and retro, and returns them by account and kind.
+/// A row of [`lock_uncharged`].
+struct LockedRow {
+    settlement_account_id: String,
+    account_month: i32,
+    kind: Stored<NormalRetroType>,
+    number: i32,
+    book_id: String,
+    outdated: bool,
+    lines: i32,
+    billed_month: Option<i32>,
+    year_quantity: Option<Decimal>,
+    month_quantity: Option<Decimal>,
+    version: Option<i64>,
+}
+
+/// Locks the points of accounts that are not charged off, normal and retro, and returns them by account and kind. Accumulators
+/// are as they stay only if the accounts are locked already.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -207,31 +235,44 @@ pub async fn lock_uncharged(
     call: &Call,
     ids: &[&str],
 ) -> Result<Vec<UnchargedPoint>, sqlx::Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        LockedRow,
         r#"SELECT o.settlement_account_id, o.account_month, o.kind AS "kind: Stored<NormalRetroType>", o.number, o.book_id,
-               o.outdated, o.lines
+               o.outdated, o.lines, a.account_month AS "billed_month?", a.year_quantity AS "year_quantity?",
+               a.month_quantity AS "month_quantity?", a.version AS "version?"
            FROM unnest($1::text[], $2::text[]) AS own (company_id, settlement_account_id)
            JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
+           LEFT JOIN account_accumulator a ON a.company_id = own.company_id
+               AND a.settlement_account_id = own.settlement_account_id
            ORDER BY o.settlement_account_id, o.kind
            FOR UPDATE OF o"#,
-        &vec![call.tenant.id.clone(); ids.len()],
+        vec![call.tenant.id.as_str(); ids.len()] as _,
         ids as _,
     )
     .fetch_all(tx)
     .named("point_uncharged_lock")
     .await?;
-    let points = rows.into_iter().map(|row| UnchargedPoint {
-        key: PointKey {
-            settlement_account_id: row.settlement_account_id,
-            account_month: row.account_month,
-            kind: row.kind.0,
-            number: row.number,
-        },
-        book_id: row.book_id,
-        outdated: row.outdated,
-        lines: row.lines,
-    });
-    Ok(points.collect())
+    let point = |row: LockedRow| {
+        let version = row.version.ok_or_else(|| broken("an account has no accumulators"))?;
+        Ok(UnchargedPoint {
+            key: PointKey {
+                settlement_account_id: row.settlement_account_id,
+                account_month: row.account_month,
+                kind: row.kind.0,
+                number: row.number,
+            },
+            book_id: row.book_id,
+            outdated: row.outdated,
+            lines: row.lines,
+            accumulators: AccountAccumulators {
+                account_month: row.billed_month,
+                year_quantity: row.year_quantity.unwrap_or_default(),
+                month_quantity: row.month_quantity.unwrap_or_default(),
+                version,
+            },
+        })
+    };
+    rows.into_iter().map(point).collect()
 }
 
 /// Returns open normal points that are read, by book and account, from a book and account on: all of them, or those of one
@@ -339,7 +380,7 @@ async fn note_charged_off(
                OFFSET 0) AS own
          JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
              AND p.account_month = own.account_month AND p.kind = own.kind AND p.number = own.number",
-        &vec![call.tenant.id.clone(); ids.len()],
+        vec![call.tenant.id.as_str(); ids.len()] as _,
         &ids,
         &months,
     )
@@ -365,7 +406,7 @@ async fn note_charged_off(
                OFFSET 0) AS own
          JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
              AND p.kind = own.kind AND p.final",
-        &vec![call.tenant.id.clone(); closed.len()],
+        vec![call.tenant.id.as_str(); closed.len()] as _,
         &closed,
     )
     .fetch_all(tx)
@@ -419,7 +460,7 @@ pub async fn add_retro(
              own.reading_order, own.registers
          FROM new AS own
          JOIN made m ON m.company_id = own.company_id AND m.settlement_account_id = own.settlement_account_id",
-        &vec![call.tenant.id.clone(); points.len()],
+        vec![call.tenant.id.as_str(); points.len()] as _,
         points.iter().map(|(id, ..)| *id).collect::<Vec<_>>() as _,
         &points.iter().map(|(_, month, _)| *month).collect::<Vec<_>>(),
         NormalRetroType::Retro.stored(),

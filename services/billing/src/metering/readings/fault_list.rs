@@ -65,7 +65,7 @@ pub fn faults_of(book_id: &str, point: &ReadPoint, factor: Decimal) -> Result<Ve
         faults.push(ReadingFault {
             kind: kind.into(),
             book_id: book_id.to_owned(),
-            settlement_account_id: point.settlement_account_id.clone(),
+            settlement_account_id: point.key.settlement_account_id.clone(),
             meter_id: meter.meter_id.clone(),
             register: register.register,
             last_reading_date: register.last_read_on,

@@ -65,11 +65,10 @@ pub async fn enter(
     look_up_by_keys(tx).await?;
     let meters = named_meters(tx, call, readings).await?;
     let open = open_points(tx, call, &meters).await?;
-    let ids: Vec<_> = open.iter().map(|point| point.settlement_account_id.as_str()).collect();
-    let months: Vec<_> = open.iter().map(|point| point.account_month).collect();
-    let points = store::points(&mut *tx, &call.tenant.id, &ids, &months).await?;
+    let keys: Vec<_> = open.iter().map(OpenPoint::key).collect();
+    let points = store::points(&mut *tx, &call.tenant.id, &keys).await?;
     let mut points: HashMap<_, _> =
-        points.into_iter().map(|point| (point.settlement_account_id.clone(), point)).collect();
+        points.into_iter().map(|point| (point.key.settlement_account_id.clone(), point)).collect();
     let mut refused = Vec::new();
     let mut changed = HashSet::new();
     for (row, entered) in readings {
@@ -92,7 +91,7 @@ pub async fn enter(
                     Some(point) => match judge(entered, &point.snapshot, at) {
                         Ok(read) => {
                             point.readings.enter(read);
-                            changed.insert(point.settlement_account_id.clone());
+                            changed.insert(point.key.settlement_account_id.clone());
                             continue;
                         }
                         Err(refused) => refused,

@@ -33,6 +33,7 @@ use super::store::{self, PagedPoint};
 use crate::archive::meters;
 use crate::metering::points;
 use crate::metering::points::snapshot::Snapshot;
+use crate::metering::points::store::OpenPoint;
 use crate::vocabulary::dates::time_number;
 use crate::vocabulary::paging::AskedPage;
 
@@ -214,15 +215,16 @@ impl ReadingRpc {
         let company = &call.tenant.id;
         let from = (place.book_id.as_str(), place.settlement_account_id.as_str());
         let open = points::store::open_from(&self.pool, company, book_id, from, PORTION).await?;
-        let ids: Vec<_> = open.iter().map(|point| point.settlement_account_id.as_str()).collect();
-        let months: Vec<_> = open.iter().map(|point| point.account_month).collect();
-        let mut points = store::points(&self.pool, company, &ids, &months).await?;
+        let keys: Vec<_> = open.iter().map(OpenPoint::key).collect();
+        let mut lookup = self.pool.begin_lookup().named("begin").await?;
+        let mut points = store::points(&mut lookup, company, &keys).await?;
+        lookup.commit().named("commit").await?;
         let outdated: HashSet<_> =
             open.iter().filter(|point| point.outdated).map(|point| point.settlement_account_id.as_str()).collect();
-        let renewed = points.iter_mut().filter(|point| outdated.contains(point.settlement_account_id.as_str()));
-        let renewed = renewed.map(|point| (point.settlement_account_id.as_str(), &mut point.snapshot)).collect();
+        let renewed = points.iter_mut().filter(|point| outdated.contains(point.key.settlement_account_id.as_str()));
+        let renewed = renewed.map(|point| (point.key.settlement_account_id.as_str(), &mut point.snapshot)).collect();
         self.renew(call, renewed).await?;
-        let points: HashMap<_, _> = points.iter().map(|p| (p.settlement_account_id.as_str(), p)).collect();
+        let points: HashMap<_, _> = points.iter().map(|p| (p.key.settlement_account_id.as_str(), p)).collect();
         let mut found = Vec::with_capacity(open.len());
         for account in &open {
             // One that was charged off meanwhile is not there any more.

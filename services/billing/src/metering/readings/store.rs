@@ -16,15 +16,13 @@ use sqlx::{PgConnection, PgExecutor};
 
 use super::stored::Readings;
 use crate::metering::points::snapshot::Snapshot;
-use crate::metering::points::{PointColumns, PointKey};
+use crate::metering::points::{PointColumns, PointKey, by_month};
 
-/// A normal point with its readings.
+/// A point with its readings.
 #[derive(Clone, Debug)]
 pub struct ReadPoint {
-    /// The account.
-    pub settlement_account_id: String,
-    /// The account month.
-    pub account_month: i32,
+    /// Its key.
+    pub key: PointKey,
     /// What it holds.
     pub snapshot: Snapshot,
     /// Its readings.
@@ -56,7 +54,7 @@ pub async fn meters(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<
            JOIN meter m ON m.company_id = own.company_id AND m.meter_id = own.meter_id
            LEFT JOIN point_open o ON o.company_id = own.company_id AND o.settlement_account_id = m.settlement_account_id
                AND o.kind = own.kind AND o.outdated"#,
-        &vec![call.tenant.id.clone(); ids.len()],
+        vec![call.tenant.id.as_str(); ids.len()] as _,
         ids as _,
     )
     .fetch_all(tx)
@@ -64,63 +62,23 @@ pub async fn meters(tx: &mut PgConnection, call: &Call, ids: &[&str]) -> Result<
     .await
 }
 
-fn decoded_point(snapshot: &[u8], readings: Option<&[u8]>) -> Result<(Snapshot, Readings), sqlx::Error> {
-    Ok((decoded(snapshot)?, readings.map_or(Ok(Readings::default()), decoded)?))
-}
-
-/// Returns normal points, each given by its account and month, with their readings.
-///
-/// # Errors
-/// Returns the database's error, and an error of decoding for a point that cannot be read.
-pub async fn points(
-    executor: impl PgExecutor<'_>,
-    company_id: &str,
-    settlement_account_ids: &[&str],
-    account_months: &[i32],
-) -> Result<Vec<ReadPoint>, sqlx::Error> {
-    let companies = vec![company_id.to_owned(); settlement_account_ids.len()];
-    let rows = sqlx::query!(
-        r#"SELECT p.settlement_account_id, p.account_month, p.snapshot, r.readings AS "readings?"
-           FROM (SELECT k.*, '1' AS kind, 0 AS number
-                 FROM unnest($1::text[], $2::text[], $3::integer[])
-                     AS k (company_id, settlement_account_id, account_month)
-                 OFFSET 0) AS own
-           JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
-               AND p.account_month = own.account_month AND p.kind = own.kind AND p.number = own.number
-           LEFT JOIN point_reading r ON r.company_id = own.company_id
-               AND r.settlement_account_id = own.settlement_account_id AND r.account_month = own.account_month
-               AND r.kind = own.kind AND r.number = own.number"#,
-        &companies,
-        settlement_account_ids as _,
-        account_months,
-    )
-    .fetch(executor);
-    // A point is decoded while PostgreSQL looks up the next ones.
-    let points = rows.map(|row| {
-        let row = row?;
-        let (snapshot, readings) = decoded_point(&row.snapshot, row.readings.as_deref())?;
-        Ok(ReadPoint {
-            settlement_account_id: row.settlement_account_id,
-            account_month: row.account_month,
-            snapshot,
-            readings,
-            is_read: row.readings.is_some(),
-        })
-    });
-    points.try_collect().named("billing_point_read").await
+/// The readings of a point; none if nothing is stored.
+fn read(stored: Option<&[u8]>) -> Result<Readings, sqlx::Error> {
+    stored.map_or_else(|| Ok(Readings::default()), decoded)
 }
 
 /// Returns points of a month, of either kind, with their readings, those that there are. A month that is given once is one
-/// partition; beside each key it would be looked for among all of them.
+/// partition; beside each key it would be looked for among all of them. It is no way to a key: a planner that may join as it
+/// likes walks the whole month for a thousand of its points while it knows nothing of the month.
 ///
 /// # Errors
 /// Returns the database's error, and an error of decoding for a point that cannot be read.
-pub async fn points_of_month(
+async fn points_of_month(
     executor: impl PgExecutor<'_>,
     company_id: &str,
     account_month: i32,
     keys: &[&PointKey],
-) -> Result<Vec<(PointKey, Snapshot, Readings)>, sqlx::Error> {
+) -> Result<Vec<ReadPoint>, sqlx::Error> {
     let PointColumns { companies, accounts, months: _, kinds, numbers } =
         PointColumns::of(company_id, keys.iter().copied());
     let rows = sqlx::query!(
@@ -128,34 +86,51 @@ pub async fn points_of_month(
                r.readings AS "readings?"
            FROM unnest($1::text[], $2::text[], $3::text[], $4::integer[])
                AS own (company_id, settlement_account_id, kind, number)
-           JOIN billing_point p ON p.company_id = own.company_id AND p.settlement_account_id = own.settlement_account_id
-               AND p.account_month = $5 AND p.kind = own.kind AND p.number = own.number
-           LEFT JOIN point_reading r ON r.company_id = own.company_id
-               AND r.settlement_account_id = own.settlement_account_id AND r.account_month = $5
-               AND r.kind = own.kind AND r.number = own.number"#,
+           CROSS JOIN LATERAL (
+               SELECT b.settlement_account_id, b.kind, b.number, b.snapshot FROM billing_point b
+               WHERE b.company_id = own.company_id AND b.settlement_account_id = own.settlement_account_id
+                   AND b.account_month = $5 AND b.kind = own.kind AND b.number = own.number
+               OFFSET 0) AS p
+           LEFT JOIN LATERAL (
+               SELECT b.readings FROM point_reading b
+               WHERE b.company_id = own.company_id AND b.settlement_account_id = own.settlement_account_id
+                   AND b.account_month = $5 AND b.kind = own.kind AND b.number = own.number
+               OFFSET 0) AS r ON true"#,
         companies as _,
         accounts as _,
         kinds as _,
         &numbers,
         account_month,
     )
-    .fetch_all(executor)
-    .named("billing_point_by_key")
-    .await?;
-    let point = |row: (PointKey, Vec<u8>, Option<Vec<u8>>)| {
-        let (snapshot, readings) = decoded_point(&row.1, row.2.as_deref())?;
-        Ok((row.0, snapshot, readings))
-    };
-    let keyed = rows.into_iter().map(|row| {
-        let key = PointKey {
-            settlement_account_id: row.settlement_account_id,
-            account_month,
-            kind: row.kind.0,
-            number: row.number,
-        };
-        (key, row.snapshot, row.readings)
+    .fetch(executor);
+    // A point is decoded while PostgreSQL looks up the next ones.
+    let points = rows.map(|row| {
+        let row = row?;
+        let (settlement_account_id, kind, number) = (row.settlement_account_id, row.kind.0, row.number);
+        Ok(ReadPoint {
+            key: PointKey { settlement_account_id, account_month, kind, number },
+            snapshot: decoded(&row.snapshot)?,
+            readings: read(row.readings.as_deref())?,
+            is_read: row.readings.is_some(),
+        })
     });
-    keyed.map(point).collect()
+    points.try_collect().named("billing_point_by_key").await
+}
+
+/// Returns points, each given by its key, with their readings, those that there are.
+///
+/// # Errors
+/// Returns the database's error, and an error of decoding for a point that cannot be read.
+pub async fn points(
+    connection: &mut PgConnection,
+    company_id: &str,
+    keys: &[PointKey],
+) -> Result<Vec<ReadPoint>, sqlx::Error> {
+    let mut points = Vec::with_capacity(keys.len());
+    for (month, keys) in by_month(keys) {
+        points.extend(points_of_month(&mut *connection, company_id, month, &keys).await?);
+    }
+    Ok(points)
 }
 
 /// Writes the readings of locked points: as new rows, or in the place of those that are stored.
@@ -186,8 +161,8 @@ struct ReadColumns<'p> {
 impl<'p> ReadColumns<'p> {
     fn of(points: &[&'p ReadPoint]) -> Self {
         Self {
-            accounts: points.iter().map(|p| p.settlement_account_id.as_str()).collect(),
-            months: points.iter().map(|p| p.account_month).collect(),
+            accounts: points.iter().map(|p| p.key.settlement_account_id.as_str()).collect(),
+            months: points.iter().map(|p| p.key.account_month).collect(),
             meters: points.iter().map(|p| p.snapshot.meter_id()).collect(),
             registers: points.iter().map(|p| p.readings.count()).collect(),
             complete: points.iter().map(|p| p.readings.are_complete(&p.snapshot)).collect(),
@@ -235,7 +210,7 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&ReadPoint]) -> R
                OFFSET 0) AS own
          WHERE r.company_id = own.company_id AND r.settlement_account_id = own.settlement_account_id
              AND r.account_month = own.account_month AND r.kind = own.kind AND r.number = own.number",
-        &vec![call.tenant.id.clone(); points.len()],
+        vec![call.tenant.id.as_str(); points.len()] as _,
         columns.accounts as _,
         &columns.months,
         columns.meters as _,
@@ -366,11 +341,10 @@ fn paged(rows: Vec<PagedRow>, page: Page) -> Result<(Vec<PagedPoint>, i64), sqlx
     // The first point may be of another page.
     let on_page = rows.into_iter().filter(|row| row.before + row.registers >= page.first);
     let point = |row: PagedRow| {
-        let (snapshot, readings) = decoded_point(&row.snapshot, row.readings.as_deref())?;
         Ok(PagedPoint {
             settlement_account_id: row.settlement_account_id,
-            snapshot,
-            readings,
+            snapshot: decoded(&row.snapshot)?,
+            readings: read(row.readings.as_deref())?,
             calculated_at: row.calculated_at,
             outdated: row.outdated,
             before: row.before,

@@ -78,7 +78,7 @@ pub async fn lock_open_of(
              AND (o.network_company_id = own.company_id OR o.retail_company_id = own.company_id)
          ORDER BY o.settlement_account_id, o.account_month, o.charge_off_id, o.line_number, o.network_company_id
          FOR UPDATE OF o",
-        &vec![company_id.to_owned(); settlement_account_ids.len()],
+        vec![company_id; settlement_account_ids.len()] as _,
         settlement_account_ids as _,
     )
     .fetch_all(tx)

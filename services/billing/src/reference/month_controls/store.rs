@@ -285,7 +285,7 @@ pub async fn part_month_rules(
            JOIN month_control m ON m.company_id = own.company_id AND m.kind = own.kind
                AND m.network_company_id = own.network_company_id AND m.network_store_id = own.network_store_id
                AND m.utility = own.utility AND m.account_month = own.account_month"#,
-        &vec![company_id.to_owned(); asked.len()],
+        vec![company_id; asked.len()] as _,
         asked.iter().map(|(series, _)| series.kind.stored()).collect::<Vec<_>>() as _,
         asked.iter().map(|(series, _)| series.network_company_id.as_str()).collect::<Vec<_>>() as _,
         asked.iter().map(|(series, _)| series.network_store_id.as_str()).collect::<Vec<_>>() as _,
