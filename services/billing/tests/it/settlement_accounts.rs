@@ -293,6 +293,95 @@ async fn an_account_is_transferred_to_another_customer_alone() {
     assert_eq!(reason::<()>(Err(refused)), "ACCOUNT_STATE");
 }
 
+async fn withdraw(world: &World, by: Caller, account: &str, kind: BusCategType) -> Result<(), tonic::Status> {
+    let request = WithdrawApplicationRequest { settlement_account_id: account.into(), business_kind: kind.into() };
+    world.settlement_accounts(by).withdraw_application(request).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_application_that_was_a_mistake_is_withdrawn_and_the_account_is_as_before() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (account, meter) = world.archived(&network, 1).await;
+    let (_, other) = world.user_account(2, "李芳").await;
+    let before = world.verified(RETAIL, PersonFilter::default()).await;
+    for kind in [BusCategType::Change, BusCategType::MeterSwap, BusCategType::Close, BusCategType::Transfer] {
+        let user_account_id = if kind == BusCategType::Transfer { other.clone() } else { String::new() };
+        let application = BusinessApplication { user_account_id, ..of_account(&account, kind) };
+        world.apply(caller(RETAIL), vec![application]).await.unwrap();
+        let wrong = if kind == BusCategType::Change { BusCategType::Close } else { BusCategType::Change };
+        let refusal = ("SETTLEMENT_AID".to_owned(), "ACCOUNT_STATE".to_owned());
+        assert_eq!(refused(withdraw(&world, caller(RETAIL), &account, wrong).await), refusal);
+        let foreign = withdraw(&world, caller(OTHER_RETAIL), &account, kind).await;
+        assert_eq!(reason(foreign), "SETTLEMENT_ACCOUNT_NOT_FOUND");
+        withdraw(&world, caller(RETAIL), &account, kind).await.unwrap();
+        assert_eq!(refused(withdraw(&world, caller(RETAIL), &account, kind).await), refusal, "it is gone");
+        assert_eq!(world.verified(RETAIL, PersonFilter::default()).await, before, "{kind:?}");
+    }
+    // The next one is carried out as if none had been.
+    world.process(&account, BusCategType::Close).await.unwrap();
+    let closing = vec![reading(&meter, ReadingsType::Total, "100")];
+    world.serve_meter(served(&account, BusCategType::Close), vec![], closing).await.unwrap();
+    let by_whom: Vec<String> = sqlx::query_scalar(
+        "SELECT operator_id FROM platform.change
+         WHERE noun = 'business_process' AND operation = 'UPDATE' AND method LIKE '%/WithdrawApplication'",
+    )
+    .fetch_all(world.pool())
+    .await
+    .unwrap();
+    assert_eq!(by_whom, vec![communal_fixtures::credentials::billing::OPERATOR; 4]);
+}
+
+#[tokio::test]
+async fn a_new_connection_that_is_withdrawn_ends_and_gives_its_name_free() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (_, user) = world.user_account(1, "王小明").await;
+    for with_parameters in [false, true] {
+        let account = world.connect(&user, &format!("用电{with_parameters}")).await;
+        let parameters = network.parameters(&account, BusCategType::New, YesNo::Yes);
+        if with_parameters {
+            world.verify(RETAIL, parameters.clone()).await.unwrap();
+        }
+        withdraw(&world, caller(RETAIL), &account, BusCategType::New).await.unwrap();
+        // The user account waits for its first settlement account again, and nothing is done with this one.
+        let found = world.unverified(RETAIL, by_name("王小明")).await;
+        assert_eq!((found.user_accounts.len(), found.settlement_accounts.len()), (1, 0));
+        assert_eq!(world.verified(RETAIL, by_name("王小明")).await.settlement_accounts, []);
+        assert_eq!(reason(world.verify(RETAIL, parameters).await), "ACCOUNT_STATE");
+        assert_eq!(reason(world.process(&account, BusCategType::Change).await), "ACCOUNT_STATE");
+        world.apply(caller(RETAIL), vec![connection(&user, &format!("用电{with_parameters}"))]).await.unwrap();
+        let again: String = sqlx::query_scalar("SELECT max(settlement_account_id) FROM settlement_account")
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+        assert_ne!(again, account);
+        withdraw(&world, caller(RETAIL), &again, BusCategType::New).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_32_that_withdraw_or_carry_out_one_process_one_does() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (account, _) = world.archived(&network, 1).await;
+    world.process(&account, BusCategType::Change).await.unwrap();
+    one_of_32(
+        |n| {
+            let (world, account, network) = (&world, &account, &network);
+            async move {
+                if n % 2 == 0 {
+                    withdraw(world, caller(RETAIL), account, BusCategType::Change).await
+                } else {
+                    world.verify(RETAIL, network.parameters(account, BusCategType::Change, YesNo::Yes)).await
+                }
+            }
+        },
+        "ACCOUNT_STATE",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn of_32_that_apply_for_one_account_one_does() {
     let world = World::start_archive().await;

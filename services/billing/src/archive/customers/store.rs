@@ -268,7 +268,7 @@ pub async fn lock_standing(
                FROM settlement_account a JOIN user_account u USING (company_id, user_account_id)
                WHERE a.company_id = $1 AND (u.customer_id = $2 OR a.using_customer_id = $2))
            SELECT c.forgotten_at IS NOT NULL AS "forgotten!",
-               (SELECT count(*) FROM accounts WHERE state <> '3') AS "open_accounts!",
+               (SELECT count(*) FROM accounts WHERE state NOT IN ('3', '4')) AS "open_accounts!",
                (SELECT coalesce(sum(outstanding), 0) FROM outstanding_of_accounts(
                     $1, (SELECT array_agg(settlement_account_id) FROM accounts))) AS "outstanding!",
                (SELECT count(*) FROM user_account u JOIN business_process p

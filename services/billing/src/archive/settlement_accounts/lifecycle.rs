@@ -9,9 +9,11 @@
 //!                                   close: meter
 //!                                         ▼
 //!                                      closed
+//!
+//!   any process: withdrawn ──► archived as before; a new connection: withdrawn
 //! ```
 //!
-//! An account has one open process at most. Applying opens it, verification carries it out. Pure: the store locks the
+//! An account has one open process at most. Applying opens it, verification carries it out, and until then it can be withdrawn. Pure: the store locks the
 //! account and passes its standing in.
 
 use communal_proto::billing::v1::{BusCategType, BusStateType, Reason};
@@ -27,6 +29,8 @@ pub enum AccountState {
     Archived,
     /// It is closed.
     Closed,
+    /// Its new connection was withdrawn; it was never supplied.
+    Withdrawn,
 }
 
 impl Coded for AccountState {
@@ -37,6 +41,7 @@ impl Coded for AccountState {
             Self::Connecting => "1",
             Self::Archived => "2",
             Self::Closed => "3",
+            Self::Withdrawn => "4",
         })
     }
 
@@ -45,11 +50,24 @@ impl Coded for AccountState {
             Self::Connecting => "新装中",
             Self::Archived => "已归档",
             Self::Closed => "已销户",
+            Self::Withdrawn => "新装已撤销",
         }
     }
 
     fn from_code(code: &str) -> Option<Self> {
-        [Self::Connecting, Self::Archived, Self::Closed].into_iter().find(|state| state.stored() == Some(code))
+        let states = [Self::Connecting, Self::Archived, Self::Closed, Self::Withdrawn];
+        states.into_iter().find(|state| state.stored() == Some(code))
+    }
+}
+
+impl AccountState {
+    /// Returns true if the account was archived, whether or not it is closed now: it has a bill or will have one.
+    #[must_use]
+    pub fn was_archived(self) -> bool {
+        match self {
+            Self::Archived | Self::Closed => true,
+            Self::Connecting | Self::Withdrawn => false,
+        }
     }
 }
 
@@ -78,6 +96,8 @@ pub enum Step {
     },
     /// Installs, swaps or takes off the meter, in a process of a kind.
     ServeMeter(BusCategType),
+    /// Withdraws the open process, which is of a kind.
+    Withdraw(BusCategType),
 }
 
 /// What a step leads to.
@@ -89,12 +109,14 @@ pub enum Outcome {
     Archived,
     /// The process is complete and the account closed.
     Closed,
+    /// The process is withdrawn, and the account in this state.
+    Withdrawn(AccountState),
 }
 
 /// Returns what a step leads to; `None` if the account does not take it.
 #[must_use]
 pub fn outcome(standing: Standing, step: Step) -> Option<Outcome> {
-    use AccountState::{Archived, Closed, Connecting};
+    use AccountState::{Archived, Closed, Connecting, Withdrawn};
     use BusCategType::{Change, Close, MeterSwap, New, Transfer};
     use BusStateType::{Meter, Parameters};
     match (standing.state, standing.open, step) {
@@ -120,7 +142,10 @@ pub fn outcome(standing: Standing, step: Step) -> Option<Outcome> {
         // Another meter, or none any more.
         (Archived, Some((MeterSwap, Meter)), Step::ServeMeter(MeterSwap)) => Some(Outcome::Archived),
         (Archived, Some((Close, Meter)), Step::ServeMeter(Close)) => Some(Outcome::Closed),
-        (Connecting | Archived | Closed, _, _) => None,
+        // Nothing of a process counts before it is complete, so that the account is as before without it.
+        (Connecting, Some((New, _)), Step::Withdraw(New)) => Some(Outcome::Withdrawn(Withdrawn)),
+        (Archived, Some((kind, _)), Step::Withdraw(asked)) if kind == asked => Some(Outcome::Withdrawn(Archived)),
+        (Connecting | Archived | Closed | Withdrawn, _, _) => None,
     }
 }
 
@@ -172,17 +197,18 @@ mod tests {
     fn taken(standing: Standing) -> Vec<(Step, Outcome)> {
         let of = |kind| {
             let parameters = [false, true].map(|metered| Step::SetParameters { kind, metered });
-            [Step::Apply(kind), parameters[0], parameters[1], Step::ServeMeter(kind)]
+            [Step::Apply(kind), parameters[0], parameters[1], Step::ServeMeter(kind), Step::Withdraw(kind)]
         };
         KINDS.into_iter().flat_map(of).filter_map(|step| Some((step, outcome(standing, step)?))).collect()
     }
 
     #[test]
     fn each_standing_takes_its_steps_and_no_other() {
-        use AccountState::{Archived, Closed, Connecting};
+        use AccountState::{Archived, Closed, Connecting, Withdrawn};
         use BusCategType::{Change, Close, MeterSwap, New, Transfer};
         use BusStateType::{Archive, Meter, Parameters};
         let wait = Outcome::Waits;
+        let withdrawn = |kind, state| (Step::Withdraw(kind), Outcome::Withdrawn(state));
         let applied = [
             (Step::Apply(Change), wait(Parameters)),
             (Step::Apply(Close), wait(Meter)),
@@ -196,28 +222,35 @@ mod tests {
             [
                 (Step::SetParameters { kind: New, metered: false }, Outcome::Archived),
                 (Step::SetParameters { kind: New, metered: true }, wait(Meter)),
+                withdrawn(New, Withdrawn),
             ]
         );
         assert_eq!(
             taken(standing(Connecting, Some((New, Meter)), false)),
-            [(Step::ServeMeter(New), Outcome::Archived)]
+            [(Step::ServeMeter(New), Outcome::Archived), withdrawn(New, Withdrawn)]
         );
         for kind in [Change, Transfer] {
             for metered in [false, true] {
                 let step = Step::SetParameters { kind, metered };
-                assert_eq!(taken(standing(Archived, Some((kind, Parameters)), metered)), [(step, Outcome::Archived)]);
+                let steps = [(step, Outcome::Archived), withdrawn(kind, Archived)];
+                assert_eq!(taken(standing(Archived, Some((kind, Parameters)), metered)), steps);
             }
         }
         assert_eq!(
             taken(standing(Archived, Some((MeterSwap, Meter)), true)),
-            [(Step::ServeMeter(MeterSwap), Outcome::Archived)]
+            [(Step::ServeMeter(MeterSwap), Outcome::Archived), withdrawn(MeterSwap, Archived)]
         );
-        assert_eq!(taken(standing(Archived, Some((Close, Meter)), true)), [(Step::ServeMeter(Close), Outcome::Closed)]);
+        assert_eq!(
+            taken(standing(Archived, Some((Close, Meter)), true)),
+            [(Step::ServeMeter(Close), Outcome::Closed), withdrawn(Close, Archived)]
+        );
         // Everything else is a dead end.
         let dead_ends = KINDS
             .into_iter()
-            .flat_map(|kind| [Parameters, Meter, Archive].map(|waits| standing(Closed, Some((kind, waits)), true)));
-        for dead_end in dead_ends.chain([standing(Closed, None, true), standing(Connecting, None, false)]) {
+            .flat_map(|kind| [Parameters, Meter, Archive].map(|waits| (kind, waits)))
+            .flat_map(|open| [Closed, Withdrawn].map(|state| standing(state, Some(open), true)));
+        let without = [Closed, Withdrawn, Connecting].map(|state| standing(state, None, false));
+        for dead_end in dead_ends.chain(without) {
             assert_eq!(taken(dead_end), [], "{dead_end:?}");
         }
     }

@@ -11,14 +11,14 @@ use communal_kit::request::begin;
 use communal_kit::write::write;
 use communal_proto::billing::v1::fields::{
     business_application, changed_settlement_account as changed, sup_apply_business_request,
-    update_settle_account_information_request,
+    update_settle_account_information_request, withdraw_application_request,
 };
 use communal_proto::billing::v1::settlement_account_service_server::SettlementAccountService;
 use communal_proto::billing::v1::{
     PersonFilter, QuerySettleAccountsRequest, QuerySettleAccountsResponse, QueryUnverifiedUserAndSettlesRequest,
     QueryUnverifiedUserAndSettlesResponse, QueryVerifiedUserAndSettlesRequest, QueryVerifiedUserAndSettlesResponse,
     Reason, SupApplyBusinessRequest, SupApplyBusinessResponse, UpdateSettleAccountInformationRequest,
-    UpdateSettleAccountInformationResponse,
+    UpdateSettleAccountInformationResponse, WithdrawApplicationRequest, WithdrawApplicationResponse,
 };
 use communal_proto::{Fault, FieldName, Reason as _};
 use tonic::{Request, Response, Status};
@@ -117,6 +117,30 @@ impl SettlementAccountService for SettlementAccountRpc {
         Ok(reply.await?)
     }
 
+    async fn withdraw_application(
+        &self,
+        request: Request<WithdrawApplicationRequest>,
+    ) -> Result<Response<WithdrawApplicationResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let id = message.settlement_account_id.as_str();
+        let reply = write(&self.pool, &call, &message, async |tx| {
+            let field = withdraw_application_request::SETTLEMENT_ACCOUNT_ID;
+            // User accounts are locked before settlement accounts. The one of a new connection stays until that is complete.
+            let user = store::user_account_of(tx, &call, id).await?;
+            user_accounts::store::lock(tx, &call, &user.as_deref().into_iter().collect::<Vec<_>>()).await?;
+            let accounts = store::lock(tx, &call, &[id]).await?;
+            let Some(account) = accounts.first() else {
+                return Err(Refusal::of(Reason::SettlementAccountNotFound).fault(unknown_account(field)));
+            };
+            match outcome(account.standing(), Step::Withdraw(message.business_kind())) {
+                Some(Outcome::Withdrawn(state)) => store::withdraw(tx, &call, id, state).await?,
+                _ => return Err(Refusal::of(Reason::AccountState).fault(unfit(account.standing(), field))),
+            }
+            Ok(WithdrawApplicationResponse {})
+        });
+        Ok(reply.await?)
+    }
+
     async fn query_unverified_user_and_settles(
         &self,
         request: Request<QueryUnverifiedUserAndSettlesRequest>,
@@ -191,7 +215,7 @@ impl SettlementAccountService for SettlementAccountRpc {
                 return Err(Refusal::of(Reason::SettlementAccountNotFound).fault(fault));
             };
             let standing = account.standing();
-            if standing.state == AccountState::Closed {
+            if matches!(standing.state, AccountState::Closed | AccountState::Withdrawn) {
                 let fault = unfit(standing, field(changed::SETTLEMENT_ACCOUNT_ID));
                 return Err(Refusal::of(Reason::AccountState).fault(fault));
             }

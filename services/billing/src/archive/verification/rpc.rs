@@ -30,6 +30,7 @@ use super::registers::{self, Needs, Readings, TakenOff, close, judge_opening, ju
 use super::store;
 use crate::archive::meters::rules::counts;
 use crate::archive::meters::store::{self as meters, MeterRow};
+use crate::archive::settlement_accounts;
 use crate::archive::settlement_accounts::lifecycle::{
     AccountState, Outcome, Step, outcome, same_owner, unfit, unknown_account,
 };
@@ -207,6 +208,7 @@ async fn move_on(
         Outcome::Waits(state) => store::wait(tx, call, id, state).await,
         Outcome::Archived => store::complete(tx, call, id, kind, AccountState::Archived, today).await,
         Outcome::Closed => store::complete(tx, call, id, kind, AccountState::Closed, today).await,
+        Outcome::Withdrawn(state) => settlement_accounts::store::withdraw(tx, call, id, state).await,
     }
 }
 

@@ -13,7 +13,6 @@ use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Coded as _, Fault, FieldPath, Reason as _};
 use rust_decimal::Decimal;
 
-use crate::archive::settlement_accounts::lifecycle::AccountState;
 use crate::calculation::facts::package_of;
 use crate::metering::points::rules::Standing;
 use crate::metering::points::snapshot::{BeyondDigits, PointRegister, Snapshot, last_digits};
@@ -112,7 +111,7 @@ pub fn fees(given: &[AdjustedFee], checker: &mut Checker) -> Vec<(String, Decima
 /// Returns the reason and fault of an account that cannot have one: `ACCOUNT_STATE` before it is connected,
 /// `ACCOUNT_MONTH_NOT_OPEN`, and `RETRO_POINT_OPEN` while another is not charged off.
 pub fn month(standing: &Standing, has_open: bool, field: FieldPath) -> Result<i32, (Reason, Fault)> {
-    if standing.state == AccountState::Connecting {
+    if !standing.state.was_archived() {
         let text = format!("结算户{}，不能退补", standing.state.title());
         let english = format!("is in state {} and was never billed", standing.state.code());
         return Err((Reason::AccountState, Fault::rule(field, english, text)));

@@ -60,7 +60,7 @@ impl Making {
 /// closed and finally billed, `ACCOUNT_MONTH_NOT_OPEN`, and `ACCOUNT_CHARGED_OFF`.
 pub fn making(standing: &Standing, field: impl Into<FieldPath>) -> Result<Making, (Reason, Fault)> {
     let state = standing.state;
-    if state == AccountState::Connecting || state == AccountState::Closed && standing.finally_billed {
+    if !state.was_archived() || state == AccountState::Closed && standing.finally_billed {
         let text = format!("结算户{}，不能生成计费信息", state.title());
         let english = format!("is in state {} and cannot be billed", state.code());
         return Err((Reason::AccountState, Fault::rule(field, english, text)));
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_point_is_made_once_a_month_and_again_until_it_is_charged_off() {
-        use AccountState::{Archived, Closed, Connecting};
+        use AccountState::{Archived, Closed, Connecting, Withdrawn};
         let base = Standing { state: Archived, open_month: Some(202_402), ..Standing::default() };
         let made = |standing: Standing| making(&standing, "A").map_err(|(reason, _)| reason);
         let again = |from| Ok(Making::Again { from, month: 202_402 });
@@ -101,6 +101,7 @@ mod tests {
             (Standing { open_month: None, ..base }, Err(Reason::AccountMonthNotOpen)),
             (Standing { open_month: None, open_point: Some(202_401), ..base }, Err(Reason::AccountMonthNotOpen)),
             (Standing { state: Connecting, ..base }, Err(Reason::AccountState)),
+            (Standing { state: Withdrawn, ..base }, Err(Reason::AccountState)),
             (Standing { state: Closed, ..base }, new),
             (Standing { state: Closed, open_point: Some(202_401), ..base }, again(202_401)),
             // Its last bill waits for the next month.

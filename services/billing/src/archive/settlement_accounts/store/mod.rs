@@ -4,4 +4,4 @@ mod search;
 mod write;
 
 pub use search::{AccountRow, MeterPointRow, Person, UserAccountRow, list, unverified_of, users, verified_of};
-pub use write::{LockedAccount, change, connect, lock, lock_alone, open, taken};
+pub use write::{LockedAccount, change, connect, lock, lock_alone, open, taken, user_account_of, withdraw};

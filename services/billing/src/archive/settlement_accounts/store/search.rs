@@ -95,7 +95,7 @@ macro_rules! select_users {
                         AND folded(u.address) COLLATE "C" < (folded($5) || chr(1114111)) COLLATE "C")
                    AND CASE WHEN $6
                        THEN (SELECT true FROM settlement_account a
-                             WHERE a.company_id = $1 AND a.user_account_id = u.user_account_id AND a.state <> '1' LIMIT 1)
+                             WHERE a.company_id = $1 AND a.user_account_id = u.user_account_id AND a.state IN ('2', '3') LIMIT 1)
                        ELSE NOT u.connected OR (
                            SELECT true FROM settlement_account a
                            JOIN business_process p USING (company_id, settlement_account_id)
@@ -221,7 +221,7 @@ pub struct AccountRow {
     pub area: Option<Decimal>,
 }
 
-/// Selects settlement accounts, each with its latest business process and what it owes.
+/// Selects settlement accounts, each with its latest business process that is not withdrawn and what it owes.
 macro_rules! select_accounts {
     ($rest:tt, $($argument:expr),* $(,)?) => {
         sqlx::query_as!(
@@ -249,6 +249,7 @@ macro_rules! select_accounts {
                LEFT JOIN LATERAL (
                    SELECT process_id, kind, state, completed_at FROM business_process p
                    WHERE p.company_id = a.company_id AND p.settlement_account_id = a.settlement_account_id
+                       AND NOT p.withdrawn
                    ORDER BY process_id DESC LIMIT 1) AS p ON true
                LEFT JOIN LATERAL outstanding_of_accounts($1, ARRAY[a.settlement_account_id]) AS o ON true
                WHERE a.company_id = $1 "#
@@ -298,7 +299,8 @@ async fn accounts_of(
     verified: bool,
 ) -> Result<Vec<AccountRow>, sqlx::Error> {
     select_accounts!(
-        "AND a.user_account_id = ANY($2) AND CASE WHEN $3 THEN a.state <> '1' ELSE p.completed_at IS NULL END
+        "AND a.user_account_id = ANY($2) AND CASE WHEN $3 THEN a.state IN ('2', '3')
+             ELSE p.process_id IS NOT NULL AND p.completed_at IS NULL END
          ORDER BY a.settlement_account_id",
         company_id,
         user_account_ids as _,

@@ -105,7 +105,7 @@ pub async fn taken(tx: &mut PgConnection, call: &Call, new: &[Connection]) -> Re
            WHERE nth > 1 OR EXISTS (
                SELECT FROM settlement_account a
                WHERE a.company_id = $1 AND a.user_account_id = new.user_account_id AND a.utility = new.utility
-                   AND a.state <> '3' AND folded(a.name) = new.name)
+                   AND a.state NOT IN ('3', '4') AND folded(a.name) = new.name)
            ORDER BY place"#,
         call.tenant.id,
         users as _,
@@ -206,6 +206,75 @@ pub async fn open(
     .fetch_all(tx)
     .named("business_process_open")
     .await
+}
+
+/// Returns the user account of an account, if the company has it.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn user_account_of(
+    tx: &mut PgConnection,
+    call: &Call,
+    settlement_account_id: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT user_account_id FROM settlement_account WHERE company_id = $1 AND settlement_account_id = $2",
+        call.tenant.id,
+        settlement_account_id,
+    )
+    .fetch_optional(tx)
+    .named("settlement_account_user")
+    .await
+}
+
+/// Withdraws the open process of a locked account, which is in a state afterwards. A user account, locked too, that has no
+/// other settlement account is not connected any more.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn withdraw(
+    tx: &mut PgConnection,
+    call: &Call,
+    settlement_account_id: &str,
+    state: AccountState,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE business_process SET withdrawn = true, completed_at = platform.instant()
+         WHERE company_id = $1 AND settlement_account_id = $2 AND completed_at IS NULL",
+        call.tenant.id,
+        settlement_account_id,
+    )
+    .execute(&mut *tx)
+    .named("business_process_withdraw")
+    .await?;
+    if state != AccountState::Withdrawn {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE settlement_account SET state = $3 WHERE company_id = $1 AND settlement_account_id = $2",
+        call.tenant.id,
+        settlement_account_id,
+        state.stored(),
+    )
+    .execute(&mut *tx)
+    .named("settlement_account_withdraw")
+    .await?;
+    sqlx::query!(
+        "UPDATE user_account u SET connected = false
+         FROM settlement_account w
+         WHERE w.company_id = $1 AND w.settlement_account_id = $2
+             AND u.company_id = w.company_id AND u.user_account_id = w.user_account_id AND u.connected
+             AND NOT EXISTS (
+                 SELECT FROM settlement_account a
+                 WHERE a.company_id = u.company_id AND a.user_account_id = u.user_account_id AND a.state <> $3)",
+        call.tenant.id,
+        settlement_account_id,
+        state.stored(),
+    )
+    .execute(tx)
+    .named("user_account_unconnect")
+    .await?;
+    Ok(())
 }
 
 /// Changes what is stored of a locked account.
