@@ -95,6 +95,8 @@ pub fn policy() -> Policy {
         proofs: &[Proof::Key],
         tenant_kinds: &[TenantKind::NetworkCompany, TenantKind::RetailCompany],
         operator: OperatorSource::Metadata,
+        // That of `ACCOUNT_DID`, `CHANNEL_DID`, `REGISTER_DID` and of the companies in every block.
+        longest_identifier: 16,
         // Nothing here is signed with a time.
         request_time_window: TimeDelta::zero(),
         administration: &["/communal.billing.v1.CustomerService/IssueVerifyCode"],

@@ -78,6 +78,8 @@ pub fn policy(token_key: Secret) -> Policy {
         proofs: &[Proof::Key, Proof::Signature, Proof::None],
         tenant_kinds: &[TenantKind::Community],
         operator: OperatorSource::Token(token_key),
+        // That of `communityId`.
+        longest_identifier: 30,
         request_time_window: REQUEST_TIME_WINDOW,
         administration: &[],
         wording: &WORDING,

@@ -57,6 +57,7 @@ impl From<IdentityError> for Refusal {
             }
             IdentityError::NoMethod(_) => fault("methods", "接口不存在"),
             IdentityError::Identifier(_) => fault("id", "标识应为1至30个可见字符"),
+            IdentityError::TooLong { field, most, .. } => fault(field, &format!("标识不能超过{most}个字符")),
             IdentityError::Proof => fault("proof", "本服务不支持该验证方式"),
             IdentityError::NoSealingKey | IdentityError::Sealing(_) => Refusal::internal(error),
             IdentityError::Storage(_) => match error {
@@ -98,6 +99,7 @@ impl IdentityService for IdentityRpc {
             };
             return Err(Refusal::for_faults(vec![fault]).into());
         }
+        self.policy().check_length("tenant.tenant_id", &tenant.tenant_id).map_err(Refusal::from)?;
         let mut connection = self.pool.lease().await.map_err(Refusal::from)?;
         store::register_tenant(&mut connection, &tenant.tenant_id, tenant.kind(), &tenant.name)
             .await
@@ -138,6 +140,7 @@ impl IdentityService for IdentityRpc {
         if !self.policy().proofs.contains(&message.proof()) {
             return Err(Refusal::from(IdentityError::Proof).into());
         }
+        self.policy().check_length("channel_id", &message.channel_id).map_err(Refusal::from)?;
         let new = NewChannel {
             channel_id: &message.channel_id,
             name: &message.name,
@@ -218,6 +221,7 @@ impl IdentityService for IdentityRpc {
         request: Request<pb::RegisterOperatorRequest>,
     ) -> Result<Response<pb::RegisterOperatorResponse>, Status> {
         let operator = administer(request)?.operator.unwrap_or_default();
+        self.policy().check_length("operator.operator_id", &operator.operator_id).map_err(Refusal::from)?;
         let mut transaction = self.pool.begin().await.map_err(Refusal::from)?;
         store::register_operator(&mut transaction, &operator.operator_id, &operator.name, &operator.tenant_ids)
             .await

@@ -95,6 +95,10 @@ async fn an_operator_sets_a_service_up_from_the_command_line() {
     // Identifiers and names are those of the wire, and are of one company.
     names(&["tenant", "add", "S 1", "--kind", "retail", "--name", "公司"], &["tenant_id"]);
     names(&["tenant", "add", "S1", "--kind", "retail", "--name", " "], &["name"]);
+    // What is longer than ACCOUNT_DID, REGISTER_DID and CHANNEL_DID could be named by no call.
+    names(&["tenant", "add", "S0000000000000001", "--kind", "retail", "--name", "公司"], &["S0000000000000001", "16"]);
+    names(&["operator", "add", "R0000000000000001", "--name", "周敏"], &["R0000000000000001", "16"]);
+    names(&["channel", "add", "C0000000000000001", "--name", "柜台", "--proof", "key"], &["C0000000000000001", "16"]);
     names(&add_store(RETAIL, "H00000000000000001"), &["store_id"]);
     names(&["store", "add", RETAIL, STORE, "--name", "一店", "--region", "99"], &["region_code"]);
     run(&["tenant", "add", NETWORK, "--kind", "network", "--name", "管网公司"]);

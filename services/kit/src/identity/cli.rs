@@ -199,7 +199,7 @@ pub async fn run(
     match command {
         IdentityCommand::Channel(command) => channel(command, pool, policy, sealing, clock).await,
         IdentityCommand::Tenant(command) => tenant(command, pool, policy).await,
-        IdentityCommand::Operator(command) => operator(command, pool, clock).await,
+        IdentityCommand::Operator(command) => operator(command, pool, policy, clock).await,
     }
 }
 
@@ -225,6 +225,7 @@ async fn channel(
                 methods,
                 valid_days: valid_days.map(i32::try_from).transpose()?.unwrap_or_default(),
             })?;
+            policy.check_length("channel_id", &add.channel_id)?;
             let new = NewChannel {
                 channel_id: &add.channel_id,
                 name: &add.name,
@@ -288,6 +289,7 @@ async fn tenant(command: TenantCommand, pool: &PgPool, policy: &Policy) -> anyho
             anyhow::ensure!(policy.tenant_kinds.contains(&kind), "this service bills for no tenant of this kind");
             let tenant = pb::Tenant { tenant_id, kind: kind.into(), name };
             let tenant = checked(pb::RegisterTenantRequest { tenant: Some(tenant) })?.tenant.unwrap_or_default();
+            policy.check_length("tenant_id", &tenant.tenant_id)?;
             let mut connection = pool.acquire().await.context("no database")?;
             let is_new = store::register_tenant(&mut connection, &tenant.tenant_id, kind, &tenant.name).await?;
             let same = format!("tenant {} exists already with this kind and name\n", tenant.tenant_id);
@@ -306,13 +308,14 @@ async fn tenant(command: TenantCommand, pool: &PgPool, policy: &Policy) -> anyho
     }
 }
 
-async fn operator(command: OperatorCommand, pool: &PgPool, clock: &Clock) -> anyhow::Result<String> {
+async fn operator(command: OperatorCommand, pool: &PgPool, policy: &Policy, clock: &Clock) -> anyhow::Result<String> {
     let mut transaction = pool.begin().await?;
     let printed = match command {
         OperatorCommand::Add { operator_id, name, tenant_ids } => {
             let operator = pb::Operator { operator_id, name, tenant_ids, disabled_at: None };
             let request = checked(pb::RegisterOperatorRequest { operator: Some(operator) })?;
             let pb::Operator { operator_id, name, tenant_ids, .. } = request.operator.unwrap_or_default();
+            policy.check_length("operator_id", &operator_id)?;
             store::register_operator(&mut transaction, &operator_id, &name, &tenant_ids).await?;
             String::new()
         }

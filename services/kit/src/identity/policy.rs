@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use communal_proto::identity::v1::{Proof, TenantKind};
 
+use super::store::IdentityError;
 use crate::refusal::Refusal;
 use crate::secret::Secret;
 
@@ -45,10 +46,26 @@ pub struct Policy {
     pub tenant_kinds: &'static [TenantKind],
     /// The source of the operator.
     pub operator: OperatorSource,
+    /// The most characters that an identifier of a tenant, channel or operator has in the service's calls.
+    pub longest_identifier: usize,
     /// The largest difference between a signed request's time and the clock.
     pub request_time_window: TimeDelta,
     /// Methods that only a channel which is an administrator may call, besides the administration of credentials.
     pub administration: &'static [&'static str],
     /// The messages of refusals.
     pub wording: &'static Wording,
+}
+
+impl Policy {
+    /// Refuses an identifier that is longer than the service's calls can name. `field` is its place in the request.
+    ///
+    /// # Errors
+    /// Returns [`IdentityError::TooLong`].
+    pub fn check_length(&self, field: &'static str, identifier: &str) -> Result<(), IdentityError> {
+        let most = self.longest_identifier;
+        if identifier.chars().count() <= most {
+            return Ok(());
+        }
+        Err(IdentityError::TooLong { field, identifier: identifier.to_owned(), most })
+    }
 }

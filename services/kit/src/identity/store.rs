@@ -108,6 +108,16 @@ pub enum IdentityError {
     /// An identifier has characters that credentials cannot have, or too many.
     #[error("{0:?} is no identifier: 1 to 30 visible characters without spaces")]
     Identifier(String),
+    /// An identifier is longer than the calls of this service can name.
+    #[error("{identifier} has more than {most} characters, so that no call of this service could name it")]
+    TooLong {
+        /// Its place in the request.
+        field: &'static str,
+        /// The identifier.
+        identifier: String,
+        /// The most characters.
+        most: usize,
+    },
     /// The service's policy does not allow channels with this proof.
     #[error("this service takes no channel with this proof")]
     Proof,

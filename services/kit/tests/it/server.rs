@@ -106,6 +106,7 @@ impl Service {
             proofs: &[Proof::Key],
             tenant_kinds: &[TenantKind::RetailCompany],
             operator: OperatorSource::Metadata,
+            longest_identifier: 16,
             request_time_window: TimeDelta::minutes(15),
             administration: &[],
             wording: &WORDING,
