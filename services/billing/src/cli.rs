@@ -21,6 +21,7 @@ use crate::archive::customers::store as customers;
 use crate::charge_off::store::proof;
 use crate::reasons::category_item_not_found;
 use crate::receivables::import::take_back;
+use crate::receivables::store::owed_by;
 use crate::reference::catalogue::store as items;
 use crate::runs::run::Progress;
 use crate::suppliers::rules::Elsewhere;
@@ -471,16 +472,23 @@ async fn catalogue(pool: &Pool, clock: &Clock, command: CatalogueCommand) -> any
 async fn forget_customer(pool: &Pool, call: &Call, customer_id: &str) -> anyhow::Result<String> {
     let outcome = run_as(pool, call, async |tx| {
         let standing = customers::lock_standing(tx, call, customer_id).await?;
-        if standing.as_ref().is_some_and(|s| !s.forgotten && s.against().is_none()) {
+        let owed = owed_by(tx, &call.tenant.id, customer_id).await?;
+        if owed.lines == 0 && standing.as_ref().is_some_and(|s| !s.forgotten && s.against().is_none()) {
             customers::forget(tx, call, customer_id).await?;
         }
-        Ok(standing)
+        Ok((standing, owed))
     });
-    match outcome.await? {
+    let (standing, owed) = outcome.await?;
+    match standing {
         None => anyhow::bail!("company {} has no customer {customer_id}", call.tenant.id),
         Some(standing) if standing.forgotten => Ok("the customer is forgotten already\n".to_owned()),
         Some(standing) => match standing.against() {
             Some(against) => anyhow::bail!("customer {customer_id} {against}"),
+            None if owed.lines > 0 => anyhow::bail!(
+                "customer {customer_id} is named by {} open lines, which owe {}, whoever has their accounts now",
+                owed.lines,
+                owed.outstanding
+            ),
             None => Ok("the customer is forgotten; backups keep its data until they are deleted\n".to_owned()),
         },
     }

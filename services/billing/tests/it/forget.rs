@@ -66,6 +66,20 @@ async fn who_owes_for_an_account_that_another_has_now_is_not_forgotten() {
     assert_eq!(forget(&world, RETAIL, &customer).0, Some(0));
 }
 
+/// A line stays the debt of the customer to whom it was issued, and a line of another system is in no fund.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_named_by_an_open_line_that_was_brought_along_is_not_forgotten() {
+    let world = World::start_archive().await;
+    let (customer, _) = world.user_account(1, "王小明").await;
+    let other = world.customer(&identity_number(2), "李芳").await;
+    // The account is nobody's of the archive; the line alone says whose debt it is.
+    let line = ReceivableLine { customer_id: customer.clone(), ..line(7, 202_401) };
+    world.import_as(RETAIL, "b1", &[line]).await.unwrap();
+    let (code, said) = forget(&world, RETAIL, &customer);
+    assert!(code == Some(1) && said.contains("is named by 1 open lines"), "{said}");
+    assert_eq!(forget(&world, RETAIL, &other).0, Some(0), "the debt is not hers");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forgotten_customer_gets_no_account_again() {
     let world = World::start_archive().await;

@@ -5,11 +5,45 @@ use communal_kit::database::Statement as _;
 use communal_kit::database::errors::broken;
 use communal_kit::database::stored::decoded;
 use communal_proto::billing::v1::ReceivableLine;
+use prost::Message as _;
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 
 use crate::receivables::allocation::Rank;
 use crate::vocabulary::dates::{AccountMonth, day};
+
+/// What a customer owes of open lines that say so, whoever has their accounts now.
+#[derive(Clone, Copy, Debug)]
+pub struct Owed {
+    /// The lines.
+    pub lines: i64,
+    /// What is outstanding of them.
+    pub outstanding: Decimal,
+}
+
+/// Returns what a customer of a company owes of open lines that it sees as network or retail company. Lines that were brought
+/// along name their customer in their own bytes alone, so that all open lines of the company are read: no call does this.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn owed_by(tx: &mut PgConnection, company_id: &str, customer_id: &str) -> Result<Owed, sqlx::Error> {
+    // The field as it stands in an encoded line.
+    let named = ReceivableLine { customer_id: customer_id.to_owned(), ..ReceivableLine::default() }.encode_to_vec();
+    sqlx::query_as!(
+        Owed,
+        r#"SELECT count(*) AS "lines!", coalesce(sum(fee - paid_total), 0) AS "outstanding!"
+           FROM (SELECT fee, paid_total, issued FROM receivable_open WHERE network_company_id = $1
+                 UNION ALL
+                 SELECT fee, paid_total, issued FROM receivable_open
+                 WHERE retail_company_id = $1 AND retail_company_id <> network_company_id) AS of_company
+           WHERE position($2::bytea IN issued) > 0"#,
+        company_id,
+        named,
+    )
+    .fetch_one(tx)
+    .named("receivable_owed_by")
+    .await
+}
 
 /// A line that is outstanding, locked.
 #[derive(Clone, Debug)]
