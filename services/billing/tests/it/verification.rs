@@ -30,7 +30,7 @@ async fn an_account_is_connected_changed_swapped_transferred_and_closed() {
 
     // 100 to 150 on the first meter, then 20 to 30 with a factor of 2 on the second: both are carried.
     let second = world.meter(NewMeter { meter_multiplier: "2".into(), ..new_meter("E-2") }).await;
-    for (from, to, old, new) in [(&first, &second, "150", "20"), (&second, &first, "30", "500")] {
+    for (from, to, old, new) in [(&first, &second, "150", "20"), (&second, &first, "30", "150")] {
         world.process(&account, BusCategType::MeterSwap).await.unwrap();
         let readings = vec![reading(from, ReadingsType::Total, old), reading(to, ReadingsType::Total, new)];
         world.serve_meter(served(&account, BusCategType::MeterSwap), vec![installed(to)], readings).await.unwrap();
@@ -53,7 +53,7 @@ async fn an_account_is_connected_changed_swapped_transferred_and_closed() {
 
     world.days_pass(3);
     world.process(&account, BusCategType::Close).await.unwrap();
-    let closing = vec![reading(&first, ReadingsType::Total, "510")];
+    let closing = vec![reading(&first, ReadingsType::Total, "160")];
     world.serve_meter(served(&account, BusCategType::Close), vec![], closing).await.unwrap();
     assert_eq!(carried(&world).await, ["1 80.00"]);
     let found = world.verified(RETAIL, PersonFilter::default()).await;
@@ -246,6 +246,46 @@ async fn a_swap_or_change_that_would_lose_a_register_is_refused() {
     let by = ChangedMeter { meter_id: new.clone(), meter_multiplier: "2".into(), ..ChangedMeter::default() };
     let request = UpdSettleMeterRequest { meter: Some(by) };
     assert_eq!(reason(world.meters(caller(RETAIL)).upd_settle_meter(request).await), "METER_IN_USE");
+}
+
+/// What it measured while it was on no account would be nobody's.
+#[tokio::test]
+async fn a_meter_that_comes_back_shows_what_it_showed_unless_its_reset_is_recorded() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (account, meter) = world.archived(&network, 1).await;
+    let other = world.meter(new_meter("E-8")).await;
+    let swap = async |from: &str, closing: &str, to: &str, opening: &str| {
+        let readings = vec![reading(from, ReadingsType::Total, closing), reading(to, ReadingsType::Total, opening)];
+        world.serve_meter(served(&account, BusCategType::MeterSwap), vec![installed(to)], readings).await
+    };
+    let reset = async |tenant| {
+        let request = RecordMeterResetRequest { meter_id: meter.clone() };
+        world.meters(caller(tenant)).record_meter_reset(request).await.map(drop)
+    };
+    let digits = async || {
+        let changed = ChangedMeter { meter_id: meter.clone(), digits: 5, ..ChangedMeter::default() };
+        world.meters(caller(RETAIL)).upd_settle_meter(UpdSettleMeterRequest { meter: Some(changed) }).await.map(drop)
+    };
+    assert_eq!(refused(reset(RETAIL).await), ("DEVICE_DID".into(), "METER_IN_USE".into()), "it is installed");
+    world.process(&account, BusCategType::MeterSwap).await.unwrap();
+    swap(&meter, "150", &other, "0").await.unwrap();
+
+    world.process(&account, BusCategType::MeterSwap).await.unwrap();
+    for shown in ["149.9", "0", "151"] {
+        let field = "COM_METER_INFO[1].THE_METER_READ".to_owned();
+        assert_eq!(refused(swap(&other, "10", &meter, shown).await), (field, "METER_UNFIT".into()), "{shown}");
+    }
+    assert_eq!(refused(digits().await), ("SETTLE_METER.METER_BIT".into(), "METER_IN_USE".into()));
+    swap(&other, "10", &meter, "150").await.expect("it shows what it showed");
+
+    world.process(&account, BusCategType::MeterSwap).await.unwrap();
+    swap(&meter, "160", &other, "10").await.unwrap();
+    assert_eq!(reason(reset(OTHER_RETAIL).await), "METER_NOT_FOUND");
+    reset(RETAIL).await.unwrap();
+    digits().await.expect("the workshop gave it another register");
+    world.process(&account, BusCategType::MeterSwap).await.unwrap();
+    swap(&other, "10", &meter, "0").await.expect("it was reset");
 }
 
 #[tokio::test]

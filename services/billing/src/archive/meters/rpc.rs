@@ -9,12 +9,14 @@ use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
 use communal_kit::write::write;
 use communal_proto::billing::v1::fields::{
-    add_settle_meter_request, changed_meter, del_settle_meter_request, meter_id, new_meter, upd_settle_meter_request,
+    add_settle_meter_request, changed_meter, del_settle_meter_request, meter_id, new_meter, record_meter_reset_request,
+    upd_settle_meter_request,
 };
 use communal_proto::billing::v1::meter_service_server::MeterService;
 use communal_proto::billing::v1::{
     AddSettleMeterRequest, AddSettleMeterResponse, DelSettleMeterRequest, DelSettleMeterResponse, InstallType, Meter,
-    QuerySettleMeterRequest, QuerySettleMeterResponse, Reason, UpdSettleMeterRequest, UpdSettleMeterResponse,
+    QuerySettleMeterRequest, QuerySettleMeterResponse, Reason, RecordMeterResetRequest, RecordMeterResetResponse,
+    UpdSettleMeterRequest, UpdSettleMeterResponse,
 };
 use communal_proto::{Fault, FieldPath, Reason as _};
 use tonic::{Request, Response, Status};
@@ -74,6 +76,13 @@ impl MeterService for MeterRpc {
                 let english = "is installed: what it measures by stays";
                 return Err(refused(Reason::MeterInUse, field(changed_meter::METER_ID), english));
             }
+            // What it showed was said by so many digits.
+            if measure.digits != before.digits && !store::shown_last(tx, &call, &meter.meter_id).await?.is_empty() {
+                let english = "measured with the digits that it has; its reset is recorded first (RecordMeterReset)";
+                let fault =
+                    Fault::rule(field(changed_meter::DIGITS), english, "装置已用于计量，须先登记检修清零再改表码位数");
+                return Err(Refusal::of(Reason::MeterInUse).fault(fault));
+            }
             let digits = digits_fault(measure.kind, measure.digits, field(changed_meter::DIGITS));
             // The rest of a meter that was brought along with another kind may change.
             let fit = if (measure.kind, measure.utility) == (before.kind, before.utility) {
@@ -88,6 +97,25 @@ impl MeterService for MeterRpc {
             let race = || refused(Reason::MeterNumberTaken, field(changed_meter::FACTORY_NUMBER), TAKEN);
             store::change(tx, &call, &changed, measure).await.map_err(on_constraint("meter_factory_number", race))?;
             Ok(UpdSettleMeterResponse {})
+        });
+        Ok(reply.await?)
+    }
+
+    async fn record_meter_reset(
+        &self,
+        request: Request<RecordMeterResetRequest>,
+    ) -> Result<Response<RecordMeterResetResponse>, Status> {
+        let (call, message) = begin(request)?.accept()?;
+        let reply = write(&self.0, &call, &message, async |tx| {
+            let field = record_meter_reset_request::METER_ID;
+            let Some(meter) = store::lock(tx, &call, &[message.meter_id.as_str()]).await?.pop() else {
+                return Err(refused(Reason::MeterNotFound, field.into(), UNKNOWN));
+            };
+            if meter.is_installed() {
+                return Err(refused(Reason::MeterInUse, field.into(), "is installed: a swap takes it off first"));
+            }
+            store::reset(tx, &call, &meter.meter_id).await?;
+            Ok(RecordMeterResetResponse {})
         });
         Ok(reply.await?)
     }

@@ -2,11 +2,15 @@
 //!
 //! Lock order: settlement accounts, then meters by identifier.
 
+use std::collections::BTreeMap;
+
 use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::stored::Stored;
 use communal_kit::paging::Page;
-use communal_proto::billing::v1::{ChangedMeter, DeviceType, InstallType, MeterFilter, MeterReadChanType, NewMeter};
+use communal_proto::billing::v1::{
+    ChangedMeter, DeviceType, EnergyFlowType, InstallType, MeterFilter, MeterReadChanType, NewMeter, ReadingsType,
+};
 use communal_proto::{Coded as _, parse_decimal};
 use rust_decimal::Decimal;
 use sqlx::{PgConnection, PgExecutor};
@@ -184,6 +188,51 @@ pub async fn has_measured(tx: &mut PgConnection, call: &Call, meter_id: &str) ->
     .fetch_one(tx)
     .named("meter_has_measured")
     .await
+}
+
+/// Returns what the registers of a locked meter showed when it was last taken off, unless it was reset since: by flow and register.
+/// The demand register is set back with every bill and says nothing.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn shown_last(
+    tx: &mut PgConnection,
+    call: &Call,
+    meter_id: &str,
+) -> Result<BTreeMap<(EnergyFlowType, ReadingsType), Decimal>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT ON (b.flow, b.register) b.flow AS "flow: Stored<EnergyFlowType>",
+               b.register AS "register: Stored<ReadingsType>", b.reading
+           FROM boundary_reading b JOIN meter m USING (company_id, meter_id)
+           WHERE b.company_id = $1 AND b.meter_id = $2 AND NOT b.opening AND b.reading_number > m.reset_reading
+               AND b.register <> $3
+           ORDER BY b.flow, b.register, b.reading_number DESC"#,
+        call.tenant.id,
+        meter_id,
+        ReadingsType::Demand.stored(),
+    )
+    .fetch_all(tx)
+    .named("meter_shown_last")
+    .await?;
+    Ok(rows.into_iter().map(|row| ((row.flow.0, row.register.0), row.reading)).collect())
+}
+
+/// Notes that a locked meter was reset: what it showed before says nothing any more.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn reset(tx: &mut PgConnection, call: &Call, meter_id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE meter SET reset_reading = (
+             SELECT coalesce(max(reading_number), 0) FROM boundary_reading WHERE company_id = $1 AND meter_id = $2)
+         WHERE company_id = $1 AND meter_id = $2",
+        call.tenant.id,
+        meter_id,
+    )
+    .execute(tx)
+    .named("meter_reset")
+    .await?;
+    Ok(())
 }
 
 /// Deletes a locked meter that never measured.

@@ -171,6 +171,22 @@ pub fn judge_opening(readings: &BTreeMap<Register, Given>, digits: i32, needs: &
     objections
 }
 
+/// Judges the opening readings of a meter that was on an account before: it shows what it showed when it was taken off. `shown` are
+/// these readings; they are none of a meter that is new, or was reset since.
+#[must_use]
+pub fn judge_return(readings: &BTreeMap<Register, Given>, shown: &BTreeMap<Register, Decimal>) -> Objections {
+    let mut objections = Objections::default();
+    for (register, given) in readings {
+        let Some(last) = shown.get(register).filter(|last| **last != given.reading) else { continue };
+        let last = last.normalize();
+        let english = format!("is not {last}, which the meter showed when it was taken off, and no reset is recorded");
+        let text = format!("装置拆下时该示数为{last}，未登记检修清零（RecordMeterReset）");
+        let field = READINGS.at(given.row).then(fields::READING);
+        objections.push(Reason::MeterUnfit, Fault::rule(field, english, text));
+    }
+    objections
+}
+
 /// A register of the meter that is taken off, as it was last billed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {

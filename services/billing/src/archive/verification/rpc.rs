@@ -26,7 +26,7 @@ use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
 use super::parameters::{self, Facts};
-use super::registers::{self, Needs, Readings, TakenOff, close, judge_opening, judge_swap};
+use super::registers::{self, Needs, Readings, TakenOff, close, judge_opening, judge_return, judge_swap};
 use super::store;
 use crate::archive::meters::rules::counts;
 use crate::archive::meters::store::{self as meters, MeterRow};
@@ -167,6 +167,8 @@ impl VerificationService for VerificationRpc {
                 let needs = needs.unwrap_or_else(Needs::default);
                 let digits = meter.digits.unwrap_or_default();
                 let mut objections = judge_opening(of(meter), digits, &needs, meter_field.clone());
+                let shown = meters::shown_last(tx, &call, &meter.meter_id).await?;
+                objections.extend(judge_return(of(meter), &shown));
                 objections.extend(judge_swap(&closed, of(meter), &meter_field));
                 objections.into_result()?;
             }
