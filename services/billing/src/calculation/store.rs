@@ -41,6 +41,8 @@ pub struct UnpricedPoint {
     pub temporary_months_used: i32,
     /// The account month that is open today.
     pub open_month: Option<i32>,
+    /// True if it had a calculation when it was locked.
+    pub calculated: bool,
 }
 
 impl UnpricedPoint {
@@ -113,6 +115,8 @@ pub async fn lock_points(
     if !outdated.is_empty() {
         points::store::remake(tx, call, &outdated).await?;
     }
+    let calculated = open.iter().filter(|point| point.lines > 0);
+    let calculated: HashSet<_> = calculated.map(|point| point.key.clone()).collect();
     let (keys, accumulators): (Vec<_>, Vec<_>) = open.into_iter().map(|point| (point.key, point.accumulators)).unzip();
     let company = &call.tenant.id;
     let of_keys = readings::store::points(&mut *tx, company, &keys).await?;
@@ -139,6 +143,7 @@ pub async fn lock_points(
         let point = UnpricedPoint {
             temporary_months_used,
             open_month: months.get(&series).copied().flatten(),
+            calculated: calculated.contains(&key),
             accumulators,
             snapshot,
             readings,

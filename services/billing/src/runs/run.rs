@@ -24,6 +24,7 @@ use crate::archive::{billable, books};
 use crate::calculation;
 use crate::charge_off;
 use crate::charge_off::Settings;
+use crate::charge_off::bill::Point;
 use crate::metering::points;
 use crate::metering::points::rules::{Making, making};
 use crate::reference::month_controls::Series;
@@ -172,14 +173,34 @@ async fn bill(
     if !made.is_empty() {
         points.extend(calculation::store::lock_points(tx, call, &normal(&made), today, &mut months).await?);
     }
+    let calculated = points.values().filter(|point| point.calculated);
+    let calculated: HashSet<_> = calculated.map(|point| point.key.settlement_account_id.clone()).collect();
     let (points, mut parked) = priceable(points, scope.account_month, today);
     let keys: BTreeSet<_> = points.iter().map(|point| point.key().clone()).collect();
     let rates = calculation::rates::store::load(tx, &call.tenant.id, &keys, &terms.vacancy).await?;
     let points = billable(points, &rates, &terms.settings, terms.now, &mut parked);
     let points: Vec<_> = points.iter().collect();
+    discard_calculations(tx, call, &points, &calculated).await?;
     let charged = charge_off::store::charge_off(tx, call, today, &terms.settings, &points).await?;
     store::park(tx, call, scope.account_month, *run_id, &ids, &parked).await?;
     Ok(Done { charged, parked })
+}
+
+/// Discards the calculations that wait for a charge-off of points that a run bills: the run calculated them anew.
+async fn discard_calculations(
+    tx: &mut Connection,
+    call: &Call,
+    points: &[&Point],
+    calculated: &HashSet<String>,
+) -> Result<(), Refusal> {
+    let keys = points.iter().map(|point| &point.key).filter(|key| calculated.contains(&key.settlement_account_id));
+    let (ids, months): (Vec<_>, Vec<_>) =
+        keys.map(|key| (key.settlement_account_id.as_str(), key.account_month)).unzip();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let companies = vec![call.tenant.id.clone(); ids.len()];
+    Ok(points::store::discard_calculations(tx, &companies, &ids, &months).await?)
 }
 
 /// Makes the points of the month that are missing of accounts, and returns whose. Accounts that cannot be billed, or not in this

@@ -128,6 +128,9 @@ async fn points_that_are_calculated_and_charged_off_by_hand_are_left_out() {
     assert_eq!(states.last().unwrap().bills, 4);
     assert_eq!(bills(&world).await, 5);
     assert_books_agree(&world).await;
+    let calculations = "SELECT settlement_account_id FROM point_calculation";
+    let left: Vec<String> = sqlx::query_scalar(calculations).fetch_all(world.pool()).await.unwrap();
+    assert_eq!(left, [account(2)], "what a run calculated anew is not said to have been calculated before");
     // What was calculated and what the run calculated are the same.
     let totals: Vec<String> =
         sqlx::query_scalar("SELECT DISTINCT total::text FROM bill").fetch_all(world.pool()).await.unwrap();
