@@ -9,6 +9,7 @@
 //! | a draw | 1 available | principal + penalty | | 3 | |
 //! | | 2 receivable | | principal | 2 | |
 //! | | 4 non-operating income | | penalty | 2 | |
+//! | a draw for imported lines, before it | 2 receivable | their principal | | 1 | revenue, credit |
 //! | a write-off | 2 receivable | | principal | 2 | cash, debit |
 //! | | 4 non-operating income | | penalty | 2 | |
 //! | a deposit | 1 available | | amount | 4 | cash, debit |
@@ -90,6 +91,19 @@ impl Event {
         Ok(Self { movements, ..Self::default() })
     }
 
+    /// The same event for a principal of which this part is of imported lines. They were issued elsewhere and are in no fund, so that
+    /// what is paid of them is issued here first.
+    ///
+    /// # Errors
+    /// Returns an error if the sum is out of range.
+    pub fn with_imported(mut self, principal: Decimal) -> Result<Self, LedgerError> {
+        if !principal.is_zero() {
+            self.movements.insert(0, debit(FundType::Receivable, BusinessType::Receivable, principal));
+            self.revenue = self.revenue.checked_sub(principal).ok_or(LedgerError::OutOfRange)?;
+        }
+        Ok(self)
+    }
+
     /// A write-off by money that came in: principal of lines, and the penalty on them.
     ///
     /// # Errors
@@ -137,6 +151,8 @@ mod tests {
             Event::bill(Decimal::ZERO),
             Event::draw(cents(15_749), cents(236)).unwrap(),
             Event::draw(cents(15_749), Decimal::ZERO).unwrap(),
+            Event::draw(cents(15_749), cents(236)).unwrap().with_imported(cents(5_749)).unwrap(),
+            Event::draw(cents(15_749), cents(236)).unwrap().with_imported(cents(-251)).unwrap(),
             Event::write_off(cents(650_000), cents(33_800)).unwrap(),
             Event::deposit(cents(10_000)),
         ] {
@@ -162,6 +178,11 @@ mod tests {
         assert_eq!(
             rows(&Event::draw(cents(15_749), cents(236)).unwrap()),
             [row(1, Draw, "159.85", "0"), row(2, WriteOff, "0", "157.49"), row(4, WriteOff, "0", "2.36")]
+        );
+        let with_imported = Event::draw(cents(15_749), Decimal::ZERO).unwrap().with_imported(cents(5_749)).unwrap();
+        assert_eq!(
+            rows(&with_imported),
+            [row(2, Receivable, "57.49", "0"), row(1, Draw, "157.49", "0"), row(2, WriteOff, "0", "157.49")]
         );
         assert_eq!(
             rows(&Event::write_off(cents(100), Decimal::ZERO).unwrap()),

@@ -119,6 +119,34 @@ async fn a_refund_of_a_quantity_is_credited_to_the_cent() {
     assert_eq!(accumulated(&world, &account).await, "202403 2850.00 -150.00");
 }
 
+#[tokio::test]
+async fn a_network_company_draws_for_no_line_that_another_company_sells_in_its_area() {
+    let (world, _) = world().await;
+    let supply = Supply { population: 6, year_quantity: "200", month_quantity: "0", ..water(&world).await };
+    let (account, meter) = world.bring_account(1, &supply).await;
+    let customer: String =
+        sqlx::query_scalar("SELECT customer_id FROM customer").fetch_one(world.pool()).await.unwrap();
+    // The archives of two companies may have the same identifiers.
+    let of_another = ReceivableLine {
+        settlement_account_id: account.clone(),
+        customer_id: customer.clone(),
+        fee: "8.00".into(),
+        ..line(1, 202_401)
+    };
+    world.import_as(RETAIL, "old", &[of_another]).await.unwrap();
+    world.deposit(&customer, "50.00").await;
+    read_point(&world, NETWORK, &account, &meter, &[(ReadingsType::Total, "120")]).await;
+    world.calculate_normal(caller(NETWORK), &[&account]).await.unwrap();
+    world.charge_off(caller(NETWORK), &[(&account, Normal)]).await.unwrap();
+    let paid = "SELECT concat_ws(' ', retail_company_id, account_month, sum(paid_total)) FROM receivable_open
+         GROUP BY retail_company_id, account_month ORDER BY account_month";
+    let paid: Vec<String> = sqlx::query_scalar(paid).fetch_all(world.pool()).await.unwrap();
+    let parts: String =
+        sqlx::query_scalar("SELECT sum(amount)::text FROM payment_part").fetch_one(world.pool()).await.unwrap();
+    assert_eq!(paid[0], format!("{RETAIL} 202401 0.00"));
+    assert_eq!(parts, "50.00", "all of it for its own bill");
+}
+
 /// The main and attached prices of the catalogue, as "price billed".
 async fn billed_prices(world: &World) -> Vec<String> {
     let statement =

@@ -1,5 +1,6 @@
 //! Charge-off over gRPC: what a bill moves, once; what is refused; credits, draws, races, isolation.
 
+use communal_billing::charge_off::store::proof::breaches;
 use communal_proto::billing::v1::*;
 use futures::future::join_all;
 use rust_decimal::Decimal;
@@ -232,6 +233,98 @@ async fn available_funds_pay_the_bill_unless_that_is_off() {
         assert_eq!(outstanding(&open_lines(&world).await), left);
         assert_eq!(text(&world, "SELECT balance::text FROM balance WHERE fund = '1'").await, funds);
     }
+}
+
+/// What payments paid, as "account line amount", imported lines as number 0.
+async fn parts(world: &World) -> Vec<String> {
+    let statement =
+        "SELECT concat_ws(' ', settlement_account_id, line_month, greatest(line_number, 0), amount) FROM payment_part
+         ORDER BY payment_id, line_month, settlement_account_id, line_number";
+    sqlx::query_scalar(statement).fetch_all(world.pool()).await.unwrap()
+}
+
+/// The books of the company agree.
+async fn agree(world: &World) {
+    let mut connection = world.pool().acquire().await.unwrap();
+    assert_eq!(breaches(&mut connection, RETAIL).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn funds_pay_an_imported_line_of_the_customer_before_a_newer_bill_and_each_part_is_kept() {
+    let (world, network) = start().await;
+    let (account, _) = read_account(&world, &network, 1).await;
+    let customer = customer_of(&world, &account).await;
+    world.deposit(&customer, "100.00").await;
+    let brought = |number, month, fee: &str, customer: &str| ReceivableLine {
+        settlement_account_id: account.clone(),
+        customer_id: customer.into(),
+        fee: fee.into(),
+        penalty_from: 20_240_401,
+        ..line(number, month)
+    };
+    // The account's customer of that time owes the older one.
+    let lines = [brought(1, 202_401, "57.49", &customer), brought(2, 202_312, "8.00", "K000000000000077")];
+    world.import_as(RETAIL, "old", &lines).await.unwrap();
+    world.calculated_as(&account, NORMAL, &bill_of("0", BEIJING)).await;
+    world.charge_off(caller(RETAIL), &[(&account, NORMAL)]).await.unwrap();
+
+    let paid = |rest: &str| format!("{account} {rest}");
+    assert_eq!(parts(&world).await, [paid("202401 0 57.49"), paid("202403 1 39.06"), paid("202403 2 3.45")]);
+    let open = "SELECT string_agg(concat_ws(' ', fee, paid_total), ', ' ORDER BY fee) FROM receivable_open";
+    assert_eq!(text(&world, open).await, "8.00 0.00, 118.43 3.45");
+    assert_eq!(
+        world.entries().await,
+        [
+            "1 1 4 0.00 0.00 100.00 100.00",
+            "1 2 3 100.00 100.00 0.00 0.00",
+            "2 1 1 0.00 157.49 0.00 157.49",
+            "2 2 1 157.49 57.49 0.00 214.98",
+            "2 3 2 214.98 0.00 100.00 114.98",
+        ],
+        "the imported line is issued with its payment: the receivable stays what was billed here"
+    );
+    assert_eq!(text(&world, "SELECT min(revenue)::text FROM posting").await, "-214.98");
+    agree(&world).await;
+    let request = TakeBackReceivableBatchRequest { batch_id: "old".into() };
+    let taken = world.receivables(caller(RETAIL)).take_back_receivable_batch(request).await;
+    assert_eq!(reason(taken), "BATCH_TOUCHED");
+}
+
+#[tokio::test]
+async fn funds_pay_what_was_billed_to_the_customer_of_an_account_that_another_has_now() {
+    let (world, network) = start().await;
+    let (left, _) = read_account(&world, &network, 1).await;
+    let customer = customer_of(&world, &left).await;
+    world.calculated_as(&left, NORMAL, &bill_of("0", BEIJING)).await;
+    world.charge_off(caller(RETAIL), &[(&left, NORMAL)]).await.unwrap();
+    let user: String =
+        sqlx::query_scalar("SELECT user_account_id FROM settlement_account WHERE settlement_account_id = $1")
+            .bind(&left)
+            .fetch_one(world.pool())
+            .await
+            .unwrap();
+    let (_, another) = world.user_account(2, "李四").await;
+    let transfer = BusinessApplication { user_account_id: another, ..of_account(&left, BusCategType::Transfer) };
+    world.apply(caller(RETAIL), vec![transfer]).await.unwrap();
+    world.verify(RETAIL, network.parameters(&left, BusCategType::Transfer, YesNo::Yes)).await.unwrap();
+    assert_ne!(customer_of(&world, &left).await, customer);
+
+    let kept = world.connect(&user, "二号用电").await;
+    world.verify(RETAIL, network.parameters(&kept, BusCategType::New, YesNo::Yes)).await.unwrap();
+    let meter = world.meter(new_meter("E-2")).await;
+    let readings = vec![reading(&meter, ReadingsType::Total, "100")];
+    world.serve_meter(served(&kept, BusCategType::New), vec![installed(&meter)], readings).await.unwrap();
+    world.create_points(caller(RETAIL), &[&kept]).await.unwrap();
+    world.enter(caller(RETAIL), vec![read(&meter, ReadingsType::Total, "400")]).await.unwrap();
+    world.calculated_as(&kept, NORMAL, &bill_of("0", BEIJING)).await;
+    world.deposit(&customer, "200.00").await;
+    world.charge_off(caller(RETAIL), &[(&kept, NORMAL)]).await.unwrap();
+
+    let expected = [(&left, "1 39.06"), (&left, "2 118.43"), (&kept, "1 39.06"), (&kept, "2 3.45")];
+    let mut expected = expected.map(|(account, part)| format!("{account} 202403 {part}"));
+    expected.sort();
+    assert_eq!(parts(&world).await, expected);
+    agree(&world).await;
 }
 
 #[tokio::test]

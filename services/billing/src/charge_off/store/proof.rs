@@ -108,12 +108,41 @@ async fn of_months(
              AND e.account_month = b.account_month
          WHERE b.company_id = $1 AND b.account_month BETWEEN $2 AND $3
              AND (coalesce(e.issued, 0) <> b.total OR coalesce(e.entries, 0) > 1) LIMIT $4";
-        "an entry that issues is of a bill": "proof_bills",
+        "an entry that issues is of a bill, or of what was paid of imported lines": "proof_bills",
         "SELECT e.serial FROM ledger e
          WHERE e.company_id = $1 AND e.account_month BETWEEN $2 AND $3 AND e.fund = '2' AND e.business_kind = '1'
              AND NOT EXISTS (
                  SELECT FROM bill b WHERE b.company_id = $1 AND b.account_month = e.account_month
-                     AND b.customer_id = e.customer_id AND b.charge_off_id = e.serial) LIMIT $4";
+                     AND b.customer_id = e.customer_id AND b.charge_off_id = e.serial)
+             AND NOT EXISTS (
+                 SELECT FROM (SELECT payment_id, account_month, sum(amount) AS imported FROM payment_part
+                              WHERE company_id = $1 AND account_month BETWEEN $2 AND $3 AND line_number < 0
+                              GROUP BY payment_id, account_month) AS p
+                 WHERE p.payment_id = e.serial AND p.account_month = e.account_month AND p.imported = e.debit) LIMIT $4";
+        // Draws from before parts were kept have none.
+        "the parts of a draw are what it paid": "proof_parts",
+        "SELECT coalesce(e.serial, p.payment_id) FROM (
+             SELECT serial, sum(credit) AS principal FROM ledger
+             WHERE company_id = $1 AND account_month BETWEEN $2 AND $3 AND fund = '2' AND business_kind = '2'
+                 AND serial LIKE 'Q%' AND serial >= (SELECT min(payment_id) FROM payment_part WHERE company_id = $1)
+             GROUP BY serial) AS e
+         FULL JOIN (SELECT payment_id, sum(amount) AS principal FROM payment_part
+                    WHERE company_id = $1 AND account_month BETWEEN $2 AND $3 GROUP BY payment_id) AS p
+             ON p.payment_id = e.serial
+         WHERE e.principal IS DISTINCT FROM p.principal LIMIT $4";
+        "a part was paid of its line": "proof_paid_parts",
+        "SELECT p.settlement_account_id || ' ' || p.charge_off_id || ' ' || p.line_number
+         FROM (SELECT network_company_id, settlement_account_id, line_month, charge_off_id, line_number, sum(amount) AS paid
+               FROM payment_part WHERE company_id = $1 AND account_month BETWEEN $2 AND $3
+               GROUP BY network_company_id, settlement_account_id, line_month, charge_off_id, line_number) AS p
+         LEFT JOIN receivable_open o ON o.network_company_id = p.network_company_id
+             AND o.settlement_account_id = p.settlement_account_id AND o.account_month = p.line_month
+             AND o.charge_off_id = p.charge_off_id AND o.line_number = p.line_number
+         LEFT JOIN receivable_closing c ON c.network_company_id = p.network_company_id
+             AND c.settlement_account_id = p.settlement_account_id AND c.account_month = p.line_month
+             AND c.charge_off_id = p.charge_off_id AND c.line_number = p.line_number
+         WHERE coalesce(CASE sign(p.paid) WHEN 1 THEN p.paid > coalesce(c.paid_total, o.paid_total)
+                        ELSE p.paid < coalesce(c.paid_total, o.paid_total) END, true) LIMIT $4";
         // The entry before one may be of another month.
         "the entries of a fund chain without a gap": "proof_chain",
         "SELECT customer_id || ' ' || fund || ' ' || entry FROM (
@@ -175,7 +204,7 @@ async fn of_histories(
          LEFT JOIN (SELECT i.customer_id, sum(o.fee - o.paid_total) AS outstanding
                     FROM bill i JOIN receivable_open o ON o.network_company_id = i.network_company_id
                         AND o.book_id = i.book_id AND o.settlement_account_id = i.settlement_account_id
-                        AND o.account_month = i.account_month AND o.charge_off_id = i.charge_off_id
+                        AND o.account_month = i.account_month AND o.charge_off_id = i.charge_off_id AND o.line_number > 0
                     WHERE i.company_id = $1 GROUP BY i.customer_id) AS l ON l.customer_id = b.customer_id
          WHERE b.company_id = $1 AND b.fund = '2' AND b.balance <> coalesce(l.outstanding, 0) LIMIT $2";
     }

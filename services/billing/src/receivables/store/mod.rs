@@ -15,7 +15,7 @@ use communal_kit::pool::Pool;
 pub use arrears::{Place, arrears, arrears_statements, portion};
 pub use batches::{Batch, batch, record_batch, reserve_batch, take_back};
 pub use lines::{LineIdentity, NewLines, existing, open_line_months, write_billed};
-pub use open::{OpenLine, Owed, Payment, lock_open_of, owed_by, pay};
+pub use open::{OpenLine, Owed, Part, Payment, keep_parts, lock_open_of, owed_by, pay};
 
 use super::references::{Asked, OfCompany, Registered};
 use crate::{packages, suppliers};

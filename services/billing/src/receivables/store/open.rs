@@ -1,6 +1,7 @@
 //! What is outstanding: locked, and paid.
 
 use chrono::NaiveDate;
+use communal_kit::call::Call;
 use communal_kit::database::Statement as _;
 use communal_kit::database::errors::broken;
 use communal_kit::database::stored::decoded;
@@ -70,6 +71,12 @@ impl OpenLine {
     /// Returns an error of decoding if it cannot be read.
     pub fn issued(&self) -> Result<ReceivableLine, sqlx::Error> {
         decoded(&self.issued)
+    }
+
+    /// Returns true if another system billed it.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.line_number < 0
     }
 
     /// What is outstanding of it.
@@ -226,4 +233,44 @@ async fn pay_in_part(tx: &mut PgConnection, payments: &[&Payment<'_>]) -> Result
         each(payments, |payment| payment.levy_date) as _,
     );
     Ok(done.execute(tx).named("line_pay_in_part").await?.rows_affected())
+}
+
+/// What a payment paid of a line.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'p> {
+    /// The line, as it was locked.
+    pub line: &'p OpenLine,
+    /// The serial of the payment.
+    pub payment_id: &'p str,
+    /// The account month in which the payment is booked.
+    pub account_month: i32,
+    /// The amount, with the sign of the line; never 0.
+    pub amount: Decimal,
+}
+
+/// Keeps the parts of payments of a company: an undone payment takes them off its lines again.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn keep_parts(tx: &mut PgConnection, call: &Call, parts: &[Part<'_>]) -> Result<(), sqlx::Error> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let kept = sqlx::query!(
+        "INSERT INTO payment_part (company_id, payment_id, account_month, network_company_id, settlement_account_id, line_month,
+             charge_off_id, line_number, amount)
+         SELECT $1, own.* FROM unnest($2::text[], $3::integer[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::bigint[],
+             $9::numeric[]) AS own",
+        call.tenant.id,
+        parts.iter().map(|part| part.payment_id).collect::<Vec<_>>() as _,
+        &parts.iter().map(|part| part.account_month).collect::<Vec<_>>(),
+        parts.iter().map(|part| part.line.network_company_id.as_str()).collect::<Vec<_>>() as _,
+        parts.iter().map(|part| part.line.settlement_account_id.as_str()).collect::<Vec<_>>() as _,
+        &parts.iter().map(|part| part.line.account_month).collect::<Vec<_>>(),
+        parts.iter().map(|part| part.line.charge_off_id.as_str()).collect::<Vec<_>>() as _,
+        &parts.iter().map(|part| part.line.line_number).collect::<Vec<_>>(),
+        &parts.iter().map(|part| part.amount).collect::<Vec<_>>(),
+    );
+    kept.execute(tx).named("payment_part_keep").await?;
+    Ok(())
 }
