@@ -83,8 +83,15 @@ fn not_open(point: &UnpricedPoint, field: FieldPath) -> Option<(Reason, Fault)> 
     let fault = match point.open_month {
         None => Fault::rule(field, "has no account month that is open today", reason.text()),
         Some(open) => {
-            let english = format!("is of {month}, and {open} is open: make it again");
-            Fault::rule(field, english, format!("计费信息属于{month}账务月份，当前开放{open}，请重新生成"))
+            // Nothing moves a retro point into another month: it is discarded, and made of what is right now.
+            let (english, chinese) = match point.key.kind {
+                NormalRetroType::Retro => {
+                    ("discard it (DiscardBillingPoint)", "请废弃（DiscardBillingPoint）后重新追补")
+                }
+                _ => ("make it again", "请重新生成"),
+            };
+            let english = format!("is of {month}, and {open} is open: {english}");
+            Fault::rule(field, english, format!("计费信息属于{month}账务月份，当前开放{open}，{chinese}"))
         }
     };
     Some((reason, fault))

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use crate::calculation::facts::package_of;
 use crate::calculation::stored::{CalculatedLine, Calculation};
 use crate::metering::points::PointKey;
-use crate::metering::points::snapshot::{BilledPackage, Snapshot};
+use crate::metering::points::snapshot::{BilledPackage, PointRegister, Snapshot};
 use crate::metering::readings::stored::Readings;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
@@ -61,6 +61,18 @@ pub enum Unsafe {
         /// The bound.
         factor: Decimal,
     },
+    /// A retro point corrects a register by far more than it measures.
+    #[error(
+        "register {register} is corrected by {quantity}, more than {factor} times what it measures in {CORRECTED_DAYS} days"
+    )]
+    Correction {
+        /// The documented code of the register.
+        register: &'static str,
+        /// The correction.
+        quantity: Decimal,
+        /// The bound.
+        factor: Decimal,
+    },
     /// A sum or a day is out of range.
     #[error("a sum or a day is out of range")]
     OutOfRange,
@@ -77,6 +89,9 @@ impl Unsafe {
             Self::Negative { total } => format!("账单为负（{total}），但没有可为负的用量或费用"),
             Self::Quantity { register, quantity, factor } => {
                 format!("示数类型{register}的用量{quantity}超过日均用量的{factor}倍")
+            }
+            Self::Correction { register, quantity, factor } => {
+                format!("示数类型{register}的追补电量{quantity}超过{CORRECTED_DAYS}天用量的{factor}倍")
             }
             Self::OutOfRange => "金额或日期超出范围".to_owned(),
         }
@@ -100,6 +115,8 @@ impl Default for Bounds {
 
 /// The days of billed use from which on a daily average means something.
 const KNOWN_DAYS: i32 = 28;
+/// The days whose use is compared with a correction, which is of no time of its own.
+const CORRECTED_DAYS: i64 = 30;
 
 impl Point {
     /// Returns true if it is of a normal run.
@@ -137,25 +154,26 @@ impl Point {
             return Err(Unsafe::Sum { lines, total });
         }
         if !self.is_normal() {
-            return Ok(());
+            return self.snapshot.registers.iter().try_for_each(|register| {
+                let quantity = register.added_quantity();
+                let (register, factor) = match is_usual(register, quantity, CORRECTED_DAYS, bounds)? {
+                    true => return Ok(()),
+                    false => (register.register().code(), bounds.quantity_factor),
+                };
+                Err(Unsafe::Correction { register, quantity, factor })
+            });
         }
         if total.is_sign_negative() && !total.is_zero() && !self.may_be_negative() {
             return Err(Unsafe::Negative { total });
         }
         self.readings.registers.iter().try_for_each(|read| {
             let known = self.snapshot.registers.iter().find(|r| (r.flow(), r.register()) == read.key());
-            let Some(known) = known.filter(|known| known.billed_days >= KNOWN_DAYS) else { return Ok(()) };
+            let Some(known) = known else { return Ok(()) };
             let days = match (day(known.last_read_on), day(read.read_on)) {
                 (Some(from), Some(to)) => (to - from).num_days().max(1),
                 _ => 1,
             };
-            let quantity = read.metered().abs();
-            let expected = known.metered_total().abs().checked_mul(Decimal::from(days));
-            let most = expected
-                .and_then(|expected| expected.checked_mul(bounds.quantity_factor))
-                .and_then(|most| most.checked_div(Decimal::from(known.billed_days)))
-                .ok_or(Unsafe::OutOfRange)?;
-            if quantity > bounds.small_quantity && quantity > most {
+            if !is_usual(known, read.metered(), days, bounds)? {
                 let register = read.register().code();
                 return Err(Unsafe::Quantity { register, quantity: read.metered(), factor: bounds.quantity_factor });
             }
@@ -179,6 +197,20 @@ impl Point {
             || self.readings.registers.iter().any(|read| read.quantity < 0)
             || point.registers.iter().any(|register| register.old_quantity < 0)
     }
+}
+
+/// Returns false for a quantity, of either sign, beyond the bounds of what a register measures in a number of days. A small one is
+/// usual, and so is any of a register whose average is not known yet.
+fn is_usual(register: &PointRegister, quantity: Decimal, days: i64, bounds: &Bounds) -> Result<bool, Unsafe> {
+    if register.billed_days < KNOWN_DAYS || quantity.abs() <= bounds.small_quantity {
+        return Ok(true);
+    }
+    let expected = register.metered_total().abs().checked_mul(Decimal::from(days));
+    let most = expected
+        .and_then(|expected| expected.checked_mul(bounds.quantity_factor))
+        .and_then(|most| most.checked_div(Decimal::from(register.billed_days)))
+        .ok_or(Unsafe::OutOfRange)?;
+    Ok(quantity.abs() <= most)
 }
 
 /// A bill as it is issued.

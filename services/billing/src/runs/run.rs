@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;
+use communal_kit::objections::Objections;
 use communal_kit::pool::Pool;
 use communal_kit::progress::at_once;
 use communal_kit::refusal::Refusal;
 use communal_kit::write::run_as;
-use communal_proto::billing::v1::fields::run_book_request::BOOK_ID;
+use communal_proto::Fault;
+use communal_proto::billing::v1::fields::run_book_request::{ACCOUNT_MONTH, BOOK_ID};
 use communal_proto::billing::v1::{NormalRetroType, Reason};
 use rust_decimal::Decimal;
 
@@ -98,9 +100,13 @@ pub async fn run(
     terms: &Terms,
     report: impl Fn(Progress) -> bool + Send + Sync + 'static,
 ) -> Result<Progress, Refusal> {
+    let mut objections = Objections::default();
     if !store::is_open(pool, &call.tenant.id, scope.account_month, terms.now.0).await? {
-        return Err(Refusal::of(Reason::AccountMonthNotOpen));
+        let (english, chinese) =
+            ("is open today for no account of the company", format!("账务月份{}今天没有开放", scope.account_month));
+        objections.push(Reason::AccountMonthNotOpen, Fault::rule(ACCOUNT_MONTH, english, chinese));
     }
+    objections.into_result()?;
     let run_id = run_as(pool, call, async |tx| {
         if !scope.book_id.is_empty() {
             books::store::require(tx, call, &scope.book_id, BOOK_ID.into()).await?;

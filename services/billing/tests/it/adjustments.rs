@@ -46,6 +46,31 @@ async fn discard(world: &World, account: &str) {
 }
 
 #[tokio::test]
+async fn a_correction_far_beyond_what_the_account_uses_is_not_charged_off() {
+    let (world, network) = world().await;
+    let supply = Supply::electricity(RETAIL, &network.book_id, NODE, &network.package_id);
+    let (account, meter) = world.bring_account(1, &supply).await;
+    // 150 in 30 days, of which a correction may be fifty times.
+    sqlx::query("UPDATE account_register SET billed_days = 60, metered_total = 300 WHERE settlement_account_id = $1")
+        .bind(&account)
+        .execute(world.pool())
+        .await
+        .unwrap();
+    for (quantity, fits) in [("-7500.01", false), ("100000", false), ("7500", true)] {
+        adjust(&world, caller(RETAIL), &account, vec![added(&meter, ReadingsType::Total, quantity)]).await.unwrap();
+        world.calculate(caller(RETAIL), &[(&account, Retro)]).await.unwrap();
+        let charged = world.charge_off(caller(RETAIL), &[(&account, Retro)]).await;
+        if fits {
+            charged.unwrap();
+        } else {
+            assert_eq!(refused(charged).1, "BILL_UNSAFE", "{quantity}");
+            discard(&world, &account).await;
+        }
+    }
+    assert_eq!(world.rows("bill").await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_refund_walks_the_ladder_down_to_the_cent() {
     let (world, network) = world().await;
     let supply =

@@ -111,7 +111,9 @@ async fn a_run_bills_a_month_and_parks_by_name_what_it_cannot_bill() {
 async fn a_month_that_is_not_open_is_refused_and_another_company_has_nothing_to_bill() {
     let (world, _) = start(3).await;
     read_all(&world, 1..=3).await;
-    assert_eq!(reason(run(&world, 202_404, "").await), "ACCOUNT_MONTH_NOT_OPEN");
+    let refusal = run(&world, 202_404, "").await.unwrap_err();
+    assert_eq!(fields(&refusal), ["ACCOUNT_MONTH"]);
+    assert_eq!(reason::<()>(Err(refusal)), "ACCOUNT_MONTH_NOT_OPEN");
     let request = RunBookRequest { account_month: 202_403, book_id: String::new() };
     let mut stream = world.runs(caller(NETWORK)).run_book(request).await.unwrap().into_inner();
     assert_eq!(reason(stream.message().await), "ACCOUNT_MONTH_NOT_OPEN");

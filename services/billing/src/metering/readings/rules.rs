@@ -48,9 +48,11 @@ impl Reader {
             return Err(Fault { field: fields::RUN_KIND.into(), kind: FaultKind::Code, description, text });
         }
         let register = (given.energy_flow(), given.register());
+        // Without its meter it is nobody's, whatever else is refused of it.
+        let is_known = !given.meter_id.is_empty();
         let bit = 1 << (given.register + if register.0 == EnergyFlowType::Reverse { 16 } else { 0 });
         let seen = self.seen.entry(given.meter_id.clone()).or_default();
-        if *seen & bit != 0 {
+        if is_known && *seen & bit != 0 {
             return Err(Fault::rule(fields::REGISTER, "is a register that came before", "同一示数重复"));
         }
         *seen |= bit;
@@ -288,6 +290,8 @@ mod tests {
         assert_eq!(reader.read(&given).unwrap().reading, decimal("12.5"));
         assert_eq!(reader.read(&given).unwrap_err().field.to_string(), "READINGS_TYPE");
         assert!(reader.read(&RegisterReading { meter_id: "M2".into(), ..given.clone() }).is_ok());
+        let nameless = RegisterReading { meter_id: String::new(), ..given.clone() };
+        assert!(reader.read(&nameless).is_ok() && reader.read(&nameless).is_ok(), "each may be of a meter of its own");
         let retro = RegisterReading { run_kind: NormalRetroType::Retro.into(), ..given };
         assert_eq!(reader.read(&retro).unwrap_err().field.to_string(), "NORMAL_RETRO_TYPE");
     }
