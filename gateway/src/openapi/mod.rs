@@ -109,7 +109,7 @@ fn operation(
             envelopes::add_head(&mut body);
         }
         let mut content = json!({ "application/json": { "schema": body } });
-        if let Some(mut example) = schemas.example_of(&method.input())? {
+        if let Some(mut example) = schemas.example_of(&method.input())?.filter(|_| !route.no_example) {
             if route.dialect == Dialect::Epeis {
                 example.shift_insert(0, EPEIS_HEAD.to_owned(), envelopes::demo_head());
             }

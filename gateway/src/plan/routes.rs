@@ -58,6 +58,8 @@ pub struct Route {
     pub title: String,
     /// True if its answer may be read from a replica.
     pub stale: bool,
+    /// True if the documentation shows no example of a request.
+    pub no_example: bool,
     /// The service that answers.
     pub owner: Owner,
     /// Full name of the method.
@@ -144,6 +146,7 @@ fn route(method: &MethodDescriptor, rules: &RouteRules, plans: &mut Compiler<'_>
         verb,
         title: rules.title.clone(),
         stale: rules.stale,
+        no_example: rules.no_example,
         owner,
         method: name.to_owned(),
         grpc_path,
