@@ -77,7 +77,7 @@ impl Process {
 
     /// Waits until the process has ended; returns whether it succeeded.
     pub(crate) async fn ended(&mut self) -> bool {
-        for _ in 0..400 {
+        for _ in 0..1_200 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.success();
             }
@@ -96,12 +96,12 @@ impl Drop for Process {
 
 async fn until_ready(admin: SocketAddr) {
     let http = client();
-    for _ in 0..400 {
+    for _ in 0..1_200 {
         let answer = http.get(format!("http://{admin}/readyz")).send().await;
         if answer.is_ok_and(|a| a.status().is_success()) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("not ready within 20 s");
+    panic!("not ready within 60 s");
 }
