@@ -1,7 +1,9 @@
 //! The product as a process of its own, which a test can kill.
 
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use communal_fixtures::credentials::community;
@@ -10,9 +12,22 @@ use nix::unistd::Pid;
 
 use super::{Databases, client};
 
-/// A port on which nothing listens.
+/// The ports of processes: below those that the kernel gives to connections, so that none takes a port between its choice here and
+/// the start of its process.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port on which nothing listens, each once.
 pub(crate) fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    // Runs of these tests beside each other begin at places of their own.
+    let begin = std::process::id() % u32::from(PORTS.end - PORTS.start);
+    loop {
+        let place = (begin + u32::from(TAKEN.fetch_add(1, Ordering::Relaxed))) % u32::from(PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + u16::try_from(place).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A `communal serve` on databases that outlive it. It is killed when it is dropped.
@@ -83,7 +98,7 @@ impl Process {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("it does not end within 20 s");
+        panic!("it does not end within 60 s");
     }
 }
 
