@@ -115,13 +115,11 @@ pub async fn lock_points(
     if !outdated.is_empty() {
         points::store::remake(tx, call, &outdated).await?;
     }
-    let calculated = open.iter().filter(|point| point.lines > 0);
-    let calculated: HashSet<_> = calculated.map(|point| point.key.clone()).collect();
-    let (keys, accumulators): (Vec<_>, Vec<_>) = open.into_iter().map(|point| (point.key, point.accumulators)).unzip();
+    let (keys, locked): (Vec<_>, Vec<_>) =
+        open.into_iter().map(|point| (point.key, (point.accumulators, point.lines > 0))).unzip();
+    let locked: HashMap<_, _> = keys.iter().zip(locked).collect();
     let company = &call.tenant.id;
     let of_keys = readings::store::points(&mut *tx, company, &keys).await?;
-    let accumulators: HashMap<_, _> =
-        keys.iter().map(|key| key.settlement_account_id.as_str()).zip(accumulators).collect();
     let with_temporary = of_keys.iter().filter(|point| point.snapshot.temporary_package.is_some());
     let with_temporary: Vec<_> = with_temporary.map(|point| point.key.settlement_account_id.as_str()).collect();
     let temporary = billable::store::temporary_packages(&mut *tx, company, &with_temporary).await?;
@@ -134,7 +132,7 @@ pub async fn lock_points(
             months.insert(series.clone(), month);
         }
         let id = key.settlement_account_id.as_str();
-        let accumulators = accumulators.get(id).copied().ok_or(sqlx::Error::RowNotFound)?;
+        let (accumulators, calculated) = locked.get(&key).copied().ok_or(sqlx::Error::RowNotFound)?;
         let temporary_months_used = if snapshot.temporary_package.is_some() {
             temporary_months_used(&snapshot, temporary.get(id).ok_or(sqlx::Error::RowNotFound)?)
         } else {
@@ -143,7 +141,7 @@ pub async fn lock_points(
         let point = UnpricedPoint {
             temporary_months_used,
             open_month: months.get(&series).copied().flatten(),
-            calculated: calculated.contains(&key),
+            calculated,
             accumulators,
             snapshot,
             readings,

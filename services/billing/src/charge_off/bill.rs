@@ -154,13 +154,13 @@ impl Point {
             return Err(Unsafe::Sum { lines, total });
         }
         if !self.is_normal() {
-            return self.snapshot.registers.iter().try_for_each(|register| {
-                let quantity = register.added_quantity();
-                let (register, factor) = match is_usual(register, quantity, CORRECTED_DAYS, bounds)? {
-                    true => return Ok(()),
-                    false => (register.register().code(), bounds.quantity_factor),
-                };
-                Err(Unsafe::Correction { register, quantity, factor })
+            return self.snapshot.registers.iter().try_for_each(|corrected| {
+                let quantity = corrected.added_quantity();
+                if is_usual(corrected, quantity, CORRECTED_DAYS, bounds)? {
+                    return Ok(());
+                }
+                let register = corrected.register().code();
+                Err(Unsafe::Correction { register, quantity, factor: bounds.quantity_factor })
             });
         }
         if total.is_sign_negative() && !total.is_zero() && !self.may_be_negative() {

@@ -202,11 +202,7 @@ async fn discard_calculations(
     let keys = points.iter().map(|point| &point.key).filter(|key| calculated.contains(&key.settlement_account_id));
     let (ids, months): (Vec<_>, Vec<_>) =
         keys.map(|key| (key.settlement_account_id.as_str(), key.account_month)).unzip();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let companies = vec![call.tenant.id.clone(); ids.len()];
-    Ok(points::store::discard_calculations(tx, &companies, &ids, &months).await?)
+    Ok(points::store::discard_calculations(tx, call, &ids, &months).await?)
 }
 
 /// Makes the points of the month that are missing of accounts, and returns whose. Accounts that cannot be billed, or not in this

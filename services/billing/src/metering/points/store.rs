@@ -550,7 +550,7 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&Point<'_>]) -> R
     .execute(&mut *tx)
     .named("billing_point_replace")
     .await?;
-    discard_calculations(tx, &companies, &ids, &months).await?;
+    discard_calculations(tx, call, &ids, &months).await?;
     sqlx::query!(
         "DELETE FROM point_reading r
          USING (SELECT k.*, '1' AS kind, 0 AS number
@@ -596,10 +596,14 @@ async fn replace(tx: &mut PgConnection, call: &Call, points: &[&Point<'_>]) -> R
 /// Returns the database's error.
 pub async fn discard_calculations(
     tx: &mut PgConnection,
-    company_ids: &[String],
+    call: &Call,
     settlement_account_ids: &[&str],
     account_months: &[i32],
 ) -> Result<(), sqlx::Error> {
+    if settlement_account_ids.is_empty() {
+        return Ok(());
+    }
+    let companies = vec![call.tenant.id.as_str(); settlement_account_ids.len()];
     sqlx::query!(
         "DELETE FROM point_calculation c
          USING (SELECT k.*, '1' AS kind, 0 AS number
@@ -608,7 +612,7 @@ pub async fn discard_calculations(
                OFFSET 0) AS own
          WHERE c.company_id = own.company_id AND c.settlement_account_id = own.settlement_account_id
              AND c.account_month = own.account_month AND c.kind = own.kind AND c.number = own.number",
-        company_ids,
+        companies.as_slice() as _,
         settlement_account_ids as _,
         account_months,
     )
@@ -623,7 +627,7 @@ pub async fn discard_calculations(
                OFFSET 0) AS own
          WHERE o.company_id = own.company_id AND o.settlement_account_id = own.settlement_account_id
              AND o.kind = own.kind AND o.lines > 0",
-        company_ids,
+        companies as _,
         settlement_account_ids as _,
     )
     .execute(tx)

@@ -108,10 +108,7 @@ pub async fn enter(
     let calculated = changed.into_iter().filter(|point| point.lines > 0);
     let (ids, months): (Vec<_>, Vec<_>) =
         calculated.map(|point| (point.settlement_account_id.as_str(), point.account_month)).unzip();
-    if !ids.is_empty() {
-        let companies = vec![call.tenant.id.clone(); ids.len()];
-        points::store::discard_calculations(tx, &companies, &ids, &months).await?;
-    }
+    points::store::discard_calculations(tx, call, &ids, &months).await?;
     Ok(refused)
 }
 
