@@ -222,8 +222,9 @@ impl Slot {
         self.settings.push((format!("COMMUNAL_{name}"), value.to_owned()));
     }
 
-    /// Limits the memory that a process of this slot can allocate, in MiB. Beyond it an allocation fails, which ends the
-    /// process.
+    /// Sets the memory that a process of this slot may use, in MiB, which [`Process::outgrown`] compares with the peak. What
+    /// it may map is limited to four times of it, as the allocator keeps addresses whose memory it gave back; beyond that an
+    /// allocation fails, which ends the process.
     pub(crate) fn within_memory(self, mebibytes: u64) -> Self {
         Self { memory: Some(mebibytes), ..self }
     }
@@ -255,7 +256,7 @@ impl Slot {
             Some(mebibytes) => {
                 let mut command = Command::new("sh");
                 command
-                    .args(["-euc", &format!("ulimit -d {}; exec \"$0\" \"$@\"", mebibytes * 1024)])
+                    .args(["-euc", &format!("ulimit -d {}; exec \"$0\" \"$@\"", 4 * mebibytes * 1024)])
                     .arg(&self.program);
                 command
             }
@@ -293,6 +294,11 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
         Ok(peak.context("the field is missing")?.parse::<u64>()? / 1024)
+    }
+
+    /// The peak, if it is above the memory of the slot.
+    pub(crate) fn outgrown(&self) -> Option<u64> {
+        self.peak().ok().filter(|peak| self.slot.memory.is_some_and(|memory| *peak > memory))
     }
 
     /// Begins a new measurement of the peak.

@@ -216,6 +216,9 @@ impl Siege<'_> {
             Err(_) => findings.expect(false, format!("the attack did not end within {LONGEST:?}")),
         }
         let peaks = stage.peaks();
+        for process in stage.outgrown() {
+            findings.expect(false, format!("{process}, more than its pod has"));
+        }
         let mut gone = stage.revive().await?;
         let after = Instant::now();
         let quick = (honest.within(&[alone..began]).call_p99 * 2).max(FLOOR);

@@ -182,6 +182,12 @@ impl Stage {
         Peaks(self.processes().iter().map(|process| process.peak().ok()).collect())
     }
 
+    /// What each process that needed more than its memory needed.
+    pub(crate) fn outgrown(&self) -> Vec<String> {
+        let needed = |process: &Process| Some(format!("{} needed {} MiB", process.slot.kind.name(), process.outgrown()?));
+        self.processes().iter().filter_map(needed).collect()
+    }
+
     /// Replaces processes that ended; returns their names.
     pub(crate) async fn revive(&self) -> anyhow::Result<Vec<&'static str>> {
         let mut gone = Vec::new();

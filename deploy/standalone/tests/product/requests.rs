@@ -1,5 +1,5 @@
-//! Requests that are small on the wire and large once decoded, to every method over real gRPC, against a process that has
-//! 512 MiB: refused with the field, and the process lives. They are made from the descriptors, so a new repeated field is in
+//! Requests that are small on the wire and large once decoded, to every method over real gRPC, against a process that may
+//! use 512 MiB: refused with the field, and the process lives. They are made from the descriptors, so a new repeated field is in
 //! here as soon as it is in the contract.
 
 use std::net::SocketAddr;
@@ -24,7 +24,11 @@ use tonic_types::StatusExt as _;
 use crate::harness::process::Process;
 use crate::harness::{Databases, connect};
 
+/// The memory of a pod, which counts what is resident.
 const MEMORY: u64 = 512 * 1024 * 1024;
+/// What the process may map, so that one that breaks the rule does not take the machine's memory. It is more than
+/// [`MEMORY`]: the allocator keeps addresses whose memory it gave back.
+const MAPPED: u64 = 4 * MEMORY;
 
 /// A repeated field of a request, with the fields that lead to it.
 struct Rows {
@@ -96,7 +100,7 @@ fn find(
     }
 }
 
-/// A process with this memory, and clients of its ports.
+/// A process that may not map more than [`MAPPED`], and clients of its ports.
 struct Small {
     process: Process,
     channels: Vec<(SocketAddr, Channel)>,
@@ -110,7 +114,7 @@ impl Small {
             command.env("COMMUNAL_LOG", "warn").env("COMMUNAL_CHANNEL_CALLS_PER_SECOND", "0").stdout(Stdio::null());
         })
         .await;
-        let limit = ["--pid", &process.id().to_string(), &format!("--data={MEMORY}")].map(str::to_owned);
+        let limit = ["--pid", &process.id().to_string(), &format!("--data={MAPPED}")].map(str::to_owned);
         assert!(Command::new("prlimit").args(limit).status().unwrap().success());
         let mut channels = Vec::new();
         for address in [process.billing, process.community, process.identity[0], process.identity[1]] {
@@ -221,7 +225,7 @@ async fn no_request_costs_much_more_than_it_weighs() {
     }
     let peak = small.peak();
     print_memory(before, peak);
-    assert!(peak < before + MEMORY / 2, "{before} → {peak}");
+    assert!(peak < MEMORY, "{before} → {peak}");
     // What is no message of the method is the sender's mistake, in a stream as well.
     for (path, _) in REQUESTS {
         let rows = all.iter().find(|rows| path_of(&rows.method) == *path);
