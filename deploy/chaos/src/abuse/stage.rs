@@ -184,7 +184,8 @@ impl Stage {
 
     /// What each process that needed more than its memory needed.
     pub(crate) fn outgrown(&self) -> Vec<String> {
-        let needed = |process: &Process| Some(format!("{} needed {} MiB", process.slot.kind.name(), process.outgrown()?));
+        let needed =
+            |process: &Process| Some(format!("{} needed {} MiB", process.slot.kind.name(), process.outgrown()?));
         self.processes().iter().filter_map(needed).collect()
     }
 

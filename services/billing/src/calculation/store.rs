@@ -1,7 +1,7 @@
 //! The statements of calculations. Every query is bound by the company, and the tenant travels with each key.
 //!
 //! Lock order: the account month, the settlement accounts by identifier, their open points by identifier (as in
-//! `metering/points/store.rs`). How many points are calculated is counted by the database beside them, so that a total needs no
+//! `metering/points/store/mod.rs`). How many points are calculated is counted by the database beside them, so that a total needs no
 //! scan; the page of a company is found by the counts of its books.
 
 use std::collections::{BTreeSet, HashMap, HashSet};

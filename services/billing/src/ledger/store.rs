@@ -1,7 +1,7 @@
 //! The statements of the ledger. Every query is bound by the company.
 //!
 //! Lock order: the balances of customers by customer and fund, after everything of the archive and of billing points. The
-//! tenant travels with each key, in arrays, as in `metering/points/store.rs`.
+//! tenant travels with each key, in arrays, as in `metering/points/store/mod.rs`.
 
 use chrono::NaiveDate;
 use communal_kit::call::Call;

@@ -2,7 +2,7 @@
 //!
 //! Lock order: the account month, the settlement accounts by identifier, their open points by identifier and kind, the balances of
 //! customers, open lines, and last the catalogue prices that a bill uses first. The tenant travels with each key, in arrays, as in
-//! `metering/points/store.rs`; a call of a thousand points has the statements of a call of one.
+//! `metering/points/store/mod.rs`; a call of a thousand points has the statements of a call of one.
 
 mod moves;
 mod paying;
