@@ -3,9 +3,9 @@
 //!
 //! Rules stay pure: they push a reason with the field concerned and never decide how a call ends.
 
-use communal_proto::{Fault, Reason};
+use communal_proto::{Fault, FieldPath, Reason};
 
-use crate::refusal::{Grounds, Refusal};
+use crate::refusal::{Grounds, Refusal, reason_of};
 
 /// An objection: a reason, and a fault of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +32,29 @@ impl Objection {
     pub fn fault(&self) -> &Fault {
         &self.fault
     }
+
+    /// Returns the same objection to a field of the message at a place.
+    #[must_use]
+    pub fn inside(self, place: FieldPath) -> Self {
+        let Self { grounds, fault } = self;
+        Self { grounds, fault: Fault { field: place.then(fault.field), ..fault } }
+    }
+
+    /// Returns true if the fault gives the reason.
+    fn is_of_field(&self) -> bool {
+        self.grounds == Grounds::of(reason_of(self.fault.kind))
+    }
+}
+
+impl From<Fault> for Objection {
+    /// Objects to a fault of a field that has no reason but its kind.
+    fn from(fault: Fault) -> Self {
+        Self::new(reason_of(fault.kind), fault)
+    }
 }
 
 /// The objections to one request. The first one gives the reason and the message of the refusal; the
-/// faults of all are listed.
+/// faults of all are listed, each with its own reason.
 ///
 /// ```
 /// use communal_kit::objections::Objections;
@@ -67,6 +86,17 @@ impl Objections {
         self.0.iter()
     }
 
+    /// Returns how many objections there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Keeps the first objections, so many at most.
+    pub fn truncate(&mut self, most: usize) {
+        self.0.truncate(most);
+    }
+
     /// Orders the objections by the row of the request that they concern; those of one row stay in
     /// the order in which they were pushed.
     pub fn sort_by_row(&mut self) {
@@ -78,9 +108,13 @@ impl Objections {
     /// # Errors
     /// Returns the refusal if there is an objection.
     pub fn into_result(self) -> Result<(), Refusal> {
-        let Some(grounds) = self.0.first().map(|objection| objection.grounds) else { return Ok(()) };
-        let faults = self.0.into_iter().map(|objection| objection.fault).collect();
-        Err(Refusal::on(grounds, grounds.text).faults(faults))
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let text = if first.is_of_field() { &first.fault.text } else { first.grounds.text };
+        let refusal = Refusal::on(first.grounds, text);
+        Err(self
+            .0
+            .into_iter()
+            .fold(refusal, |refusal, Objection { grounds, fault }| refusal.fault_of(grounds.name, fault)))
     }
 }
 
@@ -103,6 +137,8 @@ impl IntoIterator for Objections {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use communal_proto::billing::v1::Reason;
+    use tonic::Status;
+    use tonic_types::StatusExt as _;
 
     use super::*;
 
@@ -117,6 +153,12 @@ mod tests {
             (refusal.reason(), refusal.text()),
             ("PACKAGE_STATE", communal_proto::Reason::text(Reason::PackageState))
         );
+        let details = Status::from(refusal).get_error_details();
+        let violations = details.bad_request().map(|request| request.field_violations.clone()).unwrap_or_default();
+        let reasons: Vec<_> = violations.iter().map(|v| (v.field.as_str(), v.reason.as_str())).collect();
+        assert_eq!(reasons, [("rows[2].package_id", "PACKAGE_STATE"), ("rows[7].price", "PRICE_NOT_FOUND")]);
+        let words = details.localized_message().map(|m| m.message.clone());
+        assert_eq!(words.as_deref(), Some("rows[2].package_id 套餐已作废；rows[7].price 价格不存在"));
         assert_eq!(Objections::default().into_result().map_err(|r| r.reason()), Ok(()));
     }
 }

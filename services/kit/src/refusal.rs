@@ -13,7 +13,7 @@ pub use communal_proto::Reason;
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
 use communal_proto::{Fault, FieldPath, MOST_FAULTS};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::telemetry;
 
@@ -49,17 +49,26 @@ impl Grounds {
     }
 }
 
+/// A fault of a field, with the name of the reason for which it alone would be refused.
+#[derive(Debug)]
+struct Reasoned {
+    reason: &'static str,
+    fault: Fault,
+}
+
 /// A refused call.
 #[derive(Debug)]
 pub struct Refusal {
     // Boxed, because a refusal is a part of nearly every result and should be small.
     grounds: Box<Grounds>,
     text: String,
-    faults: Vec<Fault>,
+    faults: Vec<Reasoned>,
     /// The number of faults that were found and are not among `faults`.
     left_out: usize,
     /// Rows that were not judged.
     dependent_rows: usize,
+    /// True if the message for people names a row that is at fault as a whole.
+    names_rows: bool,
     retry_after: Option<Duration>,
     cause: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -83,6 +92,7 @@ impl Refusal {
             faults: Vec::new(),
             left_out: 0,
             dependent_rows: 0,
+            names_rows: false,
             retry_after: None,
             cause: None,
         }
@@ -92,13 +102,10 @@ impl Refusal {
     /// the message; the details list all of them.
     #[must_use]
     pub fn for_faults(faults: Vec<Fault>) -> Self {
-        let kind = faults.first().map_or(FaultKind::Unspecified, |f| f.kind);
-        let reason = match kind {
-            FaultKind::Range if faults.first().is_some_and(|f| is_page(&f.field)) => Common::PageInvalid,
-            kind => reason_of(kind),
-        };
+        let reason = faults.first().map_or(Common::FieldMalformed, reason_of_field);
         let text = faults.first().map(|f| f.text.clone()).unwrap_or_default();
-        Self { faults, ..Self::new(reason, text) }
+        let reasoned = |fault: Fault| Reasoned { reason: reason_of_field(&fault).name(), fault };
+        Self { faults: faults.into_iter().map(reasoned).collect(), ..Self::new(reason, text) }
     }
 
     /// Creates a refusal for an internal error.
@@ -106,17 +113,23 @@ impl Refusal {
         Self::new(Common::Internal, "系统内部错误，请联系管理员").cause(cause)
     }
 
-    /// Adds a fault of a field.
+    /// Adds a fault of a field, which is refused for the reason of all.
     #[must_use]
-    pub fn fault(mut self, fault: Fault) -> Self {
-        self.faults.push(fault);
-        self
+    pub fn fault(self, fault: Fault) -> Self {
+        let reason = self.grounds.name;
+        self.fault_of(reason, fault)
     }
 
-    /// Adds faults of fields.
+    /// Adds faults of fields, which are refused for the reason of all.
     #[must_use]
-    pub fn faults(mut self, faults: Vec<Fault>) -> Self {
-        self.faults.extend(faults);
+    pub fn faults(self, faults: Vec<Fault>) -> Self {
+        faults.into_iter().fold(self, Self::fault)
+    }
+
+    /// Adds a fault of a field that is refused for a reason of its own.
+    #[must_use]
+    pub(crate) fn fault_of(mut self, reason: &'static str, fault: Fault) -> Self {
+        self.faults.push(Reasoned { reason, fault });
         self
     }
 
@@ -124,6 +137,14 @@ impl Refusal {
     #[must_use]
     pub fn left_out(mut self, count: usize) -> Self {
         self.left_out = count;
+        self
+    }
+
+    /// Names rows that are at fault as a whole in the message for people: those of an import are messages, and not values of a list
+    /// that a document describes.
+    #[must_use]
+    pub fn naming_rows(mut self) -> Self {
+        self.names_rows = true;
         self
     }
 
@@ -175,7 +196,7 @@ impl Refusal {
 
     /// Returns the fields at fault.
     pub fn fields(&self) -> impl Iterator<Item = &FieldPath> {
-        self.faults.iter().map(|fault| &fault.field)
+        self.faults.iter().map(|reasoned| &reasoned.fault.field)
     }
 
     /// The number of faults, named or not.
@@ -207,6 +228,14 @@ pub fn reason_of(kind: FaultKind) -> Common {
         FaultKind::Missing => Common::FieldMissing,
         FaultKind::Code => Common::FieldCodeUnknown,
         _ => Common::FieldMalformed,
+    }
+}
+
+/// Returns the reason of a fault of a field, in which a page may be out of bounds.
+fn reason_of_field(fault: &Fault) -> Common {
+    match fault.kind {
+        FaultKind::Range if is_page(&fault.field) => Common::PageInvalid,
+        kind => reason_of(kind),
     }
 }
 
@@ -249,13 +278,20 @@ impl From<Refusal> for Status {
         let room = MOST_BYTES.saturating_sub(as_header(&message)) * 3 / 4;
         let mut room = room.saturating_sub(DETAILS_BESIDE_FAULTS + message.len() + words.len());
         details.set_localized_message("zh-CN", words);
-        let mut listed = 0;
-        for fault in &refusal.faults {
-            let field = fault.field.proto_path();
-            let Some(left) = room.checked_sub(field.len() + fault.description.len() + FRAME) else { break };
+        let mut violations = Vec::with_capacity(refusal.faults.len());
+        for Reasoned { reason, fault } in &refusal.faults {
+            let violation = FieldViolation {
+                reason: (*reason).to_owned(),
+                ..FieldViolation::new(fault.field.proto_path(), fault.description.clone())
+            };
+            let bytes = violation.field.len() + violation.description.len() + reason.len() + FRAME;
+            let Some(left) = room.checked_sub(bytes) else { break };
             room = left;
-            listed += 1;
-            details.add_bad_request_violation(field, fault.description.clone());
+            violations.push(violation);
+        }
+        let listed = violations.len();
+        if listed > 0 {
+            details.set_bad_request(violations);
         }
         if listed < refusal.fault_count() {
             let told = [("faults", refusal.fault_count()), ("listed", listed)];
@@ -283,8 +319,8 @@ fn message(refusal: &Refusal) -> String {
     let fits = |listed: usize, text: &str, next: &str| {
         listed < MOST_NAMED_FAULTS && as_header(text) + as_header(next) <= MOST_MESSAGE
     };
-    let listed =
-        list(&mut text, refusal.faults.iter(), "; ", |fault| (fault.field.proto_path(), &fault.description), fits);
+    let faults = refusal.faults.iter().map(|reasoned| &reasoned.fault);
+    let listed = list(&mut text, faults, "; ", |fault| (fault.field.proto_path(), &fault.description), fits);
     let at_least = if refusal.counting_stopped() { "at least " } else { "" };
     match refusal.fault_count() - listed {
         0 => {}
@@ -324,7 +360,7 @@ fn list<'f>(
 
 /// Returns the Chinese message for people. Documents whose fields are in upper case expect every fault
 /// with its field and row in the message; those with a documented text for each field expect that text
-/// alone.
+/// alone, and have no rows but values of a list. A field in a row that no document knows is named as the details name it.
 fn words(refusal: &Refusal) -> String {
     let mut text = words_of_faults(refusal);
     if refusal.dependent_rows > 0 {
@@ -334,16 +370,19 @@ fn words(refusal: &Refusal) -> String {
 }
 
 fn words_of_faults(refusal: &Refusal) -> String {
-    let named: Vec<_> = refusal.faults.iter().filter(|f| names_its_block(&f.field)).collect();
-    if named.is_empty() {
+    let names = |field: &FieldPath| {
+        is_documented(field) || field.row().is_some() && (refusal.names_rows || !field.is_whole_row())
+    };
+    if !refusal.faults.iter().any(|reasoned| names(&reasoned.fault.field)) {
         return refusal.text.clone();
     }
     let mut text = String::new();
     let fits = |listed: usize, text: &str, next: &str| {
         listed == 0 || text.len() + next.len() <= MOST_WORDS - "；等至少4294967295处错误".len()
     };
-    let listed = list(&mut text, named.iter().copied(), "；", |fault| (fault.field.to_string(), &fault.text), fits);
-    let count = named.len().saturating_add(refusal.left_out);
+    let faults = refusal.faults.iter().map(|reasoned| &reasoned.fault);
+    let listed = list(&mut text, faults, "；", |fault| (shown(&fault.field), &fault.text), fits);
+    let count = refusal.fault_count();
     if count > listed {
         let all = if refusal.counting_stopped() { "至少" } else { "共" };
         text.push_str(&format!("；等{all}{count}处错误"));
@@ -351,8 +390,14 @@ fn words_of_faults(refusal: &Refusal) -> String {
     text
 }
 
-fn names_its_block(field: &FieldPath) -> bool {
+/// Returns true if a document has the field in upper case.
+fn is_documented(field: &FieldPath) -> bool {
     field.first_name().starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+/// Returns a field as the message for people names it.
+fn shown(field: &FieldPath) -> String {
+    if is_documented(field) { field.to_string() } else { field.proto_path() }
 }
 
 #[cfg(test)]
@@ -458,7 +503,7 @@ mod tests {
         let counted = details.error_info().and_then(|info| info.metadata.get("dependent_rows").cloned());
         assert_eq!(counted.as_deref(), Some("3"));
         let words = details.localized_message().map(|m| m.message.clone()).unwrap_or_default();
-        assert_eq!(words, "证件号码不能为空；另有3行引用了有错误的行，未检查");
+        assert_eq!(words, "customers[0].certificate_number 证件号码不能为空；另有3行引用了有错误的行，未检查");
         assert!(status.message().ends_with("not judged: 3 rows that refer to refused ones"), "{}", status.message());
     }
 
@@ -468,6 +513,17 @@ mod tests {
         assert_eq!(status.message(), "CHANNEL_MISSING: The call has no channel: send the metadata x-channel-id.");
         let status: Status = Refusal::of(Common::Overloaded).retry_after(Duration::from_secs(1)).into();
         assert!(status.message().ends_with("try again later. Wait for 1000 ms."), "{}", status.message());
+    }
+
+    #[test]
+    fn a_value_of_a_documented_list_is_not_named_and_a_row_of_an_import_is() {
+        let refusal = || Refusal::for_faults(vec![fault("roomIds[3]", FaultKind::Length, "房屋ID过长")]);
+        let told = |refusal: Refusal| {
+            let details = Status::from(refusal).get_error_details();
+            details.localized_message().map(|words| words.message.clone()).unwrap_or_default()
+        };
+        assert_eq!(told(refusal()), "房屋ID过长");
+        assert_eq!(told(refusal().naming_rows()), "roomIds[3] 房屋ID过长");
     }
 
     #[test]

@@ -278,9 +278,9 @@ impl<'a> Reading<'a> {
             Ok(checked) => {
                 if let Some(first) = self.seen.get(&checked.key) {
                     self.exists = true;
-                    let (field, first) = (LINES.at(row as usize), LINES.at(*first as usize));
-                    let (english, chinese) = (format!("is the same line as {first}"), format!("{field} 与{first}重复"));
-                    self.faults.push(Fault::rule(field, english, chinese));
+                    let first = LINES.at(*first as usize).proto_path();
+                    let (english, chinese) = (format!("is the same line as {first}"), format!("与{first}重复"));
+                    self.faults.push(Fault::rule(LINES.at(row as usize), english, chinese));
                     return Ok(());
                 }
                 self.seen.insert(checked.key, row);
@@ -384,9 +384,7 @@ impl<'a> Reading<'a> {
     fn refuse(mut self, existing: Vec<u32>) -> Refusal {
         self.exists |= !existing.is_empty();
         for row in existing {
-            let field = LINES.at(row as usize);
-            let chinese = format!("{field} 应收明细已存在");
-            self.faults.push(Fault::rule(field, "exists already", chinese));
+            self.faults.push(Fault::rule(LINES.at(row as usize), "exists already", "应收明细已存在"));
         }
         self.faults.sort_by_key(|fault| fault.field.row().unwrap_or_default());
         self.faults.truncate(MOST_FAULTS);
@@ -397,9 +395,9 @@ impl<'a> Reading<'a> {
             Some(first)
                 if self.exists && faults.iter().all(|f| f.kind == FaultKind::Rule && f.field.is_whole_row()) =>
             {
-                Refusal::new(Reason::LineExists, first.text.clone()).faults(faults)
+                Refusal::new(Reason::LineExists, first.text.clone()).faults(faults).naming_rows()
             }
-            Some(_) => Refusal::for_faults(faults),
+            Some(_) => Refusal::for_faults(faults).naming_rows(),
         }
     }
 }
@@ -414,8 +412,7 @@ fn rows_fault(most: usize, of: &str) -> Fault {
 }
 
 fn at_row(row: u32, fault: Fault) -> Fault {
-    let field = LINES.at(row as usize).then(fault.field);
-    Fault { text: format!("{field} {}", fault.text), field, ..fault }
+    Fault { field: LINES.at(row as usize).then(fault.field), ..fault }
 }
 
 /// Lines for the writer.

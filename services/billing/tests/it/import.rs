@@ -64,7 +64,7 @@ async fn every_fault_is_named_by_its_row_over_the_whole_stream_and_nothing_is_wr
             "lines[2999].account_month",
         ]
     );
-    assert!(words(&status).contains("lines[17].CALC_FEE"), "{}", words(&status));
+    assert!(words(&status).contains("lines[17].fee "), "{}", words(&status));
     assert_eq!(lines_stored(&world).await, 0);
     world.import_as(NETWORK, "faulty", &[line(1, 202_401)]).await.expect("a refused batch was never taken");
 }

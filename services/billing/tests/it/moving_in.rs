@@ -1,5 +1,6 @@
 //! Moving in: a whole archive by one stream, all or nothing, by the rules of the front door, once.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use communal_fixtures::credentials;
@@ -179,7 +180,28 @@ async fn every_fault_is_named_by_its_row_and_nothing_is_written() {
     ];
     expected.sort_unstable();
     assert_eq!(named, expected);
+    // Each by the reason that the calls of the front door have for it.
+    let reasons: BTreeMap<_, _> = proto_fields(&refused).into_iter().zip(reasons(&refused)).collect();
+    for (field, expected) in [
+        ("customers[1].certificate_number", "FIELD_MISSING"),
+        ("user_accounts[2].account.customer_id", "CUSTOMER_NOT_FOUND"),
+        ("settlement_accounts[3].meter_point.book_id", "BOOK_NOT_FOUND"),
+        ("settlement_accounts[4].meter_point.main_package_id", "PACKAGE_NOT_FOUND"),
+        ("settlement_accounts[5].archived_on", "FIELD_MALFORMED"),
+        ("meters[8].registers", "METER_UNFIT"),
+        ("meters[10].meter.store_id", "SUPPLIER_NOT_FOUND"),
+        ("meters[11].settlement_account_id", "SETTLEMENT_ACCOUNT_NOT_FOUND"),
+    ] {
+        assert_eq!(reasons.get(field).map(String::as_str), Some(expected), "{field}");
+    }
     nothing_is_written(&world).await;
+
+    let mut strange = rows(&network, 1..=1);
+    strange.settlement_accounts[0].meter_point.as_mut().unwrap().main_package_id = "P9".into();
+    let refused = bring(&world, RETAIL, "b1", &strange).await.unwrap_err();
+    let text = words(&refused);
+    assert!(text.starts_with("settlement_accounts[0].meter_point.main_package_id "), "{text}");
+    assert_eq!(reason::<()>(Err(refused)), "PACKAGE_NOT_FOUND");
 
     let mut without = rows(&network, 1..=2);
     without.meters.pop();

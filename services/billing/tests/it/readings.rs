@@ -285,6 +285,12 @@ async fn a_stream_of_readings_is_entered_all_or_none_or_what_fits_of_it() {
     let refused = world.read_meters(RETAIL, of_company(), faulty.clone()).await.unwrap_err();
     let rows = [(1, "turn"), (2, "register"), (3, "meter_id"), (4, "reading")];
     assert_eq!(fields(&refused), rows.map(|(row, field)| format!("readings[{row}].{field}")));
+    // Each says why, to people as well.
+    assert_eq!(reasons(&refused), ["FIELD_MALFORMED", "FIELD_MALFORMED", "METER_NOT_FOUND", "FIELD_MISSING"]);
+    let words = words(&refused);
+    for (row, field) in rows {
+        assert!(words.contains(&format!("readings[{row}].{field} ")), "{words}");
+    }
     assert_eq!(reason::<()>(Err(refused)), "FIELD_MALFORMED");
     assert_eq!(world.rows("point_reading").await.len(), 0);
     // The readings that fit are entered if that is asked for.

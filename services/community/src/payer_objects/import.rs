@@ -22,7 +22,7 @@ use communal_proto::community::v1::fields::import_payer_objects_request::{PAYER_
 use communal_proto::community::v1::fields::payer_object;
 use communal_proto::community::v1::{ImportPayerObjectsRequest, ImportPayerObjectsResponse, MeterReading, PayerObject};
 use communal_proto::contract::v1::{FaultKind, Reason as Common};
-use communal_proto::{Checked, Checker, Fault, FieldName, FieldPath};
+use communal_proto::{Checked, Checker, Fault, FieldName};
 use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -137,10 +137,7 @@ impl Reading {
 
     fn push(&mut self, rows: FieldName, row: usize, faults: Vec<Fault>) {
         let room = MOST_FAULTS.saturating_sub(self.faults.len());
-        let at_row = |fault: Fault| {
-            let field: FieldPath = rows.at(row).then(fault.field);
-            Fault { text: format!("{field} {}", fault.text), field, ..fault }
-        };
+        let at_row = |fault: Fault| Fault { field: rows.at(row).then(fault.field), ..fault };
         self.faults.extend(faults.into_iter().take(room).map(at_row));
     }
 
@@ -177,7 +174,7 @@ impl Reading {
         }
         if !self.faults.is_empty() {
             self.abandon_writer().await;
-            return Err(Refusal::for_faults(self.faults));
+            return Err(Refusal::for_faults(self.faults).naming_rows());
         }
         let count = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX);
         let counts =

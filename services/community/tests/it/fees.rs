@@ -57,7 +57,13 @@ async fn all_rows_or_none() {
     let strangers = [rooms[0].clone(), "NOBODY".into(), rooms[1].clone(), "NOBODY2".into()];
     let outcome = caller.charge(&id, &strangers).await;
     assert_eq!(fields(outcome.clone()), ["fees[1].payer_obj_id", "fees[3].payer_obj_id"]);
-    assert_eq!(refusal(outcome), refused("PAYER_OBJECT_NOT_FOUND", "付费对象NOBODY不存在"));
+    assert_eq!(
+        refusal(outcome),
+        refused(
+            "PAYER_OBJECT_NOT_FOUND",
+            "fees[1].payer_obj_id 付费对象NOBODY不存在；fees[3].payer_obj_id 付费对象NOBODY2不存在"
+        )
+    );
     assert_eq!(fields(caller.bill(&id, &strangers).await), ["rules[1].payer_obj_id", "rules[3].payer_obj_id"]);
 
     let mut request = fees(&id, &rooms);

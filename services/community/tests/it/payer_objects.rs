@@ -159,7 +159,10 @@ async fn a_community_moves_in_whole_or_not_at_all() {
     assert_eq!(fields(caller.import(backwards).await), ["readings[1].cur_degrees"]);
     let mut unknown = good();
     unknown[1].readings.push(reading("R1", "929", ("8", "9")));
-    assert_eq!(refusal(caller.import(unknown).await), refused("FEE_ITEM_NOT_FOUND", "费用项929不存在"));
+    assert_eq!(
+        refusal(caller.import(unknown).await),
+        refused("FEE_ITEM_NOT_FOUND", "readings[1].config_id 费用项929不存在")
+    );
     let mut roomless = good();
     roomless[0].payer_objects[0].room_ids.push("R9999".into());
     assert_eq!(refusal(caller.import(roomless).await).0, "PAYER_OBJECT_NOT_FOUND");
@@ -190,7 +193,7 @@ async fn a_reading_that_comes_again_is_replaced() {
     let twice = vec![reading("ROOM000000", &item, ("1", "2")), reading("ROOM000000", &item, ("1", "3"))];
     assert_eq!(fields(caller.read_meters(twice).await), ["readings[1].cur_reading_time"]);
     let unknown = caller.read_meters(vec![reading("NOBODY", &item, ("1", "2"))]).await;
-    assert_eq!(refusal(unknown), refused("PAYER_OBJECT_NOT_FOUND", "付费对象NOBODY不存在"));
+    assert_eq!(refusal(unknown), refused("PAYER_OBJECT_NOT_FOUND", "readings[0].payer_obj_id 付费对象NOBODY不存在"));
 }
 
 #[tokio::test]
@@ -212,5 +215,8 @@ async fn settings_are_known_ones_and_have_defaults() {
     assert_eq!(caller.settings().await, settings("ON", "ON", "1"));
     assert_eq!(fields(caller.set(&[("PAY_FEE_MONTH", "MAYBE")]).await), ["settings[0].value"]);
     assert_eq!(fields(caller.set(&[("PAY_FEE_MONTH_CYCLE", "0")]).await), ["settings[0].value"]);
-    assert_eq!(refusal(caller.set(&[("COLOUR", "RED")]).await), refused("FIELD_CODE_UNKNOWN", "不认识的设置项COLOUR"));
+    assert_eq!(
+        refusal(caller.set(&[("COLOUR", "RED")]).await),
+        refused("FIELD_CODE_UNKNOWN", "settings[0].key 不认识的设置项COLOUR")
+    );
 }

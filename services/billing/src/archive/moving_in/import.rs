@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use chrono::NaiveDate;
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, look_up_by_keys};
+use communal_kit::objections::{Objection, Objections};
 use communal_kit::pool::Pool;
 use communal_kit::refusal::Refusal;
 use communal_kit::uploads::Upload;
@@ -74,8 +75,9 @@ pub struct Terms {
 /// Imports a batch.
 ///
 /// # Errors
-/// Returns all faults of the rows if there are any, `ARCHIVE_ROW_EXISTS` if only that is wrong with some of them, and
-/// `BATCH_REUSED` if the batch was imported with other rows.
+/// Returns all faults of the rows if there are any, each with its reason, the first one's for all: `ARCHIVE_ROW_EXISTS`, that of
+/// what a row refers to, like `CUSTOMER_NOT_FOUND`, or that of a field. Returns `BATCH_REUSED` if the batch was imported with
+/// other rows.
 pub async fn import(
     pool: &Pool,
     call: &Call,
@@ -108,7 +110,7 @@ pub async fn import(
             if writes {
                 writing.write(&mut transaction, portion).await?;
             }
-            if writing.faults.len() >= MOST_FAULTS {
+            if writing.objections.len() >= MOST_FAULTS {
                 break;
             }
         }
@@ -209,17 +211,15 @@ struct Reading {
     hash: Sha256,
     rows: HashMap<&'static str, usize>,
     ids: HashSet<String>,
-    faults: Vec<Fault>,
+    objections: Vec<Objection>,
     /// The rows at fault since the last portion.
     refused: Vec<RowKey>,
-    /// True if a row comes twice.
-    exists: bool,
 }
 
 impl Reading {
     fn new(today: NaiveDate) -> Self {
         let (rows, ids) = (HashMap::new(), HashSet::new());
-        Self { today, hash: Sha256::new(), rows, ids, faults: Vec::new(), refused: Vec::new(), exists: false }
+        Self { today, hash: Sha256::new(), rows, ids, objections: Vec::new(), refused: Vec::new() }
     }
 
     /// Reads the stream to its end, or until there are too many faults, its own or those of the receiver.
@@ -233,7 +233,7 @@ impl Reading {
         let mut message = first;
         loop {
             let portion = self.judge(message)?;
-            if portions.send(portion).await.is_err() || self.faults.len() >= MOST_FAULTS {
+            if portions.send(portion).await.is_err() || self.objections.len() >= MOST_FAULTS {
                 return Ok(());
             }
             match upload.next(stream, rows, BROKEN).await? {
@@ -241,7 +241,8 @@ impl Reading {
                 None => return Ok(()),
             }
             if message.batch.is_some() {
-                self.faults.push(Fault::rule(BATCH, "is in the first message only", "批次只能出现在第一条消息中"));
+                let fault = Fault::rule(BATCH, "is in the first message only", "批次只能出现在第一条消息中");
+                self.objections.push(fault.into());
             }
         }
     }
@@ -314,10 +315,10 @@ impl Reading {
             } else if self.ids.insert(format!("{} {id}", block.proto)) {
                 good.push((row, message));
             } else {
-                self.exists = true;
-                faults.push(Fault::rule(FieldPath::default(), "comes twice", "编号重复"));
+                let fault = Fault::rule(block.at(row), "comes twice", "编号重复");
+                self.objections.push(Objection::new(Reason::ArchiveRowExists, fault));
             }
-            self.faults.extend(faults.into_iter().map(|fault| at(block, row, fault)));
+            self.objections.extend(faults.into_iter().map(|fault| at(block, row, fault)));
         }
         good
     }
@@ -335,13 +336,11 @@ struct Writing<'a> {
     connected: HashSet<String>,
     accounts: HashMap<String, Account>,
     known: Known,
-    faults: Vec<Fault>,
+    objections: Vec<Objection>,
     /// The rows that are not written, by a fault of their own or of a row that they refer to.
     refused: HashSet<RowKey>,
     /// How many are not written by a fault of another row alone.
     dependent: usize,
-    /// True if a row exists already.
-    exists: bool,
 }
 
 impl<'a> Writing<'a> {
@@ -356,10 +355,9 @@ impl<'a> Writing<'a> {
             connected: HashSet::new(),
             accounts: HashMap::new(),
             known: Known::default(),
-            faults: Vec::new(),
+            objections: Vec::new(),
             refused: HashSet::new(),
             dependent: 0,
-            exists: false,
         }
     }
 
@@ -375,7 +373,7 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Adds a fault to the rows at these places.
+    /// Objects to the rows at these places.
     fn object(
         &mut self,
         block: FieldName,
@@ -385,13 +383,13 @@ impl<'a> Writing<'a> {
         english: &str,
     ) {
         for row in rows {
-            self.faults.push(at(block, *row, Fault::rule(field(), english, reason.text())));
+            let objection = Objection::new(reason, Fault::rule(field(), english, reason.text()));
+            self.objections.push(objection.inside(block.at(*row)));
         }
     }
 
     /// Notes that rows were not written because they exist.
     fn not_written(&mut self, block: FieldName, rows: Vec<(usize, String)>) {
-        self.exists |= !rows.is_empty();
         let english = "exists already, by its identifier or by what is unique of it";
         let (rows, ids): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         self.object(block, &rows, FieldPath::default, Reason::ArchiveRowExists, english);
@@ -534,12 +532,12 @@ impl<'a> Writing<'a> {
         parameters::check(request, &mut checker);
         let facts = self.known.facts(tx, self.call, point, self.today).await?;
         let objections = parameters::judge(point, &facts);
-        let faults: Vec<_> =
-            checker.into_faults().into_iter().chain(objections.into_iter().map(|o| o.fault().clone())).collect();
-        if faults.is_empty() {
+        let own = checker.into_faults().into_iter().map(Objection::from);
+        let objections: Vec<_> = own.chain(objections).collect();
+        if objections.is_empty() {
             return Ok(facts.main.map(|main| (main, facts.temporary)));
         }
-        self.faults.extend(faults.into_iter().map(|fault| at(SETTLEMENT_ACCOUNTS, row, fault)));
+        self.objections.extend(objections.into_iter().map(|objection| objection.inside(SETTLEMENT_ACCOUNTS.at(row))));
         Ok(None)
     }
 
@@ -563,12 +561,13 @@ impl<'a> Writing<'a> {
             if !self.accounts.contains_key(&account.1) && self.refused.contains(&account) {
                 self.dependent += usize::from(faults.is_empty());
             } else {
-                faults.extend(self.meter_faults(&meter, &registers));
-                if faults.is_empty() {
-                    fitting.push((row, meter, registers));
+                match self.unfit(&meter, &registers) {
+                    Some(objection) => self.objections.push(objection.inside(METERS.at(row))),
+                    None if faults.is_empty() => fitting.push((row, meter, registers)),
+                    None => {}
                 }
             }
-            self.faults.extend(faults.into_iter().map(|fault| at(METERS, row, fault)));
+            self.objections.extend(faults.into_iter().map(|fault| at(METERS, row, fault)));
         }
         let meters: Vec<_> = fitting.iter().map(|(_, meter, registers)| (meter, registers)).collect();
         let written = store::add_meters(tx, self.call, self.batch_id, &meters).await?;
@@ -577,30 +576,30 @@ impl<'a> Writing<'a> {
         Ok(())
     }
 
-    /// Judges whether a meter fits its account.
-    fn meter_faults(&mut self, meter: &BroughtMeter, registers: &BTreeMap<Register, Brought>) -> Vec<Fault> {
-        let id = &meter.settlement_account_id;
-        let refuse = |field: FieldPath, english: &str, chinese: &str| vec![Fault::rule(field, english, chinese)];
+    /// Returns the objection to a meter that does not fit its account.
+    fn unfit(&mut self, meter: &BroughtMeter, registers: &BTreeMap<Register, Brought>) -> Option<Objection> {
+        let refuse = |reason: Reason, field: FieldPath, english: &str, chinese: &str| {
+            Some(Objection::new(reason, Fault::rule(field, english, chinese)))
+        };
         let account_field = || FieldPath::from(brought_meter::SETTLEMENT_ACCOUNT_ID);
-        let Some(account) = self.accounts.get_mut(id) else {
-            return refuse(account_field(), "is no settlement account of the batch", "结算户不在本批次中");
+        let Some(account) = self.accounts.get_mut(&meter.settlement_account_id) else {
+            let english = "is no settlement account of the batch";
+            return refuse(Reason::SettlementAccountNotFound, account_field(), english, "结算户不在本批次中");
         };
         if !account.metered || account.has_meter {
-            return refuse(account_field(), "has no place for this meter", "结算户无表或已有表");
+            let english = "has no place for this meter";
+            return refuse(Reason::MeterUnfit, account_field(), english, "结算户无表或已有表");
         }
         account.has_meter = true;
         let given = meter.meter.clone().unwrap_or_default();
         if !counts(given.meter_kind()) || given.utility() != account.utility {
-            let field = brought_meter::METER.then(new_meter::METER_KIND);
-            return refuse(field, "does not count, or is for another utility", "不是计量表或管网类型与结算户不一致");
+            let (field, english) =
+                (brought_meter::METER.then(new_meter::METER_KIND), "does not count, or is for another utility");
+            return refuse(Reason::MeterUnfit, field, english, "不是计量表或管网类型与结算户不一致");
         }
-        match account.needs.missing(registers.keys().copied()) {
-            Some(missing) => {
-                let text = format!("缺少示数：{missing}");
-                refuse(brought_meter::REGISTERS.into(), &format!("lacks registers {missing}"), &text)
-            }
-            None => Vec::new(),
-        }
+        let missing = account.needs.missing(registers.keys().copied())?;
+        let (english, chinese) = (format!("lacks registers {missing}"), format!("缺少示数：{missing}"));
+        refuse(Reason::MeterUnfit, brought_meter::REGISTERS.into(), &english, &chinese)
     }
 
     /// The accounts with a meter that is not in the batch, by their rows.
@@ -612,30 +611,24 @@ impl<'a> Writing<'a> {
 /// Returns the refusal of a stream, if there is a fault in it.
 fn refusal(reading: Reading, writing: Writing<'_>) -> Option<Refusal> {
     let without_meter = writing.without_meter();
-    let Reading { rows, mut faults, .. } = reading;
-    let dependent = writing.dependent;
-    faults.extend(writing.faults);
+    let Reading { rows, objections: mut found, .. } = reading;
+    found.extend(writing.objections);
     if rows.is_empty() {
-        faults.push(missing(CUSTOMERS, "导入内容"));
+        found.push(missing(CUSTOMERS, "导入内容").into());
     }
     // With other faults, the meter may be one that was refused.
-    if faults.is_empty() {
+    if found.is_empty() {
         for row in without_meter {
             let field = brought_settlement_account::METER_POINT.then(verified_meter_point::METERED);
             let fault = Fault::rule(field, "has a meter, which is not in the batch", "有表结算户的计量表不在本批次中");
-            faults.push(at(SETTLEMENT_ACCOUNTS, row, fault));
+            found.push(at(SETTLEMENT_ACCOUNTS, row, fault));
         }
     }
-    faults.sort_by_key(|fault| fault.field.row().unwrap_or_default());
-    faults.truncate(MOST_FAULTS);
-    let first = faults.first()?;
-    let whole = faults.iter().all(|fault| fault.kind == FaultKind::Rule && fault.field.is_whole_row());
-    let refusal = if (reading.exists || writing.exists) && whole {
-        Refusal::new(Reason::ArchiveRowExists, first.text.clone()).faults(faults)
-    } else {
-        Refusal::for_faults(faults)
-    };
-    Some(refusal.dependent_rows(dependent))
+    let mut objections = Objections::default();
+    objections.extend(found);
+    objections.sort_by_row();
+    objections.truncate(MOST_FAULTS);
+    objections.into_result().err().map(|refusal| refusal.naming_rows().dependent_rows(writing.dependent))
 }
 
 /// Returns what a stream has, as it is recorded.
@@ -718,7 +711,6 @@ fn without<M>(rows: Vec<(usize, M)>, is_stranger: impl Fn(&(usize, M)) -> bool) 
     (kept, dropped)
 }
 
-fn at(block: FieldName, row: usize, fault: Fault) -> Fault {
-    let field = block.at(row).then(fault.field);
-    Fault { text: format!("{field} {}", fault.text), field, ..fault }
+fn at(block: FieldName, row: usize, fault: Fault) -> Objection {
+    Objection::from(fault).inside(block.at(row))
 }

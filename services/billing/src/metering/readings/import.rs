@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use communal_kit::call::Call;
 use communal_kit::database::{Statement as _, look_up_by_keys};
-use communal_kit::objections::{Objection, Objections};
+use communal_kit::objections::Objections;
 use communal_kit::pool::Pool;
 use communal_kit::refusal::{Refusal, reason_of};
 use communal_kit::uploads::Upload;
@@ -24,7 +24,7 @@ use futures::future::join;
 use sqlx::PgConnection;
 use tonic::Status;
 
-use super::rules::{Entered, ReadAt, Reader, judge};
+use super::rules::{Entered, ReadAt, Reader, judge, objection};
 use super::store::{self, NamedMeter};
 use crate::archive::{books, settlement_accounts};
 use crate::metering::points;
@@ -39,14 +39,6 @@ pub struct Refused {
     pub reason: Option<Reason>,
     /// The fault.
     pub fault: Fault,
-}
-
-/// The objection to a reading.
-pub fn objection(reason: Option<Reason>, fault: Fault) -> Objection {
-    match reason {
-        Some(reason) => Objection::new(reason, fault),
-        None => Objection::new(reason_of(fault.kind), fault),
-    }
 }
 
 /// Enters readings, each with its place, into the open points of their meters, and returns those that are refused. What is
@@ -319,10 +311,7 @@ impl Reading {
         self.refused.sort_by_key(|(_, refused)| refused.row);
         let mut objections = Objections::default();
         for (_, Refused { row, reason, fault }) in self.refused.into_iter().take(MOST_FAULTS) {
-            let field = READINGS.at(row).then(fault.field);
-            let text = format!("{field} {}", fault.text);
-            let fault = Fault { field, text, ..fault };
-            objections.extend([objection(reason, fault)]);
+            objections.extend([objection(reason, fault).inside(READINGS.at(row))]);
         }
         objections.into_result().err().unwrap_or_else(|| Refusal::internal("readings without a fault were refused"))
     }

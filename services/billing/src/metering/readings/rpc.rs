@@ -26,8 +26,8 @@ use rust_decimal::Decimal;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::fault_list::{Place, faults_of};
-use super::import::{Terms, enter, objection, read_meters};
-use super::rules::{ReadAt, Reader};
+use super::import::{Refused, Terms, enter, read_meters};
+use super::rules::{ReadAt, Reader, objection};
 use super::shown::ShownPoint;
 use super::store::{self, PagedPoint};
 use crate::archive::meters;
@@ -124,9 +124,8 @@ impl ReadingService for ReadingRpc {
         let at = self.read_at(&call);
         let reply = write(&self.pool, &call, &message, async |tx| {
             let mut objections = Objections::default();
-            for refused in enter(tx, &call, &readings, at, None).await? {
-                let fault = Fault { field: READINGS.at(refused.row).then(refused.fault.field), ..refused.fault };
-                objections.extend([objection(refused.reason, fault)]);
+            for Refused { row, reason, fault } in enter(tx, &call, &readings, at, None).await? {
+                objections.extend([objection(reason, fault).inside(READINGS.at(row))]);
             }
             objections.into_result()?;
             Ok(MeterReadingResponse {})

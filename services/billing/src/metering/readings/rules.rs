@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use communal_kit::money::round;
+use communal_kit::objections::Objection;
 use communal_proto::billing::v1::fields::register_reading as fields;
 use communal_proto::billing::v1::{
     EnergyFlowType, NormalRetroType, ReadingFaultKind, ReadingsType, Reason, RegisterReading, TurnUpsideType,
@@ -105,6 +106,15 @@ pub fn judge(entered: &Entered, point: &Snapshot, at: ReadAt) -> Result<Register
         metered: digits(metered, QUANTITY_SCALE)?,
         quantity: digits(quantity, QUANTITY_SCALE)?,
     })
+}
+
+/// The objection to a reading, for a reason or for a fault of the reading itself.
+#[must_use]
+pub fn objection(reason: Option<Reason>, fault: Fault) -> Objection {
+    match reason {
+        Some(reason) => Objection::new(reason, fault),
+        None => fault.into(),
+    }
 }
 
 /// What a register measured since the last bill, and what is billed of it; each is rounded once.

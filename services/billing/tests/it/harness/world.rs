@@ -296,6 +296,13 @@ pub fn fields(status: &Status) -> Vec<String> {
     proto_fields(status).into_iter().map(named).collect()
 }
 
+/// The reasons of the fields that a refusal names.
+pub fn reasons(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let violations = details.bad_request().map(|request| request.field_violations.clone()).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.reason).collect()
+}
+
 /// The Chinese text of a refusal.
 pub fn words(status: &Status) -> String {
     status.get_error_details().localized_message().map(|m| m.message.clone()).unwrap_or_default()
