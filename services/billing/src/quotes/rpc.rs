@@ -11,11 +11,11 @@ use communal_kit::database::Statement as _;
 use communal_kit::dates::to_number;
 use communal_kit::objections::Objections;
 use communal_kit::pool::Pool;
-use communal_kit::refusal::{Refusal, reason_of};
+use communal_kit::refusal::Refusal;
 use communal_kit::request::{begin, begin_stream, next};
 use communal_kit::write::announce;
 use communal_proto::billing::v1::fee_quote::Outcome;
-use communal_proto::billing::v1::fields::{quote_fees_request, stored_account, stream_fee_quotes_request};
+use communal_proto::billing::v1::fields::stream_fee_quotes_request;
 use communal_proto::billing::v1::quote_service_server::QuoteService;
 use communal_proto::billing::v1::{
     FeeQuote, FeeQuoteRefusal, NormalRetroType, QuoteFeesRequest, QuoteFeesResponse, Reason, StreamFeeQuotesRequest,
@@ -33,7 +33,7 @@ use crate::calculation;
 use crate::calculation::facts::{Uncalculated, bill, pricing};
 use crate::metering::points;
 use crate::metering::points::rules::making;
-use crate::metering::readings::rules::{ReadAt, judge};
+use crate::metering::readings::rules::{ReadAt, judge, objection};
 use crate::rating::{Bill, Rates};
 use crate::vocabulary::dates::time_number;
 use crate::vocabulary::vacancy::VacancyRatios;
@@ -74,7 +74,7 @@ async fn bill_of_stored(
     vacancy: &VacancyRatios,
 ) -> Result<Bill, Refusal> {
     let (id, today) = (asked.settlement_account_id.as_str(), local.date());
-    let field = || quote_fees_request::STORED_ACCOUNT.then(stored_account::SETTLEMENT_ACCOUNT_ID);
+    let field = rules::stored_account_place;
     let refused = |(reason, fault): (Reason, Fault)| Refusal::of(reason).fault(fault);
     let basis = points::store::basis(tx, call, &[id], today).await?;
     let basis = basis.ok_or_else(|| Refusal::of(Common::Conflict))?;
@@ -95,15 +95,12 @@ async fn bill_of_stored(
             Ok(read) => point.readings.enter(read),
             Err((reason, fault)) => {
                 let fault = Fault { field: rules::reading_place(row, fault.field), ..fault };
-                match reason {
-                    Some(reason) => objections.push(reason, fault),
-                    None => objections.push(reason_of(fault.kind), fault),
-                }
+                objections.extend([objection(reason, fault)]);
             }
         }
     }
     objections.into_result()?;
-    let uncalculated = |error: Uncalculated| Refusal::new(error.reason(), error.chinese()).cause(error);
+    let uncalculated = |error: Uncalculated| rules::refusal_of_stored(&error);
     let pricing = pricing(&point.facts(), today).map_err(uncalculated)?;
     let keys = BTreeSet::from([pricing.key.clone()]);
     let mut rates = calculation::rates::store::load(tx, &call.tenant.id, &keys, vacancy).await?;

@@ -1,6 +1,7 @@
 //! How a request for a quote is read, and the refusal of an account that has no bill. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU32;
 
 use communal_kit::refusal::Refusal;
@@ -10,14 +11,16 @@ use communal_proto::billing::v1::fields::{
 };
 use communal_proto::billing::v1::{
     EnergyFlowType, NormalRetroType, QuoteFeesRequest, QuotedAccount, QuotedDelivery, QuotedPackage, QuotedPrice,
-    QuotedRegister, ReadingsType, RewardPunishType, StoredAccount, TurnUpsideType,
+    QuotedRegister, ReadingsType, Reason, RewardPunishType, StoredAccount, TurnUpsideType,
 };
 use communal_proto::contract::v1::FaultKind;
 use communal_proto::{Checker, Coded as _, Fault, FieldName, FieldPath};
 use rust_decimal::Decimal;
 
 use super::{Asked, QuotedFacts, StoredQuote};
+use crate::calculation::facts::Uncalculated;
 use crate::metering::readings::rules::Entered;
+use crate::rating::error::NeededFact;
 use crate::rating::hundredths::Hundredths;
 use crate::rating::rates::{AdjustRow, Approval, ItemPrice, PopulationRow, RowError, SurchargePrice};
 use crate::rating::{
@@ -34,10 +37,48 @@ use crate::vocabulary::tariff::{
 /// The most tiers of a ladder.
 const MOST_TIERS: i32 = 5;
 
-/// Returns the refusal of an account that has no bill.
+/// Returns the refusal of an account that has no bill under a package, both of them given. It names the one of which something is
+/// missing.
 #[must_use]
 pub fn refusal(error: &RatingError) -> Refusal {
-    Refusal::new(error.reason(), error.chinese()).cause(*error)
+    let field = match error {
+        RatingError::NoPrice { .. }
+        | RatingError::NoLimits { .. }
+        | RatingError::NoSpacePrice(_)
+        | RatingError::NoMeteredPrice
+        | RatingError::NoBasicFeePrice(_)
+        | RatingError::NoApprovalRatio
+        | RatingError::NoAdjustRatio { .. }
+        | RatingError::NotGiven(NeededFact::PackageKind) => quote_fees_request::PACKAGE.into(),
+        RatingError::NoRegister(_)
+        | RatingError::RegisterTwice(_)
+        | RatingError::Movement { .. }
+        | RatingError::NotInRetro(_)
+        | RatingError::NotGiven(NeededFact::Register | NeededFact::EnergyFlow) => {
+            quote_fees_request::ACCOUNT.then(quoted_account::REGISTERS)
+        }
+        RatingError::OutOfRange
+        | RatingError::NoPartMonthRule
+        | RatingError::NotGiven(NeededFact::RunKind | NeededFact::Season) => quote_fees_request::ACCOUNT.into(),
+    };
+    without_bill(error.reason(), field, error, error.chinese())
+}
+
+/// Returns the refusal of a stored account that has no bill.
+#[must_use]
+pub fn refusal_of_stored(error: &Uncalculated) -> Refusal {
+    without_bill(error.reason(), stored_account_place(), error, error.chinese())
+}
+
+fn without_bill(reason: Reason, field: FieldPath, english: impl fmt::Display, chinese: String) -> Refusal {
+    let fault = Fault::rule(field, format!("gives no bill: {english}"), chinese.clone());
+    Refusal::new(reason, chinese).fault(fault)
+}
+
+/// The place of a stored account in a request.
+#[must_use]
+pub fn stored_account_place() -> FieldPath {
+    quote_fees_request::STORED_ACCOUNT.then(stored_account::SETTLEMENT_ACCOUNT_ID)
 }
 
 /// Reads a request for a quote: a package and an account, or a stored account.

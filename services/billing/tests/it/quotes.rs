@@ -336,7 +336,7 @@ async fn what_is_missing_refuses_the_account_by_name() {
     let cases = [
         (missing_tier, used("0", "1"), "NOT_PRICED", "缺少平季二阶的阶梯限值"),
         (seasonal.clone(), withered, "NOT_PRICED", "缺少枯季、不分段时段、一阶的价格"),
-        (seasonal, used("0", "1"), "BILLING_FACTS_UNFIT", "未给出丰枯类型"),
+        (seasonal.clone(), used("0", "1"), "BILLING_FACTS_UNFIT", "未给出丰枯类型"),
         (with(|p| p.basic_fee = None), demanding(), "NOT_PRICED", "缺少基本费（需量计费）的价格"),
         (with(|p| p.approval = None), demanding(), "NOT_PRICED", "缺少核定需量的比例"),
         (with(|p| p.adjust_ratios.clear()), demanding(), "NOT_PRICED", "缺少力率标准0.90、力率0.86的力调比例"),
@@ -348,8 +348,15 @@ async fn what_is_missing_refuses_the_account_by_name() {
     for (package, account, expected, text) in cases {
         let status = quote(&world, package, account).await.unwrap_err();
         assert_eq!(words(&status), text);
+        assert!(status.message().contains(" gives no bill: "), "{}", status.message());
         assert_eq!(reason::<()>(Err(status)), expected, "{text}");
     }
+    // In English as well: which price, which register.
+    let unpriced = quote(&world, seasonal, QuotedAccount { season: AbundanceType::Withered.into(), ..used("0", "1") });
+    let english = "NOT_PRICED: package gives no bill: there is no price for season Withered, period Whole, tier First";
+    assert_eq!(unpriced.await.unwrap_err().message(), english);
+    let unread = quote(&world, two_part(), of(|a| drop(a.registers.pop()))).await.unwrap_err();
+    assert_eq!(unread.message(), "REGISTER_NOT_READ: account.registers gives no bill: register Demand has no reading");
 }
 
 #[tokio::test]
