@@ -43,6 +43,8 @@ pub struct Config {
     pub import_lines: u32,
     /// How many times the daily average of the bills before, or what part of it, a reading may measure a day.
     pub reading_factor: Decimal,
+    /// The largest fee of a retro point, of either sign.
+    pub retro_fee_cap: Decimal,
     /// The ratios at which areas of vacant premises are charged.
     pub vacancy_ratios: VacancyRatios,
     /// The keys of personal data.
@@ -98,6 +100,7 @@ impl Config {
             arrears_cap: reader.parsed("arrears_cap", 10_000),
             import_lines: reader.parsed("import_lines", 2_000_000),
             reading_factor: reading_factor(reader),
+            retro_fee_cap: above_zero(reader, "billing_retro_fee_cap", Decimal::from(1_000_000)),
             vacancy_ratios: reader.parsed("billing_vacancy_ratios", VacancyRatios::default()),
             personal: personal(reader),
             verify_codes: reader.parsed("billing_verify_codes", Switch::On),
@@ -120,6 +123,15 @@ fn reading_factor(reader: &mut Reader) -> Decimal {
     factor
 }
 
+/// Reads a quantity or an amount that bounds others.
+fn above_zero(reader: &mut Reader, name: &'static str, default: Decimal) -> Decimal {
+    let bound = reader.parsed(name, default);
+    if bound <= Decimal::ZERO || bound > Decimal::from(1_000_000_000_000_u64) {
+        reader.fault(name, "is not above 0, or above 1000000000000");
+    }
+    bound
+}
+
 /// Reads how many chunks of a run a process works on at once: each needs a connection.
 pub fn run_workers(reader: &mut Reader) -> usize {
     const WORKERS: &str = "billing_run_workers";
@@ -136,7 +148,11 @@ pub fn charge_off(reader: &mut Reader) -> Settings {
     let bounds = Bounds::default();
     let settings = Settings {
         grace_days: reader.parsed(GRACE, ByUtility::all(15)),
-        bounds: Bounds { quantity_factor: reader.parsed("billing_bill_factor", bounds.quantity_factor), ..bounds },
+        bounds: Bounds {
+            quantity_factor: reader.parsed("billing_bill_factor", bounds.quantity_factor),
+            first_movement: above_zero(reader, "billing_first_movement", bounds.first_movement),
+            ..bounds
+        },
         penalty_rates: PenaltyRates {
             of_other_utilities: reader.parsed("billing_penalty_rates", ByUtility::all(Decimal::new(1, 3))),
             ..PenaltyRates::default()

@@ -167,6 +167,10 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         receivables.imports(),
     );
     let vacancy = Arc::new(config.vacancy_ratios);
+    let bounds = metering::readings::rules::ReadingBounds {
+        factor: config.reading_factor,
+        first_movement: config.charge_off.bounds.first_movement,
+    };
     let charge_off = charge_off::rpc::ChargeOffRpc::new(pool.clone(), config.clock.clone(), config.charge_off.clone());
     let runs = runs::rpc::RunRpc::new(
         pool.clone(),
@@ -179,15 +183,12 @@ pub async fn bind(config: Config) -> anyhow::Result<Bound> {
         archive::settlement_accounts::rpc::SettlementAccountRpc::new(pool.clone(), config.personal.clone());
     let verification = archive::verification::rpc::VerificationRpc::new(pool.clone(), config.clock.clone());
     let points = metering::points::rpc::BillingPointRpc::new(pool.clone(), config.clock.clone());
-    let readings = metering::readings::rpc::ReadingRpc::new(
-        pool.clone(),
-        config.clock.clone(),
-        receivables.imports(),
-        config.reading_factor,
-    );
+    let readings =
+        metering::readings::rpc::ReadingRpc::new(pool.clone(), config.clock.clone(), receivables.imports(), bounds);
     let quotes = quotes::rpc::QuoteRpc::new(pool.clone(), config.clock.clone(), Arc::clone(&vacancy));
     let calculations = calculation::rpc::CalculationRpc::new(pool.clone(), config.clock.clone(), vacancy);
-    let adjustments = calculation::adjustments::rpc::AdjustmentRpc::new(pool.clone(), config.clock.clone());
+    let adjustments =
+        calculation::adjustments::rpc::AdjustmentRpc::new(pool.clone(), config.clock.clone(), config.retro_fee_cap);
     let identity = IdentityRpc::new(pool.clone(), None, config.clock.clone(), Arc::clone(&authenticator));
     let services = Services::default()
         .with(PackageServiceServer::new(packages.clone()).max_decoding_message_size(LARGEST_REQUEST))

@@ -10,7 +10,8 @@ use rust_decimal::Decimal;
 use crate::calculation::facts::package_of;
 use crate::calculation::stored::{CalculatedLine, Calculation};
 use crate::metering::points::PointKey;
-use crate::metering::points::snapshot::{BilledPackage, PointRegister, Snapshot};
+use crate::metering::points::snapshot::{BilledPackage, PointMeter, PointRegister, Snapshot};
+use crate::metering::readings::rules::is_beyond_first;
 use crate::metering::readings::stored::Readings;
 use crate::vocabulary::dates::day;
 use crate::vocabulary::quantity::{QUANTITY_SCALE, UNIT_PRICE_SCALE};
@@ -73,6 +74,18 @@ pub enum Unsafe {
         /// The bound.
         factor: Decimal,
     },
+    /// A register without an average moved further than it may.
+    #[error(
+        "register {register} measured {quantity} and has no daily average: it moved by more than {most}, multiplier aside"
+    )]
+    First {
+        /// The documented code of the register.
+        register: &'static str,
+        /// What it measured, or what a retro point corrects of it.
+        quantity: Decimal,
+        /// The bound.
+        most: Decimal,
+    },
     /// A sum or a day is out of range.
     #[error("a sum or a day is out of range")]
     OutOfRange,
@@ -93,6 +106,9 @@ impl Unsafe {
             Self::Correction { register, quantity, factor } => {
                 format!("示数类型{register}的追补电量{quantity}超过{CORRECTED_DAYS}天用量的{factor}倍")
             }
+            Self::First { register, quantity, most } => {
+                format!("示数类型{register}的用量{quantity}没有日均用量可比，且走字（不计倍率）超过{most}")
+            }
             Self::OutOfRange => "金额或日期超出范围".to_owned(),
         }
     }
@@ -105,11 +121,17 @@ pub struct Bounds {
     pub quantity_factor: Decimal,
     /// The quantity up to which the factor does not count.
     pub small_quantity: Decimal,
+    /// How far a register may move that has no average.
+    pub first_movement: Decimal,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { quantity_factor: Decimal::from(50), small_quantity: Decimal::from(1_000) }
+        Self {
+            quantity_factor: Decimal::from(50),
+            small_quantity: Decimal::from(1_000),
+            first_movement: Decimal::from(10_000),
+        }
     }
 }
 
@@ -156,7 +178,7 @@ impl Point {
         if !self.is_normal() {
             return self.snapshot.registers.iter().try_for_each(|corrected| {
                 let quantity = corrected.added_quantity();
-                if is_usual(corrected, quantity, CORRECTED_DAYS, bounds)? {
+                if self.is_usual(corrected, quantity, CORRECTED_DAYS, bounds)? {
                     return Ok(());
                 }
                 let register = corrected.register().code();
@@ -173,7 +195,7 @@ impl Point {
                 (Some(from), Some(to)) => (to - from).num_days().max(1),
                 _ => 1,
             };
-            if !is_usual(known, read.metered(), days, bounds)? {
+            if !self.is_usual(known, read.metered(), days, bounds)? {
                 let register = read.register().code();
                 return Err(Unsafe::Quantity { register, quantity: read.metered(), factor: bounds.quantity_factor });
             }
@@ -197,20 +219,36 @@ impl Point {
             || self.readings.registers.iter().any(|read| read.quantity < 0)
             || point.registers.iter().any(|register| register.old_quantity < 0)
     }
-}
 
-/// Returns false for a quantity, of either sign, beyond the bounds of what a register measures in a number of days. A small one is
-/// usual, and so is any of a register whose average is not known yet.
-fn is_usual(register: &PointRegister, quantity: Decimal, days: i64, bounds: &Bounds) -> Result<bool, Unsafe> {
-    if register.billed_days < KNOWN_DAYS || quantity.abs() <= bounds.small_quantity {
-        return Ok(true);
+    /// Returns false for a quantity, of either sign, beyond the bounds of what a register measures in a number of days. A small one
+    /// is usual.
+    ///
+    /// # Errors
+    /// Returns the bound that a register without an average does not keep.
+    fn is_usual(
+        &self,
+        register: &PointRegister,
+        quantity: Decimal,
+        days: i64,
+        bounds: &Bounds,
+    ) -> Result<bool, Unsafe> {
+        if quantity.abs() <= bounds.small_quantity {
+            return Ok(true);
+        }
+        if register.billed_days < KNOWN_DAYS {
+            let multiplier = self.snapshot.meter.as_ref().map_or(Decimal::ONE, PointMeter::multiplier);
+            let most = bounds.first_movement;
+            let is_beyond = is_beyond_first(quantity, multiplier, most).map_err(|_| Unsafe::OutOfRange)?;
+            let register = register.register().code();
+            return if is_beyond { Err(Unsafe::First { register, quantity, most }) } else { Ok(true) };
+        }
+        let expected = register.metered_total().abs().checked_mul(Decimal::from(days));
+        let most = expected
+            .and_then(|expected| expected.checked_mul(bounds.quantity_factor))
+            .and_then(|most| most.checked_div(Decimal::from(register.billed_days)))
+            .ok_or(Unsafe::OutOfRange)?;
+        Ok(quantity.abs() <= most)
     }
-    let expected = register.metered_total().abs().checked_mul(Decimal::from(days));
-    let most = expected
-        .and_then(|expected| expected.checked_mul(bounds.quantity_factor))
-        .and_then(|most| most.checked_div(Decimal::from(register.billed_days)))
-        .ok_or(Unsafe::OutOfRange)?;
-    Ok(quantity.abs() <= most)
 }
 
 /// A bill as it is issued.

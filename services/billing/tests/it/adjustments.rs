@@ -4,17 +4,10 @@ use communal_proto::billing::v1::NormalRetroType::{Normal, Retro};
 use communal_proto::billing::v1::*;
 use tonic::Status;
 
+use crate::calculations::{in_spring, world};
 use crate::harness::*;
 
 const ACCOUNT: &str = "COM_METERAGE.SETTLEMENT_AID";
-
-async fn world() -> (World, Network) {
-    let world = World::start_archive().await;
-    world.register_items(NETWORK).await;
-    let network = world.network().await;
-    world.open_spring(RETAIL).await;
-    (world, network)
-}
 
 fn added(meter: &str, register: ReadingsType, quantity: &str) -> AdjustedRegister {
     AdjustedRegister {
@@ -68,6 +61,21 @@ async fn a_correction_far_beyond_what_the_account_uses_is_not_charged_off() {
         }
     }
     assert_eq!(world.rows("bill").await.len(), 1);
+}
+
+/// What a slip of the keyboard adds to a fee nobody notices before the customer has the bill.
+#[tokio::test]
+async fn a_fee_beyond_the_cap_is_refused_and_nothing_is_written() {
+    let settings = [("billing_verify_codes", "off"), ("billing_retro_fee_cap", "500")];
+    let (world, network) = in_spring(World::start_with(&settings).await).await;
+    let supply = Supply::electricity(RETAIL, &network.book_id, NODE, &network.package_id);
+    let (first, second) = (world.bring_account(1, &supply).await.0, world.bring_account(2, &supply).await.0);
+    for beyond in ["500.01", "-500.01", "999999999999.99"] {
+        let refusal = bill_fees(&world, caller(RETAIL), vec![fee(&first, "1"), fee(&second, beyond)]).await;
+        assert_eq!(refused(refusal), ("COM_METERAGE[1].FIXED_FEE".into(), "FIELD_MALFORMED".into()), "{beyond}");
+    }
+    assert!(world.rows("point_open").await.is_empty());
+    bill_fees(&world, caller(RETAIL), vec![fee(&first, "500"), fee(&second, "-500")]).await.unwrap();
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use communal_proto::billing::v1::*;
 use rust_decimal::Decimal;
 
 use crate::calculations::{
-    approve_demand, assess_power_factor, electricity, industry, plain, plain_row, read_point, sell, shanghai, water,
-    world,
+    approve_demand, assess_power_factor, electricity, in_spring, industry, plain, plain_row, read_point, sell,
+    shanghai, water, world,
 };
 use crate::harness::*;
 
@@ -75,7 +75,10 @@ async fn time_of_use_under_a_ladder_is_owed_to_the_cent() {
 
 #[tokio::test]
 async fn demand_and_power_factor_are_owed_to_the_cent() {
-    let (world, network) = world().await;
+    // The meter has no multiplier, and moves by all that a factory uses.
+    let (world, network) =
+        in_spring(World::start_with(&[("billing_verify_codes", "off"), ("billing_first_movement", "120000")]).await)
+            .await;
     let supply = industry(&world, &network).await;
     approve_demand(&world).await;
     assess_power_factor(&world).await;

@@ -16,7 +16,11 @@ const POINT: &str = "COM_METERAGE[0].SETTLEMENT_AID";
 
 /// A service with the catalogue of the network company, and electricity in March and April.
 pub(crate) async fn world() -> (World, Network) {
-    let world = World::start_archive().await;
+    in_spring(World::start_archive().await).await
+}
+
+/// A network with its items, whose month is open.
+pub(crate) async fn in_spring(world: World) -> (World, Network) {
     world.register_items(NETWORK).await;
     let network = world.network().await;
     world.open_spring(RETAIL).await;

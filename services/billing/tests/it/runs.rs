@@ -108,6 +108,26 @@ async fn a_run_bills_a_month_and_parks_by_name_what_it_cannot_bill() {
 }
 
 #[tokio::test]
+/// A meter of an account that moved in has no average: a slip of the keyboard in its first reading would be a bill of thousands.
+#[tokio::test]
+async fn a_first_reading_that_moved_too_far_is_listed_and_its_account_parked_until_it_is_entered_again() {
+    let (world, _) = start(2).await;
+    read_all(&world, 1..=2).await;
+    let enter = |reading| world.enter(caller(RETAIL), vec![read("M000000000000002", ReadingsType::Total, reading)]);
+    // The meter stands at 1234.5, and 10,000 is what a register may move that has no average.
+    for (reading, fits) in [("11234.51", false), ("11234.5", true), ("91300", false)] {
+        enter(reading).await.unwrap();
+        let faults = world.faults(RETAIL, "", 100).await;
+        let expected = if fits { vec![] } else { vec![format!("High {} Total", account(2))] };
+        assert_eq!(faults, expected, "{reading}");
+    }
+    assert_eq!(run(&world, 202_403, "").await.unwrap().last().unwrap().bills, 1);
+    assert_eq!(parked(&world).await, [format!("{} BILL_UNSAFE", account(2))]);
+    enter("1300").await.unwrap();
+    assert_eq!(run(&world, 202_403, "").await.unwrap().last().unwrap().bills, 1);
+    assert_books_agree(&world).await;
+}
+
 async fn a_month_that_is_not_open_is_refused_and_another_company_has_nothing_to_bill() {
     let (world, _) = start(3).await;
     read_all(&world, 1..=3).await;

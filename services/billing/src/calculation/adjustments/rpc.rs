@@ -18,6 +18,7 @@ use communal_proto::billing::v1::{
 };
 use communal_proto::contract::v1::Reason as Common;
 use communal_proto::{Fault, FieldPath, Reason as _};
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 
@@ -32,13 +33,15 @@ use crate::metering::points::store::Basis;
 pub struct AdjustmentRpc {
     pool: Pool,
     clock: Clock,
+    /// The largest fee.
+    fee_cap: Decimal,
 }
 
 impl AdjustmentRpc {
     /// Serves the adjustments of a database.
     #[must_use]
-    pub fn new(pool: Pool, clock: Clock) -> Self {
-        Self { pool, clock }
+    pub fn new(pool: Pool, clock: Clock, fee_cap: Decimal) -> Self {
+        Self { pool, clock, fee_cap }
     }
 }
 
@@ -105,7 +108,7 @@ impl AdjustmentService for AdjustmentRpc {
         request: Request<RepairFeesBackRequest>,
     ) -> Result<Response<RepairFeesBackResponse>, Status> {
         let (call, message, fees) =
-            begin(request)?.accept_with(|message, checker| Some(rules::fees(&message.fees, checker)))?;
+            begin(request)?.accept_with(|message, checker| Some(rules::fees(&message.fees, self.fee_cap, checker)))?;
         let today = self.clock.today();
         let reply = write(&self.pool, &call, &message, async |tx| {
             let ids: Vec<_> = fees.iter().map(|(id, _)| id.as_str()).collect();

@@ -90,8 +90,8 @@ pub fn quantities(request: &RepairDosageBackRequest, checker: &mut Checker) -> O
     })
 }
 
-/// Reads fees; a kind other than retro and a fee of 0 go to the checker.
-pub fn fees(given: &[AdjustedFee], checker: &mut Checker) -> Vec<(String, Decimal)> {
+/// Reads fees; a kind other than retro, a fee of 0 and one beyond the cap, of either sign, go to the checker.
+pub fn fees(given: &[AdjustedFee], cap: Decimal, checker: &mut Checker) -> Vec<(String, Decimal)> {
     let mut fees = Vec::with_capacity(given.len());
     for (row, fee) in given.iter().enumerate() {
         let at = |field| repair_fees_back_request::FEES.at(row).then(field);
@@ -99,6 +99,10 @@ pub fn fees(given: &[AdjustedFee], checker: &mut Checker) -> Vec<(String, Decima
         let amount = checked_decimal(&fee.fixed_fee);
         if amount.is_zero() && !fee.fixed_fee.is_empty() {
             checker.push(Fault::rule(at(adjusted_fee::FIXED_FEE), "is 0", "退补费用不能为0"));
+        }
+        if amount.abs() > cap {
+            let (english, chinese) = (format!("is beyond {cap} or -{cap}"), format!("退补费用的绝对值不能超过{cap}"));
+            checker.push(Fault::rule(at(adjusted_fee::FIXED_FEE), english, chinese));
         }
         fees.push((fee.settlement_account_id.clone(), amount));
     }

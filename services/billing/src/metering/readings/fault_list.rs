@@ -6,9 +6,8 @@ use communal_kit::money::at_scale;
 use communal_kit::refusal::Refusal;
 use communal_proto::billing::v1::ReadingFault;
 use communal_proto::contract::v1::Reason as Common;
-use rust_decimal::Decimal;
 
-use super::rules::{OutOfRange, reading_fault};
+use super::rules::{OutOfRange, ReadingBounds, reading_fault};
 use super::shown::daily;
 use super::store::ReadPoint;
 use super::stored::RegisterRead;
@@ -56,12 +55,12 @@ impl fmt::Display for Place {
 ///
 /// # Errors
 /// Returns an error if a quantity is out of range.
-pub fn faults_of(book_id: &str, point: &ReadPoint, factor: Decimal) -> Result<Vec<ReadingFault>, OutOfRange> {
+pub fn faults_of(book_id: &str, point: &ReadPoint, bounds: &ReadingBounds) -> Result<Vec<ReadingFault>, OutOfRange> {
     let mut faults = Vec::new();
     let Some(meter) = &point.snapshot.meter else { return Ok(faults) };
     for register in &point.snapshot.registers {
         let read = point.readings.of((register.flow(), register.register()));
-        let Some(kind) = reading_fault(register, read, factor)? else { continue };
+        let Some(kind) = reading_fault(meter, register, read, bounds)? else { continue };
         faults.push(ReadingFault {
             kind: kind.into(),
             book_id: book_id.to_owned(),

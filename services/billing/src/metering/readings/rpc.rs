@@ -22,12 +22,11 @@ use communal_proto::billing::v1::{
     QueryMeterConsAnalysisRequest, QueryMeterConsAnalysisResponse, QueryPreMeterReadingsRequest,
     QueryPreMeterReadingsResponse, ReadMetersRequest, ReadMetersResponse, ReadingFault,
 };
-use rust_decimal::Decimal;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::fault_list::{Place, faults_of};
 use super::import::{Refused, Terms, enter, read_meters};
-use super::rules::{ReadAt, Reader, objection};
+use super::rules::{ReadAt, Reader, ReadingBounds, objection};
 use super::shown::ShownPoint;
 use super::store::{self, PagedPoint};
 use crate::archive::meters;
@@ -43,15 +42,14 @@ pub struct ReadingRpc {
     pool: Pool,
     clock: Clock,
     imports: Arc<Uploads>,
-    /// How far from its average a reading may be.
-    factor: Decimal,
+    bounds: ReadingBounds,
 }
 
 impl ReadingRpc {
     /// Serves the readings of a database.
     #[must_use]
-    pub fn new(pool: Pool, clock: Clock, imports: Arc<Uploads>, factor: Decimal) -> Self {
-        Self { pool, clock, imports, factor }
+    pub fn new(pool: Pool, clock: Clock, imports: Arc<Uploads>, bounds: ReadingBounds) -> Self {
+        Self { pool, clock, imports, bounds }
     }
 
     /// The day and time of readings that a call enters.
@@ -228,7 +226,7 @@ impl ReadingRpc {
         for account in &open {
             // One that was charged off meanwhile is not there any more.
             let Some(point) = points.get(account.settlement_account_id.as_str()) else { continue };
-            let faults = faults_of(&account.book_id, point, self.factor).map_err(Refusal::internal)?;
+            let faults = faults_of(&account.book_id, point, &self.bounds).map_err(Refusal::internal)?;
             found.push((account.settlement_account_id.clone(), faults));
         }
         let is_full = i64::try_from(open.len()).is_ok_and(|count| count == PORTION);

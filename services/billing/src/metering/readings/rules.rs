@@ -139,31 +139,56 @@ fn measured(entered: &Entered, meter: &PointMeter, register: &PointRegister) -> 
     Ok((round(product, QUANTITY_SCALE), billed))
 }
 
+/// The bounds beyond which a reading deserves a look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadingBounds {
+    /// How many times its daily average, or what part of it, a register may measure.
+    pub factor: Decimal,
+    /// How much a register may move that has no average.
+    pub first_movement: Decimal,
+}
+
+/// Returns true if a register that has no average to compare with moved further than it may: the meter's multiplier does not
+/// count, so that one bound is of small and large customers.
+///
+/// # Errors
+/// Returns an error if a quantity is out of range.
+pub fn is_beyond_first(metered: Decimal, multiplier: Decimal, bound: Decimal) -> Result<bool, OutOfRange> {
+    Ok(metered.abs() > bound.checked_mul(multiplier).ok_or(OutOfRange)?)
+}
+
 /// Returns the fault of a forward register of a meter: it is not read, or measured far more or less a day than in the
-/// bills before. Demand has no average, and neither has a register before its first bill.
+/// bills before. Before its first bill, it moved backwards or further than a register may that has no average. Demand has none.
 ///
 /// # Errors
 /// Returns an error if a quantity is out of range.
 pub fn reading_fault(
+    meter: &PointMeter,
     register: &PointRegister,
     read: Option<&RegisterRead>,
-    factor: Decimal,
+    bounds: &ReadingBounds,
 ) -> Result<Option<ReadingFaultKind>, OutOfRange> {
     if register.flow() != EnergyFlowType::Forward {
         return Ok(None);
     }
     let Some(read) = read else { return Ok(Some(ReadingFaultKind::Missing)) };
-    if register.register() == ReadingsType::Demand || register.billed_days <= 0 {
+    if register.register() == ReadingsType::Demand {
         return Ok(None);
+    }
+    let is_backwards = read.metered().is_sign_negative() && !read.metered().is_zero();
+    if register.billed_days <= 0 {
+        let is_high = is_beyond_first(read.metered(), meter.multiplier(), bounds.first_movement)?;
+        let of_first = is_high.then_some(ReadingFaultKind::High);
+        return Ok(if is_backwards { Some(ReadingFaultKind::Low) } else { of_first });
     }
     // Whole days, at least the one on which it was read: quantities of as many days are compared.
     let days =
         day(read.read_on).zip(day(register.last_read_on)).map_or(1, |(now, last)| (now - last).num_days().max(1));
     let now = read.metered().checked_mul(Decimal::from(register.billed_days)).ok_or(OutOfRange)?;
     let before = register.metered_total().checked_mul(Decimal::from(days)).ok_or(OutOfRange)?;
-    let too_high = before.checked_mul(factor).ok_or(OutOfRange)?;
-    let too_low = now.checked_mul(factor).ok_or(OutOfRange)?;
-    Ok(if now.is_sign_negative() && !now.is_zero() || too_low < before {
+    let too_high = before.checked_mul(bounds.factor).ok_or(OutOfRange)?;
+    let too_low = now.checked_mul(bounds.factor).ok_or(OutOfRange)?;
+    Ok(if is_backwards || too_low < before {
         Some(ReadingFaultKind::Low)
     } else if now > too_high {
         Some(ReadingFaultKind::High)
@@ -266,9 +291,13 @@ mod tests {
         };
         let read =
             |metered: i64| RegisterRead { read_on: 20_240_311, metered: metered * 100, ..RegisterRead::default() };
-        let fault = |register: PointRegister, metered: i64| {
-            reading_fault(&register, Some(&read(metered)), Decimal::from(3)).unwrap()
+        // It moves 10 a time, 400 with the multiplier.
+        let meter = PointMeter { multiplier: last_digits(decimal("40"), 2).unwrap(), ..PointMeter::default() };
+        let bounds = ReadingBounds { factor: Decimal::from(3), first_movement: Decimal::from(10) };
+        let judge = |register: &PointRegister, read: Option<&RegisterRead>| {
+            reading_fault(&meter, register, read, &bounds).unwrap()
         };
+        let fault = |register: PointRegister, metered: i64| judge(&register, Some(&read(metered)));
         let total = || register(Total, 300, 60);
         for (metered, expected) in
             [(50, None), (150, None), (151, Some(High)), (17, None), (16, Some(Low)), (-1, Some(Low))]
@@ -276,14 +305,17 @@ mod tests {
             assert_eq!(fault(total(), metered), expected, "{metered}");
         }
         assert_eq!((fault(register(Total, 0, 60), 0), fault(register(Total, 0, 60), 1)), (None, Some(High)));
-        assert_eq!(fault(register(Total, 0, 0), 1_000), None, "before the first bill there is no average");
+        // Before the first bill there is no average.
+        for (metered, expected) in [(0, None), (400, None), (401, Some(High)), (-1, Some(Low)), (-401, Some(Low))] {
+            assert_eq!(fault(register(Total, 0, 0), metered), expected, "{metered}");
+        }
         assert_eq!(fault(register(Demand, 300, 60), 1_000), None);
-        assert_eq!(reading_fault(&total(), None, Decimal::from(3)), Ok(Some(Missing)));
+        assert_eq!(judge(&total(), None), Some(Missing));
         let reverse = PointRegister { flow: EnergyFlowType::Reverse.into(), ..total() };
-        assert_eq!(reading_fault(&reverse, None, Decimal::from(3)), Ok(None));
+        assert_eq!(judge(&reverse, None), None);
         // On the day of the last reading one day is taken.
         let same_day = RegisterRead { read_on: 20_240_301, metered: 1_600, ..RegisterRead::default() };
-        assert_eq!(reading_fault(&total(), Some(&same_day), Decimal::from(3)), Ok(Some(High)));
+        assert_eq!(judge(&total(), Some(&same_day)), Some(High));
     }
 
     #[test]
