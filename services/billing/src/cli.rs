@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use communal_kit::call::Call;
-use communal_kit::cli::{self, Administration, Service, ServiceCommand};
+use communal_kit::cli::{self, Administration, Printed, Service, ServiceCommand};
 use communal_kit::clock::Clock;
 use communal_kit::config::Reader;
 use communal_kit::database::{DatabaseSettings, holds_demo_data, on_constraint};
@@ -241,17 +241,19 @@ impl Service for Billing {
         Ok(loaded)
     }
 
-    async fn check(config: &Config, arguments: &CheckArguments) -> anyhow::Result<&'static str> {
+    async fn check(config: &Config, arguments: &CheckArguments) -> anyhow::Result<String> {
         replicas::check(&config.database, &config.replicas).await?;
-        check_books(&config.database, arguments).await?;
-        Ok(if config.replicas.is_empty() { "" } else { ", the replicas too" })
+        let of_books = check_books(&config.database, arguments).await?;
+        let of_replicas = if config.replicas.is_empty() { "" } else { ", the replicas too" };
+        Ok(format!("{of_replicas}{of_books}"))
     }
 }
 
-/// Proves that the books of companies agree.
-async fn check_books(database: &DatabaseSettings, arguments: &CheckArguments) -> anyhow::Result<()> {
+/// Proves that the books of companies agree. Returns what is to be told beside that.
+async fn check_books(database: &DatabaseSettings, arguments: &CheckArguments) -> anyhow::Result<String> {
     let pool = Pool::new(database)?;
     let mut breaches = Vec::new();
+    let (mut known, mut billed) = (false, false);
     let mut tenants: Vec<_> = store::tenants(pool.driver()).await?.into_iter().map(|(tenant, _)| tenant).collect();
     if let Some(company) = &arguments.company {
         tenants.retain(|tenant| tenant.id == *company);
@@ -262,22 +264,31 @@ async fn check_books(database: &DatabaseSettings, arguments: &CheckArguments) ->
         // The proof of a large company takes longer than a call.
         sqlx::query("SELECT set_config('statement_timeout', '0', true)").execute(&mut *connection).await?;
         let found = match arguments.month {
-            Some(month) => proof::breaches_of(&mut connection, &tenant.id, month).await?,
+            Some(month) => {
+                let extent = proof::extent(&mut connection, &tenant.id, month).await?;
+                known |= extent.known || extent.billed;
+                billed |= extent.billed;
+                proof::breaches_of(&mut connection, &tenant.id, month).await?
+            }
             None => proof::breaches(&mut connection, &tenant.id).await?,
         };
         breaches.extend(found.iter().map(|breach| format!("{}: {}: {}", tenant.id, breach.rule, breach.key)));
         connection.rollback().await?;
     }
     anyhow::ensure!(breaches.is_empty(), "the books do not agree:\n{}", breaches.join("\n"));
-    Ok(())
+    let Some(month) = arguments.month.map(AccountMonth::number) else { return Ok(String::new()) };
+    let whose = arguments.company.as_ref().map_or("a company".to_owned(), |company| format!("company {company}"));
+    anyhow::ensure!(known, "there is no account month {month} of {whose}");
+    Ok(if billed { String::new() } else { format!("; nothing was billed in {month}") })
 }
 
 /// Runs a command, and returns what it prints to standard output.
 ///
 /// # Errors
 /// Returns `ConfigurationFaults` if the configuration is at fault, or what else failed.
-pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String> {
-    match arguments.command {
+pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<Printed> {
+    let printed = match arguments.command {
+        Command::Run(run) => return run_month(reader, run).await,
         Command::Service(command) => cli::run::<Billing>(command, reader).await,
         Command::ForgetCustomer { company_id, customer_id } => {
             let (pool, clock) = database(reader)?;
@@ -296,7 +307,6 @@ pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String>
             let (pool, clock) = database(reader)?;
             catalogue(&pool, &clock, command).await
         }
-        Command::Run(run) => run_month(reader, run).await,
         Command::Batch(BatchCommand::TakeBack { company_id, batch_id }) => {
             let (pool, clock) = database(reader)?;
             let call = call_for(&pool, &clock, company_id).await?;
@@ -305,11 +315,12 @@ pub async fn run(arguments: Arguments, reader: Reader) -> anyhow::Result<String>
             let already = if reply.replayed { " (it had been taken back before)" } else { "" };
             Ok(format!("{} lines taken back{already}\n", reply.lines))
         }
-    }
+    };
+    printed.map(Printed::from)
 }
 
-/// Bills the accounts of a company, with a bar that shows how far the run is.
-async fn run_month(mut reader: Reader, run: Run) -> anyhow::Result<String> {
+/// Bills the accounts of a company, with a bar that shows how far the run is. Accounts that are parked leave it incomplete.
+async fn run_month(mut reader: Reader, run: Run) -> anyhow::Result<Printed> {
     let settings = config::charge_off(&mut reader);
     let vacancy = reader.parsed("billing_vacancy_ratios", VacancyRatios::default());
     let workers = config::run_workers(&mut reader);
@@ -335,7 +346,17 @@ async fn run_month(mut reader: Reader, run: Run) -> anyhow::Result<String> {
     });
     let Progress { accounts, bills, parked, total, drawn, .. } = done.await?;
     bar.finish();
-    Ok(format!("{accounts} accounts: {bills} bills of {total}, {parked} accounts parked, {drawn} drawn\n"))
+    let mut printed =
+        format!("{accounts} accounts: {bills} bills of {total}, {parked} accounts parked, {drawn} drawn\n");
+    let reasons = runs::store::parked_by_reason(&pool, &call.tenant.id, &scope).await?;
+    if reasons.is_empty() {
+        return Ok(printed.into());
+    }
+    printed.push_str("accounts  parked for (ListParkedAccounts names them)\n");
+    for runs::store::ParkedFor { reason, accounts } in reasons {
+        printed.push_str(&format!("{accounts:>8}  {reason}\n"));
+    }
+    Ok(Printed::incomplete(printed))
 }
 
 fn database(mut reader: Reader) -> anyhow::Result<(Pool, Clock)> {

@@ -90,8 +90,8 @@ impl Service for Community {
         seed::demo(&database::connect(&settings)?, &sealing, &clock).await
     }
 
-    async fn check(_: &Config, (): &()) -> anyhow::Result<&'static str> {
-        Ok("")
+    async fn check(_: &Config, (): &()) -> anyhow::Result<String> {
+        Ok(String::new())
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::{ConfigurationFaults, EXIT_CONFIGURATION, Reader};
 use crate::database::{self, DatabaseSettings};
 use crate::identity::cli::IdentityCommand;
 use crate::identity::{self, Policy, SealingKey};
+use crate::refusal::Refusal;
 use crate::server;
 use crate::telemetry::{self, TelemetrySettings};
 
@@ -73,10 +74,7 @@ pub trait Service {
     ///
     /// # Errors
     /// Returns an error that names what is wrong.
-    fn check(
-        config: &Self::Config,
-        arguments: &Self::CheckArguments,
-    ) -> impl Future<Output = anyhow::Result<&'static str>>;
+    fn check(config: &Self::Config, arguments: &Self::CheckArguments) -> impl Future<Output = anyhow::Result<String>>;
 }
 
 /// The settings for administration of credentials.
@@ -160,19 +158,54 @@ pub async fn serve(
     outcome
 }
 
-/// Prints the output of a command, or its error, and returns the exit code. Keys and tokens are printed
+/// The exit code of a command that did its work and left something undone that it names.
+const EXIT_INCOMPLETE: u8 = 3;
+
+/// What a command prints to standard output, and whether it left something undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Printed {
+    text: String,
+    is_complete: bool,
+}
+
+impl Printed {
+    /// The output of a command that left something undone, which the text names.
+    #[must_use]
+    pub fn incomplete(text: String) -> Self {
+        Self { text, is_complete: false }
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<String> for Printed {
+    fn from(text: String) -> Self {
+        Self { text, is_complete: true }
+    }
+}
+
+/// Prints the output of a command, or its error in English, and returns the exit code. Keys and tokens are printed
 /// to standard output only, and logging may not have started yet.
 #[must_use]
-pub fn exit_code(process: &str, outcome: anyhow::Result<String>) -> ExitCode {
-    match outcome.map(|printed| std::io::stdout().write_all(printed.as_bytes())) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(_)) => ExitCode::FAILURE,
+pub fn exit_code(process: &str, outcome: anyhow::Result<impl Into<Printed>>) -> ExitCode {
+    let printed = |printed: Printed| (std::io::stdout().write_all(printed.text.as_bytes()), printed.is_complete);
+    match outcome.map(|outcome| printed(outcome.into())) {
+        Ok((Ok(()), true)) => ExitCode::SUCCESS,
+        Ok((Ok(()), false)) => ExitCode::from(EXIT_INCOMPLETE),
+        Ok((Err(_), _)) => ExitCode::FAILURE,
         Err(error) if error.is::<ConfigurationFaults>() => {
             complain(process, &error);
             ExitCode::from(EXIT_CONFIGURATION)
         }
         Err(error) => {
-            complain(process, &format!("{error:#}"));
+            match error.downcast_ref::<Refusal>() {
+                Some(refusal) => complain(process, &refusal.english()),
+                None => complain(process, &format!("{error:#}")),
+            }
             ExitCode::FAILURE
         }
     }

@@ -194,6 +194,13 @@ impl Refusal {
         &self.text
     }
 
+    /// Returns the message for an operator of the process, in English, with the cause, which no client is told.
+    #[must_use]
+    pub fn english(&self) -> String {
+        let cause = self.cause.as_deref().map(|cause| format!(": {}", chain(cause)));
+        format!("{}{}", message(self), cause.unwrap_or_default())
+    }
+
     /// Returns the fields at fault.
     pub fn fields(&self) -> impl Iterator<Item = &FieldPath> {
         self.faults.iter().map(|reasoned| &reasoned.fault.field)

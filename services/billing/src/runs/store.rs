@@ -330,6 +330,38 @@ pub async fn analyze(pool: &Pool, account_month: i32) -> Result<(), sqlx::Error>
     Ok(())
 }
 
+/// Accounts of a month that are parked for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParkedFor {
+    /// The reason.
+    pub reason: String,
+    /// How many there are.
+    pub accounts: i64,
+}
+
+/// Returns how many accounts of a scope are parked, by reason, most first.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn parked_by_reason(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    scope: &Scope,
+) -> Result<Vec<ParkedFor>, sqlx::Error> {
+    sqlx::query_as!(
+        ParkedFor,
+        r#"SELECT reason, count(*) AS "accounts!" FROM parked_account
+           WHERE company_id = $1 AND account_month = $2 AND $3 IN ('', book_id)
+           GROUP BY reason ORDER BY count(*) DESC, reason"#,
+        company_id,
+        scope.account_month,
+        scope.book_id,
+    )
+    .fetch_all(executor)
+    .named("parked_by_reason")
+    .await
+}
+
 /// Returns parked accounts of a month, of all books or one, by account, after an account.
 ///
 /// # Errors

@@ -140,11 +140,11 @@ async fn the_command_line_registers_what_the_calls_register() {
     }
     let listed = command("catalogue list N000000000000001").await.unwrap();
     assert_eq!(
-        listed,
+        listed.text(),
         "category item\t1001\t2\tmain\t电费\ncategory item\t1101\t2\tsurcharge\t基金\naccount item\t101001\t2\t1001\t居民\n"
     );
-    assert_eq!(command("node list N000000000000001").await.unwrap(), "G1\tH000000000000009\t2\t台区\n");
-    assert_eq!(command("store list N000000000000001").await.unwrap(), "H000000000000009\t310101000000\t新名\n");
+    assert_eq!(command("node list N000000000000001").await.unwrap().text(), "G1\tH000000000000009\t2\t台区\n");
+    assert_eq!(command("store list N000000000000001").await.unwrap().text(), "H000000000000009\t310101000000\t新名\n");
     for (line, words) in [
         ("catalogue add-category-item N000000000000001 1001 --name 水费 --utility 1", "another utility"),
         ("node add S000000000000001 G1 --name 台区 --store H000000000000001 --utility 2", "only a network company"),

@@ -150,8 +150,11 @@ async fn check_proves_the_books_of_a_company_or_of_a_month_alone() {
         let (code, complaint) = check(wrong);
         assert!(code == Some(1) && complaint.contains("what is open or closed is a line: A1 E1 1"), "{complaint}");
     }
-    for right in [&["--company", OTHER_RETAIL] as &[&str], &["--month", "202402"]] {
-        assert_eq!(check(right).0, Some(0), "{right:?}");
+    assert_eq!(check(&["--company", OTHER_RETAIL]).0, Some(0));
+    // A month that nobody has proves nothing.
+    for arguments in [&["--month", "202402"] as &[&str], &["--company", OTHER_RETAIL, "--month", "202401"]] {
+        let (code, complaint) = check(arguments);
+        assert!(code == Some(1) && complaint.contains("there is no account month"), "{complaint}");
     }
     let (code, complaint) = check(&["--company", "S9"]);
     assert!(code == Some(1) && complaint.contains("there is no company S9"), "{complaint}");

@@ -162,16 +162,46 @@ async fn points_that_are_calculated_and_charged_off_by_hand_are_left_out() {
 /// A process that runs the month.
 fn process(world: &World) -> Child {
     Command::new(env!("CARGO_BIN_EXE_billing"))
-        .args(["run", "--company", RETAIL, "--month", "202403"])
+    command(world, &["run", "--company", RETAIL, "--month", "202403"])
+}
+
+fn command(world: &World, arguments: &[&str]) -> Child {
+        .args(arguments)
         .env_clear()
         .envs([("COMMUNAL_BILLING_DATABASE_URL", world.database.url.as_str()), ("COMMUNAL_SEALING_KEY", SEALING_KEY)])
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap()
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn the_command_line_says_in_english_what_was_parked_for_which_reason_and_its_exit_code_that_something_was() {
+    let (world, _) = start(3).await;
+    let check = command(&world, &["check", "--month", "202403"]).wait_with_output().unwrap();
+    let printed = String::from_utf8(check.stdout).unwrap();
+    assert!(check.status.success() && printed.ends_with("; nothing was billed in 202403\n"), "{printed}");
+    read_all(&world, 1..=1).await;
+    let ran = || process(&world).wait_with_output().unwrap();
+    let done = ran();
+    let printed = String::from_utf8(done.stdout).unwrap();
+    assert!(printed.starts_with("3 accounts: 1 bills of "), "{printed}");
+    assert!(
+        printed.ends_with("\naccounts  parked for (ListParkedAccounts names them)\n       2  REGISTER_NOT_READ\n"),
+        "{printed}"
+    );
+    assert_eq!(done.status.code(), Some(3));
+    read_all(&world, 2..=3).await;
+    let done = ran();
+    assert_eq!((done.status.code(), String::from_utf8(done.stdout).unwrap().lines().count()), (Some(0), 1));
+    let refused = command(&world, &["run", "--company", RETAIL, "--month", "202404"]).wait_with_output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let complaint = String::from_utf8(refused.stderr).unwrap();
+    let expected = "billing: ACCOUNT_MONTH_NOT_OPEN: account_month is open today for no account of the company\n";
+    assert!(complaint.ends_with(expected), "{complaint}");
+}
+
 async fn a_run_that_is_killed_three_times_is_finished_by_two_processes() {
     let (world, _) = start(6_000).await;
     read_all(&world, 1..=6_000).await;

@@ -60,6 +60,39 @@ pub async fn breaches_of(
     of_months(connection, company_id, (month.number(), month.number())).await
 }
 
+/// What a company has of an account month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonthExtent {
+    /// True if the month is one of the company's, open, over or to come.
+    pub known: bool,
+    /// True if something was billed in it, here or by another system.
+    pub billed: bool,
+}
+
+/// Returns what a company has of an account month.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn extent(
+    connection: &mut PgConnection,
+    company_id: &str,
+    month: AccountMonth,
+) -> Result<MonthExtent, sqlx::Error> {
+    sqlx::query_as!(
+        MonthExtent,
+        r#"SELECT EXISTS (SELECT FROM month_control WHERE company_id = $1 AND kind = 'account' AND account_month = $2)
+                AS "known!",
+            EXISTS (SELECT FROM bill WHERE company_id = $1 AND account_month = $2)
+                OR EXISTS (SELECT FROM receivable_line WHERE network_company_id = $1 AND account_month = $2)
+                OR EXISTS (SELECT FROM receivable_line WHERE retail_company_id = $1 AND account_month = $2) AS "billed!""#,
+        company_id,
+        month.number(),
+    )
+    .fetch_one(connection)
+    .named("proof_month")
+    .await
+}
+
 /// The rules that concern the rows of account months.
 async fn of_months(
     connection: &mut PgConnection,
