@@ -9,6 +9,7 @@ use communal_kit::pool::Pool;
 use communal_kit::progress::{Answers, Teller, answers};
 use communal_kit::refusal::Refusal;
 use communal_kit::request::begin;
+use communal_proto::billing::v1::fields::list_parked_accounts_request;
 use communal_proto::billing::v1::run_service_server::RunService;
 use communal_proto::billing::v1::{
     ListParkedAccountsRequest, ListParkedAccountsResponse, RunBookRequest, RunBookResponse,
@@ -17,6 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::run::{Progress, Scope, Terms, run};
 use super::store;
+use crate::archive::books;
 use crate::charge_off::Settings;
 use crate::vocabulary::dates::time_number;
 use crate::vocabulary::vacancy::VacancyRatios;
@@ -73,6 +75,8 @@ impl RunService for RunRpc {
         let (call, message) = begin(request)?.accept()?;
         let month = message.account_month.to_string();
         let page = KeyPage::read(message.page_size, &message.page_token, &[&month, &message.book_id])?;
+        let book = list_parked_accounts_request::BOOK_ID.into();
+        books::store::require_known(&self.pool, &call.tenant.id, &message.book_id, book).await?;
         let scope = Scope { account_month: message.account_month, book_id: message.book_id };
         let found = store::parked(&self.pool, &call.tenant.id, &scope, &page.after, page.limit()).await;
         let mut accounts = found.map_err(Refusal::from)?;

@@ -225,8 +225,33 @@ pub async fn require(tx: &mut PgConnection, call: &Call, book_id: &str, field: F
     if unknown(tx, call, &[book_id]).await?.is_empty() {
         return Ok(());
     }
+    Err(not_found(field))
+}
+
+/// Refuses a book that a query names and the company does not have. A query that names none is of all books.
+///
+/// # Errors
+/// Returns the database's error, and `BOOK_NOT_FOUND` if it is no book of the company.
+pub async fn require_known(
+    executor: impl PgExecutor<'_>,
+    company_id: &str,
+    book_id: &str,
+    field: FieldPath,
+) -> Result<(), Refusal> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT $2 = '' OR EXISTS (SELECT FROM book WHERE company_id = $1 AND book_id = $2) AS "known!""#,
+        company_id,
+        book_id,
+    )
+    .fetch_one(executor)
+    .named("book_known")
+    .await?;
+    if known { Ok(()) } else { Err(not_found(field)) }
+}
+
+fn not_found(field: FieldPath) -> Refusal {
     let reason = Reason::BookNotFound;
-    Err(Refusal::of(reason).fault(Fault::rule(field, super::UNKNOWN, reason.text())))
+    Refusal::of(reason).fault(Fault::rule(field, super::UNKNOWN, reason.text()))
 }
 
 /// Returns the places, from 0, of the locked books that have meter points.

@@ -15,6 +15,7 @@ use communal_kit::request::{begin, begin_stream};
 use communal_kit::uploads::Uploads;
 use communal_kit::write::write;
 use communal_proto::Fault;
+use communal_proto::billing::v1::fields::list_reading_faults_request;
 use communal_proto::billing::v1::fields::meter_reading_request::READINGS;
 use communal_proto::billing::v1::reading_service_server::ReadingService;
 use communal_proto::billing::v1::{
@@ -29,7 +30,7 @@ use super::import::{Refused, Terms, enter, read_meters};
 use super::rules::{ReadAt, Reader, ReadingBounds, objection};
 use super::shown::ShownPoint;
 use super::store::{self, PagedPoint};
-use crate::archive::meters;
+use crate::archive::{books, meters};
 use crate::metering::points;
 use crate::metering::points::snapshot::Snapshot;
 use crate::metering::points::store::OpenPoint;
@@ -176,6 +177,8 @@ impl ReadingService for ReadingRpc {
         let (call, message) = begin(request)?.accept()?;
         let page = KeyPage::read(message.page_size, &message.page_token, &[&message.book_id])?;
         let mut place = Place::read(&page.after, &message.book_id)?;
+        let book = list_reading_faults_request::BOOK_ID.into();
+        books::store::require_known(&self.pool, &call.tenant.id, &message.book_id, book).await?;
         let mut faults = Vec::new();
         for _ in 0..MOST_PORTIONS {
             let (points, last) = self.portion(&call, &message.book_id, &place).await?;
