@@ -361,6 +361,30 @@ async fn a_new_connection_that_is_withdrawn_ends_and_gives_its_name_free() {
 }
 
 #[tokio::test]
+async fn a_book_is_deleted_when_the_last_connection_in_it_was_withdrawn() {
+    let world = World::start_archive().await;
+    let network = world.network().await;
+    let (_, user) = world.user_account(1, "王小明").await;
+    let account = world.connect(&user, "用电").await;
+    world.verify(RETAIL, network.parameters(&account, BusCategType::New, YesNo::Yes)).await.unwrap();
+    let delete = || {
+        let books = vec![BookId { book_id: network.book_id.clone() }];
+        let mut client = world.books(caller(RETAIL));
+        async move { client.delete_supplier_book(DeleteSupplierBookRequest { books }).await.map(drop) }
+    };
+    assert_eq!(reason(delete().await), "BOOK_IN_USE");
+    withdraw(&world, caller(RETAIL), &account, BusCategType::New).await.unwrap();
+    delete().await.unwrap();
+    let kept: Vec<String> = sqlx::query_scalar(
+        "SELECT before ->> 'book_id' FROM platform.change WHERE noun = 'meter_point' AND operation = 'DELETE'",
+    )
+    .fetch_all(world.pool())
+    .await
+    .unwrap();
+    assert_eq!(kept, [network.book_id], "the parameters stay in the change log");
+}
+
+#[tokio::test]
 async fn of_32_that_withdraw_or_carry_out_one_process_one_does() {
     let world = World::start_archive().await;
     let network = world.network().await;

@@ -107,7 +107,7 @@ impl BookService for BookRpc {
             at_rows(Reason::BookNotFound, &unknown, rows, book_id::BOOK_ID, UNKNOWN).into_result()?;
             // Nothing comes into a locked book.
             let in_use = store::in_use(tx, &call, &ids).await?;
-            let english = "has meter points or open billing points";
+            let english = "has meter points, also of closed accounts, or open billing points";
             at_rows(Reason::BookInUse, &in_use, rows, book_id::BOOK_ID, english).into_result()?;
             store::delete(tx, &call, &ids).await?;
             Ok(DeleteSupplierBookResponse {})

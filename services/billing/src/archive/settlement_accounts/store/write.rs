@@ -227,8 +227,9 @@ pub async fn user_account_of(
     .await
 }
 
-/// Withdraws the open process of a locked account, which is in a state afterwards. A user account, locked too, that has no
-/// other settlement account is not connected any more.
+/// Withdraws the open process of a locked account, which is in a state afterwards. With a new connection its parameters go
+/// (the trigger `parameters_withdrawn`), so that nothing is of its book; and a user account, locked too, that has no other
+/// settlement account is not connected any more.
 ///
 /// # Errors
 /// Returns the database's error.
