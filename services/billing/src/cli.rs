@@ -276,10 +276,18 @@ async fn check_books(database: &DatabaseSettings, arguments: &CheckArguments) ->
         connection.rollback().await?;
     }
     anyhow::ensure!(breaches.is_empty(), "the books do not agree:\n{}", breaches.join("\n"));
-    let Some(month) = arguments.month.map(AccountMonth::number) else { return Ok(String::new()) };
-    let whose = arguments.company.as_ref().map_or("a company".to_owned(), |company| format!("company {company}"));
-    anyhow::ensure!(known, "there is no account month {month} of {whose}");
-    Ok(if billed { String::new() } else { format!("; nothing was billed in {month}") })
+    let of_company = arguments.company.as_ref().map(|company| format!(" of company {company}"));
+    let Some(month) = arguments.month.map(AccountMonth::number) else {
+        return Ok(format!("; the books{} agree", of_company.unwrap_or_default()));
+    };
+    let whose = of_company.as_deref().unwrap_or(" of a company");
+    anyhow::ensure!(known, "there is no account month {month}{whose}");
+    let of_company = of_company.as_deref().unwrap_or_default();
+    Ok(if billed {
+        format!("; the books{of_company} agree in {month}")
+    } else {
+        format!("; nothing{of_company} was billed in {month}")
+    })
 }
 
 /// Runs a command, and returns what it prints to standard output.

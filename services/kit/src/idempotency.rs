@@ -47,7 +47,10 @@ impl Call {
     pub(crate) fn request_key(&self, message: &impl Message) -> Result<Option<RequestKey>, Refusal> {
         let Some(request_id) = self.request_id.clone() else { return Ok(None) };
         if request_id.len() > LONGEST || !request_id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Refusal::new(Common::RequestIdInvalid, format!("请求流水号应为1至{LONGEST}个可见的ASCII字符")));
+            return Err(Refusal::new(
+                Common::RequestIdInvalid,
+                format!("请求流水号（idempotency-key）应为1至{LONGEST}个可见的ASCII字符"),
+            ));
         }
         let encoded = message.encode_to_vec();
         let known = communal_proto::request_of(&self.method);

@@ -38,7 +38,7 @@ pub struct PointFacts<'p> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Uncalculated {
     /// Registers that run forward are not read.
-    #[error("registers {0:?} are not read")]
+    #[error("registers without a reading: {}", codes(.0))]
     NotRead(Vec<ReadingsType>),
     /// Something that prices it is missing or does not fit.
     #[error(transparent)]
@@ -46,6 +46,11 @@ pub enum Uncalculated {
     /// A figure has more digits than are kept.
     #[error("a figure is beyond 18 digits")]
     BeyondDigits,
+}
+
+/// Lists registers by their documented codes.
+fn codes(registers: &[ReadingsType]) -> String {
+    registers.iter().map(|register| register.code()).collect::<Vec<_>>().join(", ")
 }
 
 impl From<RatingError> for Uncalculated {

@@ -79,22 +79,26 @@ fn not_open(point: &UnpricedPoint, field: FieldPath) -> Option<(Reason, Fault)> 
     if point.open_month == Some(month) {
         return None;
     }
-    let reason = Reason::AccountMonthNotOpen;
-    let fault = match point.open_month {
-        None => Fault::rule(field, "has no account month that is open today", reason.text()),
-        Some(open) => {
-            // Nothing moves a retro point into another month: it is discarded, and made of what is right now.
-            let (english, chinese) = match point.key.kind {
-                NormalRetroType::Retro => {
-                    ("discard it (DiscardBillingPoint)", "请废弃（DiscardBillingPoint）后重新追补")
-                }
-                _ => ("make it again", "请重新生成"),
-            };
-            let english = format!("is of {month}, and {open} is open: {english}");
-            Fault::rule(field, english, format!("计费信息属于{month}账务月份，当前开放{open}，{chinese}"))
-        }
+    let (english, chinese) = of_other_month(month, point.open_month, point.key.kind);
+    Some((Reason::AccountMonthNotOpen, Fault::rule(field, english, chinese)))
+}
+
+/// The words, in English and Chinese, for a point of an account month that is not the one that is open, and what to do with it.
+#[must_use]
+pub fn of_other_month(month: i32, open: Option<i32>, kind: NormalRetroType) -> (String, String) {
+    let Some(open) = open else {
+        let english = "has no account month that is open today".to_owned();
+        return (english, Reason::AccountMonthNotOpen.text().to_owned());
     };
-    Some((reason, fault))
+    // Nothing moves a retro point into another month: it is discarded, and made of what is right now.
+    let (english, chinese) = match kind {
+        NormalRetroType::Retro => ("discard it (DiscardBillingPoint)", "请废弃（DiscardBillingPoint）后重新追补"),
+        _ => ("make it again (CreateBillingInfo)", "请重新生成（CreateBillingInfo）"),
+    };
+    (
+        format!("has a billing point of {month}, and {open} is open: {english}"),
+        format!("计费信息属于{month}账务月份，当前开放{open}，{chinese}"),
+    )
 }
 
 fn fault(row: usize, error: &Uncalculated) -> Fault {

@@ -64,7 +64,8 @@ pub enum Unsafe {
     },
     /// A retro point corrects a register by far more than it measures.
     #[error(
-        "register {register} is corrected by {quantity}, more than {factor} times what it measures in {CORRECTED_DAYS} days"
+        "register {register} is corrected by {quantity}, more than {factor} times what it measures in {CORRECTED_DAYS} days: \
+         discard it (DiscardBillingPoint)"
     )]
     Correction {
         /// The documented code of the register.
@@ -73,6 +74,19 @@ pub enum Unsafe {
         quantity: Decimal,
         /// The bound.
         factor: Decimal,
+    },
+    /// A retro point takes off more than the register ever measured and the account used this year.
+    #[error(
+        "the retro point takes {quantity} off register {register}, which measured {measured} in all: discard it \
+         (DiscardBillingPoint)"
+    )]
+    TakenOff {
+        /// The documented code of the register.
+        register: &'static str,
+        /// What it takes off, below 0.
+        quantity: Decimal,
+        /// What the register measured in all bills.
+        measured: Decimal,
     },
     /// A register without an average moved further than it may.
     #[error(
@@ -104,7 +118,10 @@ impl Unsafe {
                 format!("示数类型{register}的用量{quantity}超过日均用量的{factor}倍")
             }
             Self::Correction { register, quantity, factor } => {
-                format!("示数类型{register}的追补电量{quantity}超过{CORRECTED_DAYS}天用量的{factor}倍")
+                format!("示数类型{register}的追补电量{quantity}超过{CORRECTED_DAYS}天用量的{factor}倍，请废弃该追补")
+            }
+            Self::TakenOff { register, quantity, measured } => {
+                format!("示数类型{register}的追补电量{quantity}多于该示数的累计用量{measured}，请废弃该追补")
             }
             Self::First { register, quantity, most } => {
                 format!("示数类型{register}的用量{quantity}没有日均用量可比，且走字（不计倍率）超过{most}")
@@ -178,11 +195,18 @@ impl Point {
         if !self.is_normal() {
             return self.snapshot.registers.iter().try_for_each(|corrected| {
                 let quantity = corrected.added_quantity();
-                if self.is_usual(corrected, quantity, CORRECTED_DAYS, bounds)? {
-                    return Ok(());
-                }
                 let register = corrected.register().code();
-                Err(Unsafe::Correction { register, quantity, factor: bounds.quantity_factor })
+                if !self.is_usual(corrected, quantity, CORRECTED_DAYS, bounds)? {
+                    return Err(Unsafe::Correction { register, quantity, factor: bounds.quantity_factor });
+                }
+                // The year may hold a retro point before, which no register measured.
+                let measured = corrected.metered_total();
+                let of_year = self.calculation.after.as_ref().map(|after| after.of_year()).unwrap_or_default();
+                let is_known = corrected.billed_days >= KNOWN_DAYS && quantity < -bounds.small_quantity;
+                if is_known && of_year.checked_add(measured).is_none_or(|left| left < Decimal::ZERO) {
+                    return Err(Unsafe::TakenOff { register, quantity, measured });
+                }
+                Ok(())
             });
         }
         if total.is_sign_negative() && !total.is_zero() && !self.may_be_negative() {

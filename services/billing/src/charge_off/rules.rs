@@ -6,6 +6,7 @@ use communal_proto::billing::v1::{NormalRetroType, PointToChargeOff, Reason};
 use communal_proto::{Fault, FieldPath, Reason as _};
 
 use crate::archive::settlement_accounts::lifecycle::unknown_account;
+use crate::calculation::rules::of_other_month;
 
 /// A point as a call names it: the account, and normal or retro.
 pub type NamedPoint = (String, NormalRetroType);
@@ -57,26 +58,42 @@ pub enum Step {
 /// Returns what charge-off does with a point.
 ///
 /// # Errors
-/// Returns the reason and the words of a point that cannot be charged off: `NOT_CALCULATED`, `ACCOUNT_MONTH_NOT_OPEN` and
-/// `CALCULATION_OUTDATED`.
-pub fn step(standing: &Standing) -> Result<Step, (Reason, &'static str)> {
+/// Returns the reason of a point that cannot be charged off, with its words in English and Chinese: `NOT_CALCULATED`,
+/// `ACCOUNT_MONTH_NOT_OPEN` and `CALCULATION_OUTDATED`.
+pub fn step(standing: &Standing, kind: NormalRetroType) -> Result<Step, (Reason, String, String)> {
+    let refuse = |reason, english: &str, chinese: &str| Err((reason, english.to_owned(), chinese.to_owned()));
     let Some(point) = standing.point else {
         if standing.charged_off {
             return Ok(Step::Done);
         }
-        return Err((Reason::NotCalculated, "has no billing point that is not charged off"));
+        return refuse(
+            Reason::NotCalculated,
+            "has no billing point that is not charged off: make one first",
+            "没有未出账的计费信息，请先生成",
+        );
     };
     if standing.open_month != Some(point.account_month) {
-        return Err((Reason::AccountMonthNotOpen, "has a billing point of a month that is not open"));
+        let (english, chinese) = of_other_month(point.account_month, standing.open_month, kind);
+        return Err((Reason::AccountMonthNotOpen, english, chinese));
     }
     if point.outdated {
-        return Err((Reason::NotCalculated, "has a billing point of a meter or customer that it has no longer"));
+        return refuse(
+            Reason::NotCalculated,
+            "has a billing point of a meter or customer that it has no longer: make it again, and calculate it",
+            "计费信息的装置或客户已变更，请重新生成并计算",
+        );
     }
-    let Some(began) = point.calculated else { return Err((Reason::NotCalculated, "is not calculated")) };
+    let Some(began) = point.calculated else {
+        return refuse(Reason::NotCalculated, "is not calculated", Reason::NotCalculated.text());
+    };
     if began.accumulator_version != standing.accumulator_version
         || began.temporary_months_used != standing.temporary_months_used
     {
-        return Err((Reason::CalculationOutdated, "was billed since it was calculated: calculate it again"));
+        return refuse(
+            Reason::CalculationOutdated,
+            "was billed since it was calculated: calculate it again",
+            Reason::CalculationOutdated.text(),
+        );
     }
     Ok(Step::ChargeOff)
 }
@@ -101,7 +118,7 @@ pub fn judge(
             objections.push(Reason::SettlementAccountNotFound, unknown_account(at(row)));
             continue;
         };
-        match step(&standing) {
+        match step(&standing, point.run_kind()) {
             Ok(Step::Done) => {}
             // The accumulators move with the first bill, so that the second one's calculation does not fit them.
             Ok(Step::ChargeOff) if !moved.insert(point.settlement_account_id.as_str()) => {
@@ -110,7 +127,7 @@ pub fn judge(
                 objections.push(reason, Fault::rule(at(row), english, reason.text()));
             }
             Ok(Step::ChargeOff) => rows.push(row),
-            Err((reason, english)) => objections.push(reason, Fault::rule(at(row), english, reason.text())),
+            Err((reason, english, chinese)) => objections.push(reason, Fault::rule(at(row), english, chinese)),
         }
     }
     (rows, objections)
@@ -154,7 +171,8 @@ mod tests {
             (Standing { accumulator_version: 4, ..base }, Err(Reason::CalculationOutdated)),
             (Standing { temporary_months_used: 2, ..base }, Err(Reason::CalculationOutdated)),
         ] {
-            assert_eq!(step(&standing).map_err(|(reason, _)| reason), expected, "{standing:?}");
+            let found = step(&standing, NormalRetroType::Normal).map_err(|(reason, ..)| reason);
+            assert_eq!(found, expected, "{standing:?}");
         }
     }
 }

@@ -8,6 +8,7 @@ use communal_proto::billing::v1::{NormalRetroType, Reason};
 
 use crate::calculation::facts::{Pricing, Uncalculated, calculated, pricing};
 use crate::calculation::rates::{PriceKey, RatesByKey, Unpriced};
+use crate::calculation::rules::of_other_month;
 use crate::calculation::store::UnpricedPoint;
 use crate::charge_off::Settings;
 use crate::charge_off::bill::Point;
@@ -56,6 +57,25 @@ impl Priceable {
     pub fn key(&self) -> &PriceKey {
         &self.pricing.key
     }
+}
+
+/// Returns the accounts of points that were read in an earlier month and not charged off in it. Who runs this month has not said
+/// that it bills what was read in that one: the points are made again by a call of their own, or readings of two months would be
+/// one bill in silence.
+#[must_use]
+pub fn left_over(points: &HashMap<(String, NormalRetroType), UnpricedPoint>, account_month: i32) -> Vec<Parked> {
+    let is_left = |point: &&UnpricedPoint| {
+        point.open_month == Some(account_month)
+            && point.key.account_month != account_month
+            && !point.readings.registers.is_empty()
+    };
+    let mut left: Vec<_> = points.values().filter(is_left).collect();
+    left.sort_unstable_by_key(|point| &point.key.settlement_account_id);
+    let parked = |point: &UnpricedPoint| {
+        let (english, chinese) = of_other_month(point.key.account_month, point.open_month, point.key.kind);
+        Parked::new(point, Reason::AccountMonthNotOpen, english, chinese)
+    };
+    left.into_iter().map(parked).collect()
 }
 
 /// Tells points of the month that can be priced from those that are parked. Points of another month are of another run.

@@ -20,7 +20,7 @@ use communal_proto::billing::v1::fields::run_book_request::{ACCOUNT_MONTH, BOOK_
 use communal_proto::billing::v1::{NormalRetroType, Reason};
 use rust_decimal::Decimal;
 
-use super::outcome::{billable, priceable};
+use super::outcome::{billable, left_over, priceable};
 use super::store::{self, Chunk, Connection, Done};
 use crate::archive::{billable, books};
 use crate::calculation;
@@ -102,8 +102,10 @@ pub async fn run(
 ) -> Result<Progress, Refusal> {
     let mut objections = Objections::default();
     if !store::is_open(pool, &call.tenant.id, scope.account_month, terms.now.0).await? {
-        let (english, chinese) =
-            ("is open today for no account of the company", format!("账务月份{}今天没有开放", scope.account_month));
+        let (english, chinese) = (
+            "is not open today for any account of the company",
+            format!("账务月份{}今天没有开放", scope.account_month),
+        );
         objections.push(Reason::AccountMonthNotOpen, Fault::rule(ACCOUNT_MONTH, english, chinese));
     }
     objections.into_result()?;
@@ -173,8 +175,10 @@ async fn bill(
     let mut points = calculation::store::lock_points(tx, call, &normal(&ids), today, &mut months).await?;
     let of_month = points.values().filter(|point| point.key.account_month == scope.account_month);
     let of_month: HashSet<_> = of_month.map(|point| point.key.settlement_account_id.as_str()).collect();
+    let left = left_over(&points, scope.account_month);
+    let is_left = |id: &str| left.binary_search_by(|parked| parked.settlement_account_id.as_str().cmp(id)).is_ok();
     // Accounts without a point are billed already, or their point is still to be made.
-    let without: Vec<_> = ids.iter().copied().filter(|id| !of_month.contains(id)).collect();
+    let without: Vec<_> = ids.iter().copied().filter(|id| !of_month.contains(id) && !is_left(id)).collect();
     let made = make_missing(tx, call, scope.account_month, today, &without).await?;
     if !made.is_empty() {
         points.extend(calculation::store::lock_points(tx, call, &normal(&made), today, &mut months).await?);
@@ -186,6 +190,7 @@ async fn bill(
     let rates = calculation::rates::store::load(tx, &call.tenant.id, &keys, &terms.vacancy).await?;
     let points = billable(points, &rates, &terms.settings, terms.now, &mut parked);
     let points: Vec<_> = points.iter().collect();
+    parked.extend(left);
     discard_calculations(tx, call, &points, &calculated).await?;
     let charged = charge_off::store::charge_off(tx, call, today, &terms.settings, &points).await?;
     store::park(tx, call, scope.account_month, *run_id, &ids, &parked).await?;

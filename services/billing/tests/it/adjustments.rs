@@ -43,13 +43,13 @@ async fn a_correction_far_beyond_what_the_account_uses_is_not_charged_off() {
     let (world, network) = world().await;
     let supply = Supply::electricity(RETAIL, &network.book_id, NODE, &network.package_id);
     let (account, meter) = world.bring_account(1, &supply).await;
-    // 150 in 30 days, of which a correction may be fifty times.
+    // 150 in 30 days, of which a correction may be fifty times; but no more is taken off than was ever measured.
     sqlx::query("UPDATE account_register SET billed_days = 60, metered_total = 300 WHERE settlement_account_id = $1")
         .bind(&account)
         .execute(world.pool())
         .await
         .unwrap();
-    for (quantity, fits) in [("-7500.01", false), ("100000", false), ("7500", true)] {
+    for (quantity, fits) in [("-7500.01", false), ("100000", false), ("-2000", false), ("7500", true)] {
         adjust(&world, caller(RETAIL), &account, vec![added(&meter, ReadingsType::Total, quantity)]).await.unwrap();
         world.calculate(caller(RETAIL), &[(&account, Retro)]).await.unwrap();
         let charged = world.charge_off(caller(RETAIL), &[(&account, Retro)]).await;

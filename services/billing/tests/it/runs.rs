@@ -50,7 +50,11 @@ pub(crate) async fn run(world: &World, account_month: i32, book_id: &str) -> Res
 }
 
 async fn parked(world: &World) -> Vec<String> {
-    let request = ListParkedAccountsRequest { account_month: 202_403, ..ListParkedAccountsRequest::default() };
+    parked_in(world, 202_403).await
+}
+
+async fn parked_in(world: &World, account_month: i32) -> Vec<String> {
+    let request = ListParkedAccountsRequest { account_month, ..ListParkedAccountsRequest::default() };
     let reply = world.runs(caller(RETAIL)).list_parked_accounts(request).await.unwrap().into_inner();
     reply.accounts.into_iter().map(|a| format!("{} {}", a.settlement_account_id, a.reason)).collect()
 }
@@ -105,6 +109,31 @@ async fn a_run_bills_a_month_and_parks_by_name_what_it_cannot_bill() {
     let states = run(&world, 202_403, "").await.unwrap();
     assert_eq!(states.last().unwrap().bills, 0);
     assert_eq!(bills(&world).await, 30);
+    assert_books_agree(&world).await;
+}
+
+/// What was read in a month that was not charged off would be billed in the next one, and that one's reading be refused.
+#[tokio::test]
+async fn a_reading_of_an_earlier_month_is_billed_only_after_its_point_is_made_again() {
+    let world = World::start_archive().await;
+    world.register_items(NETWORK).await;
+    let network = world.network().await;
+    bring(&world, RETAIL, "BATCH", &rows(&network, 1..=2)).await.unwrap();
+    world.open_month(RETAIL, account_month(202_403, 20_240_301, 20_240_401)).await;
+    world.open_month(RETAIL, account_month(202_404, 20_240_401, 20_240_501)).await;
+    read_all(&world, 1..=1).await;
+    // Not read: nothing of March is in it.
+    world.create_points(caller(RETAIL), &[&account(2)]).await.unwrap();
+    world.days_pass(18);
+    assert_eq!(run(&world, 202_404, "").await.unwrap().last().unwrap().bills, 0);
+    let expected = [format!("{} ACCOUNT_MONTH_NOT_OPEN", account(1)), format!("{} REGISTER_NOT_READ", account(2))];
+    assert_eq!(parked_in(&world, 202_404).await, expected);
+    let refusal = world.charge_off(caller(RETAIL), &[(&account(1), NormalRetroType::Normal)]).await.unwrap_err();
+    let words = "has a billing point of 202403, and 202404 is open: make it again (CreateBillingInfo)";
+    assert!(refusal.message().contains(words), "{}", refusal.message());
+    world.create_points(caller(RETAIL), &[&account(1)]).await.unwrap();
+    assert_eq!(run(&world, 202_404, "").await.unwrap().last().unwrap().bills, 1);
+    assert_eq!(parked_in(&world, 202_404).await, [format!("{} REGISTER_NOT_READ", account(2))]);
     assert_books_agree(&world).await;
 }
 
@@ -181,7 +210,10 @@ async fn the_command_line_says_in_english_what_was_parked_for_which_reason_and_i
     let (world, _) = start(3).await;
     let check = command(&world, &["check", "--month", "202403"]).wait_with_output().unwrap();
     let printed = String::from_utf8(check.stdout).unwrap();
-    assert!(check.status.success() && printed.ends_with("; nothing was billed in 202403\n"), "{printed}");
+    assert!(
+        check.status.success() && printed.contains("; nothing") && printed.ends_with(" was billed in 202403\n"),
+        "{printed}"
+    );
     read_all(&world, 1..=1).await;
     let ran = || process(&world).wait_with_output().unwrap();
     let done = ran();
@@ -198,7 +230,7 @@ async fn the_command_line_says_in_english_what_was_parked_for_which_reason_and_i
     let refused = command(&world, &["run", "--company", RETAIL, "--month", "202404"]).wait_with_output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let complaint = String::from_utf8(refused.stderr).unwrap();
-    let expected = "billing: ACCOUNT_MONTH_NOT_OPEN: account_month is open today for no account of the company\n";
+    let expected = "billing: ACCOUNT_MONTH_NOT_OPEN: account_month is not open today for any account of the company\n";
     assert!(complaint.ends_with(expected), "{complaint}");
 }
 

@@ -77,8 +77,10 @@ impl BillingPointService for BillingPointRpc {
     ) -> Result<Response<DiscardBillingPointResponse>, Status> {
         let (call, message, id) = begin(request)?.accept_with(|message, checker| {
             if message.run_kind() == NormalRetroType::Normal {
-                let (description, text) =
-                    ("is 1: a normal point is made again".to_owned(), "周期计费信息不能废弃，请重新生成".to_owned());
+                let (description, text) = (
+                    "is 1: a normal point cannot be discarded; make it again (CreateBillingInfo)".to_owned(),
+                    "周期计费信息不能废弃，请重新生成".to_owned(),
+                );
                 let field = discard_billing_point_request::RUN_KIND.into();
                 checker.push(Fault { field, kind: FaultKind::Code, description, text });
             }
