@@ -120,8 +120,20 @@ stubs_of_go() {
 # protoc of Debian has the generators of Java and C#, without those of their calls.
 need_protoc() {
     lacking=''
-    have protoc || ! may_install || apt_install protobuf-compiler || true
-    have protoc || lacking='protoc is not installed'
+    # The files of google/protobuf, which Debian has in a package that the compiler's only recommends.
+    if ! have protoc || ! has_protobuf_files; then
+        ! may_install || apt_install protobuf-compiler libprotobuf-dev || true
+    fi
+    if ! have protoc; then
+        lacking='protoc is not installed'
+    elif ! has_protobuf_files; then
+        lacking='protoc is installed without google/protobuf/descriptor.proto (Debian: libprotobuf-dev)'
+    fi
+}
+
+# protoc looks for its own files beside its folder of programs.
+has_protobuf_files() {
+    [ -r "$(dirname "$(command -v protoc)")/../include/google/protobuf/descriptor.proto" ]
 }
 
 # Messages alone, compiled against Debian's protobuf.
